@@ -1,0 +1,159 @@
+package stats
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+// Unit says what a histogram's values measure.
+type Unit uint8
+
+// The units that Envoy's histograms have.
+const (
+	Unspecified Unit = iota
+	Bytes
+	Microseconds
+	Milliseconds
+	// Percent histograms record the fraction times PercentScale and are shown as the fraction.
+	Percent
+)
+
+// PercentScale is what a Percent histogram's recorded value is divided by when shown: recording
+// 500_000 shows 0.5.
+const PercentScale = 1_000_000
+
+const (
+	decades       = 20 // decimal digits of the largest uint64
+	binsPerDecade = 90 // two significant digits: 10 to 99
+)
+
+type decade [binsPerDecade]atomic.Uint64
+
+// Histogram is a distribution of unsigned values, held with two significant decimal digits: log-linear
+// bins as in Envoy's histograms, so that the quantiles agree. Memory is bounded: 720 bytes for each
+// power of ten that ever occurred, at most 20 of them. The zero value is usable but belongs to no
+// store.
+type Histogram struct {
+	zero    atomic.Uint64 // values that were 0, which no decade holds
+	sum     atomic.Uint64
+	decades [decades]atomic.Pointer[decade]
+	unit    Unit
+	off     bool // rejected by the matcher: records nothing
+	bounds  []float64
+	named
+
+	mu       sync.Mutex // guards previous and interval
+	previous Distribution
+	interval Distribution
+}
+
+// Record adds one value. It allocates only when a value of a new power of ten first occurs.
+func (h *Histogram) Record(v uint64) {
+	if h.off {
+		return
+	}
+	if v == 0 {
+		h.zero.Add(1)
+		return
+	}
+	h.sum.Add(v)
+	d, i := binOf(v)
+	dec := h.decades[d].Load()
+	if dec == nil {
+		dec = h.addDecade(d)
+	}
+	dec[i].Add(1)
+}
+
+func (h *Histogram) addDecade(d int) *decade {
+	h.decades[d].CompareAndSwap(nil, new(decade))
+	return h.decades[d].Load()
+}
+
+// Unit is the unit that the histogram was created with.
+func (h *Histogram) Unit() Unit { return h.unit }
+
+// Bounds are the upper bounds of the buckets in which the histogram is exported, ascending, as shown
+// (after division by PercentScale for Percent). The slice must not be changed.
+func (h *Histogram) Bounds() []float64 {
+	if h.bounds == nil {
+		return defaultBounds()
+	}
+	return h.bounds
+}
+
+// Used reports whether anything was ever recorded.
+func (h *Histogram) Used() bool {
+	if h.zero.Load() != 0 {
+		return true
+	}
+	for d := range h.decades {
+		if h.decades[d].Load() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Latch ends the current interval: what was recorded since the last Latch becomes Interval.
+// The store's flusher calls it once per flush interval.
+func (h *Histogram) Latch() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.Cumulative()
+	h.interval = now.minus(&h.previous)
+	h.previous = now
+}
+
+// Interval is the distribution of the last interval that Latch ended; empty before the first.
+func (h *Histogram) Interval() Distribution {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.interval
+}
+
+// Cumulative is the distribution of everything recorded so far. Values recorded meanwhile may be
+// partly included.
+func (h *Histogram) Cumulative() Distribution {
+	out := Distribution{scale: 1, sum: h.sum.Load()}
+	if h.unit == Percent {
+		out.scale = PercentScale
+	}
+	if n := h.zero.Load(); n != 0 {
+		out.bins = append(out.bins, bin{decade: zeroDecade, count: n})
+		out.count = n
+	}
+	for d := range h.decades {
+		dec := h.decades[d].Load()
+		if dec == nil {
+			continue
+		}
+		for i := range dec {
+			if n := dec[i].Load(); n != 0 {
+				out.bins = append(out.bins, bin{decade: int8(d), index: uint8(i), count: n})
+				out.count += n
+			}
+		}
+	}
+	return out
+}
+
+// binOf gives the power of ten of v (> 0) and its bin there, v's two leading digits less ten.
+func binOf(v uint64) (d, index int) {
+	// bits.Len64*1233>>12 is the decimal length or one too many (log10(2) is about 1233/4096).
+	d = bits.Len64(v) * 1233 >> 12
+	if v < powersOfTen[d] {
+		d--
+	}
+	if d == 0 {
+		return 0, int(v)*10 - 10
+	}
+	return d, int(v/powersOfTen[d-1]) - 10
+}
+
+// powersOfTen is read only.
+var powersOfTen = [decades]uint64{
+	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9,
+	1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
+}

@@ -1,0 +1,108 @@
+// Package filter declares what network and HTTP filters are, and the registry that names them by type URL.
+//
+// It owns the interfaces between the proxy and its filters; each filter is a package of its own below this one. It must
+// not know any filter, codec or connection manager. A filter's configured value is shared by all streams and immutable;
+// Stream and Connection belong to one goroutine.
+package filter
+
+import (
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+)
+
+// HTTP is a configured HTTP filter: plain blocking Go. It may answer by itself (Stream.Reply), or call Stream.Next, which
+// runs the rest of the chain and returns the response, whose head and body it may change or wrap before it returns it.
+type HTTP interface {
+	// Handle serves the stream. An error means that there is no response: the stream is reset.
+	Handle(s *Stream) (*message.Response, error)
+}
+
+// Host is the part of the connection manager that filters may call; the connection manager implements it.
+type Host interface {
+	// Route returns the route of the request, choosing it when it was not yet; its Route is nil when nothing matched.
+	Route(s *Stream) Route
+	// ClearRoute forgets the chosen route, after a filter changed what routes are matched by.
+	ClearRoute(s *Stream)
+	// Reply builds a local reply, with Envoy's mapping for gRPC requests.
+	Reply(s *Stream, r Reply) *message.Response
+	// Informational sends a 1xx response at once.
+	Informational(s *Stream, r *message.Response) error
+}
+
+// Route is a chosen route with the objects it was found in.
+type Route struct {
+	Config      *model.RouteConfig
+	VirtualHost *model.VirtualHost
+	// Route is nil when nothing matched.
+	Route *model.Route
+	// Weighted is the chosen entry of a weighted split, nil otherwise.
+	Weighted *model.WeightedCluster
+	// Cluster is the chosen cluster's name; "" when Route has no Action.
+	Cluster string
+}
+
+// Reply is a response that we give ourselves.
+type Reply struct {
+	Status  int
+	Body    string
+	Details string
+	Flags   streaminfo.Flags
+	// Modify is called with the response before it is sent; may be nil.
+	Modify func(*message.Response)
+}
+
+// Stream is one request on its way through the filters.
+type Stream struct {
+	Request *message.Request
+	// Response is the stream's own response object, for whoever answers; reset before use.
+	Response *message.Response
+	Info     *streaminfo.Info
+	Host     Host
+	// Aborted reports why the stream was given up by the downstream or by a timer; nil while it lives. Blocking calls of
+	// the stream return this error by themselves.
+	Aborted func() error
+
+	chain []HTTP
+	at    int
+}
+
+// SetChain gives the stream the filters it runs through.
+func (s *Stream) SetChain(chain []HTTP) { s.chain, s.at = chain, 0 }
+
+// Next runs the rest of the chain. It may be called again, which sends the request again.
+func (s *Stream) Next() (*message.Response, error) {
+	i := s.at
+	s.at++
+	resp, err := s.chain[i].Handle(s)
+	s.at = i
+	return resp, err
+}
+
+// Reply answers without asking the rest of the chain.
+func (s *Stream) Reply(r Reply) *message.Response { return s.Host.Reply(s, r) }
+
+// Override returns the most specific per-route configuration of the filter with this name: weighted cluster, route,
+// virtual host, then route configuration; nil when there is none.
+func (s *Stream) Override(name string) *model.FilterOverride {
+	r := s.Host.Route(s)
+	if r.Weighted != nil {
+		if o := r.Weighted.PerFilter[name]; o != nil {
+			return o
+		}
+	}
+	if r.Route != nil {
+		if o := r.Route.PerFilter[name]; o != nil {
+			return o
+		}
+	}
+	if r.VirtualHost != nil {
+		if o := r.VirtualHost.PerFilter[name]; o != nil {
+			return o
+		}
+	}
+	if r.Config != nil {
+		return r.Config.PerFilter[name]
+	}
+	return nil
+}

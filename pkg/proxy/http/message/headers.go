@@ -1,0 +1,181 @@
+package message
+
+import "iter"
+
+// Field is one header line.
+type Field struct {
+	// ID is Other for names that are not well known.
+	ID ID
+	// Name is as received; names compare without case. Writers lower it unless told otherwise.
+	Name  string
+	Value string
+}
+
+// Headers is an ordered list of fields. The zero value is ready for use. Order and repetition are kept.
+type Headers struct {
+	fields []Field
+}
+
+// Len is the number of fields.
+func (h *Headers) Len() int { return len(h.fields) }
+
+// At returns field i, 0 <= i < Len; the pointer is valid until the next change.
+func (h *Headers) At(i int) *Field { return &h.fields[i] }
+
+// All yields the fields in order.
+func (h *Headers) All() iter.Seq[*Field] {
+	return func(yield func(*Field) bool) {
+		for i := range h.fields {
+			if !yield(&h.fields[i]) {
+				return
+			}
+		}
+	}
+}
+
+// Reset removes all fields and keeps the memory.
+func (h *Headers) Reset() {
+	clear(h.fields)
+	h.fields = h.fields[:0]
+}
+
+// Get returns the first value of a well-known header, "" when absent.
+func (h *Headers) Get(id ID) string {
+	for i := range h.fields {
+		if h.fields[i].ID == id {
+			return h.fields[i].Value
+		}
+	}
+	return ""
+}
+
+// Has tells whether a well-known header is there.
+func (h *Headers) Has(id ID) bool {
+	for i := range h.fields {
+		if h.fields[i].ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Lookup returns the first value under a name, compared without case.
+func (h *Headers) Lookup(name string) (string, bool) {
+	id := IDOf(name)
+	for i := range h.fields {
+		if f := &h.fields[i]; f.ID == id && (id != Other || equalFold(f.Name, name)) {
+			return f.Value, true
+		}
+	}
+	return "", false
+}
+
+// Joined returns all values under a name joined by ",", as Envoy's matchers see repeated headers.
+func (h *Headers) Joined(name string) (string, bool) {
+	id := IDOf(name)
+	value, found, more := "", false, []byte(nil)
+	for i := range h.fields {
+		f := &h.fields[i]
+		if f.ID != id || id == Other && !equalFold(f.Name, name) {
+			continue
+		}
+		switch {
+		case !found:
+			value, found = f.Value, true
+		case more == nil:
+			more = append(append(append(more, value...), ','), f.Value...)
+		default:
+			more = append(append(more, ','), f.Value...)
+		}
+	}
+	if more != nil {
+		value = string(more)
+	}
+	return value, found
+}
+
+// Add appends a field. Name may be in any case; a well-known name gets its ID.
+func (h *Headers) Add(name, value string) {
+	h.fields = append(h.fields, Field{ID: IDOf(name), Name: name, Value: value})
+}
+
+// AddID appends a well-known field under its canonical lower-case name.
+func (h *Headers) AddID(id ID, value string) {
+	h.fields = append(h.fields, Field{ID: id, Name: id.Name(), Value: value})
+}
+
+// Append appends a field whose ID the caller knows; codecs use it.
+func (h *Headers) Append(f Field) { h.fields = append(h.fields, f) }
+
+// Set replaces all fields of a name by one value, at the place of the first, or appends it.
+func (h *Headers) Set(name, value string) { h.set(IDOf(name), name, value) }
+
+// SetID is Set for a well-known header.
+func (h *Headers) SetID(id ID, value string) { h.set(id, id.Name(), value) }
+
+func (h *Headers) set(id ID, name, value string) {
+	kept, found := h.fields[:0], false
+	for i := range h.fields {
+		f := h.fields[i]
+		if f.ID == id && (id != Other || equalFold(f.Name, name)) {
+			if found {
+				continue
+			}
+			f.Value, found = value, true
+		}
+		kept = append(kept, f)
+	}
+	clear(h.fields[len(kept):])
+	h.fields = kept
+	if !found {
+		h.fields = append(h.fields, Field{ID: id, Name: name, Value: value})
+	}
+}
+
+// Del removes all fields of a name and tells whether there were any.
+func (h *Headers) Del(name string) bool { return h.del(IDOf(name), name) }
+
+// DelID is Del for a well-known header.
+func (h *Headers) DelID(id ID) bool { return h.del(id, "") }
+
+func (h *Headers) del(id ID, name string) bool {
+	kept := h.fields[:0]
+	for i := range h.fields {
+		f := h.fields[i]
+		if f.ID == id && (id != Other || equalFold(f.Name, name)) {
+			continue
+		}
+		kept = append(kept, f)
+	}
+	found := len(kept) < len(h.fields)
+	clear(h.fields[len(kept):])
+	h.fields = kept
+	return found
+}
+
+// CopyFrom replaces the fields by those of src; the strings are shared.
+func (h *Headers) CopyFrom(src *Headers) {
+	h.fields = append(h.fields[:0], src.fields...)
+}
+
+// ByteSize is the sum of the lengths of names and values.
+func (h *Headers) ByteSize() int {
+	n := 0
+	for i := range h.fields {
+		n += len(h.fields[i].Name) + len(h.fields[i].Value)
+	}
+	return n
+}
+
+// equalFold compares header names: ASCII only, without case.
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower[a[i]] != lower[b[i]] {
+			return false
+		}
+	}
+	return true
+}

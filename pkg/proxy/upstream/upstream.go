@@ -1,0 +1,143 @@
+// Package upstream holds what the parts of the upstream side share: hosts, what a balancer may look at, and the error of
+// an exchange. Its subpackages are cluster (life of clusters), lb (balancers), dns (resolution) and pool (connections).
+//
+// It must not know filters, the connection manager or protobuf. Host is shared by all goroutines; its counters are atomics.
+package upstream
+
+import (
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+)
+
+// Host is one upstream host of a cluster, as resolved.
+type Host struct {
+	// Address is the zero value for a unix socket, which Pipe names.
+	Address netip.AddrPort
+	Pipe    string
+	// Hostname as configured, or the DNS name it was resolved from.
+	Hostname string
+	Endpoint *model.Endpoint
+	Locality *model.Locality
+	Weight   uint32
+	Priority uint32
+	// Health is what the control plane said.
+	Health model.HealthStatus
+	Stats  HostStats
+}
+
+// HostStats are the counters of a host, under Envoy's names (/clusters).
+type HostStats struct {
+	CxActive, RqActive                                             atomic.Int64
+	CxConnectFail, CxTotal, RqError, RqSuccess, RqTimeout, RqTotal atomic.Uint64
+}
+
+// Name is the address as printed in logs and /clusters.
+func (h *Host) Name() string {
+	if h.Pipe != "" {
+		return h.Pipe
+	}
+	return h.Address.String()
+}
+
+// PickContext is what a balancer may look at. The zero value is fine.
+type PickContext struct {
+	// Hash for consistent balancers, when HasHash.
+	Hash    uint64
+	HasHash bool
+	// OriginalDst for ORIGINAL_DST clusters; may be invalid.
+	OriginalDst netip.AddrPort
+	// Tried hosts are avoided when AvoidTried (the previous_hosts retry predicate), as far as attempts allow.
+	Tried      []*Host
+	AvoidTried bool
+	Attempts   int
+	// MetadataMatch are the envoy.lb keys of the route.
+	MetadataMatch map[string]any
+	HighPriority  bool
+}
+
+// Kind classifies an Error.
+type Kind uint8
+
+// Kinds of upstream errors.
+const (
+	// KindNoHost: no healthy upstream.
+	KindNoHost Kind = iota
+	// KindConnect: the connection could not be made (refused, unreachable, TLS failure).
+	KindConnect
+	// KindConnectTimeout: the connection was not made in time.
+	KindConnectTimeout
+	// KindTermination: the connection ended during the exchange.
+	KindTermination
+	// KindRemoteReset: the peer reset the stream.
+	KindRemoteReset
+	// KindRefusedStream: the peer refused the stream before it did anything.
+	KindRefusedStream
+	// KindProtocol: the peer violated the protocol.
+	KindProtocol
+	// KindOverflow: a circuit breaker is open.
+	KindOverflow
+	// KindTimeout: the exchange took too long.
+	KindTimeout
+	// KindPerTryTimeout: this attempt took too long.
+	KindPerTryTimeout
+	// KindAborted: the downstream went away or the process stops.
+	KindAborted
+	// KindSelf: the connection would go back to weir itself.
+	KindSelf
+	// KindUnknownCluster: there is no such cluster.
+	KindUnknownCluster
+)
+
+// Error is why an exchange with an upstream did not succeed. Statistics, logs, retries and replies all follow from it.
+type Error struct {
+	Kind Kind
+	// Transport is the transport failure reason (TLS or the system's words), for
+	// %UPSTREAM_TRANSPORT_FAILURE_REASON% and the local reply.
+	Transport string
+	// BeforeResponse tells that no byte of the response head had arrived.
+	BeforeResponse bool
+	// Reused tells that it happened on a pooled connection before any response byte: the peer may just have closed it idle.
+	Reused bool
+	Err    error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Reason()
+	}
+	return fmt.Sprintf("%s: %v", e.Reason(), e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// reasons and flags by Kind, in Envoy's words (StreamResetReason) and flags.
+var reasons = [...]struct {
+	text string
+	flag streaminfo.Flags
+}{
+	KindNoHost:         {"no healthy upstream", streaminfo.NoHealthyUpstream},
+	KindConnect:        {"remote connection failure", streaminfo.UpstreamConnectionFailure},
+	KindConnectTimeout: {"connection timeout", streaminfo.UpstreamConnectionFailure},
+	KindTermination:    {"connection termination", streaminfo.UpstreamConnectionTermination},
+	KindRemoteReset:    {"remote reset", streaminfo.UpstreamRemoteReset},
+	KindRefusedStream:  {"remote refused stream reset", streaminfo.UpstreamRemoteReset},
+	KindProtocol:       {"protocol error", streaminfo.UpstreamProtocolError},
+	KindOverflow:       {"overflow", streaminfo.UpstreamOverflow},
+	KindTimeout:        {"upstream request timeout", streaminfo.UpstreamRequestTimeout},
+	KindPerTryTimeout:  {"upstream request timeout", streaminfo.UpstreamRequestTimeout},
+	KindAborted:        {"local reset", streaminfo.LocalReset},
+	KindSelf:           {"local connection failure", streaminfo.UpstreamConnectionFailure},
+	KindUnknownCluster: {"cluster not found", streaminfo.NoClusterFound},
+}
+
+// Reason is Envoy's name of the reset reason, as local replies print it.
+func (e *Error) Reason() string { return reasons[e.Kind].text }
+
+// Flag is the response flag that tells of this error.
+func (e *Error) Flag() streaminfo.Flags { return reasons[e.Kind].flag }

@@ -21,7 +21,7 @@ func (n *named) Name() string { return n.name }
 type Store struct {
 	accept  func(name string) bool
 	buckets func(name string) []float64
-	tags    *TagExtractor
+	tags    func() *TagExtractor
 	root    *Scope
 
 	mu         sync.Mutex
@@ -48,7 +48,7 @@ func WithBuckets(bounds func(name string) []float64) Option {
 
 // WithTags replaces the built-in tag extraction rules.
 func WithTags(x *TagExtractor) Option {
-	return func(s *Store) { s.tags = x }
+	return func(s *Store) { s.tags = func() *TagExtractor { return x } }
 }
 
 // NewStore makes an empty store.
@@ -58,7 +58,7 @@ func NewStore(opts ...Option) *Store {
 		o(s)
 	}
 	if s.tags == nil {
-		s.tags = DefaultTagExtractor()
+		s.tags = sync.OnceValue(DefaultTagExtractor) // compiled when first asked for
 	}
 	s.root = &Scope{store: s}
 	return s

@@ -1,0 +1,218 @@
+// Package render prints a statistics store as Envoy's admin interface does: as text, as JSON and in
+// the Prometheus exposition format 0.0.4.
+//
+// It owns these formats and the selection of what to print. It must not know HTTP or where the
+// options come from. It holds no state; the store may change while it prints.
+package render
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math"
+	"regexp"
+	"strconv"
+
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+)
+
+// Type selects kinds of stats.
+type Type uint8
+
+// The kinds that the admin parameter "type" knows.
+const (
+	All Type = iota
+	Counters
+	Gauges
+	Histograms
+	TextReadouts
+)
+
+// ParseType reads the admin parameter "type"; "" is All.
+func ParseType(s string) (Type, error) {
+	switch s {
+	case "", "All":
+		return All, nil
+	case "Counters":
+		return Counters, nil
+	case "Gauges":
+		return Gauges, nil
+	case "Histograms":
+		return Histograms, nil
+	case "TextReadouts":
+		return TextReadouts, nil
+	}
+	return All, fmt.Errorf("invalid /stats?type=%s: want All, Counters, Gauges, Histograms or TextReadouts", s)
+}
+
+// BucketMode says how histograms are shown.
+type BucketMode uint8
+
+// The modes that the admin parameter "histogram_buckets" knows.
+const (
+	// Unset shows quantiles, in Prometheus buckets.
+	Unset BucketMode = iota
+	// Summary shows quantiles.
+	Summary
+	// Cumulative shows buckets that include all smaller ones.
+	Cumulative
+	// Disjoint shows buckets on their own.
+	Disjoint
+	// Detailed shows the bins in which the values are held, and quantiles.
+	Detailed
+)
+
+// ParseBucketMode reads the admin parameter "histogram_buckets"; "" and "none" are Unset.
+func ParseBucketMode(s string) (BucketMode, error) {
+	switch s {
+	case "", "none":
+		return Unset, nil
+	case "summary":
+		return Summary, nil
+	case "cumulative":
+		return Cumulative, nil
+	case "disjoint":
+		return Disjoint, nil
+	case "detailed":
+		return Detailed, nil
+	}
+	return Unset, fmt.Errorf("usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|none), not %q", s)
+}
+
+// Options select what is printed and how. The zero value prints everything with quantiles.
+type Options struct {
+	// Filter keeps the stats whose full name contains a match; nil keeps all.
+	Filter *regexp.Regexp
+	// UsedOnly leaves out stats that were never changed.
+	UsedOnly bool
+	// Type keeps one kind of stats.
+	Type Type
+	// Buckets is how histograms are shown. Prometheus knows only Unset, Cumulative and Summary.
+	Buckets BucketMode
+	// TextReadouts also prints text readouts in Prometheus; the other formats always do.
+	TextReadouts bool
+	// Namespaces are the first tokens of names that Prometheus shows without them and without the
+	// "envoy_" prefix, such as "wasmcustom".
+	Namespaces []string
+}
+
+func (o *Options) wants(t Type) bool { return o.Type == All || o.Type == t }
+
+func (o *Options) keeps(s stats.Stat) bool {
+	return (!o.UsedOnly || s.Used()) && (o.Filter == nil || o.Filter.MatchString(s.Name()))
+}
+
+// selected keeps the stats of all that o wants.
+func selected[S stats.Stat](o *Options, t Type, all []S) []S {
+	if !o.wants(t) {
+		return nil
+	}
+	if !o.UsedOnly && o.Filter == nil {
+		return all
+	}
+	var out []S
+	for _, s := range all {
+		if o.keeps(s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// number is a counter or a gauge.
+type number interface {
+	stats.Stat
+	Value() uint64
+}
+
+// numbers gives counters and gauges together by name, as Envoy prints them.
+func numbers(s *stats.Store, o *Options) []number {
+	counters, gauges := selected(o, Counters, s.Counters()), selected(o, Gauges, s.Gauges())
+	out := make([]number, 0, len(counters)+len(gauges))
+	for len(counters) > 0 && len(gauges) > 0 {
+		if gauges[0].Name() < counters[0].Name() {
+			out, gauges = append(out, gauges[0]), gauges[1:]
+			continue
+		}
+		out, counters = append(out, counters[0]), counters[1:]
+	}
+	for _, c := range counters {
+		out = append(out, c)
+	}
+	for _, g := range gauges {
+		out = append(out, g)
+	}
+	return out
+}
+
+// quantiles are those that Envoy shows.
+func quantiles() []float64 {
+	return []float64{0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1}
+}
+
+// percentiles are the quantiles times 100, as literals because 0.995*100 is not 99.5.
+func percentiles() []string {
+	return []string{"0", "25", "50", "75", "90", "95", "99", "99.5", "99.9", "100"}
+}
+
+// printer appends to a scratch line and writes it out; the first error stays in bufio.Writer.
+type printer struct {
+	w    *bufio.Writer
+	line []byte
+}
+
+func newPrinter(w io.Writer) *printer { return &printer{w: bufio.NewWriterSize(w, 64<<10)} }
+
+func (p *printer) str(s string) *printer {
+	p.line = append(p.line, s...)
+	return p
+}
+
+func (p *printer) uint(n uint64) *printer {
+	p.line = strconv.AppendUint(p.line, n, 10)
+	return p
+}
+
+func (p *printer) float(f float64) *printer {
+	p.line = appendFloat(p.line, f)
+	return p
+}
+
+// end writes the scratch line out and empties it.
+func (p *printer) end() error {
+	_, err := p.w.Write(p.line)
+	p.line = p.line[:0]
+	return err
+}
+
+// appendFloat appends the shortest decimal form, "nan" for not a number.
+func appendFloat(b []byte, f float64) []byte {
+	switch {
+	case math.IsNaN(f):
+		return append(b, "nan"...)
+	case math.Abs(f) < 1e16:
+		return strconv.AppendFloat(b, f, 'f', -1, 64)
+	}
+	return strconv.AppendFloat(b, f, 'g', -1, 64)
+}
+
+// disjoint turns cumulative counts into counts of their own.
+func disjoint(counts []uint64) []uint64 {
+	out := make([]uint64, len(counts))
+	before := uint64(0)
+	for i, n := range counts {
+		out[i] = n - before
+		before = n
+	}
+	return out
+}
+
+// views gives a histogram's buckets of the last interval and since the start.
+func views(h *stats.Histogram, mode BucketMode) (interval, cumulative []uint64) {
+	i, c := h.Interval(), h.Cumulative()
+	interval, cumulative = i.Cumulative(h.Bounds()), c.Cumulative(h.Bounds())
+	if mode == Disjoint {
+		interval, cumulative = disjoint(interval), disjoint(cumulative)
+	}
+	return interval, cumulative
+}

@@ -13,6 +13,8 @@ type Cluster struct {
 	Type        ClusterType
 	// EDSServiceName is asked for by EDS instead of Name when set.
 	EDSServiceName string
+	// EDSSource delivers the endpoints of an EDS cluster; nil for other types.
+	EDSSource *Source
 	// Inline endpoints: of STATIC, STRICT_DNS and LOGICAL_DNS clusters. EDS clusters have theirs in Snapshot.Endpoints.
 	Inline         *LoadAssignment
 	LB             LBPolicy

@@ -11,7 +11,9 @@ type HTTPConnectionManager struct {
 	StatPrefix string
 	// RouteConfigName is asked for by RDS when InlineRoutes is nil.
 	RouteConfigName string
-	InlineRoutes    *RouteConfig
+	// RouteSource delivers RouteConfigName; nil when InlineRoutes is set.
+	RouteSource  *Source
+	InlineRoutes *RouteConfig
 	// HTTPFilters in order; the last one is terminal (the router).
 	HTTPFilters []*HTTPFilter
 	AccessLogs  []*AccessLog

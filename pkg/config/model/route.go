@@ -15,6 +15,9 @@ type RouteConfig struct {
 	MostSpecificWins       bool // most_specific_header_mutations_wins
 	MaxDirectResponseBytes int  // default 4096
 	PerFilter              map[string]*FilterOverride
+	// ValidateClusters makes a reference to an unknown cluster an error. Default true for inline route
+	// configurations, false for those of RDS.
+	ValidateClusters bool
 }
 
 // VirtualHost serves a set of domains.

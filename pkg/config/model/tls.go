@@ -26,12 +26,16 @@ type TLSParams struct {
 type CertificateRef struct {
 	// Secret names an entry of Snapshot.Secrets; empty when Inline is set.
 	Secret string
+	// Source delivers Secret by SDS; nil when it is a static secret.
+	Source *Source
 	Inline *tls.Certificate
 }
 
 // ValidationRef is an inline validation context, a named secret, or both (combined: the inline one refines the secret).
 type ValidationRef struct {
 	Secret string
+	// Source delivers Secret by SDS; nil when it is a static secret.
+	Source *Source
 	Inline *Validation
 }
 

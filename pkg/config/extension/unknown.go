@@ -1,0 +1,94 @@
+package extension
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoregistry"
+)
+
+// UnknownError says that a registry has no extension for a type URL or name.
+type UnknownError struct {
+	// Category that was searched.
+	Category string
+	// TypeURL that was asked for; empty when Name was.
+	TypeURL string
+	// Name of the extension entry.
+	Name string
+	// Known tells that the type is one of Envoy's, so that weir's lack of it is the reason.
+	Known bool
+	// Suggestion is a type URL or name of the category that is spelled nearly the same; empty when there is none.
+	Suggestion string
+}
+
+// Error names what is missing and, where it can, what was meant.
+func (e *UnknownError) Error() string {
+	what := "extension type " + e.TypeURL
+	if e.TypeURL == "" {
+		what = fmt.Sprintf("extension name %q (no typed_config)", e.Name)
+	}
+	if e.Known {
+		return fmt.Sprintf("%s for %s is known to Envoy but not supported by weir", what, e.Category)
+	}
+	if e.Suggestion != "" {
+		return fmt.Sprintf("unknown %s for %s; did you mean %s?", what, e.Category, e.Suggestion)
+	}
+	return fmt.Sprintf("unknown %s for %s", what, e.Category)
+}
+
+// unknown builds the error for a miss.
+func (r *Registry) unknown(category, typeURL, name string) *UnknownError {
+	e := &UnknownError{Category: category, TypeURL: typeURL, Name: name}
+	wanted := name
+	if typeURL != "" {
+		_, err := protoregistry.GlobalTypes.FindMessageByURL(typeURL)
+		e.Known = err == nil
+		wanted = messageName(typeURL)
+	}
+	best := 1 + max(2, len(wanted)/5)
+	for _, f := range r.all {
+		if f.Category != category {
+			continue
+		}
+		candidates := append([]string{f.Name}, f.Aliases...)
+		if typeURL != "" {
+			candidates = []string{messageName(f.TypeURL())}
+		}
+		for _, c := range candidates {
+			if d := distance(strings.ToLower(wanted), strings.ToLower(c)); d < best {
+				best, e.Suggestion = d, c
+				if typeURL != "" {
+					e.Suggestion = typePrefix + c
+				}
+			}
+		}
+	}
+	return e
+}
+
+// maxCompared bounds the strings that distance works on: names are short, and input is not trusted.
+const maxCompared = 256
+
+// distance is the Levenshtein distance between a and b.
+func distance(a, b string) int {
+	if len(a) > maxCompared || len(b) > maxCompared {
+		return maxCompared
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := diagonal
+			if a[i-1] != b[j-1] {
+				cost++
+			}
+			diagonal = row[j]
+			row[j] = min(cost, row[j]+1, row[j-1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,122 @@
+package model
+
+import "slices"
+
+// eachFilter calls f for every network filter of the listener, in order of its chains, the default chain last.
+func (l *Listener) eachFilter(f func(*NetworkFilter)) {
+	for _, c := range l.chains() {
+		for _, n := range c.Filters {
+			f(n)
+		}
+	}
+}
+
+// chains returns all filter chains, the default one last.
+func (l *Listener) chains() []*FilterChain {
+	if l.DefaultFilterChain == nil {
+		return l.FilterChains
+	}
+	return append(slices.Clip(l.FilterChains), l.DefaultFilterChain)
+}
+
+// RouteNames returns the sorted names of the route configurations that the listener needs from RDS.
+func (l *Listener) RouteNames() []string {
+	var names []string
+	l.eachFilter(func(n *NetworkFilter) {
+		if h, ok := n.Config.(*HTTPConnectionManager); ok && h.InlineRoutes == nil && h.RouteConfigName != "" {
+			names = append(names, h.RouteConfigName)
+		}
+	})
+	return sortedSet(names)
+}
+
+// RouteReference is one need for a route configuration.
+type RouteReference struct {
+	Name   string
+	Source *Source
+}
+
+// RouteReferences returns what RouteNames does, with the source of each, in order of first use.
+func (l *Listener) RouteReferences() []RouteReference {
+	var refs []RouteReference
+	l.eachFilter(func(n *NetworkFilter) {
+		h, ok := n.Config.(*HTTPConnectionManager)
+		if !ok || h.InlineRoutes != nil || h.RouteConfigName == "" {
+			return
+		}
+		if !slices.ContainsFunc(refs, func(r RouteReference) bool { return r.Name == h.RouteConfigName }) {
+			refs = append(refs, RouteReference{h.RouteConfigName, h.RouteSource})
+		}
+	})
+	return refs
+}
+
+// SecretReference is one need for a secret. Source is nil when the secret is static.
+type SecretReference struct {
+	Name   string
+	Source *Source
+}
+
+// SecretReferences returns the secrets that the listener's TLS contexts name, in order of first use.
+func (l *Listener) SecretReferences() []SecretReference {
+	var refs []SecretReference
+	for _, c := range l.chains() {
+		if c.TLS != nil {
+			refs = c.TLS.addSecrets(refs)
+		}
+	}
+	return refs
+}
+
+// SecretNames returns the sorted names of the secrets that the listener needs, static ones included.
+func (l *Listener) SecretNames() []string { return secretNames(l.SecretReferences()) }
+
+// SecretReferences returns the secrets that the cluster's TLS contexts name, in order of first use.
+func (c *Cluster) SecretReferences() []SecretReference {
+	var refs []SecretReference
+	if c.TLS != nil {
+		refs = c.TLS.addSecrets(refs)
+	}
+	for i := range c.TransportSocketMatches {
+		if t := c.TransportSocketMatches[i].TLS; t != nil {
+			refs = t.addSecrets(refs)
+		}
+	}
+	return refs
+}
+
+// SecretNames returns the sorted names of the secrets that the cluster needs, static ones included.
+func (c *Cluster) SecretNames() []string { return secretNames(c.SecretReferences()) }
+
+// NeedsEDS tells clusters whose endpoints come from EDS.
+func (c *Cluster) NeedsEDS() bool { return c.Type == ClusterEDS }
+
+// addSecrets appends the secrets that p names and refs lacks.
+func (p *TLSParams) addSecrets(refs []SecretReference) []SecretReference {
+	add := func(name string, source *Source) {
+		if name != "" && !slices.ContainsFunc(refs, func(r SecretReference) bool { return r.Name == name }) {
+			refs = append(refs, SecretReference{name, source})
+		}
+	}
+	for _, c := range p.Certificates {
+		add(c.Secret, c.Source)
+	}
+	if p.Validation != nil {
+		add(p.Validation.Secret, p.Validation.Source)
+	}
+	return refs
+}
+
+func secretNames(refs []SecretReference) []string {
+	names := make([]string, 0, len(refs))
+	for _, r := range refs {
+		names = append(names, r.Name)
+	}
+	return sortedSet(names)
+}
+
+// sortedSet sorts names and drops repetitions.
+func sortedSet(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}

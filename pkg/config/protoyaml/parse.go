@@ -1,0 +1,83 @@
+package protoyaml
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// parse turns src into one node per document that is not empty. Text that
+// begins like JSON is parsed as JSON, and as YAML flow style when it is not
+// JSON and the file's name does not insist on it.
+func parse(src []byte, file string) (docs []*yaml.Node, isJSON bool, err error) {
+	named := strings.EqualFold(filepath.Ext(file), ".json")
+	if named || looksLikeJSON(src) {
+		root, jsonErr := parseJSON(src)
+		if jsonErr == nil {
+			return []*yaml.Node{root}, true, nil
+		}
+		if named {
+			jsonErr.File = file
+			return nil, true, Errors{*jsonErr}
+		}
+	}
+	docs, err = parseYAML(src)
+	if err != nil {
+		return nil, false, Errors{yamlError(file, err)}
+	}
+	return docs, false, nil
+}
+
+func looksLikeJSON(src []byte) bool {
+	src = bytes.TrimLeft(src, "\ufeff \t\r\n")
+	return len(src) > 0 && (src[0] == '{' || src[0] == '[')
+}
+
+// parseYAML returns the root node of each document. The YAML library reports
+// some malformed inputs by panicking, which is turned into an error here.
+func parseYAML(src []byte) (docs []*yaml.Node, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("yaml: parser gave up: %v", r)
+		}
+	}()
+	dec := yaml.NewDecoder(bytes.NewReader(src))
+	for {
+		var doc yaml.Node
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return docs, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
+			continue
+		}
+		if root := doc.Content[0]; !isNull(root) {
+			docs = append(docs, root)
+		}
+	}
+}
+
+// yamlError converts the library's "yaml: line N: what" to an Error.
+func yamlError(file string, err error) Error {
+	e := Error{File: file, Reason: strings.TrimPrefix(err.Error(), "yaml: ")}
+	where := regexp.MustCompile(`^line (\d+): (?s)(.*)$`)
+	if m := where.FindStringSubmatch(e.Reason); m != nil {
+		e.Line, _ = strconv.Atoi(m[1])
+		e.Reason = m[2]
+	}
+	if strings.Contains(e.Reason, "cannot start any token") {
+		e.Suggestion = "YAML is indented with spaces, not tabs, and values that begin with @, ` or % must be quoted"
+	}
+	e.Reason = "not valid YAML: " + e.Reason
+	return e
+}

@@ -1,18 +1,16 @@
 package log
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // DefaultPattern is Envoy's default line format.
 const DefaultPattern = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
-
-// plusPattern is what %+ stands for (spdlog's own default with a source location).
-const plusPattern = "[%Y-%m-%d %T.%e] [%n] [%l] [%s:%#] %v"
 
 // maxWidth bounds the padding of one field, as spdlog does.
 const maxWidth = 64
@@ -20,6 +18,7 @@ const maxWidth = 64
 // Format is a compiled line format. It is immutable.
 type Format struct {
 	fields []field
+	tags   bool // some field shows the attributes as JSON
 }
 
 // event is what a line is made of.
@@ -28,7 +27,9 @@ type event struct {
 	level     slog.Level
 	component string
 	pc        uintptr
-	message   []byte
+	message   []byte // with the attributes
+	bare      string // without
+	tags      []byte // the attributes as `,"key":"value"`, only if the format asks for them
 }
 
 // field is a literal (flag 0) or one flag with its padding.
@@ -42,13 +43,15 @@ type field struct {
 
 // ParseFormat compiles a pattern in spdlog's syntax (--log-format): %Y %C %m %d %D %x %H %I %M %S %e
 // %f %F %p %r %R %T %X %z %E %a %A %b %B %c time, %l %L level, %n component, %t thread, %P process,
-// %@ %g %s %# %! source, %v message, %_ and %j the message with escaped newlines and escaped for
-// JSON, %+ spdlog's default, %% a percent sign; %^ and %$ (colour) give nothing. A width may stand
-// before the flag: %8l, %-8l, %=8l and, cutting what is longer, %8!l.
+// %@ %g %s %# %! source, %v message with attributes, %_ and %j the same with escaped newlines and
+// escaped for JSON, %+ the message alone escaped for JSON and %* the attributes as JSON members, each
+// after a comma (both Envoy's own), %% a percent sign; %^ and %$ (colour) give nothing. A width may
+// stand before the flag: %8l, %-8l, %=8l and, cutting what is longer, %8!l. Any other flag is an
+// error that gives its place.
 func ParseFormat(pattern string) (*Format, error) {
 	f := &Format{}
 	for rest := pattern; rest != ""; {
-		before, after, found := cutByte(rest, '%')
+		before, after, found := strings.Cut(rest, "%")
 		if before != "" {
 			f.fields = append(f.fields, field{literal: before})
 		}
@@ -65,24 +68,14 @@ func ParseFormat(pattern string) (*Format, error) {
 	return f, nil
 }
 
-func cutByte(s string, c byte) (before, after string, found bool) {
-	for i := range len(s) {
-		if s[i] == c {
-			return s[:i], s[i+1:], true
-		}
-	}
-	return s, "", false
-}
-
 func (f *Format) addField(fl field) {
 	switch fl.flag {
 	case '%':
 		f.fields = append(f.fields, field{literal: "%"})
 	case '^', '$':
-	case '+':
-		f.fields = append(f.fields, mustParse(plusPattern).fields...)
 	default:
 		f.fields = append(f.fields, fl)
+		f.tags = f.tags || fl.flag == '*'
 	}
 }
 
@@ -90,7 +83,9 @@ func (f *Format) addField(fl field) {
 func parseField(s string) (field, int, error) {
 	fl, i := field{align: '>'}, 0
 	if i < len(s) && (s[i] == '-' || s[i] == '=') {
-		fl.align = map[byte]byte{'-': '<', '=': '='}[s[i]]
+		if fl.align = s[i]; fl.align == '-' {
+			fl.align = '<'
+		}
 		i++
 	}
 	start := i
@@ -106,22 +101,21 @@ func parseField(s string) (field, int, error) {
 		return fl, i, fmt.Errorf("%%%s ends before its flag", s)
 	}
 	fl.flag = s[i]
-	if !bytes.ContainsRune([]byte("YCmdDxHIMSefFprRTXzEaAbBclLntP@gs#!v_j+%^$"), rune(fl.flag)) {
-		return fl, i, fmt.Errorf("unknown flag %%%s", s[:i+1])
+	if strings.IndexByte("YCmdDxHIMSefFprRTXzEaAbBclLntP@gs#!v_j+*%^$", fl.flag) < 0 {
+		_, n := utf8.DecodeRuneInString(s[i:])
+		return fl, i, fmt.Errorf("unknown flag %%%s", s[:i+n])
 	}
 	return fl, i + 1, nil
 }
 
-// mustParse is for the constants of this file only.
-func mustParse(pattern string) *Format {
-	f, err := ParseFormat(pattern)
+// defaultFormat is DefaultPattern compiled; that it compiles is a test's concern.
+func defaultFormat() *Format {
+	f, err := ParseFormat(DefaultPattern)
 	if err != nil {
 		panic(err)
 	}
 	return f
 }
-
-func defaultFormat() *Format { return mustParse(DefaultPattern) }
 
 // append appends the line for e without a newline.
 func (f *Format) append(b []byte, e *event) []byte {
@@ -135,7 +129,7 @@ func (f *Format) append(b []byte, e *event) []byte {
 		switch fl.flag {
 		case '@', 'g', 's', '#', '!':
 			b = src.resolve(e.pc).append(b, fl.flag)
-		case 'v', '_', 'j', 'l', 'L', 'n', 't', 'P':
+		case 'v', '_', 'j', '+', '*', 'l', 'L', 'n', 't', 'P':
 			b = appendPlain(b, fl.flag, e)
 		default:
 			b = appendTime(b, fl.flag, e.time)
@@ -179,7 +173,11 @@ func appendPlain(b []byte, flag byte, e *event) []byte {
 	case '_':
 		return appendOneLine(b, e.message)
 	case 'j':
-		return appendJSON(b, e.message)
+		return appendJSON(b, string(e.message))
+	case '+':
+		return appendJSON(b, e.bare)
+	case '*':
+		return append(b, e.tags...)
 	case 'l':
 		return append(b, LevelName(e.level)...)
 	case 'L':

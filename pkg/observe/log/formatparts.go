@@ -145,11 +145,9 @@ func appendOneLine(b, msg []byte) []byte {
 }
 
 // appendJSON appends msg as the inside of a JSON string. Bytes that are not UTF-8 become U+FFFD.
-func appendJSON(b, msg []byte) []byte {
+func appendJSON(b []byte, msg string) []byte {
 	const hex = "0123456789abcdef"
-	for len(msg) > 0 {
-		r, n := utf8.DecodeRune(msg)
-		msg = msg[n:]
+	for _, r := range msg {
 		switch {
 		case r == '"' || r == '\\':
 			b = append(b, '\\', byte(r))

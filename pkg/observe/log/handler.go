@@ -56,6 +56,7 @@ type handler struct {
 	out       *output
 	format    *Format
 	attrs     []byte // " key=value" for each attribute of WithAttrs
+	tags      []byte // the same as `,"key":"value"`, if the format asks for it
 	group     string // "a.b." of WithGroup
 }
 
@@ -72,13 +73,27 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 		*msg = appendAttr(*msg, h.group, a)
 		return true
 	})
+	e := event{
+		time: r.Time, level: r.Level, component: h.component, pc: r.PC, message: *msg, bare: r.Message,
+	}
+	if h.format.tags {
+		e.tags = h.withTags(r.Attrs)
+	}
 	line := h.out.buffer()
-	*line = h.format.append(*line, &event{
-		time: r.Time, level: r.Level, component: h.component, pc: r.PC, message: *msg,
-	})
+	*line = h.format.append(*line, &e)
 	*line = append(*line, '\n')
 	h.out.recycle(msg)
 	return h.out.write(line)
+}
+
+// withTags gives the handler's tags and those of more attributes.
+func (h *handler) withTags(each func(func(slog.Attr) bool)) []byte {
+	tags := slices.Clip(h.tags)
+	each(func(a slog.Attr) bool {
+		tags = appendTag(tags, h.group, a)
+		return true
+	})
+	return tags
 }
 
 // WithAttrs implements slog.Handler.
@@ -87,6 +102,9 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	derived.attrs = slices.Clip(slices.Clone(h.attrs))
 	for _, a := range attrs {
 		derived.attrs = appendAttr(derived.attrs, h.group, a)
+		if h.format.tags {
+			derived.tags = appendTag(slices.Clip(derived.tags), h.group, a)
+		}
 	}
 	return &derived
 }
@@ -103,23 +121,39 @@ func (h *handler) WithGroup(name string) slog.Handler {
 
 // appendAttr appends " group.key=value", for a group one for each of its members.
 func appendAttr(b []byte, group string, a slog.Attr) []byte {
+	eachLeaf(group, a, func(key string, v slog.Value) {
+		b = appendText(append(b, ' '), key)
+		b = appendValue(append(b, '='), v)
+	})
+	return b
+}
+
+// appendTag appends `,"group.key":"value"`, for a group one for each of its members. Every value is
+// a string, as in Envoy.
+func appendTag(b []byte, group string, a slog.Attr) []byte {
+	eachLeaf(group, a, func(key string, v slog.Value) {
+		b = appendJSON(append(b, `,"`...), key)
+		b = appendJSON(append(b, `":"`...), valueText(v))
+		b = append(b, '"')
+	})
+	return b
+}
+
+// eachLeaf calls f for the attribute or, if it is a group, for its members.
+func eachLeaf(group string, a slog.Attr, f func(key string, v slog.Value)) {
 	v := a.Value.Resolve()
 	if v.Kind() == slog.KindGroup {
 		if a.Key != "" {
 			group += a.Key + "."
 		}
 		for _, member := range v.Group() {
-			b = appendAttr(b, group, member)
+			eachLeaf(group, member, f)
 		}
-		return b
+		return
 	}
-	if a.Key == "" && v.Any() == nil {
-		return b // slog: an empty Attr is ignored
+	if a.Key != "" || v.Any() != nil { // slog: an empty Attr is ignored
+		f(group+a.Key, v)
 	}
-	b = append(b, ' ')
-	b = appendText(b, group+a.Key)
-	b = append(b, '=')
-	return appendValue(b, v)
 }
 
 func appendValue(b []byte, v slog.Value) []byte {
@@ -139,12 +173,28 @@ func appendValue(b []byte, v slog.Value) []byte {
 	case slog.KindTime:
 		return v.Time().AppendFormat(b, time.RFC3339Nano)
 	}
-	if m, ok := v.Any().(encoding.TextMarshaler); ok {
-		if text, err := m.MarshalText(); err == nil {
-			return appendText(b, string(text))
+	return appendText(b, valueText(v))
+}
+
+// valueText is a value as a string without quotes. A method of the value that panics, such as Error
+// on a nil pointer, must not take the program down with it.
+func valueText(v slog.Value) (text string) {
+	defer func() {
+		if p := recover(); p != nil {
+			text = fmt.Sprintf("!PANIC: %v", p)
+		}
+	}()
+	switch x := v.Any().(type) {
+	case error:
+		return x.Error()
+	case time.Time:
+		return x.Format(time.RFC3339Nano)
+	case encoding.TextMarshaler:
+		if out, err := x.MarshalText(); err == nil {
+			return string(out)
 		}
 	}
-	return appendText(b, fmt.Sprint(v.Any()))
+	return v.String()
 }
 
 // appendText appends s, quoted if it would otherwise be misread as more than one word or line.

@@ -4,8 +4,9 @@
 // It owns levels, the line format and the log file. It must not know who logs what, nor the admin
 // interface that changes levels; it imports no other package of the project.
 //
-// Locking: a level is one atomic integer, so a disabled line costs one load and no allocation. The
-// registry's lock guards only the set of components; the output's lock is held for one write.
+// Locking: a level is one atomic integer, so a disabled line costs one load. It costs no allocation
+// either if its attributes are given with LogAttrs, which hot paths should use: the compiler boxes the
+// arguments of Debug and the like before the level is asked for. The registry's lock guards only the set of components; the output's lock is held for one write.
 package log
 
 import (
@@ -80,8 +81,7 @@ func New(opts Options) *Registry {
 	return r
 }
 
-// Logger gives the logger of a component, which is added to the registry if it is new. The "default"
-// logger is "misc" in Envoy.
+// Logger gives the logger of a component, which is added to the registry if it is new.
 func (r *Registry) Logger(name string) *slog.Logger {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,12 +154,12 @@ func (r *Registry) add(name string) *component {
 func componentNames() []string {
 	return []string{
 		"admin", "alternate_protocols_cache", "aws", "assert", "backtrace", "basic_auth", "cache_filter",
-		"client", "config", "connection", "conn_handler", "compression", "credential_injector",
-		"decompression", "dns", "dynamic_modules", "ext_authz", "ext_proc", "envoy_bug", "rocketmq", "file", "filter",
+		"client", "config", "connection", "conn_handler", "credential_injector",
+		"decompression", "dns", "dubbo", "ext_authz", "ext_proc", "envoy_bug", "rocketmq", "file", "filter",
 		"forward_proxy", "geolocation", "golang", "grpc", "happy_eyeballs", "hc", "health_checker",
 		"http", "http2", "hystrix", "init", "io", "jwt", "kafka", "key_value_store", "lua", "main",
 		"matcher", "misc", "mongo", "multi_connection", "oauth2", "quic", "quic_stream", "pool",
-		"rate_limit_quota", "rbac", "rds", "redis", "router", "runtime", "stats", "secret", "tap",
+		"rate_limit_quota", "rbac", "rds", "redis", "router", "runtime", "stats", "stats_sinks", "secret", "tap",
 		"testing", "thrift", "tracing", "upstream", "udp", "wasm", "websocket",
 	}
 }

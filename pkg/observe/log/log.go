@@ -5,8 +5,9 @@
 // interface that changes levels; it imports no other package of the project.
 //
 // Locking: a level is one atomic integer, so a disabled line costs one load. It costs no allocation
-// either if its attributes are given with LogAttrs, which hot paths should use: the compiler boxes the
-// arguments of Debug and the like before the level is asked for. The registry's lock guards only the set of components; the output's lock is held for one write.
+// either if its attributes are given with LogAttrs, which hot paths should use: the compiler boxes
+// the arguments of Debug and the like before the level is asked for. The registry's lock guards only
+// the set of components; the output's lock is held for one write.
 package log
 
 import (

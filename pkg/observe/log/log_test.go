@@ -59,19 +59,27 @@ func TestAttributes(t *testing.T) {
 		{"kinds", func(l *slog.Logger) {
 			l.Info("m", "i", -1, "u", uint64(7), "f", 1.5, "b", true, "d", 1500*time.Millisecond, "t", time.Unix(0, 0).UTC())
 		}, "m i=-1 u=7 f=1.5 b=true d=1.5s t=1970-01-01T00:00:00Z"},
-		{"quoting", func(l *slog.Logger) { l.Info("m", "a", "x y", "b", "", "c", "k=v", "d", "l\nl", "e", `"`, "f", "ä") },
-			`m a="x y" b="" c="k=v" d="l\nl" e="\"" f=ä`},
-		{"error", func(l *slog.Logger) { l.Info("m", "error", fmt.Errorf("dial: %w", errors.New("refused"))) },
-			`m error="dial: refused"`},
+		{
+			"quoting", func(l *slog.Logger) { l.Info("m", "a", "x y", "b", "", "c", "k=v", "d", "l\nl", "e", `"`, "f", "ä") },
+			`m a="x y" b="" c="k=v" d="l\nl" e="\"" f=ä`,
+		},
+		{
+			"error", func(l *slog.Logger) { l.Info("m", "error", fmt.Errorf("dial: %w", errors.New("refused"))) },
+			`m error="dial: refused"`,
+		},
 		{"address", func(l *slog.Logger) { l.Info("m", "peer", netip.MustParseAddrPort("[::1]:80")) }, "m peer=[::1]:80"},
 		{"text marshaler", func(l *slog.Logger) { l.Info("m", "x", textual{}) }, `m x="as text"`},
-		{"panicking value", func(l *slog.Logger) { l.Info("m", "error", (*nilError)(nil)) },
-			`m error="!PANIC: runtime error: invalid memory address or nil pointer dereference"`},
-		{"nil", func(l *slog.Logger) { l.Info("m", "x", nil) }, "m x=<nil>"},
-		{"group", func(l *slog.Logger) {
-			l.Info("m", slog.Group("g", "a", 1, slog.Group("h", "b", 2)), slog.Group("", "c", 3))
+		{
+			"panicking value", func(l *slog.Logger) { l.Info("m", "error", (*nilError)(nil)) },
+			`m error="!PANIC: runtime error: invalid memory address or nil pointer dereference"`,
 		},
-			"m g.a=1 g.h.b=2 c=3"},
+		{"nil", func(l *slog.Logger) { l.Info("m", "x", nil) }, "m x=<nil>"},
+		{
+			"group", func(l *slog.Logger) {
+				l.Info("m", slog.Group("g", "a", 1, slog.Group("h", "b", 2)), slog.Group("", "c", 3))
+			},
+			"m g.a=1 g.h.b=2 c=3",
+		},
 		{"with", func(l *slog.Logger) {
 			base := l.With("a", 1)
 			base.With("b", 2)

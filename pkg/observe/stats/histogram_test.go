@@ -22,13 +22,22 @@ func TestQuantiles(t *testing.T) {
 		values []uint64
 		want   []float64
 	}{
-		{"one value of one digit", Milliseconds, []uint64{1},
-			[]float64{1, 1.025, 1.05, 1.075, 1.09, 1.095, 1.099, 1.0995, 1.0999, 1.1}},
-		{"two bins", Milliseconds, []uint64{200, 300, 300},
-			[]float64{200, 207.5, 302.5, 306.25, 308.5, 309.25, 309.85, 309.925, 309.985, 310}},
+		{
+			"one value of one digit", Milliseconds,
+			[]uint64{1},
+			[]float64{1, 1.025, 1.05, 1.075, 1.09, 1.095, 1.099, 1.0995, 1.0999, 1.1},
+		},
+		{
+			"two bins", Milliseconds,
+			[]uint64{200, 300, 300},
+			[]float64{200, 207.5, 302.5, 306.25, 308.5, 309.25, 309.85, 309.925, 309.985, 310},
+		},
 		{"zero", Unspecified, []uint64{0, 0}, make([]float64, 10)},
-		{"percent is scaled", Percent, []uint64{500000},
-			[]float64{0.5, 0.5025, 0.505, 0.5075, 0.509, 0.5095, 0.5099, 0.50995, 0.50999, 0.51}},
+		{
+			"percent is scaled", Percent,
+			[]uint64{500000},
+			[]float64{0.5, 0.5025, 0.505, 0.5075, 0.509, 0.5095, 0.5099, 0.50995, 0.50999, 0.51},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

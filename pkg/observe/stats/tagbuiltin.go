@@ -15,10 +15,14 @@ func regexpRules() []*tagRule {
 	table := []struct{ tag, expr, substr, except string }{
 		{"envoy.response_code", `_rq(_(\d{3}))$`, "_rq_", ""},
 		{"envoy.response_code_class", `_rq_((\d))xx$`, "_rq_", ""},
-		{"envoy.dynamo_partition_id",
-			`^http\.<V>\.dynamodb\.table\.<V>\.capacity\.<V>(\.__partition_id=(\w{7}))$`, ".dynamodb.table.", ""},
-		{"envoy.dynamo_operation",
-			`^http\.<V>\.dynamodb\.(?:operation|table\.<V>\.capacity)(\.(<V>))(?:\.|$)`, ".dynamodb.", ""},
+		{
+			"envoy.dynamo_partition_id",
+			`^http\.<V>\.dynamodb\.table\.<V>\.capacity\.<V>(\.__partition_id=(\w{7}))$`, ".dynamodb.table.", "",
+		},
+		{
+			"envoy.dynamo_operation",
+			`^http\.<V>\.dynamodb\.(?:operation|table\.<V>\.capacity)(\.(<V>))(?:\.|$)`, ".dynamodb.", "",
+		},
 		{"envoy.dynamo_table", `^http\.<V>\.dynamodb\.(?:table|error)\.((<V>)\.)`, ".dynamodb.", ""},
 		{"envoy.ssl_cipher", `^listener\..*?\.ssl\.ciphers(\.([\w-]+))$`, ".ssl.ciphers.", ""},
 		{"envoy.ssl_curve", `^(?:listener|cluster)\..*?\.ssl\.curves(\.([\w-]+))$`, ".ssl.curves.", ""},
@@ -27,9 +31,11 @@ func regexpRules() []*tagRule {
 		{"envoy.tls_certificate", `^(?:listener|cluster)\..*?\.ssl\.certificate\.((<V>)\.)`, ".ssl.certificate.", ""},
 		{"cipher_suite", `^cluster\.<V>\.ssl\.ciphers(\.([\w-]+))$`, ".ssl.ciphers.", ""},
 		{"envoy.http_conn_manager_prefix", `^listener\..*?\.http\.((<V>)\.)`, ".http.", ""},
-		{"envoy.worker_id",
+		{
+			"envoy.worker_id",
 			`^(?:listener\.(?:<A>|<V>)|server|listener_manager|thread_local_cluster_manager)\.worker_((\d+)\.)`,
-			".worker_", ""},
+			".worker_", "",
+		},
 		{"envoy.listener_address", `^listener\.((<A>|<V>)\.)`, "", "admin"},
 		// The names of route configurations may hold dots.
 		{"envoy.rds_route_config", `^http\.<V>\.rds\.((.+)\.)\w+$`, ".rds.", ""},

@@ -110,15 +110,29 @@ func (s *sink) spoil(path string) {
 	}
 }
 
-// isSpoiled reports whether the field at path, or an element of it, was tried
-// but not decoded.
+// isSpoiled reports whether the field at path, an element of it, or the message
+// that holds it was tried but not decoded.
 func (s *sink) isSpoiled(path string) bool {
-	if _, ok := s.spoiled[path]; ok {
+	if s.isTried(path) {
 		return true
 	}
 	for p := range s.spoiled {
 		rest, ok := strings.CutPrefix(p, path)
 		if ok && strings.HasPrefix(rest, "[") && !strings.Contains(rest, "].") {
+			return true
+		}
+	}
+	return false
+}
+
+// isTried reports whether path, or a message on the way to it, was tried but
+// not decoded as a whole.
+func (s *sink) isTried(path string) bool {
+	for i := range len(path) + 1 {
+		if i > 0 && i < len(path) && path[i] != '.' && path[i] != '[' {
+			continue
+		}
+		if _, ok := s.spoiled[path[:i]]; ok {
 			return true
 		}
 	}

@@ -44,7 +44,7 @@ func (d *decoder) pairs(n *yaml.Node, at *frame, name func(string) string) []pai
 			merged = append(merged, value)
 			continue
 		case key.Kind != yaml.ScalarNode:
-			d.failAt(key, at, "", "a key must be a plain value, got %s", d.describe(key, at))
+			d.fail(Error{Line: key.Line, Column: key.Column, Path: at.path(), Reason: "a key must be a plain value, got " + d.describe(key, at)})
 			continue
 		}
 		if first, dup := seen[name(key.Value)]; dup {

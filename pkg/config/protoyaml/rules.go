@@ -94,6 +94,9 @@ func (s *sink) report(at place, reason string) {
 }
 
 func (s *sink) violatedOneof(at place, od protoreflect.OneofDescriptor) {
+	if s.isTried(at.path) {
+		return
+	}
 	for i := range od.Fields().Len() {
 		if s.isSpoiled(join(at.path, string(od.Fields().Get(i).Name()))) {
 			return

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * The decision: what happens to a connection that an application is about to make. It knows a query, not a hook, so that
+ * connect4, connect6 and explain cannot disagree. The one thing that needs a hook's context, the liveness of the capture
+ * socket, takes it as an opaque pointer.
+ */
+#ifndef WEIR_DECIDE_H
+#define WEIR_DECIDE_H
+
+#include "maps.h"
+
+#define MAPPED_WORD be32(0xffff)
+
+static __always_inline int is_mapped(const struct weir_addr *a)
+{
+	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == MAPPED_WORD;
+}
+
+static __always_inline int same_addr(const struct weir_addr *a, const struct weir_addr *b)
+{
+	return a->word[0] == b->word[0] && a->word[1] == b->word[1] && a->word[2] == b->word[2] &&
+	       a->word[3] == b->word[3];
+}
+
+static __always_inline void count(enum weir_reason reason)
+{
+	__u32 key = reason;
+	__u64 *counter = bpf_map_lookup_elem(&weir_reasons, &key);
+
+	if (counter)
+		*counter += 1;
+}
+
+static __always_inline const struct weir_control *control_in_force(void)
+{
+	__u32 zero = 0;
+	void *slot = bpf_map_lookup_elem(&weir_control, &zero);
+
+	return slot ? bpf_map_lookup_elem(slot, &zero) : 0;
+}
+
+static __always_inline const struct weir_endpoint *capture_of(const struct weir_control *c, const struct weir_addr *a)
+{
+	return is_mapped(a) ? &c->capture4 : &c->capture6;
+}
+
+static __always_inline void settle(struct weir_verdict *v, enum weir_action action, enum weir_reason reason)
+{
+	v->action = action;
+	v->reason = reason;
+}
+
+/* The one place where the fail policy is applied: a connection should be captured and cannot be. */
+static __always_inline void give_up(struct weir_verdict *v, const struct weir_control *c, enum weir_reason reason)
+{
+	settle(v, c->flags & FLAG_FAIL_CLOSED ? ACTION_REFUSE : ACTION_PASS, reason);
+}
+
+/* Most specific prefix for the port itself, else most specific prefix for any port. */
+static __always_inline const struct weir_rule *find_rule(void *map, __u32 generation, const struct weir_query *q)
+{
+	struct weir_prefix key = {
+		.prefixlen = RULE_EXACT_BITS + 128,
+		.generation = generation,
+		.port = q->port,
+		.family = is_mapped(&q->addr) ? AF_INET : AF_INET6,
+		.addr = q->addr,
+	};
+	const struct weir_rule *rule;
+
+	rule = bpf_map_lookup_elem(map, &key);
+	if (rule)
+		return rule;
+	key.port = 0;
+	return bpf_map_lookup_elem(map, &key);
+}
+
+/* Connections that are out of the question whatever the rules say: reason, or REASON_NONE. */
+static __always_inline enum weir_reason exempt(const struct weir_control *c, const struct weir_query *q)
+{
+	const struct weir_endpoint *capture = capture_of(c, &q->addr);
+
+	if (!(c->flags & FLAG_ENABLED))
+		return REASON_DISABLED;
+	if (c->proxy_mark && c->proxy_mark == q->mark)
+		return REASON_PROXY_MARK;
+	if (c->proxy_cgroup && c->proxy_cgroup == q->cgroup)
+		return REASON_PROXY_CGROUP;
+	if (capture->present && capture->port == q->port && same_addr(&capture->addr, &q->addr))
+		return REASON_CAPTURE_SOCKET;
+	return REASON_NONE;
+}
+
+/* Whether the capture socket is out of this socket's reach: reason, or REASON_NONE. */
+static __always_inline enum weir_reason out_of_reach(const struct weir_control *c, const struct weir_query *q)
+{
+	if (!capture_of(c, &q->addr)->present)
+		return REASON_NO_CAPTURE_SOCKET;
+	if (c->netns != q->netns)
+		return REASON_OTHER_NETNS;
+	if (q->bound_if)
+		return REASON_BOUND_DEVICE;
+	return REASON_NONE;
+}
+
+/* Decides by the rules alone; whether a REDIRECT can be carried out is for the caller to find out. */
+static __always_inline void decide_by_rules(const struct weir_control *c, const struct weir_query *q,
+					    struct weir_verdict *v)
+{
+	const struct weir_rule *rule;
+
+	v->generation = c->generation;
+	if (c->flags & FLAG_HAS_EXCLUDES) {
+		rule = find_rule(&weir_exclude, c->generation, q);
+		if (rule) {
+			v->rule = rule->rule;
+			return settle(v, ACTION_PASS, REASON_EXCLUDED);
+		}
+	}
+	rule = find_rule(&weir_capture, c->generation, q);
+	if (!rule)
+		return settle(v, ACTION_PASS, REASON_NO_RULE);
+	v->rule = rule->rule;
+	v->listener = rule->listener;
+	if (rule->action != ACTION_REDIRECT)
+		return settle(v, ACTION_PASS, REASON_PASS_RULE);
+	v->target = capture_of(c, &q->addr)->addr;
+	v->target_port = capture_of(c, &q->addr)->port;
+	settle(v, ACTION_REDIRECT, REASON_CAPTURED);
+}
+
+/* Whether a socket listens on the verdict's target in the network namespace of ctx. */
+static __always_inline int listening(void *ctx, const struct weir_verdict *v)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	int alive;
+
+	if (is_mapped(&v->target)) {
+		tuple.ipv4.saddr = tuple.ipv4.daddr = v->target.word[3];
+		tuple.ipv4.dport = v->target_port;
+		sk = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, &v->target, sizeof(v->target));
+		__builtin_memcpy(tuple.ipv6.daddr, &v->target, sizeof(v->target));
+		tuple.ipv6.dport = v->target_port;
+		sk = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return 0;
+	alive = sk->state == TCP_LISTEN;
+	bpf_sk_release(sk);
+	return alive;
+}
+
+/* The whole decision. v is zeroed by the caller. Returns the settings that it was taken under, or 0 when there are none. */
+static __always_inline const struct weir_control *decide(void *ctx, const struct weir_query *q, struct weir_verdict *v)
+{
+	const struct weir_control *c = control_in_force();
+	enum weir_reason reason;
+
+	if (!q->tcp || !c) {
+		settle(v, ACTION_PASS, q->tcp ? REASON_DISABLED : REASON_NOT_TCP);
+		return c;
+	}
+	reason = exempt(c, q);
+	if (reason != REASON_NONE) {
+		settle(v, ACTION_PASS, reason);
+		return c;
+	}
+	decide_by_rules(c, q, v);
+	if (v->action != ACTION_REDIRECT)
+		return c;
+	reason = out_of_reach(c, q);
+	if (reason == REASON_NONE && !listening(ctx, v))
+		reason = REASON_NOT_LISTENING;
+	if (reason != REASON_NONE)
+		give_up(v, c, reason);
+	return c;
+}
+
+#endif

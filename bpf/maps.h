@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* All maps of weir. No map is pinned: they live as long as the daemon holds them or a socket refers to them. */
+#ifndef WEIR_MAPS_H
+#define WEIR_MAPS_H
+
+#include "types.h"
+
+/*
+ * weir_control: the settings in force, and the generation of the rules in force.
+ * key: 0. value: an array map of one struct weir_control.
+ * written by: user space, which fills a fresh inner map and swaps the pointer. A program therefore sees either all of the old
+ *   settings or all of the new ones, and when the swap's system call returns no program still runs on the old ones.
+ * deleted by: nobody. capacity: 1. full: cannot be. At load it holds weir_control_off, all zero, which stays so.
+ */
+struct weir_control_slot {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_control);
+} weir_control_off SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct weir_control_slot);
+} weir_control SEC(".maps") = {
+	.values = { &weir_control_off },
+};
+
+/*
+ * weir_capture: which destinations to capture, and for which listener.
+ * key: struct weir_prefix. value: struct weir_rule.
+ * written by: user space, a whole rule set under the next generation before that generation is put in force.
+ * deleted by: user space, the previous generation, after the swap.
+ * capacity: 262144 entries, two generations together; memory is taken as entries are added.
+ * full: the update is refused and the generation in force stays.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct weir_prefix);
+	__type(value, struct weir_rule);
+} weir_capture SEC(".maps");
+
+/*
+ * weir_exclude: destinations that are never captured, looked up before weir_capture.
+ * key, value, writer, deletion, capacity, full: as weir_capture; of the value only the rule id is used.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct weir_prefix);
+	__type(value, struct weir_rule);
+} weir_exclude SEC(".maps");
+
+/*
+ * weir_flows: the destination that an application asked for, kept with its socket.
+ * key: the socket. value: struct weir_flow.
+ * written by: connect4, connect6. deleted by: the kernel with the socket; connect4, connect6 when the socket connects again and
+ *   is not captured.
+ * capacity: bounded by the sockets; each entry counts against the socket's net.core.optmem_max.
+ * full: the connection cannot be captured, the fail policy decides (REASON_NO_STORAGE).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct weir_flow);
+} weir_flows SEC(".maps");
+
+/*
+ * weir_handoff: the same, on its way to the proxy.
+ * key: struct weir_pair. value: struct weir_flow.
+ * written by: sockops, before the SYN leaves. deleted by: user space, when it has accepted the connection.
+ * capacity: 16384, several times the default listen backlog (net.core.somaxconn 4096); preallocated, about 3 MB.
+ * full: the least recently used entry goes, which is one whose connection was never accepted.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct weir_pair);
+	__type(value, struct weir_flow);
+} weir_handoff SEC(".maps");
+
+/*
+ * weir_reasons: how often each reason was given.
+ * key: enum weir_reason. value: count on this CPU.
+ * written by: connect4, connect6, sockops. deleted by: nobody. capacity: REASON_COUNT. full: cannot be.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASON_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} weir_reasons SEC(".maps");
+
+#endif

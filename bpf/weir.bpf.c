@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * Entry points. Each turns its context into a struct weir_query or back again; what happens is decided in decide.h, and how
+ * a captured connection is remembered in flow.h.
+ *
+ * Needs Linux 5.15: bpf_get_netns_cookie in sockops (5.15) and lookup-and-delete on an LRU hash (5.14) are the newest parts.
+ */
+#include "flow.h"
+
+/* No helper in use asks for a GPL-compatible program; the licence leaves room for those that do. */
+char weir_license[] SEC("license") = "GPL";
+
+/* Never read. BTF describes what maps and globals are made of; this makes it describe what the explain program is run on. */
+const volatile struct weir_explain weir_explain_layout = {};
+
+SEC("cgroup/connect4")
+int weir_connect4(struct bpf_sock_addr *ctx)
+{
+	struct weir_query query = { .addr = { { 0, 0, MAPPED_WORD, ctx->user_ip4 } } };
+	struct weir_verdict verdict = {};
+
+	if (!on_connect(ctx, &query, &verdict))
+		return refuse();
+	if (verdict.action == ACTION_REDIRECT) {
+		ctx->user_ip4 = verdict.target.word[3];
+		ctx->user_port = verdict.target_port;
+	}
+	return 1;
+}
+
+SEC("cgroup/connect6")
+int weir_connect6(struct bpf_sock_addr *ctx)
+{
+	struct weir_query query = {
+		.addr = { { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3] } },
+	};
+	struct weir_verdict verdict = {};
+
+	if (!on_connect(ctx, &query, &verdict))
+		return refuse();
+	if (verdict.action == ACTION_REDIRECT)
+		put_addr6(ctx, &verdict.target, verdict.target_port);
+	return 1;
+}
+
+SEC("cgroup/getpeername4")
+int weir_getpeername4(struct bpf_sock_addr *ctx)
+{
+	const struct weir_flow *flow = flow_of(ctx->sk);
+
+	if (flow) {
+		ctx->user_ip4 = flow->addr.word[3];
+		ctx->user_port = flow->port;
+	}
+	return 1;
+}
+
+SEC("cgroup/getpeername6")
+int weir_getpeername6(struct bpf_sock_addr *ctx)
+{
+	const struct weir_flow *flow = flow_of(ctx->sk);
+
+	if (flow)
+		put_addr6(ctx, &flow->addr, flow->port);
+	return 1;
+}
+
+SEC("sockops")
+int weir_sockops(struct bpf_sock_ops *ctx)
+{
+	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
+		hand_off(ctx);
+	return 1;
+}
+
+/* Never attached. Run by BPF_PROG_RUN on a struct weir_explain: answers its query with the decision's own verdict. */
+SEC("tc")
+int weir_explain(struct __sk_buff *ctx)
+{
+	struct weir_explain *explain = (void *)(long)ctx->data;
+	struct weir_verdict verdict = {};
+	struct weir_query query;
+
+	if ((void *)(explain + 1) > (void *)(long)ctx->data_end)
+		return -1;
+	query = explain->query;
+	decide(ctx, &query, &verdict);
+	explain = (void *)(long)ctx->data;
+	if ((void *)(explain + 1) > (void *)(long)ctx->data_end)
+		return -1;
+	explain->verdict = verdict;
+	return 0;
+}

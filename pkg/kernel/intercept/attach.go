@@ -1,0 +1,139 @@
+package intercept
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+)
+
+// hook is a place in a cgroup that one of the programs runs at.
+type hook struct {
+	attach  ebpf.AttachType
+	program *ebpf.Program
+}
+
+// hooks lists them in the order of attaching: what completes a captured connection is in place before connections are captured.
+func (o *objects) hooks() []hook {
+	return []hook{
+		{ebpf.AttachCGroupSockOps, o.Sockops},
+		{ebpf.AttachCgroupInet4GetPeername, o.Getpeername4},
+		{ebpf.AttachCgroupInet6GetPeername, o.Getpeername6},
+		{ebpf.AttachCGroupInet4Connect, o.Connect4},
+		{ebpf.AttachCGroupInet6Connect, o.Connect6},
+	}
+}
+
+// attachment is the links of one cgroup, in the order of hooks.
+type attachment struct {
+	links []link.Link
+}
+
+// close detaches in reverse: no new connection is captured before the rest goes.
+func (a *attachment) close() error {
+	var failed []error
+	for _, l := range slices.Backward(a.links) {
+		failed = append(failed, l.Close())
+	}
+	return errors.Join(failed...)
+}
+
+// attach puts all programs on a cgroup through links (BPF_LINK_CREATE, always "multi"): they run beside the programs of
+// others, and die with the file descriptors.
+func (i *Interceptor) attach(dir string) error {
+	target, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("attach to cgroup: %w", err)
+	}
+	defer target.Close()
+	made := &attachment{}
+	for _, hook := range i.objects.hooks() {
+		l, err := link.AttachRawLink(link.RawLinkOptions{
+			Target: int(target.Fd()), Program: hook.program, Attach: hook.attach,
+		})
+		if err != nil {
+			err = fmt.Errorf("attach %s to cgroup %s: %w", hook.attach, dir, err)
+			return errors.Join(err, made.close())
+		}
+		made.links = append(made.links, l)
+	}
+	i.attached[dir] = made
+	return nil
+}
+
+func (i *Interceptor) detach(dir string) error {
+	err := i.attached[dir].close()
+	delete(i.attached, dir)
+	if err != nil {
+		return fmt.Errorf("detach from cgroup %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Refresh resolves the plan's cgroup patterns again, attaches to cgroups that have appeared and forgets those that are gone.
+func (i *Interceptor) Refresh() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return errClosed
+	}
+	if err := i.reattach(i.applied.plan); err != nil {
+		return fmt.Errorf("refresh cgroups: %w", err)
+	}
+	return nil
+}
+
+// reattach makes the attachments those that the plan wants. New ones come first, so that a cgroup which moves from one
+// pattern to another is never without. What can be attached is, also when something else cannot.
+func (i *Interceptor) reattach(plan *steer.Plan) error {
+	dirs, err := i.resolve(plan)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, dir := range dirs {
+		if i.attached[dir] == nil {
+			failed = append(failed, i.attach(dir))
+		}
+	}
+	for dir := range i.attached {
+		if !slices.Contains(dirs, dir) {
+			failed = append(failed, i.detach(dir))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (i *Interceptor) resolve(plan *steer.Plan) ([]string, error) {
+	if plan.Disabled || len(plan.Rules) == 0 {
+		i.missing = nil
+		return nil, nil
+	}
+	if slices.Contains(plan.Cgroups, steer.DefaultCgroup) {
+		dir, created, err := i.opts.Hierarchy.Create(steer.DefaultCgroup)
+		if err != nil {
+			return nil, err
+		}
+		if created {
+			i.created = append(i.created, dir)
+		}
+	}
+	dirs, missing, err := i.opts.Hierarchy.Resolve(plan.Cgroups)
+	i.missing = missing
+	return dirs, err
+}
+
+// removeIfEmpty leaves a cgroup in which processes still run: they are none of weir's business.
+func removeIfEmpty(h *cgroup.Hierarchy, dir string) error {
+	if err := h.Remove(dir); err != nil && !errors.Is(err, syscall.EBUSY) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,18 @@
+// Package intercept loads weir's BPF programs, attaches them to cgroups, keeps their maps in step with a steer.Plan, and tells
+// where an accepted connection was going.
+//
+// It owns every BPF object of the daemon. It must not know the proxy, nor how a plan came about. Outside pkg/kernel/probe it is
+// the only package that imports cilium/ebpf.
+//
+// # Lifetime
+//
+// Nothing is pinned. Programs are attached by links that the kernel drops with the daemon's file descriptors, on Close as on
+// SIGKILL: afterwards connections go where they would go without weir. The fail policy therefore speaks of the time in which
+// the daemon runs and a connection that should be captured cannot be; see docs/decisions/0003-interception.md.
+//
+// # Locking
+//
+// One mutex guards the changing operations (Apply, SetCapture, Refresh, Close) and what they record. OriginalDst, Explain and
+// Counters only use maps and programs, which the kernel synchronises, and an atomic pointer to the listener names of the last
+// two generations; they do not wait for an update.
+package intercept

@@ -1,0 +1,94 @@
+package intercept
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+)
+
+// Query is a connection that somebody might make.
+type Query struct {
+	// Dst is where to.
+	Dst netip.AddrPort
+	// Mark is the socket's SO_MARK, Device the index of the device it is bound to; mostly 0.
+	Mark, Device uint32
+	// Cgroup is the id of the caller's cgroup, 0 for one that is not the proxy's. Whether programs are attached to it is not part
+	// of the decision; see Status.
+	Cgroup uint64
+	// Netns is the cookie of the caller's network namespace; 0 for that of the capture sockets.
+	Netns uint64
+	// NotTCP asks about a socket that is not a TCP stream.
+	NotTCP bool
+}
+
+// Explanation is the kernel's decision about a Query.
+type Explanation struct {
+	Action Action
+	Reason Reason
+	// Listener and Rule that decided, if one did. For ReasonExcluded the rule is an exclusion.
+	Listener string
+	Rule     *steer.Rule
+	// Target is the capture socket that a redirected connection goes to.
+	Target netip.AddrPort
+	// Generation of the rules in force.
+	Generation uint32
+}
+
+// Explain lets the kernel take its decision about a connection without making it: it runs the code that the connect hooks run.
+// Whether the capture socket listens is looked up in the network namespace of the calling thread. Counters are not touched.
+func (i *Interceptor) Explain(q Query) (Explanation, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return Explanation{}, fmt.Errorf("explain %s: %w", q.Dst, errClosed)
+	}
+	verdict, err := i.run(q)
+	if err != nil {
+		return Explanation{}, fmt.Errorf("explain %s: %w", q.Dst, err)
+	}
+	explanation := Explanation{
+		Action:     Action(verdict.Action),
+		Reason:     Reason(verdict.Reason),
+		Listener:   i.names.Load().listener(verdict.Generation, verdict.Listener),
+		Generation: verdict.Generation,
+	}
+	rules := i.applied.plan.Rules
+	if explanation.Reason == ReasonExcluded {
+		rules = i.applied.plan.Excludes
+	}
+	if n := int(verdict.Rule); n > 0 && n <= len(rules) {
+		rule := rules[n-1]
+		explanation.Rule = &rule
+	}
+	if explanation.Action == ActionRedirect {
+		explanation.Target = addrPort(verdict.Target, verdict.TargetPort)
+	}
+	return explanation, nil
+}
+
+func (i *Interceptor) run(q Query) (wireVerdict, error) {
+	in := wireExplain{Query: wireQuery{Mark: q.Mark, BoundIf: q.Device, Cgroup: q.Cgroup, Netns: q.Netns, TCP: 1}}
+	in.Query.Addr, in.Query.Port = wireOf(q.Dst)
+	if q.NotTCP {
+		in.Query.TCP = 0
+	}
+	if q.Netns == 0 {
+		in.Query.Netns = i.opts.Netns
+	}
+	data, err := in.marshal()
+	if err != nil {
+		return wireVerdict{}, err
+	}
+	out := make([]byte, len(data))
+	code, err := i.objects.Explain.Run(&ebpf.RunOptions{Data: data, DataOut: out})
+	if err != nil {
+		return wireVerdict{}, fmt.Errorf("run program: %w", err)
+	}
+	if code != 0 {
+		return wireVerdict{}, fmt.Errorf("run program: it returned %d", int32(code))
+	}
+	return unmarshalVerdict(out)
+}

@@ -1,0 +1,132 @@
+package intercept
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/probe"
+	"github.com/weir-proxy/weir/pkg/kernel/sock"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+)
+
+// Options are what an Interceptor needs to know besides its plan.
+type Options struct {
+	// ProxyMark is the SO_MARK of the proxy's own connections, which are never captured; 0 for none.
+	ProxyMark uint32
+	// ProxyCgroup is the id of the proxy's own cgroup, whose processes are never captured; 0 for none. See
+	// cgroup.Hierarchy.OwnID.
+	ProxyCgroup uint64
+	// Hierarchy to resolve cgroup names in; nil for the host's own.
+	Hierarchy *cgroup.Hierarchy
+	// Netns is the cookie of the network namespace that the capture sockets are in; 0 for the caller's.
+	Netns uint64
+}
+
+// Interceptor is the kernel half of weir while it is loaded.
+type Interceptor struct {
+	opts         Options
+	objects      *objects
+	controlInner *ebpf.MapSpec
+	names        atomic.Pointer[generations]
+
+	mu       sync.Mutex
+	closed   bool
+	applied  applied
+	attached map[string]*attachment
+	created  []string
+	missing  []string
+}
+
+// applied is what the maps hold.
+type applied struct {
+	generation         uint32
+	plan               *steer.Plan
+	capture4, capture6 netip.AddrPort
+}
+
+// UnavailableError says that this process cannot intercept on this host. The rest of weir works without.
+type UnavailableError struct {
+	// Missing are the failed probes that explain it; it may be empty.
+	Missing []probe.Result
+	// Err is what the attempt ran into.
+	Err error
+}
+
+// Error names the missing capabilities and features, and the cause.
+func (e *UnavailableError) Error() string {
+	text := "interception is not available"
+	for n, result := range e.Missing {
+		text += map[bool]string{true: ": needs ", false: ", "}[n == 0] + result.Name
+		if result.Missing != "" {
+			text += " (" + result.Missing + ")"
+		}
+	}
+	return text + ": " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// New loads the programs. Nothing is captured until a plan has been applied and capture sockets have been set. The error is an
+// *UnavailableError when the host or the process's privileges do not allow interception.
+func New(opts Options) (*Interceptor, error) {
+	i, err := load(opts)
+	if err != nil {
+		return nil, &UnavailableError{Missing: probe.Missing(), Err: err}
+	}
+	return i, nil
+}
+
+func load(opts Options) (*Interceptor, error) {
+	var err error
+	if opts.Hierarchy == nil {
+		if opts.Hierarchy, err = cgroup.Find(); err != nil {
+			return nil, err
+		}
+	}
+	if opts.Netns == 0 {
+		if opts.Netns, err = sock.NetnsCookie(); err != nil {
+			return nil, err
+		}
+	}
+	loaded, controlInner, err := loadObjects()
+	if err != nil {
+		return nil, err
+	}
+	i := &Interceptor{
+		opts: opts, objects: loaded, controlInner: controlInner,
+		applied:  applied{plan: &steer.Plan{}},
+		attached: make(map[string]*attachment),
+	}
+	i.names.Store(&generations{})
+	return i, nil
+}
+
+// Close detaches all programs and releases everything. The default cgroup is removed if this Interceptor made it and it is
+// empty. Close may be called more than once.
+func (i *Interceptor) Close() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return nil
+	}
+	i.closed = true
+	var failed []error
+	for dir := range i.attached {
+		failed = append(failed, i.detach(dir))
+	}
+	failed = append(failed, i.objects.close())
+	for _, dir := range i.created {
+		failed = append(failed, removeIfEmpty(i.opts.Hierarchy, dir))
+	}
+	if err := errors.Join(failed...); err != nil {
+		return fmt.Errorf("stop intercepting: %w", err)
+	}
+	return nil
+}

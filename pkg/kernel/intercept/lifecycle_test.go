@@ -1,0 +1,277 @@
+package intercept
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+)
+
+// runDaemon intercepts in the cgroup until it is killed.
+func runDaemon(name string) error {
+	i, err := New(Options{})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	if err := i.SetCapture(addrOf(l.Addr())); err != nil {
+		return err
+	}
+	err = i.Apply(&steer.Plan{Cgroups: []string{name}, FailClosed: true, Rules: []steer.Rule{{
+		Prefix: netip.MustParsePrefix("127.0.0.0/8"), Action: steer.Redirect,
+	}}})
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(conn, "captured")
+		conn.Close()
+	}
+}
+
+func TestNothingStaysAfterSIGKILL(t *testing.T) {
+	h, err := cgroup.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("weir-test-%d-kill", os.Getpid())
+	dir := makeCgroup(t, h, name)
+	server := direct(t, "127.0.0.1:0")
+	daemon := spawn(t, "", "daemon")
+	daemon.Env = append(daemon.Env, "WEIR_TEST_CGROUP="+name)
+	out, err := daemon.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("daemon said %q (%v)", line, err)
+	}
+	if ans := client(t, dir, request{Addr: server.String()}); ans.Greeting != "captured" {
+		t.Errorf("while it runs: %+v, want it captured", ans)
+	}
+	daemon.Process.Signal(syscall.SIGKILL)
+	daemon.Wait()
+	eventually(t, "connections are left alone", func() bool {
+		return client(t, dir, request{Addr: server.String()}).Greeting == "direct"
+	})
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	fds := openFiles(t)
+	h, err := cgroup.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("weir-test-%d-close", os.Getpid())
+	dir := makeCgroup(t, h, name)
+	i, err := New(Options{Hierarchy: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := &steer.Plan{Cgroups: []string{name}, Rules: []steer.Rule{{
+		Prefix: netip.MustParsePrefix("192.0.2.0/24"), Action: steer.Redirect, Listener: "shop",
+	}}}
+	if err := i.Apply(plan); err != nil {
+		t.Fatal(err)
+	}
+	status, err := i.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(status.Programs) != 5 || len(status.Cgroups) != 1 || len(status.Cgroups[0].Hooks) != 5 {
+		t.Fatalf("status before: %+v", status)
+	}
+	for range 2 {
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := i.Apply(plan); !errors.Is(err, errClosed) {
+		t.Errorf("Apply after Close: %v", err)
+	}
+	for _, program := range status.Programs {
+		eventually(t, "program "+program.Name+" is gone", func() bool {
+			p, err := ebpf.NewProgramFromID(ebpf.ProgramID(program.ID))
+			if err == nil {
+				p.Close()
+			}
+			return errors.Is(err, os.ErrNotExist)
+		})
+	}
+	target, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	for _, at := range []ebpf.AttachType{ebpf.AttachCGroupInet4Connect, ebpf.AttachCGroupSockOps} {
+		if left, err := effective(target, at, nil); err != nil || len(left) != 0 {
+			t.Errorf("programs at %s after Close: %v (%v)", at, left, err)
+		}
+	}
+	target.Close()
+	if now := openFiles(t); now != fds {
+		t.Errorf("%d open files after Close, %d before New", now, fds)
+	}
+}
+
+func TestDefaultCgroup(t *testing.T) {
+	h, err := cgroup.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := makeCgroup(t, h, fmt.Sprintf("weir-test-%d-default", os.Getpid()))
+	i, err := New(Options{Hierarchy: cgroup.At("/", base)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	plan := &steer.Plan{Cgroups: []string{steer.DefaultCgroup}}
+	if err := i.Apply(plan); err != nil {
+		t.Fatal(err)
+	}
+	dir := base + "/" + steer.DefaultCgroup
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the default cgroup was made for a plan without rules")
+	}
+	plan = &steer.Plan{Cgroups: plan.Cgroups, Rules: []steer.Rule{{Prefix: netip.MustParsePrefix("192.0.2.0/24")}}}
+	if err := i.Apply(plan); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("the default cgroup was not made: %v", err)
+	}
+	if err := i.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the default cgroup is left after Close")
+	}
+}
+
+func TestCgroupsComeAndGo(t *testing.T) {
+	b := newBench(t)
+	b.capture(t)
+	first := makeCgroup(t, b.hierarchy, b.name+"/a1")
+	plan := b.plan(80, "192.0.2.80/32")
+	plan.Cgroups = []string{b.name + "/a*", b.name + "/missing"}
+	b.apply(t, plan)
+	if got := b.cgroups(t); got != first {
+		t.Errorf("attached to %q, want %q", got, first)
+	}
+	second := makeCgroup(t, b.hierarchy, b.name+"/a2")
+	if err := b.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.cgroups(t); got != first+" "+second {
+		t.Errorf("attached to %q, want both", got)
+	}
+	if ans := client(t, second, request{Addr: nowhere4}); ans.Greeting != "captured" {
+		t.Errorf("client in the new cgroup: %+v", ans)
+	}
+	status, err := b.Status()
+	if err != nil || len(status.MissingCgroups) != 1 {
+		t.Errorf("missing %q (%v), want one", status.MissingCgroups, err)
+	}
+	if err := b.hierarchy.Remove(second); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	b.apply(t, b.plan(80, "192.0.2.80/32"))
+	if got := b.cgroups(t); got != b.dir {
+		t.Errorf("attached to %q, want the parent alone", got)
+	}
+	b.apply(t, nil)
+	if got := b.cgroups(t); got != "" {
+		t.Errorf("attached to %q, want nothing", got)
+	}
+}
+
+func TestNestedCgroupsOfTwoDaemons(t *testing.T) {
+	outer := newBench(t)
+	outer.capture(t)
+	outer.apply(t, outer.plan(80, "192.0.2.80/32"))
+	inner, err := New(Options{Hierarchy: outer.hierarchy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inner.Close()
+	dir := makeCgroup(t, outer.hierarchy, outer.name+"/inner")
+	defer inner.Close()
+	plan := outer.plan(80, "198.51.100.1/32")
+	plan.Cgroups = []string{outer.name + "/inner"}
+	if err := inner.Apply(plan); err != nil {
+		t.Fatal(err)
+	}
+	if ans := client(t, dir, request{Addr: nowhere4}); ans.Greeting != "captured" || ans.Peer != nowhere4 {
+		t.Errorf("client below both: %+v, want it captured by the outer one", ans)
+	}
+	status, err := inner.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs := status.Cgroups[0].Hooks[3].Programs
+	if len(programs) != 2 || !programs[0].Weir || programs[1].Weir {
+		t.Errorf("programs at connect4 %+v, want the inner one's, then the outer one's", programs)
+	}
+}
+
+func (b *bench) cgroups(t *testing.T) string {
+	t.Helper()
+	status, err := b.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dirs []string
+	for _, c := range status.Cgroups {
+		dirs = append(dirs, c.Dir)
+	}
+	return strings.Join(dirs, " ")
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// eventually polls: the kernel frees programs after a grace period and tells nobody.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not so within 10 s: %s", what)
+		}
+	}
+}

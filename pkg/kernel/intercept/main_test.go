@@ -1,0 +1,23 @@
+package intercept
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"testing"
+)
+
+// TestMain turns the test binary into a client, or into a daemon to be killed, when a test started it as such.
+func TestMain(m *testing.M) {
+	switch os.Getenv("WEIR_TEST_ROLE") {
+	case "client":
+		json.NewEncoder(os.Stdout).Encode(runClient(os.Getenv("WEIR_TEST_REQUEST")))
+	case "daemon":
+		if err := runDaemon(os.Getenv("WEIR_TEST_CGROUP")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	default:
+		os.Exit(m.Run())
+	}
+}

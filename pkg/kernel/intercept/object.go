@@ -1,0 +1,79 @@
+package intercept
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+)
+
+//go:generate go run ../../../tools/generate
+
+// objectCode is bpf/weir.bpf.c compiled for little-endian machines by tools/generate.
+//
+//go:embed weir_bpfel.o
+var objectCode []byte
+
+// objects are the loaded programs and maps.
+type objects struct {
+	Connect4     *ebpf.Program `ebpf:"weir_connect4"`
+	Connect6     *ebpf.Program `ebpf:"weir_connect6"`
+	Getpeername4 *ebpf.Program `ebpf:"weir_getpeername4"`
+	Getpeername6 *ebpf.Program `ebpf:"weir_getpeername6"`
+	Sockops      *ebpf.Program `ebpf:"weir_sockops"`
+	Explain      *ebpf.Program `ebpf:"weir_explain"`
+
+	Control *ebpf.Map `ebpf:"weir_control"`
+	Capture *ebpf.Map `ebpf:"weir_capture"`
+	Exclude *ebpf.Map `ebpf:"weir_exclude"`
+	Handoff *ebpf.Map `ebpf:"weir_handoff"`
+	Reasons *ebpf.Map `ebpf:"weir_reasons"`
+}
+
+// loadSpec decodes the embedded object.
+func loadSpec() (*ebpf.CollectionSpec, error) {
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(objectCode))
+	if err != nil {
+		return nil, fmt.Errorf("decode embedded BPF object: %w", err)
+	}
+	return spec, nil
+}
+
+// loadObjects hands the programs and maps to the kernel. A refusal carries the verifier's whole log.
+func loadObjects() (*objects, *ebpf.MapSpec, error) {
+	spec, err := loadSpec()
+	if err != nil {
+		return nil, nil, err
+	}
+	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
+		if err := spec.Variables["weir_have_set_retval"].Set(uint8(1)); err != nil {
+			return nil, nil, fmt.Errorf("set weir_have_set_retval: %w", err)
+		}
+	}
+	var loaded objects
+	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
+		return nil, nil, fmt.Errorf("load BPF programs: %w", verifierLog(err))
+	}
+	return &loaded, spec.Maps["weir_control"].InnerMap, nil
+}
+
+// verifierLog makes the text of an error contain the verifier's whole log, where there is one: without it, a refusal on
+// somebody else's kernel cannot be understood.
+func verifierLog(err error) error {
+	var refused *ebpf.VerifierError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	return fmt.Errorf("%w\n%+v", err, refused)
+}
+
+func (o *objects) close() error {
+	return errors.Join(
+		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(),
+		o.Explain.Close(), o.Control.Close(), o.Capture.Close(), o.Exclude.Close(), o.Handoff.Close(), o.Reasons.Close(),
+	)
+}

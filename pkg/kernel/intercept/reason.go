@@ -1,0 +1,114 @@
+package intercept
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// Reason says why the kernel decided as it did; enum weir_reason in bpf/types.h explains each.
+type Reason uint32
+
+// Reasons, in the numbers of bpf/types.h.
+const (
+	ReasonNone Reason = iota
+	ReasonNotTCP
+	ReasonDisabled
+	ReasonProxyMark
+	ReasonProxyCgroup
+	ReasonCaptureSocket
+	ReasonExcluded
+	ReasonNoRule
+	ReasonPassRule
+	ReasonCaptured
+	ReasonNoCaptureSocket
+	ReasonOtherNetns
+	ReasonBoundDevice
+	ReasonNotListening
+	ReasonNoStorage
+	ReasonHandoff
+	ReasonHandoffLost
+	reasonCount
+)
+
+// String returns the reason's name as statistics and tools show it, such as "not_listening".
+func (r Reason) String() string {
+	names := [...]string{
+		"none", "not_tcp", "disabled", "proxy_mark", "proxy_cgroup", "capture_socket", "excluded", "no_rule", "pass_rule",
+		"captured", "no_capture_socket", "other_netns", "bound_device", "not_listening", "no_storage", "handoff",
+		"handoff_lost",
+	}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("reason_%d", uint32(r))
+}
+
+// Text explains the reason to a person in one sentence.
+func (r Reason) Text() string {
+	texts := [...]string{
+		"no decision was taken",
+		"only TCP is captured",
+		"interception is switched off, or has nothing to capture yet",
+		"the socket carries the proxy's own mark",
+		"the caller is in the proxy's own cgroup",
+		"the destination is the capture socket itself",
+		"an exclusion covers the destination",
+		"no rule covers the destination",
+		"the most specific rule leaves the destination alone",
+		"a rule captures the destination",
+		"a rule captures the destination, but weir has no capture socket of its address family",
+		"a rule captures the destination, but the caller is in another network namespace than weir",
+		"a rule captures the destination, but the socket is bound to a device and cannot reach weir",
+		"a rule captures the destination, but nobody listens on weir's capture socket",
+		"a rule captures the destination, but the kernel had no memory to remember where it was going",
+		"the original destination was handed to the proxy",
+		"the original destination could not be handed to the proxy",
+	}
+	if int(r) < len(texts) {
+		return texts[r]
+	}
+	return r.String()
+}
+
+// Action is what the kernel does with a connection.
+type Action uint32
+
+// Actions, in the numbers of bpf/types.h.
+const (
+	// ActionPass leaves the connection alone.
+	ActionPass Action = iota
+	// ActionRedirect sends it to the capture socket.
+	ActionRedirect
+	// ActionRefuse makes connect() fail with ECONNREFUSED, before Linux 5.18 with EPERM.
+	ActionRefuse
+)
+
+// String returns "pass", "redirect" or "refuse".
+func (a Action) String() string {
+	switch a {
+	case ActionPass:
+		return "pass"
+	case ActionRedirect:
+		return "redirect"
+	case ActionRefuse:
+		return "refuse"
+	}
+	return fmt.Sprintf("action_%d", uint32(a))
+}
+
+// Counters returns how often each reason was given since the programs were loaded, by the reason's name, over all CPUs. Reasons
+// that were never given are there with 0.
+func (i *Interceptor) Counters() (map[string]uint64, error) {
+	counters := make(map[string]uint64, reasonCount)
+	perCPU := make([]uint64, ebpf.MustPossibleCPU())
+	for reason := ReasonNotTCP; reason < reasonCount; reason++ {
+		if err := i.objects.Reasons.Lookup(uint32(reason), perCPU); err != nil {
+			return nil, fmt.Errorf("read counter %s: %w", reason, err)
+		}
+		for _, n := range perCPU {
+			counters[reason.String()] += n
+		}
+	}
+	return counters, nil
+}

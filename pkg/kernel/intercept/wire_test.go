@@ -1,0 +1,99 @@
+package intercept
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// TestStructsMatchTheObject compares every member of the structs in wire.go with the BTF of the embedded object.
+func TestStructsMatchTheObject(t *testing.T) {
+	spec, err := loadSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pairs := map[string]reflect.Type{
+		"weir_prefix": reflect.TypeFor[wirePrefix](), "weir_rule": reflect.TypeFor[wireRule](),
+		"weir_endpoint": reflect.TypeFor[wireEndpoint](), "weir_control": reflect.TypeFor[wireControl](),
+		"weir_query": reflect.TypeFor[wireQuery](), "weir_verdict": reflect.TypeFor[wireVerdict](),
+		"weir_flow": reflect.TypeFor[wireFlow](), "weir_pair": reflect.TypeFor[wirePair](),
+		"weir_explain": reflect.TypeFor[wireExplain](),
+	}
+	for name, goType := range pairs {
+		t.Run(name, func(t *testing.T) {
+			var c *btf.Struct
+			if err := spec.Types.TypeByName(name, &c); err != nil {
+				t.Fatal(err)
+			}
+			compareStruct(t, c, goType)
+		})
+	}
+}
+
+func compareStruct(t *testing.T, c *btf.Struct, goType reflect.Type) {
+	t.Helper()
+	if int(c.Size) != int(goType.Size()) {
+		t.Errorf("%d bytes in C, %d in Go", c.Size, goType.Size())
+	}
+	if len(c.Members) != goType.NumField() {
+		t.Fatalf("%d members in C, %d in Go", len(c.Members), goType.NumField())
+	}
+	for n, member := range c.Members {
+		field := goType.Field(n)
+		size, err := btf.Sizeof(member.Type)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.ReplaceAll(member.Name, "_", "") != strings.ToLower(field.Name) {
+			t.Errorf("member %d is %s in C, %s in Go", n, member.Name, field.Name)
+		}
+		if uintptr(member.Offset.Bytes()) != field.Offset || uintptr(size) != field.Type.Size() {
+			t.Errorf("%s: offset %d size %d in C, offset %d size %d in Go",
+				member.Name, member.Offset.Bytes(), size, field.Offset, field.Type.Size())
+		}
+	}
+}
+
+func TestReasonsMatchTheObject(t *testing.T) {
+	values := enum(t, "weir_reason")
+	if len(values) != int(reasonCount)+1 || values["REASON_COUNT"] != uint64(reasonCount) {
+		t.Errorf("%d reasons in C, %d in Go", values["REASON_COUNT"], reasonCount)
+	}
+	for reason := range reasonCount {
+		name := "REASON_" + strings.ToUpper(reason.String())
+		if value, found := values[name]; !found || value != uint64(reason) {
+			t.Errorf("%s is %d (%t) in C, %d in Go", name, value, found, reason)
+		}
+		if reason.Text() == reason.String() {
+			t.Errorf("%s has no text", reason)
+		}
+	}
+}
+
+func TestActionsMatchTheObject(t *testing.T) {
+	want := map[string]uint64{
+		"ACTION_PASS": uint64(ActionPass), "ACTION_REDIRECT": uint64(ActionRedirect), "ACTION_REFUSE": uint64(ActionRefuse),
+	}
+	if got := enum(t, "weir_action"); !reflect.DeepEqual(got, want) {
+		t.Errorf("actions in C %v, in Go %v", got, want)
+	}
+}
+
+func enum(t *testing.T, name string) map[string]uint64 {
+	t.Helper()
+	spec, err := loadSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *btf.Enum
+	if err := spec.Types.TypeByName(name, &e); err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string]uint64)
+	for _, value := range e.Values {
+		values[value.Name] = value.Value
+	}
+	return values
+}

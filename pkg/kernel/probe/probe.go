@@ -1,0 +1,233 @@
+// Package probe finds out what this host and this process's privileges allow weir's kernel half to do, and what follows where
+// something is missing.
+//
+// It owns the list of what weir needs of the kernel, with the first version that has it. It must not know weir's own programs
+// or configuration. It has no state; results of kernel probes are cached by cilium/ebpf for the life of the process.
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
+
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+)
+
+// Result is the outcome of one probe.
+type Result struct {
+	// Name of what was looked for.
+	Name string
+	// OK is true when it is there.
+	OK bool
+	// Optional things can be missing without interception being impossible.
+	Optional bool
+	// Needs is the first kernel version that has it, such as "5.15"; empty when it is no matter of the kernel's version.
+	Needs string
+	// Missing says what is wrong; empty when OK.
+	Missing string
+	// Consequence says what does not work without it.
+	Consequence string
+}
+
+const noInterception = "no interception; weir works as an ordinary proxy"
+
+// check is one probe: what it looks for, and how.
+type check struct {
+	Result
+	probe func() error
+}
+
+// All runs every probe. The order is that in which a person would mend things: privileges, mounts, kernel features.
+func All() []Result {
+	var results []Result
+	for _, c := range slices.Concat(privileges(), host(), kernelFeatures()) {
+		result := c.Result
+		if err := c.probe(); err != nil {
+			result.Missing = err.Error()
+		} else {
+			result.OK = true
+		}
+		results = append(results, result)
+	}
+	return results
+}
+
+// Missing returns the failed probes of what interception cannot do without.
+func Missing() []Result {
+	return slices.DeleteFunc(All(), func(r Result) bool { return r.OK || r.Optional })
+}
+
+func privileges() []check {
+	return []check{
+		{
+			Result{Name: "CAP_BPF or CAP_SYS_ADMIN", Needs: "5.8", Consequence: noInterception},
+			func() error { return oneCapability(unix.CAP_BPF, unix.CAP_SYS_ADMIN) },
+		},
+		{
+			Result{Name: "CAP_NET_ADMIN", Consequence: noInterception},
+			func() error { return oneCapability(unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN) },
+		},
+		{
+			Result{
+				Name: "write access to cgroup v2", Optional: true,
+				Consequence: "the default cgroup cannot be created, nor processes moved by weirctl exec",
+			},
+			cgroupWritable,
+		},
+	}
+}
+
+func host() []check {
+	return []check{
+		{Result{Name: "cgroup v2", Needs: "4.5", Consequence: noInterception}, func() error {
+			_, err := cgroup.Find()
+			return err
+		}},
+		{Result{Name: "Linux 5.15 or later", Needs: "5.15", Consequence: noInterception}, func() error {
+			return atLeast(5, 15)
+		}},
+		{
+			Result{
+				Name: "kernel BTF", Needs: "5.4", Optional: true,
+				Consequence: "none today: weir's programs need no relocation; bpftool shows less",
+			},
+			func() error {
+				_, err := btf.LoadKernelSpec()
+				return err
+			},
+		},
+		{
+			Result{
+				Name: "bpffs", Needs: "4.4", Optional: true,
+				Consequence: "none: weir pins nothing; tools that pin programs need it",
+			},
+			func() error { return mountedAs("/sys/fs/bpf", unix.BPF_FS_MAGIC, "bpf") },
+		},
+		{
+			Result{
+				Name: "open files (RLIMIT_NOFILE) of 10000 or more", Optional: true,
+				Consequence: "each proxied connection takes two descriptors; fewer concurrent connections",
+			},
+			func() error { return fileLimit(10000) },
+		},
+	}
+}
+
+// program and helper pair what is probed with the kernel that brought it to that program type.
+type helper struct {
+	program ebpf.ProgramType
+	fn      asm.BuiltinFunc
+	needs   string
+}
+
+func kernelFeatures() []check {
+	var checks []check
+	programs := []struct {
+		kind  ebpf.ProgramType
+		needs string
+	}{{ebpf.CGroupSockAddr, "4.17"}, {ebpf.SockOps, "4.13"}, {ebpf.SchedCLS, "4.1"}}
+	for _, p := range programs {
+		checks = append(checks, check{
+			Result{Name: "program type " + p.kind.String(), Needs: p.needs, Consequence: noInterception},
+			func() error { return features.HaveProgramType(p.kind) },
+		})
+	}
+	mapTypes := []struct {
+		kind  ebpf.MapType
+		needs string
+	}{{ebpf.LPMTrie, "4.11"}, {ebpf.LRUHash, "4.10"}, {ebpf.SkStorage, "5.2"}, {ebpf.ArrayOfMaps, "4.12"}}
+	for _, m := range mapTypes {
+		checks = append(checks, check{
+			Result{Name: "map type " + m.kind.String(), Needs: m.needs, Consequence: noInterception},
+			func() error { return features.HaveMapType(m.kind) },
+		})
+	}
+	for _, h := range []helper{
+		{ebpf.CGroupSockAddr, asm.FnSkStorageGet, "5.8"},
+		{ebpf.CGroupSockAddr, asm.FnSkLookupTcp, "4.20"},
+		{ebpf.CGroupSockAddr, asm.FnGetNetnsCookie, "5.7"},
+		{ebpf.SockOps, asm.FnGetNetnsCookie, "5.15"},
+		{ebpf.SockOps, asm.FnSkStorageGet, "5.8"},
+	} {
+		checks = append(checks, h.check(noInterception, false))
+	}
+	return append(checks, helper{ebpf.CGroupSockAddr, asm.FnSetRetval, "5.18"}.check(
+		"a connection refused by the fail policy fails with EPERM instead of ECONNREFUSED", true))
+}
+
+func (h helper) check(consequence string, optional bool) check {
+	return check{
+		Result{
+			Name: fmt.Sprintf("helper %s in %s", h.fn, h.program), Needs: h.needs,
+			Consequence: consequence, Optional: optional,
+		},
+		func() error { return features.HaveProgramHelper(h.program, h.fn) },
+	}
+}
+
+// oneCapability reports an error unless one of the capabilities is effective.
+func oneCapability(capabilities ...uint) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	for _, c := range capabilities {
+		if data[c/32].Effective&(1<<(c%32)) != 0 {
+			return nil
+		}
+	}
+	return errors.New("not among the process's effective capabilities")
+}
+
+func cgroupWritable() error {
+	h, err := cgroup.Find()
+	if err != nil {
+		return err
+	}
+	if err := unix.Access(h.Root(), unix.W_OK); err != nil {
+		return fmt.Errorf("write to %s: %w", h.Root(), err)
+	}
+	return nil
+}
+
+// atLeast compares the running kernel's version.
+func atLeast(major, minor uint32) error {
+	code, err := features.LinuxVersionCode()
+	if err != nil {
+		return fmt.Errorf("read kernel version: %w", err)
+	}
+	if have, want := code>>8, major<<8|minor; have < want {
+		return fmt.Errorf("this is Linux %d.%d", have>>8, have&0xff)
+	}
+	return nil
+}
+
+func mountedAs(dir string, magic int64, fsType string) error {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	if int64(stat.Type) != magic {
+		return fmt.Errorf("%s is no %s mount", dir, fsType)
+	}
+	return nil
+}
+
+func fileLimit(want uint64) error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("read RLIMIT_NOFILE: %w", err)
+	}
+	if limit.Max < want {
+		return fmt.Errorf("the hard limit is %d", limit.Max)
+	}
+	return nil
+}

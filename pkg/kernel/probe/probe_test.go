@@ -1,0 +1,69 @@
+package probe
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestMain prints the probes when it is the test's unprivileged child.
+func TestMain(m *testing.M) {
+	if os.Getenv("WEIR_TEST_ROLE") == "unprivileged" {
+		for _, r := range Missing() {
+			os.Stdout.WriteString(r.Name + "\n")
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestEverythingNeededIsHere(t *testing.T) {
+	if missing := Missing(); len(missing) > 0 {
+		t.Errorf("missing %+v: interception tests cannot pass", missing)
+	}
+	seen := make(map[string]bool)
+	for _, r := range All() {
+		if seen[r.Name] || r.Name == "" || r.Consequence == "" || r.OK == (r.Missing != "") {
+			t.Errorf("result %+v is incomplete or there twice", r)
+		}
+		seen[r.Name] = true
+	}
+}
+
+func TestWithoutPrivileges(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+	cmd.Env = append(os.Environ(), "WEIR_TEST_ROLE=unprivileged")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"CAP_BPF or CAP_SYS_ADMIN", "CAP_NET_ADMIN"} {
+		if !strings.Contains(string(out), want+"\n") {
+			t.Errorf("missing are %q, want %q among them", out, want)
+		}
+	}
+}
+
+func TestChecks(t *testing.T) {
+	if err := atLeast(5, 15); err != nil {
+		t.Error(err)
+	}
+	if err := atLeast(99, 0); err == nil {
+		t.Error("this is Linux 99")
+	}
+	if err := mountedAs("/proc", 0x9fa0, "proc"); err != nil {
+		t.Error(err)
+	}
+	if err := mountedAs("/", 0x9fa0, "proc"); err == nil {
+		t.Error("/ is taken for a proc mount")
+	}
+	if err := mountedAs("/does/not/exist", 0x9fa0, "proc"); err == nil {
+		t.Error("a missing directory is taken for a mount")
+	}
+	if err := fileLimit(1 << 62); err == nil {
+		t.Error("RLIMIT_NOFILE is boundless")
+	}
+}

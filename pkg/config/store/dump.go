@@ -1,0 +1,48 @@
+package store
+
+import (
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/xds"
+)
+
+// Dump is everything the store holds, for /config_dump. Its values are shared and not to be written.
+type Dump struct {
+	Bootstrap *bootstrapv3.Bootstrap
+	LoadedAt  time.Time
+	// ClusterVersion and ListenerVersion are the last accepted versions of CDS and LDS.
+	ClusterVersion, ListenerVersion string
+	Clusters                        []Slot[*model.Cluster]
+	Listeners                       []Slot[*model.Listener]
+	Routes                          []Slot[*model.RouteConfig]
+	Endpoints                       []Slot[*model.LoadAssignment]
+	Secrets                         []Slot[*model.Secret]
+	// Waiting are the resources that something still waits for, as "type/name".
+	Waiting []string
+}
+
+// Dump returns the present state, each list in order of names.
+func (s *Store) Dump() *Dump {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := &Dump{
+		Bootstrap:       s.bootstrap,
+		LoadedAt:        s.loadedAt,
+		ClusterVersion:  s.versions[xds.ClusterType],
+		ListenerVersion: s.versions[xds.ListenerType],
+		Clusters:        s.clusters.list(),
+		Listeners:       s.listeners.list(),
+		Routes:          s.routes.list(),
+		Endpoints:       s.endpoints.list(),
+		Secrets:         s.secrets.list(),
+	}
+	for k, w := range s.deps.wants {
+		if !w.settled {
+			d.Waiting = append(d.Waiting, k.typeURL+"/"+k.name)
+		}
+	}
+	return d
+}

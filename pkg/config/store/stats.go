@@ -1,0 +1,47 @@
+package store
+
+import (
+	"hash/fnv"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+)
+
+// subscriptionStats are Envoy's statistics of one subscription (cds., lds., http.X.rds.Y., cluster.X., sds.X.).
+type subscriptionStats struct {
+	scope                                             *stats.Scope
+	attempt, success, failure, rejected, fetchTimeout *stats.Counter
+	version, updateTime                               *stats.Gauge
+	versionText                                       *stats.TextReadout
+	duration                                          *stats.Histogram
+	configReload                                      *stats.Counter
+}
+
+func newSubscriptionStats(scope *stats.Scope) *subscriptionStats {
+	return &subscriptionStats{
+		scope:        scope,
+		attempt:      scope.Counter("update_attempt"),
+		success:      scope.Counter("update_success"),
+		failure:      scope.Counter("update_failure"),
+		rejected:     scope.Counter("update_rejected"),
+		fetchTimeout: scope.Counter("init_fetch_timeout"),
+		configReload: scope.Counter("config_reload"),
+		version:      scope.Gauge("version"),
+		updateTime:   scope.Gauge("update_time"),
+		versionText:  scope.TextReadout("version_text"),
+		duration:     scope.Histogram("update_duration", stats.Milliseconds),
+	}
+}
+
+func (s *subscriptionStats) close() { s.scope.Close() }
+
+// accepted counts an applied update.
+func (s *subscriptionStats) accepted(version string, now time.Time, took time.Duration) {
+	s.success.Inc()
+	s.updateTime.Set(uint64(now.UnixMilli()))
+	s.versionText.Set(version)
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(version)) // never fails
+	s.version.Set(h.Sum64() >> 1)   // gauges hold 63 bits
+	s.duration.Record(uint64(took.Milliseconds()))
+}

@@ -1,0 +1,355 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	secretv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-proxy/weir/pkg/config/protoyaml"
+	"github.com/weir-proxy/weir/pkg/config/translate"
+	"github.com/weir-proxy/weir/pkg/config/xds"
+)
+
+var _ xds.Handler = (*Store)(nil)
+
+// Update implements xds.Handler: it applies what is good and returns what is not, resource by resource.
+func (s *Store) Update(_ context.Context, u xds.Update) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	start := time.Now()
+	b := &batch{store: s, update: u, now: start, seen: map[string]bool{}}
+	switch u.Type {
+	case xds.ClusterType:
+		b.clusters()
+	case xds.ListenerType:
+		b.listeners()
+	case xds.EndpointType:
+		applyNamed(b, s.endpoints, &endpointv3.ClusterLoadAssignment{}, (*endpointv3.ClusterLoadAssignment).GetClusterName, b.translateEndpoints)
+	case xds.RouteType:
+		applyNamed(b, s.routes, &routev3.RouteConfiguration{}, (*routev3.RouteConfiguration).GetName, b.translateRoutes)
+	case xds.SecretType:
+		applyNamed(b, s.secrets, &secretv3.Secret{}, (*secretv3.Secret).GetName, b.translateSecret)
+	default:
+		return fmt.Errorf("type %s is not supported", u.Type)
+	}
+	if w := s.follows[u.Type]; w != nil {
+		w.settled = true
+		if w.timer != nil {
+			w.timer.Stop()
+		}
+		b.tell(w)
+		if len(b.errs) == 0 {
+			s.versions[u.Type] = u.Version
+		}
+	}
+	s.publish()
+	return b.result()
+}
+
+// Attempt implements xds.Handler.
+func (s *Store) Attempt(typeURL string) {
+	s.eachSubscription(typeURL, func(st *subscriptionStats) { st.attempt.Inc() })
+}
+
+// Failure implements xds.Handler.
+func (s *Store) Failure(typeURL string, _ error) {
+	s.eachSubscription(typeURL, func(st *subscriptionStats) { st.failure.Inc() })
+}
+
+// eachSubscription visits the wildcard subscription of a type and the named ones that still wait: with thousands of
+// settled names a request is not an attempt for each of them.
+func (s *Store) eachSubscription(typeURL string, f func(*subscriptionStats)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.follows[typeURL]; w != nil {
+		f(w.stats)
+		return
+	}
+	for k, w := range s.deps.wants {
+		if k.typeURL == typeURL && w.stats != nil && !w.settled {
+			f(w.stats)
+		}
+	}
+}
+
+// Connected implements xds.Handler.
+func (s *Store) Connected(up bool, identifier string) {
+	if up {
+		s.metrics.connected.Set(1)
+	} else {
+		s.metrics.connected.Set(0)
+	}
+	if identifier != "" {
+		s.metrics.identifier.Set(identifier)
+	}
+}
+
+// batch is one response while it is applied.
+type batch struct {
+	store  *Store
+	update xds.Update
+	now    time.Time
+	errs   []error
+	// seen are the names that the response holds, good or bad.
+	seen map[string]bool
+}
+
+func (b *batch) fail(name string, err error) {
+	b.errs = append(b.errs, fmt.Errorf("%s: %w", name, err))
+	b.store.opt.Log.Warn("rejected a dynamic resource", "type", b.update.Type, "name", name, "error", err)
+}
+
+// result is the text of the NACK, worded as Envoy does where it has words.
+func (b *batch) result() error {
+	if len(b.errs) == 0 {
+		return nil
+	}
+	err := errors.Join(b.errs...)
+	switch b.update.Type {
+	case xds.ClusterType:
+		return fmt.Errorf("Error adding/updating cluster(s) %w", err) //nolint:staticcheck // Envoy's words
+	case xds.ListenerType:
+		return fmt.Errorf("Error adding/updating listener(s) %w", err) //nolint:staticcheck // Envoy's words
+	}
+	return err
+}
+
+// tell counts the response for a subscription.
+func (b *batch) tell(w *want) {
+	if w.stats == nil {
+		return
+	}
+	if len(b.errs) > 0 {
+		w.stats.rejected.Inc()
+		return
+	}
+	w.stats.accepted(b.update.Version, b.now, time.Since(b.now))
+}
+
+func (b *batch) meta(r xds.Resource) translate.Meta {
+	return translate.Meta{Version: r.Version, Dynamic: true, UpdatedAt: b.now}
+}
+
+// decode unpacks and checks a resource into m, a message of the expected type.
+func (b *batch) decode(r xds.Resource, m proto.Message) error {
+	if r.Body.GetTypeUrl() != b.update.Type {
+		return fmt.Errorf("resource is a %s, not a %s", r.Body.GetTypeUrl(), b.update.Type)
+	}
+	if err := r.Body.UnmarshalTo(m); err != nil {
+		return fmt.Errorf("decode resource: %w", err)
+	}
+	warnings, err := protoyaml.ValidateMessage(m, protoyaml.Options{AllowUnknown: !b.store.opt.RejectUnknown})
+	b.store.metrics.dynamicUnknown.Add(uint64(len(warnings)))
+	if !b.store.opt.IgnoreUnknown {
+		for _, w := range warnings {
+			b.store.opt.Log.Warn("unknown field in dynamic configuration", "type", b.update.Type, "name", r.Name, "warning", w.Error())
+		}
+	}
+	return err
+}
+
+// warn reports fields that have no effect: nothing is silently ignored.
+func (b *batch) warn(warnings []translate.Warning) {
+	b.store.metrics.unsupported.Add(uint64(len(warnings)))
+	for _, w := range warnings {
+		b.store.opt.Log.Warn("configuration without effect", "warning", w.String())
+	}
+}
+
+func (b *batch) clusters() {
+	t := b.store.clusters
+	for _, r := range b.update.Resources {
+		if r.Body == nil {
+			b.seen[r.Name] = true // a heart-beat keeps it
+			continue
+		}
+		m := &clusterv3.Cluster{}
+		err := b.decode(r, m)
+		name := nameOf(m.GetName(), r.Name)
+		if err == nil && b.seen[name] {
+			err = errors.New("duplicate cluster in the response")
+		}
+		b.seen[name] = true
+		if now := t.latest(name); err == nil && now != nil && now.Static {
+			b.store.opt.Log.Warn("ignored a dynamic cluster: a static one has its name", "name", name)
+			continue
+		}
+		if err != nil {
+			b.reject(name, r, err, &t.slot(name).Failure)
+			continue
+		}
+		v, warnings, err := b.store.opt.Translate.Cluster(m, b.meta(r))
+		if err != nil {
+			b.reject(name, r, err, &t.slot(name).Failure)
+			continue
+		}
+		b.warn(warnings)
+		existed := t.latest(name) != nil
+		if t.put(b.store.deps, name, newEntry(v, v.Hash, r, b.now)) {
+			count(existed, b.store.metrics.clusterAdded.Inc, b.store.metrics.clusterModified.Inc)
+		}
+	}
+	for _, name := range b.gone(t.dynamicNames()) {
+		if e := t.latest(name); e != nil && !e.Static && t.remove(b.store.deps, name) {
+			b.store.metrics.clusterRemoved.Inc()
+		}
+	}
+}
+
+func (b *batch) listeners() {
+	t := b.store.listeners
+	// Removed first, so that their addresses are free for what is new.
+	for _, r := range b.update.Resources {
+		if name := listenerName(r); name != "" {
+			b.seen[name] = true
+		}
+	}
+	for _, name := range b.gone(t.dynamicNames()) {
+		if e := t.latest(name); e != nil && !e.Static {
+			t.remove(b.store.deps, name)
+		}
+	}
+	done := map[string]bool{}
+	for _, r := range b.update.Resources {
+		if r.Body == nil {
+			continue
+		}
+		m := &listenerv3.Listener{}
+		err := b.decode(r, m)
+		name := nameOf(m.GetName(), r.Name)
+		if err == nil && done[name] {
+			err = errors.New("duplicate listener in the response")
+		}
+		done[name] = true
+		if err == nil {
+			err = b.listener(name, m, r)
+		}
+		if err != nil {
+			b.reject(name, r, err, &t.slot(name).Failure)
+		}
+	}
+}
+
+func (b *batch) listener(name string, m *listenerv3.Listener, r xds.Resource) error {
+	t := b.store.listeners
+	if now := t.latest(name); now != nil && now.Static {
+		b.store.opt.Log.Warn("ignored a dynamic listener: a static one has its name", "name", name)
+		return nil
+	}
+	v, warnings, err := b.store.opt.Translate.Listener(m, b.meta(r))
+	if err != nil {
+		return err
+	}
+	for other := range t.slots {
+		e := t.latest(other)
+		if e == nil || other == name || !v.Address.IsValid() || e.Value.Address != v.Address || v.Address.Port() == 0 {
+			continue
+		}
+		return fmt.Errorf("has duplicate address %s as existing listener %s", v.Address, other)
+	}
+	b.warn(warnings)
+	t.put(b.store.deps, name, newEntry(v, v.Hash, r, b.now))
+	return nil
+}
+
+// listenerName reads the name of a listener resource without judging it.
+func listenerName(r xds.Resource) string {
+	m := &listenerv3.Listener{}
+	if r.Body != nil && r.Body.UnmarshalTo(m) == nil {
+		return nameOf(m.GetName(), r.Name)
+	}
+	return r.Name
+}
+
+// gone lists what the response removes, of the existing names.
+func (b *batch) gone(existing []string) []string {
+	if !b.update.Full {
+		return b.update.Removed
+	}
+	return slices.DeleteFunc(existing, func(name string) bool { return b.seen[name] })
+}
+
+// reject records a bad resource: the one in force stays.
+func (b *batch) reject(name string, r xds.Resource, err error, at **Failure) {
+	*at = &Failure{Raw: r.Body, When: b.now, Details: err.Error(), Version: r.Version}
+	b.fail(name, err)
+}
+
+// applyNamed applies a response of a type that is subscribed by name: absence changes nothing, unknown names are ignored.
+func applyNamed[P proto.Message, M any](b *batch, t *table[M], prototype P, nameIn func(P) string,
+	convert func(P, translate.Meta) (M, uint64, []translate.Warning, error),
+) {
+	for _, r := range b.update.Resources {
+		if r.Body == nil {
+			continue
+		}
+		m := prototype.ProtoReflect().New().Interface().(P)
+		err := b.decode(r, m)
+		name := nameOf(nameIn(m), r.Name)
+		w := b.store.deps.wanted(b.update.Type, name)
+		if w == nil {
+			b.store.opt.Log.Debug("ignored a resource that nothing asked for", "type", b.update.Type, "name", name)
+			continue
+		}
+		one := &batch{store: b.store, update: b.update, now: b.now}
+		var v M
+		var hash uint64
+		var warnings []translate.Warning
+		if err == nil {
+			v, hash, warnings, err = convert(m, b.meta(r))
+		}
+		if err != nil {
+			one.reject(name, r, err, &t.slot(name).Failure)
+			b.errs = append(b.errs, one.errs...)
+			one.tell(w)
+			continue
+		}
+		one.warn(warnings)
+		t.put(b.store.deps, name, newEntry(v, hash, r, b.now))
+		b.store.deps.settle(key{b.update.Type, name})
+		one.tell(w)
+	}
+	for _, name := range b.update.Removed {
+		t.remove(b.store.deps, name)
+		b.store.deps.settle(key{b.update.Type, name})
+	}
+}
+
+func newEntry[M any](v M, hash uint64, r xds.Resource, now time.Time) *Entry[M] {
+	return &Entry[M]{Value: v, Raw: r.Body, Version: r.Version, Updated: now, hash: hash}
+}
+
+func nameOf(inBody, onWrapper string) string {
+	if inBody != "" {
+		return inBody
+	}
+	return onWrapper
+}
+
+func count(existed bool, added, modified func()) {
+	if existed {
+		modified()
+		return
+	}
+	added()
+}
+
+// pack wraps a message for /config_dump; one that was decoded a moment ago cannot fail to encode.
+func pack(m proto.Message) *anypb.Any {
+	a, err := anypb.New(m)
+	if err != nil {
+		return &anypb.Any{TypeUrl: "type.googleapis.com/" + strings.TrimPrefix(string(m.ProtoReflect().Descriptor().FullName()), ".")}
+	}
+	return a
+}

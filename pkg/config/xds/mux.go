@@ -1,0 +1,330 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+// Options configure a Mux.
+type Options struct {
+	// Conn is the channel to the control plane; the Mux does not close it.
+	Conn grpc.ClientConnInterface
+	// Authority and Metadata go with the stream.
+	Metadata metadata.MD
+	// Type restricts the Mux to one resource type on that type's own service; empty uses the aggregated service.
+	Type string
+	// Delta speaks the incremental protocol.
+	Delta bool
+	// NodeOnce sends the node in the first request of a stream only (set_node_on_first_message_only).
+	NodeOnce bool
+	Node     NodeFunc
+	Handler  Handler
+	Log      *slog.Logger
+	Backoff  Backoff
+}
+
+// Mux is one stream to a control plane, with the subscriptions of all types that it carries.
+type Mux struct {
+	opt Options
+
+	mu    sync.Mutex
+	types map[string]*subscription
+	busy  bool          // a response is being applied: its ACK goes out before what it makes us ask for
+	kick  chan struct{} // one slot: something is to be sent
+}
+
+// subscription is the state of one type. Guarded by Mux.mu.
+type subscription struct {
+	wildcard bool
+	names    map[string]bool
+	// requested tells that the control plane was asked on this stream, so that a later empty set is worth telling.
+	requested bool
+	dirty     bool // the set changed since the last request
+	ack       *ack // what is to be said of the last response
+	nonce     string
+	// version is the last accepted version of a state-of-the-world response; it outlives the stream.
+	version string
+	// sent are the names that were subscribed on this delta stream; versions are the accepted ones by name.
+	sent     map[string]bool
+	versions map[string]string
+}
+
+type ack struct {
+	nonce string
+	err   error
+}
+
+// NewMux returns a Mux that does nothing until Run.
+func NewMux(opt Options) *Mux {
+	if opt.Backoff == (Backoff{}) {
+		opt.Backoff = DefaultBackoff
+	}
+	return &Mux{opt: opt, types: map[string]*subscription{}, kick: make(chan struct{}, 1)}
+}
+
+// SubscribeAll asks for all resources of a type (wildcard).
+func (m *Mux) SubscribeAll(typeURL string) {
+	m.change(typeURL, func(s *subscription) bool {
+		changed := !s.wildcard
+		s.wildcard = true
+		return changed
+	})
+}
+
+// Subscribe asks for a resource by name.
+func (m *Mux) Subscribe(typeURL, name string) {
+	m.change(typeURL, func(s *subscription) bool {
+		changed := !s.names[name]
+		s.names[name] = true
+		return changed
+	})
+}
+
+// Unsubscribe tells that a resource is not wanted any more.
+func (m *Mux) Unsubscribe(typeURL, name string) {
+	m.change(typeURL, func(s *subscription) bool {
+		changed := s.names[name]
+		delete(s.names, name)
+		return changed
+	})
+}
+
+func (m *Mux) change(typeURL string, apply func(*subscription) bool) {
+	m.mu.Lock()
+	s := m.types[typeURL]
+	if s == nil {
+		s = &subscription{names: map[string]bool{}, versions: map[string]string{}}
+		m.types[typeURL] = s
+	}
+	changed := apply(s)
+	s.dirty = s.dirty || changed
+	m.mu.Unlock()
+	if changed {
+		m.wake()
+	}
+}
+
+func (m *Mux) wake() {
+	select {
+	case m.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps a stream up until ctx ends.
+func (m *Mux) Run(ctx context.Context) {
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		worked, err := m.stream(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if worked {
+			attempt = 0
+		}
+		m.failed(err)
+		wait := m.opt.Backoff.interval(attempt, rand.Float64())
+		m.opt.Log.Warn("xDS stream ended", "error", err, "retry_in", wait.Round(time.Millisecond))
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (m *Mux) failed(err error) {
+	m.opt.Handler.Connected(false, "")
+	m.mu.Lock()
+	types := m.typesInOrder()
+	m.mu.Unlock()
+	for _, t := range types {
+		m.opt.Handler.Failure(t, err)
+	}
+}
+
+// typesInOrder lists the types in the order requests leave. Called with mu held.
+func (m *Mux) typesInOrder() []string {
+	var types []string
+	for _, t := range order {
+		if m.types[t] != nil {
+			types = append(types, t)
+		}
+	}
+	var rest []string
+	for t := range m.types {
+		if !slices.Contains(types, t) {
+			rest = append(rest, t)
+		}
+	}
+	slices.Sort(rest)
+	return append(types, rest...)
+}
+
+// stream runs one stream to its end and tells whether the control plane ever answered on it.
+func (m *Mux) stream(ctx context.Context) (worked bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if m.opt.Metadata != nil {
+		ctx = metadata.NewOutgoingContext(ctx, m.opt.Metadata)
+	}
+	s, err := m.opt.Conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, m.method())
+	if err != nil {
+		return false, fmt.Errorf("open xDS stream: %w", err)
+	}
+	m.reset()
+	m.opt.Handler.Connected(true, "")
+	m.wake()
+
+	sent := make(chan error, 1)
+	go func() {
+		err := m.send(ctx, s)
+		cancel() // ends the receiver too
+		sent <- err
+	}()
+	worked, err = m.receive(ctx, s)
+	cancel()
+	if sendErr := <-sent; sendErr != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = sendErr
+	}
+	return worked, err
+}
+
+func (m *Mux) method() string {
+	pair := aggregated
+	if m.opt.Type != "" {
+		pair = methods[m.opt.Type]
+	}
+	if m.opt.Delta {
+		return pair[1]
+	}
+	return pair[0]
+}
+
+// reset forgets what belonged to the last stream.
+func (m *Mux) reset() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.types {
+		s.requested, s.dirty, s.ack, s.nonce, s.sent = false, true, nil, "", nil
+	}
+	m.busy = false
+}
+
+func (m *Mux) receive(ctx context.Context, s grpc.ClientStream) (worked bool, err error) {
+	for {
+		u, nonce, identifier, err := m.next(s)
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errors.New("the control plane closed the stream")
+			}
+			return worked, err
+		}
+		if !worked || identifier != "" {
+			m.opt.Handler.Connected(true, identifier)
+		}
+		worked = true
+		if !m.begin(u.Type) {
+			m.opt.Log.Warn("ignored xDS response for a type that was not asked for", "type", u.Type)
+			continue
+		}
+		err = m.opt.Handler.Update(ctx, u)
+		m.settle(u, nonce, err)
+	}
+}
+
+// begin holds requests back until the response is settled; false when its type was never asked for.
+func (m *Mux) begin(typeURL string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.busy = m.types[typeURL] != nil
+	return m.busy
+}
+
+// settle records the outcome of a response, for the sender to tell.
+func (m *Mux) settle(u Update, nonce string, err error) {
+	m.mu.Lock()
+	m.busy = false
+	s := m.types[u.Type]
+	s.nonce = nonce
+	s.ack = &ack{nonce: nonce, err: err}
+	if err == nil {
+		s.version = u.Version
+		for _, r := range u.Resources {
+			if m.opt.Delta && r.Body != nil {
+				s.versions[r.Name] = r.Version
+			}
+		}
+	}
+	for _, name := range u.Removed {
+		delete(s.versions, name)
+	}
+	m.mu.Unlock()
+	m.wake()
+}
+
+// next receives one response of either protocol.
+func (m *Mux) next(s grpc.ClientStream) (u Update, nonce, identifier string, err error) {
+	if m.opt.Delta {
+		var r discoveryv3.DeltaDiscoveryResponse
+		if err := s.RecvMsg(&r); err != nil {
+			return u, "", "", err
+		}
+		return deltaUpdate(&r), r.Nonce, r.GetControlPlane().GetIdentifier(), nil
+	}
+	var r discoveryv3.DiscoveryResponse
+	if err := s.RecvMsg(&r); err != nil {
+		return u, "", "", err
+	}
+	return sotwUpdate(&r), r.Nonce, r.GetControlPlane().GetIdentifier(), nil
+}
+
+// send writes requests until ctx ends or the stream breaks.
+func (m *Mux) send(ctx context.Context, s grpc.ClientStream) error {
+	first := true
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.kick:
+		}
+		for _, r := range m.due() {
+			if first || !m.opt.NodeOnce {
+				r.setNode(m.opt.Node())
+			}
+			first = false
+			m.opt.Handler.Attempt(r.typeURL())
+			if err := s.SendMsg(r.message()); err != nil {
+				if errors.Is(err, io.EOF) { // the receiver sees the real reason
+					return nil
+				}
+				return fmt.Errorf("send xDS request: %w", err)
+			}
+		}
+	}
+}
+
+// due are the requests to send now, in order.
+func (m *Mux) due() []request {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.busy {
+		return nil
+	}
+	var out []request
+	for _, t := range m.typesInOrder() {
+		if r := m.request(t, m.types[t]); r != nil {
+			out = append(out, r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,160 @@
+package xds
+
+import (
+	"slices"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// maxErrorDetail bounds the text of a NACK, which travels in a message of at most 4 MiB and is read by people.
+const maxErrorDetail = 16 << 10
+
+// request is a state-of-the-world or delta request under construction.
+type request interface {
+	setNode(*corev3.Node)
+	typeURL() string
+	message() proto.Message
+}
+
+type sotwRequest struct{ *discoveryv3.DiscoveryRequest }
+
+func (r sotwRequest) setNode(n *corev3.Node) { r.Node = n }
+func (r sotwRequest) typeURL() string        { return r.TypeUrl }
+func (r sotwRequest) message() proto.Message { return r.DiscoveryRequest }
+
+type deltaRequest struct {
+	*discoveryv3.DeltaDiscoveryRequest
+}
+
+func (r deltaRequest) setNode(n *corev3.Node) { r.Node = n }
+func (r deltaRequest) typeURL() string        { return r.TypeUrl }
+func (r deltaRequest) message() proto.Message { return r.DeltaDiscoveryRequest }
+
+// request returns what is to be said about a type now, nil when nothing is. Called with mu held.
+func (m *Mux) request(typeURL string, s *subscription) request {
+	if !s.dirty && s.ack == nil {
+		return nil
+	}
+	if !s.requested && !s.wildcard && len(s.names) == 0 {
+		s.dirty = false
+		return nil
+	}
+	var r request
+	if m.opt.Delta {
+		r = s.deltaRequest(typeURL)
+	} else {
+		r = s.sotwRequest(typeURL)
+	}
+	s.requested, s.dirty, s.ack = true, false, nil
+	return r
+}
+
+func (s *subscription) sotwRequest(typeURL string) request {
+	r := &discoveryv3.DiscoveryRequest{TypeUrl: typeURL, VersionInfo: s.version, ResponseNonce: s.nonce}
+	if !s.wildcard {
+		r.ResourceNames = sorted(s.names)
+	}
+	if s.ack != nil {
+		r.ErrorDetail = errorDetail(s.ack.err)
+	}
+	return sotwRequest{r}
+}
+
+func (s *subscription) deltaRequest(typeURL string) request {
+	r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL}
+	if s.ack != nil {
+		r.ResponseNonce = s.ack.nonce
+		r.ErrorDetail = errorDetail(s.ack.err)
+	}
+	if !s.requested {
+		// An empty first subscription is the wildcard; names beside it need the explicit form.
+		if s.wildcard && len(s.names) > 0 {
+			r.ResourceNamesSubscribe = []string{"*"}
+		}
+		r.InitialResourceVersions = s.held()
+		s.sent = map[string]bool{}
+	}
+	for _, n := range sorted(s.names) {
+		if !s.sent[n] {
+			r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, n)
+			s.sent[n] = true
+		}
+	}
+	for _, n := range sorted(s.sent) {
+		if !s.names[n] {
+			r.ResourceNamesUnsubscribe = append(r.ResourceNamesUnsubscribe, n)
+			delete(s.sent, n)
+			delete(s.versions, n)
+		}
+	}
+	return deltaRequest{r}
+}
+
+// held are the versions of the resources that are still wanted, for the first request after a reconnection.
+func (s *subscription) held() map[string]string {
+	held := map[string]string{}
+	for n, v := range s.versions {
+		if s.wildcard || s.names[n] {
+			held[n] = v
+		}
+	}
+	return held
+}
+
+func errorDetail(err error) *statuspb.Status {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if len(text) > maxErrorDetail {
+		text = text[:maxErrorDetail] + " ... (cut)"
+	}
+	return &statuspb.Status{Code: int32(codes.InvalidArgument), Message: text}
+}
+
+func sorted(set map[string]bool) []string {
+	names := make([]string, 0, len(set))
+	for n := range set {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// sotwUpdate unwraps a state-of-the-world response; entries wrapped in a Resource carry name, version and TTL.
+func sotwUpdate(r *discoveryv3.DiscoveryResponse) Update {
+	u := Update{Type: r.TypeUrl, Version: r.VersionInfo, Full: true, Resources: make([]Resource, 0, len(r.Resources))}
+	for _, body := range r.Resources {
+		u.Resources = append(u.Resources, unwrap(body, r.VersionInfo))
+	}
+	return u
+}
+
+// unwrap opens a Resource wrapper if body is one.
+func unwrap(body *anypb.Any, version string) Resource {
+	var w discoveryv3.Resource
+	if body.MessageIs(&w) && body.UnmarshalTo(&w) == nil {
+		return deltaResource(&w, version)
+	}
+	return Resource{Version: version, Body: body}
+}
+
+func deltaResource(w *discoveryv3.Resource, version string) Resource {
+	if w.Version != "" {
+		version = w.Version
+	}
+	return Resource{Name: w.Name, Version: version, Body: w.Resource, TTL: w.GetTtl().AsDuration()}
+}
+
+func deltaUpdate(r *discoveryv3.DeltaDiscoveryResponse) Update {
+	u := Update{Type: r.TypeUrl, Version: r.SystemVersionInfo, Removed: r.RemovedResources, Resources: make([]Resource, 0, len(r.Resources))}
+	for _, w := range r.Resources {
+		u.Resources = append(u.Resources, deltaResource(w, r.SystemVersionInfo))
+	}
+	return u
+}

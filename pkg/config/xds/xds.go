@@ -1,0 +1,95 @@
+// Package xds carries configuration from control planes to weir: it speaks the xDS protocol (state of the world and
+// delta, aggregated and one stream per type, files) and hands each response to a handler.
+//
+// It owns streams, versions, nonces, ACK and NACK, reconnection. It must not know what resources mean: it passes them on
+// as protobuf Any. A Mux and a File each run on goroutines of their own; subscriptions may be changed from any goroutine.
+package xds
+
+import (
+	"context"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// Type URLs of the resources that weir asks for.
+const (
+	ClusterType  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	EndpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	ListenerType = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	RouteType    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	SecretType   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+)
+
+// order is how requests for several types leave: make before break, as Envoy asks.
+var order = []string{ClusterType, EndpointType, ListenerType, RouteType, SecretType}
+
+// methods are the gRPC methods of the services that serve one type each: state of the world and delta.
+var methods = map[string][2]string{
+	ClusterType:  {"/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters", "/envoy.service.cluster.v3.ClusterDiscoveryService/DeltaClusters"},
+	EndpointType: {"/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints", "/envoy.service.endpoint.v3.EndpointDiscoveryService/DeltaEndpoints"},
+	ListenerType: {"/envoy.service.listener.v3.ListenerDiscoveryService/StreamListeners", "/envoy.service.listener.v3.ListenerDiscoveryService/DeltaListeners"},
+	RouteType:    {"/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes", "/envoy.service.route.v3.RouteDiscoveryService/DeltaRoutes"},
+	SecretType:   {"/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets", "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"},
+}
+
+// aggregated are the methods of the aggregated discovery service: state of the world and delta.
+var aggregated = [2]string{
+	"/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
+	"/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+}
+
+// Resource is one configuration object as it came.
+type Resource struct {
+	// Name is empty when the protocol does not carry it (state of the world without a Resource wrapper): it is in the body.
+	Name    string
+	Version string
+	// Body is nil for a heart-beat, which changes nothing but the TTL.
+	Body *anypb.Any
+	// TTL is 0 when the resource does not expire.
+	TTL time.Duration
+}
+
+// Update is one response of a control plane.
+type Update struct {
+	Type string
+	// Version of the whole response (system_version_info in delta).
+	Version   string
+	Resources []Resource
+	// Removed names resources that are gone; delta only.
+	Removed []string
+	// Full tells that Resources is all there is, so that absent listeners and clusters are removed.
+	Full bool
+}
+
+// Handler receives what a source delivers. Calls for one source come one at a time.
+type Handler interface {
+	// Update applies a response. An error is what the NACK says; what could be applied has been applied nevertheless.
+	Update(ctx context.Context, u Update) error
+	// Attempt is called for each request that asks for something, Failure for each stream that ended or could not be made.
+	Attempt(typeURL string)
+	Failure(typeURL string, err error)
+	// Connected follows the state of the stream to the control plane; identifier is what it calls itself.
+	Connected(up bool, identifier string)
+}
+
+// NodeFunc returns the node to present; it is called for each request that carries one.
+type NodeFunc func() *corev3.Node
+
+// Backoff is the wait between attempts: full jitter over an exponentially growing interval.
+type Backoff struct {
+	Base, Max time.Duration
+}
+
+// DefaultBackoff is Envoy's for xDS streams.
+var DefaultBackoff = Backoff{Base: 500 * time.Millisecond, Max: 30 * time.Second}
+
+// interval returns the wait before attempt n (0 is the first retry) for a random value in [0, 1).
+func (b Backoff) interval(n int, random float64) time.Duration {
+	ceiling := b.Max
+	if n < 32 && b.Base<<n < b.Max && b.Base<<n > 0 {
+		ceiling = b.Base << n
+	}
+	return max(time.Millisecond, time.Duration(random*float64(ceiling)))
+}

@@ -1,0 +1,110 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// ErrSelf is wrapped by the error of a dial that would have come back to weir itself.
+var ErrSelf = errors.New("address is weir's own")
+
+// Dialer makes upstream connections. The zero value dials without a mark. It is immutable in use and safe for concurrent
+// use.
+type Dialer struct {
+	// Mark is set as SO_MARK so that the kernel side leaves the connection alone; 0 sets none. Without the privilege
+	// (EPERM) the connection is made without it, and MarkFailed, when set, is told each time.
+	Mark       uint32
+	MarkFailed func(error)
+	// Bind is the source address for destinations of its family; the zero value leaves it to the kernel.
+	Bind netip.AddrPort
+	// Keepalive turns TCP keep-alive on; nil leaves it off.
+	Keepalive *model.TCPKeepalive
+	// Self tells weir's own listening addresses, which are refused with ErrSelf; nil refuses none.
+	Self func(netip.AddrPort) bool
+}
+
+// Dial connects to a TCP address with TCP_NODELAY set. The error wraps the system's, the context's or ErrSelf.
+func (d *Dialer) Dial(ctx context.Context, addr netip.AddrPort) (*Conn, error) {
+	addr = Unmap(addr)
+	if d.Self != nil && d.Self(addr) {
+		return nil, fmt.Errorf("connect to %s: %w", addr, ErrSelf)
+	}
+	nd := net.Dialer{KeepAlive: -1, ControlContext: d.control}
+	if k := d.Keepalive; k != nil {
+		nd.KeepAliveConfig = net.KeepAliveConfig{
+			Enable: true, Idle: orDefault(k.Time), Interval: orDefault(k.Interval), Count: orDefault(k.Probes),
+		}
+	}
+	var bind netip.AddrPort
+	if d.Bind.IsValid() && d.Bind.Addr().Is4() == addr.Addr().Is4() {
+		bind = d.Bind
+	}
+	nc, err := nd.DialTCP(ctx, "tcp", bind, addr)
+	if err != nil {
+		return nil, err
+	}
+	return wrap(nc)
+}
+
+// DialPipe connects to a unix stream socket.
+func (d *Dialer) DialPipe(ctx context.Context, path string) (*Conn, error) {
+	var nd net.Dialer
+	nc, err := nd.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return wrap(nc)
+}
+
+func wrap(nc net.Conn) (*Conn, error) {
+	c, err := New(nc, nil, nil)
+	if err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// control sets the options that must be there before connect.
+func (d *Dialer) control(_ context.Context, _, _ string, raw syscall.RawConn) error {
+	var mark, bind error
+	err := raw.Control(func(fd uintptr) {
+		if d.Mark != 0 {
+			mark = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(d.Mark))
+		}
+		if d.Bind.IsValid() && d.Bind.Port() == 0 {
+			// The port is chosen at connect, per destination, so that more connections fit than there are ports.
+			bind = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case bind != nil:
+		return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", bind)
+	case errors.Is(mark, unix.EPERM):
+		if d.MarkFailed != nil {
+			d.MarkFailed(fmt.Errorf("set SO_MARK %#x: %w", d.Mark, mark))
+		}
+	case mark != nil:
+		return fmt.Errorf("set SO_MARK %#x: %w", d.Mark, mark)
+	}
+	return nil
+}
+
+// orDefault turns "not given" into what package net takes as "leave it to the system".
+func orDefault[T int | time.Duration](v T) T {
+	if v == 0 {
+		return -1
+	}
+	return v
+}

@@ -7,6 +7,7 @@ package filter
 
 import (
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
@@ -28,6 +29,23 @@ type Host interface {
 	Reply(s *Stream, r Reply) *message.Response
 	// Informational sends a 1xx response at once.
 	Informational(s *Stream, r *message.Response) error
+	// Watch names what an abort of the stream (timer, downstream gone, connection closed) must abort too; nil ends that.
+	// It returns the reason when the stream was aborted already, and then does not keep a.
+	Watch(s *Stream, a Aborter) error
+	// Finish calls e once the response was sent or given up, before the access log is written.
+	Finish(s *Stream, e Ender)
+	// RequestComplete tells whether the whole request was received.
+	RequestComplete(s *Stream) bool
+}
+
+// Aborter is something that blocks on behalf of a stream and can be made to stop from any goroutine.
+type Aborter interface {
+	Abort(err error)
+}
+
+// Ender is told that its stream is over, on the stream's goroutine.
+type Ender interface {
+	End()
 }
 
 // Route is a chosen route with the objects it was found in.
@@ -40,6 +58,22 @@ type Route struct {
 	Weighted *model.WeightedCluster
 	// Cluster is the chosen cluster's name; "" when Route has no Action.
 	Cluster string
+	// Rules applies what the route says about messages; nil exactly when Route is.
+	Rules Rules
+}
+
+// Rules changes messages as a route, its virtual host and its route configuration say; pkg/proxy/router implements it.
+// The route is passed along because a weighted cluster adds its own mutations.
+type Rules interface {
+	// FinalizeRequest applies header mutations, then host and path rewrites. keepPath adds x-envoy-original-path when
+	// the path changes.
+	FinalizeRequest(s *Stream, r *Route, keepPath bool)
+	// FinalizeResponse applies the response header mutations.
+	FinalizeResponse(s *Stream, r *Route, resp *message.Response)
+	// Location is the target of the route's Redirect for this request.
+	Location(s *Stream, r *Route) string
+	// Retry is the policy of the route, else of the virtual host; nil when there is none.
+	Retry() *model.RetryPolicy
 }
 
 // Reply is a response that we give ourselves.
@@ -62,6 +96,10 @@ type Stream struct {
 	// Aborted reports why the stream was given up by the downstream or by a timer; nil while it lives. Blocking calls of
 	// the stream return this error by themselves.
 	Aborted func() error
+	// Arena holds strings that are made for this stream.
+	Arena Arena
+	// Format is what format strings and the access log are rendered from.
+	Format format.Context
 
 	chain []HTTP
 	at    int

@@ -1,0 +1,309 @@
+package accesslog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/format"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+)
+
+// Factories describes the access loggers of this package: envoy.access_loggers.file, .stdout and .stderr.
+func Factories() []extension.Factory {
+	return []extension.Factory{
+		{
+			Category: extension.AccessLoggers, Name: "envoy.access_loggers.file", Aliases: []string{"envoy.file_access_log"},
+			Config: &filev3.FileAccessLog{}, Decode: func(m proto.Message) (any, error) { return decodeFile(m.(*filev3.FileAccessLog)) },
+		},
+		{
+			Category: extension.AccessLoggers, Name: "envoy.access_loggers.stdout", Config: &streamv3.StdoutAccessLog{},
+			Decode: func(m proto.Message) (any, error) {
+				return decodeStream("/dev/stdout", m.(*streamv3.StdoutAccessLog).GetLogFormat())
+			},
+		},
+		{
+			Category: extension.AccessLoggers, Name: "envoy.access_loggers.stderr", Config: &streamv3.StderrAccessLog{},
+			Decode: func(m proto.Message) (any, error) {
+				return decodeStream("/dev/stderr", m.(*streamv3.StderrAccessLog).GetLogFormat())
+			},
+		},
+	}
+}
+
+func decodeFile(m *filev3.FileAccessLog) (*File, error) {
+	if m.GetPath() == "" {
+		return nil, errors.New("path: must not be empty")
+	}
+	var e Encoder
+	var err error
+	switch f := m.GetAccessLogFormat().(type) {
+	case *filev3.FileAccessLog_Format:
+		if e, err = format.Compile(orDefault(f.Format)); err != nil {
+			return nil, fmt.Errorf("format: %w", err)
+		}
+	case *filev3.FileAccessLog_JsonFormat:
+		if e, err = format.CompileJSON(f.JsonFormat.AsMap(), format.JSONOptions{}); err != nil {
+			return nil, fmt.Errorf("json_format: %w", err)
+		}
+	case *filev3.FileAccessLog_TypedJsonFormat:
+		if e, err = format.CompileJSON(f.TypedJsonFormat.AsMap(), format.JSONOptions{Typed: true}); err != nil {
+			return nil, fmt.Errorf("typed_json_format: %w", err)
+		}
+	case *filev3.FileAccessLog_LogFormat:
+		if e, err = DecodeFormat(f.LogFormat); err != nil {
+			return nil, fmt.Errorf("log_format: %w", err)
+		}
+	default:
+		e, err = format.Compile(format.Default)
+	}
+	return &File{Path: m.GetPath(), Format: e}, err
+}
+
+func orDefault(s string) string {
+	if s == "" {
+		return format.Default
+	}
+	return s
+}
+
+func decodeStream(path string, f *corev3.SubstitutionFormatString) (*File, error) {
+	e, err := DecodeFormat(f)
+	if err != nil {
+		return nil, fmt.Errorf("log_format: %w", err)
+	}
+	return &File{Path: path, Format: e}, nil
+}
+
+// DecodeFormat compiles a SubstitutionFormatString; nil is the default format.
+func DecodeFormat(m *corev3.SubstitutionFormatString) (Encoder, error) {
+	if m == nil {
+		return format.Compile(format.Default)
+	}
+	for i, f := range m.GetFormatters() {
+		switch f.GetName() {
+		case "envoy.formatter.req_without_query", "envoy.formatter.metadata": // built in
+		default:
+			return nil, fmt.Errorf("formatters[%d]: formatter %q is not supported", i, f.GetName())
+		}
+	}
+	var opts []format.Option
+	if m.GetOmitEmptyValues() {
+		opts = append(opts, format.OmitEmpty())
+	}
+	switch f := m.GetFormat().(type) {
+	case *corev3.SubstitutionFormatString_TextFormat:
+		return format.Compile(f.TextFormat, opts...)
+	case *corev3.SubstitutionFormatString_JsonFormat:
+		return format.CompileJSON(f.JsonFormat.AsMap(), format.JSONOptions{Typed: true, OmitEmpty: m.GetOmitEmptyValues()})
+	case *corev3.SubstitutionFormatString_TextFormatSource:
+		text, err := readSource(f.TextFormatSource)
+		if err != nil {
+			return nil, fmt.Errorf("text_format_source: %w", err)
+		}
+		return format.Compile(text, opts...)
+	}
+	return nil, errors.New("format: must be set")
+}
+
+func readSource(s *corev3.DataSource) (string, error) {
+	switch s := s.GetSpecifier().(type) {
+	case *corev3.DataSource_Filename:
+		b, err := os.ReadFile(s.Filename)
+		return string(b), err
+	case *corev3.DataSource_InlineBytes:
+		return string(s.InlineBytes), nil
+	case *corev3.DataSource_InlineString:
+		return s.InlineString, nil
+	case *corev3.DataSource_EnvironmentVariable:
+		v, ok := os.LookupEnv(s.EnvironmentVariable)
+		if !ok {
+			return "", fmt.Errorf("environment variable %q is not set", s.EnvironmentVariable)
+		}
+		return v, nil
+	}
+	return "", errors.New("must have a specifier")
+}
+
+// DecodeFilter turns an access log filter into what model.AccessLog.Filter holds (a Filter). Errors name the field.
+func DecodeFilter(m *accesslogv3.AccessLogFilter) (any, error) {
+	f, err := decodeFilter(m)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func decodeFilter(m *accesslogv3.AccessLogFilter) (Filter, error) {
+	switch s := m.GetFilterSpecifier().(type) {
+	case *accesslogv3.AccessLogFilter_StatusCodeFilter:
+		c, err := decodeComparison(s.StatusCodeFilter.GetComparison())
+		return statusFilter{c}, wrap("status_code_filter", err)
+	case *accesslogv3.AccessLogFilter_DurationFilter:
+		c, err := decodeComparison(s.DurationFilter.GetComparison())
+		return durationFilter{c}, wrap("duration_filter", err)
+	case *accesslogv3.AccessLogFilter_NotHealthCheckFilter:
+		return notHealthCheckFilter{}, nil
+	case *accesslogv3.AccessLogFilter_ResponseFlagFilter:
+		f, err := decodeFlags(s.ResponseFlagFilter.GetFlags())
+		return f, wrap("response_flag_filter", err)
+	case *accesslogv3.AccessLogFilter_HeaderFilter:
+		h, err := decodeHeader(s.HeaderFilter.GetHeader())
+		return &headerFilter{h}, wrap("header_filter.header", err)
+	case *accesslogv3.AccessLogFilter_AndFilter:
+		list, err := decodeFilters(s.AndFilter.GetFilters())
+		return andFilter(list), wrap("and_filter", err)
+	case *accesslogv3.AccessLogFilter_OrFilter:
+		list, err := decodeFilters(s.OrFilter.GetFilters())
+		return orFilter(list), wrap("or_filter", err)
+	case *accesslogv3.AccessLogFilter_GrpcStatusFilter:
+		f := &grpcFilter{exclude: s.GrpcStatusFilter.GetExclude()}
+		for _, v := range s.GrpcStatusFilter.GetStatuses() {
+			f.statuses = append(f.statuses, uint64(v))
+		}
+		return f, nil
+	case *accesslogv3.AccessLogFilter_LogTypeFilter:
+		f := &typeFilter{exclude: s.LogTypeFilter.GetExclude()}
+		for _, v := range s.LogTypeFilter.GetTypes() {
+			f.types = append(f.types, format.LogType(v))
+		}
+		return f, nil
+	case nil:
+		return nil, errors.New("filter_specifier: must be set")
+	}
+	set := m.ProtoReflect().WhichOneof(m.ProtoReflect().Descriptor().Oneofs().ByName("filter_specifier"))
+	return nil, fmt.Errorf("%s: is not supported", set.Name())
+}
+
+func wrap(field string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	return nil
+}
+
+func decodeFilters(ms []*accesslogv3.AccessLogFilter) ([]Filter, error) {
+	if len(ms) < 2 {
+		return nil, fmt.Errorf("filters: needs two at least, has %d", len(ms))
+	}
+	var out []Filter
+	var errs []error
+	for i, m := range ms {
+		f, err := decodeFilter(m)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("filters[%d].%w", i, err))
+		}
+		out = append(out, f)
+	}
+	return out, errors.Join(errs...)
+}
+
+func decodeComparison(m *accesslogv3.ComparisonFilter) (comparison, error) {
+	c := comparison{value: uint64(m.GetValue().GetDefaultValue())}
+	switch m.GetOp() {
+	case accesslogv3.ComparisonFilter_EQ:
+		c.op = '='
+	case accesslogv3.ComparisonFilter_GE:
+		c.op = '>'
+	case accesslogv3.ComparisonFilter_LE:
+		c.op = '<'
+	case accesslogv3.ComparisonFilter_NE:
+		c.op = '!'
+	default:
+		return c, fmt.Errorf("comparison.op: %v is not known", m.GetOp())
+	}
+	return c, nil
+}
+
+func decodeFlags(names []string) (flagFilter, error) {
+	var out streaminfo.Flags
+	var errs []error
+	for _, name := range names {
+		flag := streaminfo.Flags(0)
+		for bit := streaminfo.Flags(1); bit <= streaminfo.DownstreamRemoteReset; bit <<= 1 {
+			if bit.String() == name {
+				flag = bit
+			}
+		}
+		if flag == 0 {
+			errs = append(errs, fmt.Errorf("flags: %q is not a response flag", name))
+		}
+		out |= flag
+	}
+	return flagFilter(out), errors.Join(errs...)
+}
+
+func decodeHeader(m *routev3.HeaderMatcher) (model.HeaderMatcher, error) {
+	out := model.HeaderMatcher{
+		Name: strings.ToLower(m.GetName()), Invert: m.GetInvertMatch(), MissingAsEmpty: m.GetTreatMissingHeaderAsEmpty(),
+	}
+	if out.Name == "" {
+		return out, errors.New("name: must not be empty")
+	}
+	var err error
+	switch s := m.GetHeaderMatchSpecifier().(type) {
+	case nil:
+		out.Kind, out.Present = model.HeaderPresent, true
+	case *routev3.HeaderMatcher_PresentMatch:
+		out.Kind, out.Present = model.HeaderPresent, s.PresentMatch
+	case *routev3.HeaderMatcher_RangeMatch:
+		out.Kind, out.Start, out.End = model.HeaderRange, s.RangeMatch.GetStart(), s.RangeMatch.GetEnd()
+	case *routev3.HeaderMatcher_StringMatch:
+		out.String, err = decodeString(s.StringMatch)
+	case *routev3.HeaderMatcher_ExactMatch:
+		out.String = model.StringMatcher{Kind: model.MatchExact, Value: s.ExactMatch}
+	case *routev3.HeaderMatcher_PrefixMatch:
+		out.String = model.StringMatcher{Kind: model.MatchPrefix, Value: s.PrefixMatch}
+	case *routev3.HeaderMatcher_SuffixMatch:
+		out.String = model.StringMatcher{Kind: model.MatchSuffix, Value: s.SuffixMatch}
+	case *routev3.HeaderMatcher_ContainsMatch:
+		out.String = model.StringMatcher{Kind: model.MatchContains, Value: s.ContainsMatch}
+	case *routev3.HeaderMatcher_SafeRegexMatch:
+		out.String, err = regexMatcher(s.SafeRegexMatch)
+	default:
+		err = fmt.Errorf("%T is not supported", s)
+	}
+	return out, err
+}
+
+func decodeString(m *matcherv3.StringMatcher) (model.StringMatcher, error) {
+	out := model.StringMatcher{IgnoreCase: m.GetIgnoreCase()}
+	switch p := m.GetMatchPattern().(type) {
+	case *matcherv3.StringMatcher_Exact:
+		out.Kind, out.Value = model.MatchExact, p.Exact
+	case *matcherv3.StringMatcher_Prefix:
+		out.Kind, out.Value = model.MatchPrefix, p.Prefix
+	case *matcherv3.StringMatcher_Suffix:
+		out.Kind, out.Value = model.MatchSuffix, p.Suffix
+	case *matcherv3.StringMatcher_Contains:
+		out.Kind, out.Value = model.MatchContains, p.Contains
+	case *matcherv3.StringMatcher_SafeRegex:
+		return regexMatcher(p.SafeRegex)
+	default:
+		return out, fmt.Errorf("string_match: %T is not supported", p)
+	}
+	if out.IgnoreCase {
+		out.Value = strings.ToLower(out.Value)
+	}
+	return out, nil
+}
+
+func regexMatcher(m *matcherv3.RegexMatcher) (model.StringMatcher, error) {
+	re, err := regexp.Compile("^(?:" + m.GetRegex() + ")$")
+	if err != nil {
+		return model.StringMatcher{}, fmt.Errorf("safe_regex: %w", err)
+	}
+	return model.StringMatcher{Kind: model.MatchRegex, Value: m.GetRegex(), Regex: re}, nil
+}

@@ -1,0 +1,51 @@
+package filter
+
+import (
+	"context"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
+)
+
+// Clusters finds upstream clusters.
+type Clusters interface {
+	// Cluster returns nil when there is none of that name.
+	Cluster(name string) Cluster
+}
+
+// Cluster is what a filter may do with an upstream cluster. Errors are *upstream.Error or wrap one.
+type Cluster interface {
+	// Config is the cluster's current configuration.
+	Config() *model.Cluster
+	// Stats are its statistics.
+	Stats() *metrics.Cluster
+	// Pick chooses a host.
+	Pick(pc *upstream.PickContext) (*upstream.Host, error)
+	// Reuse opens an exchange on an idle or shared connection; nil when there is none.
+	Reuse(h *upstream.Host, o *StreamOptions) codec.ClientStream
+	// Connect opens an exchange on a new connection, or waits for one; ctx ends the wait.
+	Connect(ctx context.Context, h *upstream.Host, o *StreamOptions) (codec.ClientStream, error)
+	// TryRequest takes a place among the cluster's concurrent requests; false when the circuit breaker is open.
+	TryRequest(high bool) bool
+	// ReleaseRequest gives it back.
+	ReleaseRequest(high bool)
+	// TryRetry takes a place among the concurrent retries.
+	TryRetry(high bool) bool
+	// ReleaseRetry gives it back.
+	ReleaseRetry(high bool)
+}
+
+// StreamOptions say what an exchange needs of its connection.
+type StreamOptions struct {
+	// Version of the downstream request, for clusters that follow it.
+	Version message.Version
+	// HighPriority uses the circuit breakers of high priority.
+	HighPriority bool
+	// Authority is the request's host, for SNI and certificate checks that follow it.
+	Authority string
+	// Upgrade asks for a connection that can carry an upgrade or CONNECT.
+	Upgrade bool
+}

@@ -1,0 +1,223 @@
+// Package router compiles route configurations into tables that are asked once per request, and applies what a route
+// says about messages: header mutations, rewrites and redirects.
+//
+// It owns matching and message changes. It must not know connections, codecs or clusters. A Table is immutable and may be
+// used by any number of goroutines; Match allocates nothing.
+package router
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+)
+
+// Table is a compiled route configuration.
+type Table struct {
+	config  *model.RouteConfig
+	exact   map[string]*host
+	suffix  []wildcards // longest first
+	prefix  []wildcards // longest first
+	any     *host
+	headers mutations
+}
+
+// wildcards are the domains of one kind whose fixed part has the same length.
+type wildcards struct {
+	length int
+	hosts  map[string]*host
+}
+
+// host is a compiled virtual host.
+type host struct {
+	config  *model.VirtualHost
+	routes  []*entry
+	headers mutations
+	toHTTPS *entry // answers when RequireTLS is not met
+}
+
+// Compile builds the table of a configuration. All faults are reported, each with the virtual host and the route.
+func Compile(c *model.RouteConfig) (*Table, error) {
+	t := &Table{config: c, exact: make(map[string]*host)}
+	var errs []error
+	var err error
+	if t.headers, err = compileMutations(&c.Headers); err != nil {
+		errs = append(errs, err)
+	}
+	suffix, prefix := map[int]map[string]*host{}, map[int]map[string]*host{}
+	for _, v := range c.VirtualHosts {
+		h, err := t.compileHost(v)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("virtual host %q: %w", v.Name, err))
+		}
+		for _, d := range v.Domains {
+			if err := t.addDomain(strings.ToLower(d), h, suffix, prefix); err != nil {
+				errs = append(errs, fmt.Errorf("virtual host %q: %w", v.Name, err))
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("compile route configuration %q: %w", c.Name, err)
+	}
+	t.suffix, t.prefix = longestFirst(suffix), longestFirst(prefix)
+	return t, nil
+}
+
+// Config is what the table was compiled from.
+func (t *Table) Config() *model.RouteConfig { return t.config }
+
+func (t *Table) compileHost(v *model.VirtualHost) (*host, error) {
+	h := &host{config: v}
+	var errs []error
+	var err error
+	if h.headers, err = compileMutations(&v.Headers); err != nil {
+		errs = append(errs, err)
+	}
+	for i, r := range v.Routes {
+		e, err := compileEntry(t, h, r)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("route %d %q: %w", i, r.Name, err))
+			continue
+		}
+		h.routes = append(h.routes, e)
+	}
+	if v.RequireTLS != model.TLSNone {
+		h.toHTTPS = &entry{table: t, host: h, route: &model.Route{Redirect: &model.Redirect{Code: 301, HTTPS: true}}}
+	}
+	return h, errors.Join(errs...)
+}
+
+func (t *Table) addDomain(d string, h *host, suffix, prefix map[int]map[string]*host) error {
+	switch {
+	case d == "":
+		return errors.New("domain is empty")
+	case d == "*":
+		if t.any != nil {
+			return errors.New(`domain "*" is there twice`)
+		}
+		t.any = h
+		return nil
+	case d[0] == '*':
+		return addWildcard(suffix, d[1:], d, h)
+	case d[len(d)-1] == '*':
+		return addWildcard(prefix, d[:len(d)-1], d, h)
+	}
+	if t.exact[d] != nil {
+		return fmt.Errorf("domain %q is there twice", d)
+	}
+	t.exact[d] = h
+	return nil
+}
+
+func addWildcard(to map[int]map[string]*host, fixed, domain string, h *host) error {
+	m := to[len(fixed)]
+	if m == nil {
+		m = make(map[string]*host)
+		to[len(fixed)] = m
+	}
+	if m[fixed] != nil {
+		return fmt.Errorf("domain %q is there twice", domain)
+	}
+	m[fixed] = h
+	return nil
+}
+
+func longestFirst(m map[int]map[string]*host) []wildcards {
+	var out []wildcards
+	for n, hosts := range m {
+		out = append(out, wildcards{n, hosts})
+	}
+	slices.SortFunc(out, func(a, b wildcards) int { return cmp.Compare(b.length, a.length) })
+	return out
+}
+
+// Match finds the route of a request; its Route is nil when there is none. random decides fractions and weighted splits.
+func (t *Table) Match(r *message.Request, random uint64) filter.Route {
+	out := filter.Route{Config: t.config}
+	h := t.host(r.Authority)
+	if h == nil {
+		return out
+	}
+	out.VirtualHost = h.config
+	if h.toHTTPS != nil && needsTLS(h.config.RequireTLS, r) {
+		out.Route, out.Rules = h.toHTTPS.route, h.toHTTPS
+		return out
+	}
+	q := newQuestion(r, random)
+	for _, e := range h.routes {
+		if e.matches(&q) {
+			e.choose(&q, &out)
+			return out
+		}
+	}
+	return out
+}
+
+func needsTLS(rule model.RequireTLS, r *message.Request) bool {
+	if r.Headers.Get(message.XForwardedProto) == "https" {
+		return false
+	}
+	return rule == model.TLSAll || r.Headers.Get(message.XEnvoyInternal) != "true"
+}
+
+// maxHost bounds a host name that is lowered without allocating; longer ones are not names that can be configured.
+const maxHost = 512
+
+// host finds the virtual host of an authority: exact, then the longest suffix, the longest prefix, then "*".
+func (t *Table) host(authority string) *host {
+	if t.config.IgnorePortInHost {
+		authority = WithoutPort(authority)
+	}
+	if len(authority) > maxHost {
+		return t.any
+	}
+	var buf [maxHost]byte
+	name := buf[:len(authority)]
+	for i := range name {
+		c := authority[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		name[i] = c
+	}
+	if h := t.exact[string(name)]; h != nil {
+		return h
+	}
+	for i := range t.suffix {
+		if n := t.suffix[i].length; n < len(name) { // the wildcard stands for one character at least
+			if h := t.suffix[i].hosts[string(name[len(name)-n:])]; h != nil {
+				return h
+			}
+		}
+	}
+	for i := range t.prefix {
+		if n := t.prefix[i].length; n < len(name) {
+			if h := t.prefix[i].hosts[string(name[:n])]; h != nil {
+				return h
+			}
+		}
+	}
+	return t.any
+}
+
+// WithoutPort removes the port of an authority, if it has one.
+func WithoutPort(authority string) string {
+	i := strings.LastIndexByte(authority, ':')
+	if i < 0 || strings.IndexByte(authority[i:], ']') >= 0 {
+		return authority
+	}
+	if i > 0 && authority[0] != '[' && strings.IndexByte(authority[:i], ':') >= 0 {
+		return authority // an IPv6 address without brackets
+	}
+	for _, c := range []byte(authority[i+1:]) {
+		if c < '0' || '9' < c {
+			return authority
+		}
+	}
+	return authority[:i]
+}

@@ -2,6 +2,7 @@ package protoyaml
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -109,22 +110,13 @@ func (d *decoder) merge(value *yaml.Node, pairs []pair, seen map[string]*yaml.No
 func lookup(pairs []pair, keys ...string) (found *pair, rest []pair) {
 	rest = make([]pair, 0, len(pairs))
 	for i, p := range pairs {
-		if found == nil && contains(keys, p.key.Value) {
+		if found == nil && slices.Contains(keys, p.key.Value) {
 			found = &pairs[i]
 			continue
 		}
 		rest = append(rest, p)
 	}
 	return found, rest
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }
 
 // follow resolves aliases. The YAML parser guarantees that an alias names an

@@ -71,7 +71,8 @@ func (o Options) resolver() Resolver {
 // and holds one document; file is only used to name it in errors.
 //
 // The returned warnings are the unknown fields that opt.AllowUnknown let pass,
-// one each, so that their number is what Envoy counts. The error is an Errors
+// one each and 1000 at most, for server.static_unknown_fields and
+// server.dynamic_unknown_fields. The error is an Errors
 // with all that is wrong, sorted by position; into then holds what could be
 // decoded and must not be used as a configuration.
 func Decode(src []byte, file string, into proto.Message, opt Options) (warnings []Error, err error) {

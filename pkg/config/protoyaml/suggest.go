@@ -22,6 +22,10 @@ const (
 
 // unknownField reports a key that names no field of md, which is at frame at.
 func (d *decoder) unknownField(key *yaml.Node, md protoreflect.MessageDescriptor, at *frame) {
+	if !d.opt.AllowUnknown && len(d.errs) >= maxErrors {
+		d.dropped++
+		return
+	}
 	path := at.path()
 	hint, near := fieldHint(key.Value, md, at)
 	e := Error{
@@ -45,7 +49,7 @@ func fieldHint(key string, md protoreflect.MessageDescriptor, at *frame) (hint, 
 		return "", ""
 	}
 	name := snakeCase(key)
-	if use := removedField(md.FullName(), name); use != "" {
+	if use := removedFields()[string(md.FullName())+"."+name]; use != "" {
 		return name + " was removed with API v2: " + use, ""
 	}
 	if md.Fields().ByName(protoreflect.Name("typed_"+name)) != nil {

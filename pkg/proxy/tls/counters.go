@@ -1,0 +1,113 @@
+package tlsctx
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"strings"
+
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+)
+
+// counters are the statistics of a context, under Envoy's names. connectionError does not count what a fail counter
+// does.
+type counters struct {
+	scope                                    *stats.Scope
+	handshake, connectionError, resumed      *stats.Counter
+	noCertificate                            *stats.Counter
+	failNoCert, failError, failSAN, failHash *stats.Counter
+	secretsNotReady                          *stats.Counter
+}
+
+func newCounters(parent *stats.Scope) *counters {
+	s := parent.Scope("ssl")
+	return &counters{
+		scope:           s,
+		handshake:       s.Counter("handshake"),
+		connectionError: s.Counter("connection_error"),
+		resumed:         s.Counter("session_reused"),
+		noCertificate:   s.Counter("no_certificate"),
+		failNoCert:      s.Counter("fail_verify_no_cert"),
+		failError:       s.Counter("fail_verify_error"),
+		failSAN:         s.Counter("fail_verify_san"),
+		failHash:        s.Counter("fail_verify_cert_hash"),
+		secretsNotReady: s.Counter("secrets_not_ready"),
+	}
+}
+
+// succeeded counts a handshake. server tells which side we are.
+func (c *counters) succeeded(cs tls.ConnectionState, server bool) {
+	c.handshake.Inc()
+	if cs.DidResume {
+		c.resumed.Inc()
+	}
+	if server && len(cs.PeerCertificates) == 0 {
+		c.noCertificate.Inc()
+	}
+	c.scope.Counter("versions." + versionName(cs.Version)).Inc()
+	c.scope.Counter("ciphers." + cipherName(cs.CipherSuite)).Inc()
+	if cs.CurveID != 0 {
+		c.scope.Counter("curves." + curveName(cs.CurveID)).Inc()
+	}
+}
+
+// failed counts a handshake that did not succeed and gives its error.
+func (c *counters) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return &Error{Reason: "", Err: context.Cause(ctx)}
+	}
+	switch {
+	case isType[*verifyError](err): // counted by kind
+	case isNoClientCertificate(err):
+		c.failNoCert.Inc()
+	default:
+		c.connectionError.Inc()
+	}
+	return &Error{Reason: reasonText(err), Err: err}
+}
+
+// isNoClientCertificate recognises crypto/tls's error, which has no type of its own.
+func isNoClientCertificate(err error) bool {
+	return errors.Unwrap(err) == nil && strings.Contains(err.Error(), "client didn't provide a certificate")
+}
+
+func versionName(v uint16) string {
+	switch v {
+	case tls.VersionTLS10:
+		return "TLSv1"
+	case tls.VersionTLS11:
+		return "TLSv1.1"
+	case tls.VersionTLS12:
+		return "TLSv1.2"
+	default:
+		return "TLSv1.3"
+	}
+}
+
+func curveName(id tls.CurveID) string {
+	switch id {
+	case tls.CurveP256:
+		return "P-256"
+	case tls.CurveP384:
+		return "P-384"
+	case tls.CurveP521:
+		return "P-521"
+	default:
+		return id.String()
+	}
+}
+
+// cipherName is OpenSSL's name of a suite, which Envoy uses; TLS 1.3 suites have the same name in both worlds.
+func cipherName(id uint16) string {
+	name := tls.CipherSuiteName(id)
+	kx, cipher, ok := strings.Cut(strings.TrimPrefix(name, "TLS_"), "_WITH_")
+	if !ok {
+		return name
+	}
+	cipher = strings.NewReplacer("AES_128_CBC", "AES128", "AES_256_CBC", "AES256", "AES_128_GCM", "AES128-GCM",
+		"AES_256_GCM", "AES256-GCM", "CHACHA20_POLY1305_SHA256", "CHACHA20-POLY1305", "3DES_EDE_CBC", "DES-CBC3", "_", "-").Replace(cipher)
+	if kx == "RSA" {
+		return cipher
+	}
+	return strings.ReplaceAll(kx, "_", "-") + "-" + cipher
+}

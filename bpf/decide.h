@@ -129,7 +129,10 @@ static __always_inline void decide_by_rules(const struct weir_control *c, const 
 	settle(v, ACTION_REDIRECT, REASON_CAPTURED);
 }
 
-/* Whether a socket listens on the verdict's target in the network namespace of ctx. */
+/*
+ * Whether a socket listens on the verdict's target in the network namespace of ctx. The lookup prefers a connection to a
+ * listener; one whose peer has port 0 can only be forged, and is not taken for a listener either.
+ */
 static __always_inline int listening(void *ctx, const struct weir_verdict *v)
 {
 	struct bpf_sock_tuple tuple = {};

@@ -66,7 +66,7 @@ func (i *Interceptor) SetCapture(addrs ...netip.AddrPort) error {
 
 // switchTo puts next in force. Rules are rewritten under a new generation only when they differ.
 func (i *Interceptor) switchTo(next applied) error {
-	previous := i.applied
+	previous, names := i.applied, i.names.Load()
 	rewrite := previous.generation == 0 || steer.Diff(previous.plan, next.plan).Rules()
 	if rewrite {
 		next.generation = previous.generation + 1
@@ -74,10 +74,11 @@ func (i *Interceptor) switchTo(next applied) error {
 			i.deleteRules(next.generation, next.plan)
 			return err
 		}
-		i.names.Store(i.names.Load().with(next.generation, next.plan))
+		i.names.Store(names.with(next.generation, next.plan))
 	}
 	if err := i.swapControl(next); err != nil {
 		if rewrite {
+			i.names.Store(names)
 			i.deleteRules(next.generation, next.plan)
 		}
 		return err

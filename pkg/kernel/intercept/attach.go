@@ -31,8 +31,9 @@ func (o *objects) hooks() []hook {
 	}
 }
 
-// attachment is the links of one cgroup, in the order of hooks.
+// attachment is the links of one cgroup, in the order of hooks. The id tells it from a later cgroup of the same name.
 type attachment struct {
+	id    uint64
 	links []link.Link
 }
 
@@ -47,13 +48,13 @@ func (a *attachment) close() error {
 
 // attach puts all programs on a cgroup through links (BPF_LINK_CREATE, always "multi"): they run beside the programs of
 // others, and die with the file descriptors.
-func (i *Interceptor) attach(dir string) error {
+func (i *Interceptor) attach(dir string, id uint64) error {
 	target, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("attach to cgroup: %w", err)
 	}
 	defer target.Close()
-	made := &attachment{}
+	made := &attachment{id: id}
 	for _, hook := range i.objects.hooks() {
 		l, err := link.AttachRawLink(link.RawLinkOptions{
 			Target: int(target.Fd()), Program: hook.program, Attach: hook.attach,
@@ -99,9 +100,7 @@ func (i *Interceptor) reattach(plan *steer.Plan) error {
 	}
 	var failed []error
 	for _, dir := range dirs {
-		if i.attached[dir] == nil {
-			failed = append(failed, i.attach(dir))
-		}
+		failed = append(failed, i.ensure(dir))
 	}
 	for dir := range i.attached {
 		if !slices.Contains(dirs, dir) {
@@ -109,6 +108,24 @@ func (i *Interceptor) reattach(plan *steer.Plan) error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// ensure attaches to a cgroup unless that has been done. Removing a cgroup detached what was on it, so that one which was made
+// anew under the same name starts without.
+func (i *Interceptor) ensure(dir string) error {
+	id, err := cgroup.ID(dir)
+	if err != nil {
+		return err
+	}
+	if present := i.attached[dir]; present != nil {
+		if present.id == id {
+			return nil
+		}
+		if err := i.detach(dir); err != nil {
+			return err
+		}
+	}
+	return i.attach(dir, id)
 }
 
 func (i *Interceptor) resolve(plan *steer.Plan) ([]string, error) {

@@ -14,8 +14,11 @@ import (
 // request is what a client process is to do: one connect() through raw system calls, the way an application would.
 type request struct {
 	Addr string
-	// Again is connected to on the same socket when Addr was refused.
+	// Again is connected to afterwards on the same socket: when Addr was refused, or dissolved after a success.
 	Again string
+	// FastOpen connects by sending, and Protocol 0 is TCP.
+	FastOpen bool
+	Protocol int
 	// Mapped uses an IPv6 socket for an IPv4 address.
 	Mapped, NonBlocking, Datagram bool
 	Mark                          int
@@ -62,8 +65,17 @@ func connect(req request) (ans answer, err error) {
 	}
 	defer unix.Close(fd)
 	ans.Cookie, _ = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
-	err = unix.Connect(fd, sockaddr(dst, req.Mapped))
-	if err != nil && req.Again != "" {
+	if req.FastOpen {
+		err = errors.Join(unix.Sendto(fd, []byte("hello"), unix.MSG_FASTOPEN, sockaddr(dst, req.Mapped)), finish(fd))
+	} else {
+		err = unix.Connect(fd, sockaddr(dst, req.Mapped))
+	}
+	if req.Again != "" {
+		if err == nil {
+			if err = disconnect(fd); err != nil {
+				return ans, err
+			}
+		}
 		err = unix.Connect(fd, sockaddr(netip.MustParseAddrPort(req.Again), req.Mapped))
 	}
 	if errors.Is(err, unix.EINPROGRESS) {
@@ -99,7 +111,7 @@ func openSocket(req request, dst netip.AddrPort) (int, error) {
 	if req.NonBlocking {
 		kind |= unix.SOCK_NONBLOCK
 	}
-	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, req.Protocol)
 	if err != nil {
 		return -1, fmt.Errorf("socket: %w", err)
 	}

@@ -37,6 +37,8 @@ func TestConnectIsCaptured(t *testing.T) {
 		{"IPv4 on an IPv6 socket", request{Addr: nowhere4, Mapped: true}, "[::ffff:192.0.2.80]:80", nowhere4, false},
 		{"IPv4 non-blocking", request{Addr: nowhere4, NonBlocking: true}, nowhere4, nowhere4, true},
 		{"IPv6 non-blocking", request{Addr: nowhere6, NonBlocking: true}, nowhere6, nowhere6, true},
+		{"IPv4 fast open", request{Addr: nowhere4, FastOpen: true}, nowhere4, nowhere4, false},
+		{"IPv6 fast open", request{Addr: nowhere6, FastOpen: true}, nowhere6, nowhere6, false},
 		{"bound source", request{Addr: nowhere4, Source: "127.0.0.7:0"}, nowhere4, nowhere4, false},
 	}
 	for _, test := range tests {
@@ -90,8 +92,12 @@ func TestConnectIsLeftAlone(t *testing.T) {
 		})
 	}
 	t.Run("UDP", func(t *testing.T) {
+		before := b.count(t, ReasonNotTCP)
 		if ans := client(t, b.dir, request{Addr: server6.String(), Datagram: true}); ans.Err != "" || ans.Peer != server6.String() {
 			t.Errorf("client: %+v, want peer %s", ans, server6)
+		}
+		if got := b.count(t, ReasonNotTCP) - before; got != 1 {
+			t.Errorf("counter not_tcp grew by %d, want 1", got)
 		}
 	})
 	t.Run("captured after all", func(t *testing.T) {
@@ -159,16 +165,64 @@ func TestSocketThatConnectsAgain(t *testing.T) {
 		}
 	})
 	t.Run("left alone the second time", func(t *testing.T) {
-		b.capture(t)
-		plan := b.plan(80, "192.0.2.80/32")
-		plan.FailClosed = true
-		b.apply(t, plan)
-		b.setCapture(t)
 		ans := client(t, b.dir, request{Addr: nowhere4, Again: server.String()})
 		if ans.Greeting != "direct" || ans.Peer != server.String() {
 			t.Errorf("client: %+v, want it to reach %s", ans, server)
 		}
+		if got := receive(t, conns); got.flow.Dst.String() != nowhere4 {
+			t.Errorf("original destination %s of the first connection, want %s", got.flow.Dst, nowhere4)
+		}
 	})
+	t.Run("captured both times", func(t *testing.T) {
+		b.apply(t, b.plan(80, "192.0.2.80/32", "192.0.2.81/32"))
+		ans := client(t, b.dir, request{Addr: nowhere4, Again: "192.0.2.81:80"})
+		if ans.Greeting != "captured" || ans.Peer != "192.0.2.81:80" {
+			t.Errorf("client: %+v, want it captured", ans)
+		}
+		for _, want := range []string{nowhere4, "192.0.2.81:80"} {
+			if got := receive(t, conns); got.flow.Dst.String() != want {
+				t.Errorf("original destination %s, want %s", got.flow.Dst, want)
+			}
+		}
+	})
+}
+
+// TestMPTCP shows what is so with multipath TCP: its connections are captured and the proxy knows where they were going, but the
+// hook of getpeername sees another socket than the hook of connect, so the application sees the capture socket's address.
+func TestMPTCP(t *testing.T) {
+	b := newBench(t)
+	conns := b.capture(t)
+	b.apply(t, b.plan(80, "192.0.2.80/32"))
+	ans := client(t, b.dir, request{Addr: nowhere4, Protocol: unix.IPPROTO_MPTCP})
+	if ans.Errno == int(unix.EPROTONOSUPPORT) || ans.Errno == int(unix.ENOPROTOOPT) {
+		t.Skip("this kernel has no multipath TCP")
+	}
+	if ans.Greeting != "captured" || ans.Peer != b.applied.capture4.String() {
+		t.Errorf("client: %+v, want it captured, and the capture socket for a peer", ans)
+	}
+	if got := receive(t, conns); got.flow.Dst.String() != nowhere4 {
+		t.Errorf("original destination %s, want %s", got.flow.Dst, nowhere4)
+	}
+}
+
+// TestAttachedAboveAndBelow is what an update from a cgroup to its parent passes through: the programs run twice.
+func TestAttachedAboveAndBelow(t *testing.T) {
+	b := newBench(t)
+	conns := b.capture(t)
+	b.apply(t, b.plan(80, "192.0.2.80/32", "2001:db8::80/128"))
+	below := makeCgroup(t, b.hierarchy, b.name+"/below")
+	if err := b.ensure(below); err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range []string{nowhere4, nowhere6} {
+		ans := client(t, below, request{Addr: addr})
+		if ans.Greeting != "captured" || ans.Peer != addr {
+			t.Errorf("client: %+v, want it captured and to see %s", ans, addr)
+		}
+		if got := receive(t, conns); got.flow.Dst.String() != addr {
+			t.Errorf("original destination %s, want %s", got.flow.Dst, addr)
+		}
+	}
 }
 
 func TestCaptureSocketItself(t *testing.T) {

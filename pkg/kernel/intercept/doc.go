@@ -12,7 +12,8 @@
 //
 // # Locking
 //
-// One mutex guards the changing operations (Apply, SetCapture, Refresh, Close) and what they record. OriginalDst, Explain and
-// Counters only use maps and programs, which the kernel synchronises, and an atomic pointer to the listener names of the last
-// two generations; they do not wait for an update.
+// One mutex (mu) guards what changes things or shows them as a whole (Apply, SetCapture, Refresh, Explain, Status, Close).
+// OriginalDst and Counters do not wait for these: they read maps, which the kernel synchronises, and an atomic pointer to the
+// listener names of the last two generations, and hold a second mutex (life) for reading, so that Close cannot take the maps
+// from under them.
 package intercept

@@ -50,7 +50,7 @@ func (g *generations) listener(number, id uint32) string {
 // OriginalDst tells where an accepted connection was going before it was captured: client and server are its remote and local
 // address as accept reports them. It can be asked once for each connection, since the answer is taken out of the kernel's map.
 // The result is false for a connection that was not captured, or whose entry was pushed out by 16384 others before it was
-// accepted.
+// accepted. A closed Interceptor knows no connection.
 func (i *Interceptor) OriginalDst(client, server netip.AddrPort) (Flow, bool) {
 	exchange := struct {
 		pair wirePair
@@ -59,7 +59,9 @@ func (i *Interceptor) OriginalDst(client, server netip.AddrPort) (Flow, bool) {
 	pair, flow := &exchange.pair, &exchange.flow
 	pair.Client, pair.ClientPort = wireOf(client)
 	pair.Server, pair.ServerPort = wireOf(server)
-	if err := i.objects.Handoff.LookupAndDelete(pair, flow); err != nil {
+	i.life.RLock()
+	defer i.life.RUnlock()
+	if i.ended || i.objects.Handoff.LookupAndDelete(pair, flow) != nil {
 		return Flow{}, false
 	}
 	return Flow{

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -108,7 +109,7 @@ func (b *bench) accept(conn net.Conn, conns chan<- accepted) {
 func addrOf(addr net.Addr) netip.AddrPort { return addr.(*net.TCPAddr).AddrPort() }
 
 // serve accepts until the test ends; each connection is handled in turn and closed.
-func serve(t *testing.T, addr string, handle func(net.Conn)) netip.AddrPort {
+func serve(t testing.TB, addr string, handle func(net.Conn)) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -123,7 +124,7 @@ func serve(t *testing.T, addr string, handle func(net.Conn)) netip.AddrPort {
 				return
 			}
 			handle(conn)
-			conn.Close()
+			hangUp(conn)
 		}
 	}()
 	t.Cleanup(func() {
@@ -133,8 +134,16 @@ func serve(t *testing.T, addr string, handle func(net.Conn)) netip.AddrPort {
 	return addrOf(l.Addr())
 }
 
+// hangUp closes without a reset, whatever the client has sent: first this direction, then with the client.
+func hangUp(conn net.Conn) {
+	conn.(*net.TCPConn).CloseWrite()
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	io.Copy(io.Discard, conn)
+	conn.Close()
+}
+
 // direct is a server that is not weir.
-func direct(t *testing.T, addr string) netip.AddrPort {
+func direct(t testing.TB, addr string) netip.AddrPort {
 	return serve(t, addr, func(conn net.Conn) { fmt.Fprint(conn, "direct") })
 }
 

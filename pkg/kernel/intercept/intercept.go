@@ -35,6 +35,9 @@ type Interceptor struct {
 	controlInner *ebpf.MapSpec
 	names        atomic.Pointer[generations]
 
+	life  sync.RWMutex
+	ended bool // guarded by life
+
 	mu       sync.Mutex
 	closed   bool
 	applied  applied
@@ -121,7 +124,10 @@ func (i *Interceptor) Close() error {
 	for dir := range i.attached {
 		failed = append(failed, i.detach(dir))
 	}
+	i.life.Lock()
+	i.ended = true
 	failed = append(failed, i.objects.close())
+	i.life.Unlock()
 	for _, dir := range i.created {
 		failed = append(failed, removeIfEmpty(i.opts.Hierarchy, dir))
 	}

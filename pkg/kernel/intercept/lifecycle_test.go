@@ -275,3 +275,58 @@ func eventually(t *testing.T, what string, done func() bool) {
 		}
 	}
 }
+
+func TestCgroupMadeAnew(t *testing.T) {
+	b := newBench(t)
+	b.capture(t)
+	dir := b.dir + "/again"
+	plan := b.plan(80, "192.0.2.80/32")
+	plan.Cgroups = []string{b.name + "/again"}
+	for range 2 {
+		if _, _, err := b.hierarchy.Create(b.name + "/again"); err != nil {
+			t.Fatal(err)
+		}
+		b.apply(t, plan)
+		if ans := client(t, dir, request{Addr: nowhere4}); ans.Greeting != "captured" {
+			t.Errorf("client: %+v, want it captured", ans)
+		}
+		if err := b.hierarchy.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestUnavailable(t *testing.T) {
+	cmd := spawn(t, "", "unprivileged", func(attr *syscall.SysProcAttr) {
+		attr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+	})
+	cmd.Path = "/proc/self/exe"
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"interception is not available: needs CAP_BPF or CAP_SYS_ADMIN", "CAP_NET_ADMIN"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("error %q does not say %q", out, want)
+		}
+	}
+}
+
+func TestVerifierLogIsInTheError(t *testing.T) {
+	spec, err := loadSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := spec.Programs["weir_connect4"]
+	program.Instructions = program.Instructions[:len(program.Instructions)-1]
+	_, err = ebpf.NewCollection(spec)
+	var refused *ebpf.VerifierError
+	if !errors.As(err, &refused) || len(refused.Log) < 2 {
+		t.Fatalf("loading a program without an end: %v, want a verifier's log", err)
+	}
+	for _, line := range refused.Log {
+		if text := verifierLog(err).Error(); !strings.Contains(text, line) {
+			t.Fatalf("line %q of the log is not in the error:\n%s", line, text)
+		}
+	}
+}

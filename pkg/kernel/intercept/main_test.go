@@ -12,6 +12,9 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("WEIR_TEST_ROLE") {
 	case "client":
 		json.NewEncoder(os.Stdout).Encode(runClient(os.Getenv("WEIR_TEST_REQUEST")))
+	case "unprivileged":
+		_, err := New(Options{})
+		fmt.Println(err)
 	case "daemon":
 		if err := runDaemon(os.Getenv("WEIR_TEST_CGROUP")); err != nil {
 			fmt.Fprintln(os.Stderr, err)

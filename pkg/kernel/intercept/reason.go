@@ -100,6 +100,11 @@ func (a Action) String() string {
 // Counters returns how often each reason was given since the programs were loaded, by the reason's name, over all CPUs. Reasons
 // that were never given are there with 0.
 func (i *Interceptor) Counters() (map[string]uint64, error) {
+	i.life.RLock()
+	defer i.life.RUnlock()
+	if i.ended {
+		return nil, fmt.Errorf("read counters: %w", errClosed)
+	}
 	counters := make(map[string]uint64, reasonCount)
 	perCPU := make([]uint64, ebpf.MustPossibleCPU())
 	for reason := ReasonNotTCP; reason < reasonCount; reason++ {

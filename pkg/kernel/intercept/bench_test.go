@@ -1,0 +1,43 @@
+package intercept
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// BenchmarkDecision measures what the kernel's decision costs a connect(), by BPF_PROG_RUN; ns/op includes the program's own
+// copying of the query and its verdict.
+func BenchmarkDecision(b *testing.B) {
+	for _, test := range []struct{ name, dst string }{
+		{"no rule", "[2001:db9::1]:443"}, {"captured", "10.7.0.1:80"}, {"excluded", "10.9.1.1:80"},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			i, _, _ := newDecider(b)
+			if err := i.Apply(decisionPlan()); err != nil {
+				b.Fatal(err)
+			}
+			in := wireExplain{Query: wireQuery{Netns: i.opts.Netns, TCP: 1}}
+			in.Query.Addr, in.Query.Port = wireOf(netip.MustParseAddrPort(test.dst))
+			data, err := in.marshal()
+			if err != nil {
+				b.Fatal(err)
+			}
+			_, each, err := i.objects.Explain.Benchmark(data, 1_000_000, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(each.Nanoseconds()), "ns/decision")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkOriginalDst measures the system call and its wrapping, for a connection that was not captured.
+func BenchmarkOriginalDst(b *testing.B) {
+	i, _, server := newDecider(b)
+	client := netip.MustParseAddrPort("[::1]:4000")
+	b.ReportAllocs()
+	for b.Loop() {
+		i.OriginalDst(client, server)
+	}
+}

@@ -53,6 +53,8 @@ type Factory struct {
 	Decode func(m proto.Message) (any, error)
 	// DecodePerRoute does the same for a message of PerRoute's type. It must be set when PerRoute is.
 	DecodePerRoute func(m proto.Message) (any, error)
+	// Terminal filters end their chain: they must be its last entry. The router is terminal even if it does not say so.
+	Terminal bool
 	// Support says field by field what the extension does with the messages it owns (message full name to table), for
 	// warnings about configuration without effect and for the compatibility page. Messages that are not listed are
 	// not looked into.
@@ -135,6 +137,7 @@ func (r *Registry) add(f *Factory) error {
 		return errors.New("per-route prototype and decoder must be set together")
 	}
 	own := *f
+	own.Terminal = f.Terminal || f.Category == HTTPFilters && f.Name == "envoy.filters.http.router"
 	k := key{f.Category, messageName(f.TypeURL())}
 	if other := r.byType[k]; other != nil {
 		return fmt.Errorf("type URL %s is taken by %s", f.TypeURL(), other.Name)

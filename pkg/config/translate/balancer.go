@@ -1,0 +1,124 @@
+package translate
+
+import (
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	csrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3"
+	providedv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/cluster_provided/v3"
+	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	wrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// Envoy's defaults of the least request balancer.
+const (
+	defaultChoices     = 2
+	defaultRequestBias = 1
+)
+
+// maxPolicyDepth bounds how deep load balancing policies may be nested.
+const maxPolicyDepth = 8
+
+// balancer translates how a host is chosen.
+func (c *call) balancer(m *clusterv3.Cluster, out *model.Cluster) {
+	var root *path
+	at := root.field("lb_policy")
+	out.LeastRequest = model.LeastRequest{ChoiceCount: defaultChoices, ActiveRequestBias: defaultRequestBias}
+	switch policy := m.GetLbPolicy(); {
+	case m.GetLoadBalancingPolicy() != nil:
+		c.policies(m.GetLoadBalancingPolicy(), out, root.field("load_balancing_policy"), 0)
+	case policy == clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG:
+		c.fail(root.field("load_balancing_policy"), "field load_balancing_policy need to be set")
+	case policy == clusterv3.Cluster_LEAST_REQUEST:
+		out.LB = model.LBLeastRequest
+		l := m.GetLeastRequestLbConfig()
+		c.leastRequest(out, l.GetChoiceCount(), l.GetActiveRequestBias())
+	case policy == clusterv3.Cluster_RANDOM:
+		out.LB = model.LBRandom
+	case policy == clusterv3.Cluster_CLUSTER_PROVIDED:
+		out.LB = model.LBClusterProvided
+	case policy != clusterv3.Cluster_ROUND_ROBIN:
+		c.warn(at, "%s is not supported by weir yet: ROUND_ROBIN is used", policy)
+	}
+	if o := m.GetOriginalDstLbConfig(); o != nil {
+		c.originalDst(o, out, root.field("original_dst_lb_config"))
+	}
+	switch {
+	case out.Type == model.ClusterOriginalDst && out.LB != model.LBClusterProvided:
+		c.fail(at, "cluster: LB policy %s is not valid for Cluster type ORIGINAL_DST. Only 'CLUSTER_PROVIDED' is allowed with cluster type 'ORIGINAL_DST'", m.GetLbPolicy())
+	case out.Type != model.ClusterOriginalDst && out.LB == model.LBClusterProvided:
+		c.fail(at, "cluster: LB policy CLUSTER_PROVIDED is only valid for cluster types that bring their own balancer, such as ORIGINAL_DST")
+	}
+}
+
+// originalDst translates the options of ORIGINAL_DST clusters.
+func (c *call) originalDst(m *clusterv3.Cluster_OriginalDstLbConfig, out *model.Cluster, p *path) {
+	out.OriginalDst.UseHTTPHeader = m.GetUseHttpHeader()
+	out.OriginalDst.PortOverride = c.port(m.GetUpstreamPortOverride().GetValue(), p.field("upstream_port_override"))
+	if name := m.GetHttpHeaderName(); name != "" {
+		if !m.GetUseHttpHeader() {
+			c.fail(p.field("http_header_name"), "ORIGINAL_DST cluster: invalid config http_header_name=%s and use_http_header=false. Set use_http_header to true if http_header_name is desired", name)
+		}
+		out.OriginalDst.HTTPHeader = strings.ToLower(name)
+	}
+}
+
+// leastRequest fills in the options of the least request balancer.
+func (c *call) leastRequest(out *model.Cluster, choices *wrapperspb.UInt32Value, bias *corev3.RuntimeDouble) {
+	out.LeastRequest.ChoiceCount = int(max(u32(choices, defaultChoices), defaultChoices))
+	if bias != nil {
+		out.LeastRequest.ActiveRequestBias = bias.GetDefaultValue()
+	}
+}
+
+// policies takes the first policy of the list that weir has.
+func (c *call) policies(m *clusterv3.LoadBalancingPolicy, out *model.Cluster, p *path, depth int) {
+	if depth > maxPolicyDepth {
+		c.fail(p, "load balancing policies are nested too deep")
+		return
+	}
+	var names []string
+	known := len(m.GetPolicies()) > 0
+	for i, policy := range m.GetPolicies() {
+		e := policy.GetTypedExtensionConfig()
+		at := p.elem("policies", i).field("typed_extension_config")
+		typeURL := ""
+		if e.GetTypedConfig() != nil {
+			typeURL = c.typeOf(e.GetTypedConfig())
+		}
+		if _, err := c.t.registry.Lookup(extension.LoadBalancers, typeURL, e.GetName()); err != nil {
+			names = append(names, e.GetName())
+			known = known && isKnown(err)
+			continue
+		}
+		_, config := c.lookup(extension.LoadBalancers, e.GetName(), e.GetTypedConfig(), false, at)
+		switch lb := config.(type) {
+		case *roundv3.RoundRobin:
+			out.LB = model.LBRoundRobin
+		case *leastv3.LeastRequest:
+			out.LB = model.LBLeastRequest
+			c.leastRequest(out, lb.GetChoiceCount(), lb.GetActiveRequestBias())
+		case *randomv3.Random:
+			out.LB = model.LBRandom
+		case *providedv3.ClusterProvided:
+			out.LB = model.LBClusterProvided
+		case *wrrv3.WrrLocality:
+			c.policies(lb.GetEndpointPickingPolicy(), out, at.field("typed_config").field("endpoint_picking_policy"), depth+1)
+		case *csrrv3.ClientSideWeightedRoundRobin:
+			c.warn(at, "the weights that backends report are not used yet: ROUND_ROBIN is used")
+		}
+		return
+	}
+	if known {
+		c.warn(p, "%s not supported by weir yet: ROUND_ROBIN is used", strings.Join(names, ", "))
+		return
+	}
+	c.fail(p, "cluster: didn't find a registered load balancer factory with names from [%s]", strings.Join(names, ", "))
+}

@@ -1,0 +1,51 @@
+package translate
+
+import (
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	preservev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
+	csrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3"
+	providedv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/cluster_provided/v3"
+	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	wrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
+	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
+	previousv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+)
+
+// builtin describes the extensions that the translator decodes by itself.
+func builtin() []extension.Factory {
+	one := func(category, name string, config proto.Message, aliases ...string) extension.Factory {
+		return extension.Factory{Category: category, Name: name, Aliases: aliases, Config: config}
+	}
+	terminal := func(f extension.Factory) extension.Factory {
+		f.Terminal = true
+		return f
+	}
+	return []extension.Factory{
+		terminal(one(extension.NetworkFilters, "envoy.filters.network.http_connection_manager", &hcmv3.HttpConnectionManager{}, "envoy.http_connection_manager")),
+		terminal(one(extension.NetworkFilters, "envoy.filters.network.tcp_proxy", &tcpv3.TcpProxy{}, "envoy.tcp_proxy")),
+		one(extension.DownstreamSockets, "envoy.transport_sockets.tls", &tlsv3.DownstreamTlsContext{}, "tls"),
+		one(extension.DownstreamSockets, "envoy.transport_sockets.raw_buffer", rawBuffer(), "raw_buffer"),
+		one(extension.UpstreamSockets, "envoy.transport_sockets.tls", &tlsv3.UpstreamTlsContext{}, "tls"),
+		one(extension.UpstreamSockets, "envoy.transport_sockets.raw_buffer", rawBuffer(), "raw_buffer"),
+		one(extension.LoadBalancers, "envoy.load_balancing_policies.round_robin", &roundv3.RoundRobin{}),
+		one(extension.LoadBalancers, "envoy.load_balancing_policies.least_request", &leastv3.LeastRequest{}),
+		one(extension.LoadBalancers, "envoy.load_balancing_policies.random", &randomv3.Random{}),
+		one(extension.LoadBalancers, "envoy.load_balancing_policies.cluster_provided", &providedv3.ClusterProvided{}),
+		one(extension.LoadBalancers, "envoy.load_balancing_policies.wrr_locality", &wrrv3.WrrLocality{}),
+		one(extension.LoadBalancers, "envoy.load_balancing_policies.client_side_weighted_round_robin", &csrrv3.ClientSideWeightedRoundRobin{}),
+		one(extension.UpstreamProtocolOptions, "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", &httpv3.HttpProtocolOptions{}, "envoy.upstreams.http.http_protocol_options"),
+		one(extension.RetryHostPredicates, "envoy.retry_host_predicates.previous_hosts", &previousv3.PreviousHostsPredicate{}),
+		one(extension.HTTP1HeaderFormatters, "envoy.http.stateful_header_formatters.preserve_case", &preservev3.PreserveCaseFormatterConfig{}, "preserve_case"),
+		one(extension.RequestIDs, "envoy.request_id.uuid", &uuidv3.UuidRequestIdConfig{}),
+		one(extension.Clusters, "envoy.clusters.dns", &dnsv3.DnsCluster{}, "envoy.cluster.dns", "envoy.cluster.strict_dns", "envoy.cluster.logical_dns"),
+	}
+}

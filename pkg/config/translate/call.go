@@ -1,0 +1,91 @@
+package translate
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-proxy/weir/pkg/config/protoyaml"
+)
+
+// maxFindings bounds the errors, and the warnings, that one resource can have.
+const maxFindings = 1000
+
+// call is one translation under way: what was found wrong so far, and what Any fields held.
+type call struct {
+	t        *Translator
+	meta     Meta
+	resource string
+	errs     []error
+	warnings []Warning
+	// unpacked holds the Any fields that were understood; the walk over set fields looks into these only.
+	unpacked map[*anypb.Any]proto.Message
+	// files collects the data sources that were read from files.
+	files []string
+	// content collects the bytes of those data sources, for hashes.
+	content []byte
+}
+
+// begin starts the translation of one resource. The message is checked against the rules of protoc-gen-validate.
+func (t *Translator) begin(m proto.Message, meta Meta, resource string) *call {
+	c := &call{t: t, meta: meta, resource: resource, unpacked: map[*anypb.Any]proto.Message{}}
+	c.validate(m, nil)
+	return c
+}
+
+// end warns about fields without effect and returns what was found.
+func (c *call) end(m proto.Message) ([]Warning, error) {
+	c.walk(m.ProtoReflect(), nil, 0)
+	slices.SortStableFunc(c.warnings, func(a, b Warning) int { return strings.Compare(a.Path, b.Path) })
+	return c.warnings, errors.Join(c.errs...)
+}
+
+// fail records an error at p.
+func (c *call) fail(p *path, format string, args ...any) {
+	if len(c.errs) < maxFindings {
+		c.errs = append(c.errs, &FieldError{Resource: c.resource, Path: p.String(), Reason: fmt.Sprintf(format, args...)})
+	}
+}
+
+// warn records a warning at p.
+func (c *call) warn(p *path, format string, args ...any) {
+	if len(c.warnings) < maxFindings {
+		c.warnings = append(c.warnings, Warning{Resource: c.resource, Path: p.String(), Reason: fmt.Sprintf(format, args...)})
+	}
+}
+
+// unsupported records the error for a field that cannot be left out without changing what the resource means.
+func (c *call) unsupported(p *path) { c.fail(p, "not supported by weir") }
+
+// unpack returns the message inside a, TypedStruct resolved, and nil after it recorded an error. The message counts as
+// understood: its fields are warned about when they have no effect.
+func (c *call) unpack(a *anypb.Any, p *path) proto.Message {
+	m, err := c.resolve(a)
+	if err != nil {
+		c.fail(p, "%v", err)
+		return nil
+	}
+	c.unpacked[a] = m
+	c.validate(m, p)
+	return m
+}
+
+// resolve is the one place that knows what an Any may hold.
+func (c *call) resolve(a *anypb.Any) (proto.Message, error) {
+	if m := c.unpacked[a]; m != nil {
+		return m, nil
+	}
+	return protoyaml.UnwrapTypedStruct(a, protoyaml.Options{Resolver: c.t.opt.Resolver, AllowUnknown: c.t.opt.AllowUnknown})
+}
+
+// typeOf is the type URL of what a holds, with TypedStruct resolved to the type it stands for.
+func (c *call) typeOf(a *anypb.Any) string {
+	if m, ok := typedStructURL(a); ok {
+		return m
+	}
+	return a.GetTypeUrl()
+}

@@ -1,0 +1,56 @@
+package translate
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+)
+
+// WriteCompatibility writes, in Markdown, what becomes of every field of the messages that weir understands: effective,
+// harmless (with the reason), or not supported. Messages that are not linked into the program are left out.
+func WriteCompatibility(w io.Writer) error { return writeCompatibility(w, Support()) }
+
+// WriteCompatibility does the same with the messages of the registered extensions.
+func (t *Translator) WriteCompatibility(w io.Writer) error { return writeCompatibility(w, t.table) }
+
+func writeCompatibility(w io.Writer, table map[protoreflect.FullName]extension.Fields) error {
+	out := bufio.NewWriter(w)
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+		if err != nil {
+			continue
+		}
+		if md, ok := d.(protoreflect.MessageDescriptor); ok && md.Fields().Len() > 0 {
+			writeMessage(out, md, table[name])
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write compatibility table: %w", err)
+	}
+	return nil
+}
+
+// writeMessage writes the table of one message; fields of the descriptor that are not in it are not supported.
+func writeMessage(w io.Writer, md protoreflect.MessageDescriptor, fields extension.Fields) {
+	fmt.Fprintf(w, "### `%s`\n\n| field | in weir |\n|---|---|\n", md.FullName())
+	for i := range md.Fields().Len() {
+		name := string(md.Fields().Get(i).Name())
+		state := "not supported: a warning when it is set"
+		if f, ok := fields[name]; ok {
+			state = "effective"
+			if f.Harmless != "" {
+				state = "accepted: " + strings.ReplaceAll(f.Harmless, "|", `\|`)
+			}
+		}
+		fmt.Fprintf(w, "| `%s` | %s |\n", name, state)
+	}
+	fmt.Fprintln(w)
+}

@@ -1,0 +1,136 @@
+package translate
+
+func clusterTable() table {
+	const cluster = "envoy.config.cluster.v3."
+	t := table{}
+	t.message(cluster+"Cluster",
+		"transport_socket_matches name alt_stat_name type cluster_type eds_cluster_config connect_timeout "+
+			"per_connection_buffer_limit_bytes lb_policy load_assignment max_requests_per_connection circuit_breakers "+
+			"upstream_http_protocol_options common_http_protocol_options http_protocol_options http2_protocol_options "+
+			"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family "+
+			"cleanup_interval upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config "+
+			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy",
+		"ring_hash_lb_config maglev_lb_config", "options of a balancer that has a warning of its own when it is chosen",
+		"dns_jitter", "weir resolves each name on a timer of its own that is spread already",
+		"ignore_health_on_host_removal", "weir always removes hosts that discovery removed",
+		"wait_for_warm_on_init", "weir always waits for clusters to warm")
+	t.message(cluster+"Cluster.TransportSocketMatch", "name match transport_socket")
+	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")
+	t.message(cluster+"Cluster.EdsClusterConfig", "eds_config service_name")
+	t.message(cluster+"Cluster.RefreshRate", "base_interval")
+	t.message(cluster+"Cluster.LeastRequestLbConfig", "choice_count active_request_bias")
+	t.message(cluster+"Cluster.RoundRobinLbConfig", "")
+	t.message(cluster+"Cluster.OriginalDstLbConfig", "use_http_header http_header_name upstream_port_override")
+	t.message(cluster+"Cluster.CommonLbConfig", "healthy_panic_threshold", "update_merge_window", "weir applies updates when they arrive")
+	t.message(cluster+"CircuitBreakers", "thresholds")
+	t.message(cluster+"CircuitBreakers.Thresholds",
+		"priority max_connections max_pending_requests max_requests max_retries track_remaining max_connection_pools")
+	t.message(cluster+"UpstreamConnectionOptions", "tcp_keepalive")
+	t.message(cluster+"LoadBalancingPolicy", "policies")
+	t.message(cluster+"LoadBalancingPolicy.Policy", "typed_extension_config")
+	t.message("envoy.extensions.clusters.dns.v3.DnsCluster",
+		"dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family all_addresses_in_single_endpoint",
+		"dns_jitter", "weir resolves each name on a timer of its own that is spread already")
+	t.message("envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate", "base_interval")
+	const lb = "envoy.extensions.load_balancing_policies."
+	t.message(lb+"round_robin.v3.RoundRobin", "")
+	t.message(lb+"least_request.v3.LeastRequest", "choice_count active_request_bias")
+	t.message(lb+"random.v3.Random", "")
+	t.message(lb+"cluster_provided.v3.ClusterProvided", "")
+	t.message(lb+"wrr_locality.v3.WrrLocality", "endpoint_picking_policy")
+	t.message(lb+"client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin", "")
+	t.message("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate", "")
+	return t
+}
+
+func endpointTable() table {
+	const endpoint = "envoy.config.endpoint.v3."
+	t := table{}
+	t.message(endpoint+"ClusterLoadAssignment", "cluster_name endpoints policy")
+	t.message(endpoint+"ClusterLoadAssignment.Policy", "drop_overloads overprovisioning_factor")
+	t.message(endpoint+"ClusterLoadAssignment.Policy.DropOverload", "category drop_percentage")
+	t.message(endpoint+"LocalityLbEndpoints", "locality lb_endpoints load_balancing_weight priority", "metadata", opaque)
+	t.message(endpoint+"LbEndpoint", "endpoint health_status metadata load_balancing_weight")
+	t.message(endpoint+"Endpoint", "address hostname additional_addresses")
+	t.message(endpoint+"Endpoint.AdditionalAddress", "address")
+	return t
+}
+
+func upstreamTable() table {
+	const http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+	t := table{}
+	t.message(http,
+		"common_http_protocol_options upstream_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config",
+		"header_validation_config", codecChoice)
+	t.message(http+".ExplicitHttpConfig", "http_protocol_options http2_protocol_options")
+	t.message(http+".UseDownstreamHttpConfig", "http_protocol_options http2_protocol_options")
+	t.message(http+".AutoHttpConfig", "http_protocol_options http2_protocol_options")
+	t.message("envoy.config.core.v3.UpstreamHttpProtocolOptions", "auto_sni auto_san_validation")
+	return t
+}
+
+func tlsTable() table {
+	const tls = "envoy.extensions.transport_sockets.tls.v3."
+	t := table{}
+	t.message("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", "")
+	t.message(tls+"DownstreamTlsContext",
+		"common_tls_context require_client_certificate disable_stateless_session_resumption",
+		"disable_stateful_session_resumption", "weir keeps no session state on the server's side",
+		"prefer_client_ciphers", "Go decides the order of cipher suites")
+	t.message(tls+"UpstreamTlsContext",
+		"common_tls_context sni allow_renegotiation auto_host_sni auto_sni_san_validation",
+		"max_session_keys", "weir keeps its own number of sessions for resumption",
+		"enforce_rsa_key_usage", "Go always checks the key usage")
+	t.message(tls+"CommonTlsContext",
+		"tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config "+
+			"combined_validation_context alpn_protocols")
+	t.message(tls+"CommonTlsContext.CombinedCertificateValidationContext", "default_validation_context validation_context_sds_secret_config")
+	t.message(tls+"TlsParameters", "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves")
+	t.message(tls+"TlsCertificate", "certificate_chain private_key ocsp_staple",
+		"watched_directory", "the files of a secret are watched themselves, moves into place included")
+	t.message(tls+"CertificateValidationContext",
+		"trusted_ca system_root_certs verify_certificate_spki verify_certificate_hash match_typed_subject_alt_names "+
+			"match_subject_alt_names allow_expired_certificate trust_chain_verification",
+		"watched_directory", "the files of a secret are watched themselves, moves into place included")
+	t.message(tls+"CertificateValidationContext.SystemRootCerts", "")
+	t.message(tls+"SubjectAltNameMatcher", "san_type matcher")
+	t.message(tls+"SdsSecretConfig", "name sds_config")
+	t.message(tls+"Secret", "name tls_certificate validation_context generic_secret")
+	t.message(tls+"GenericSecret", "secret")
+	return t
+}
+
+func coreTable() table {
+	const core = "envoy.config.core.v3."
+	t := table{}
+	t.message(core+"Address", "socket_address pipe")
+	t.message(core+"SocketAddress", "protocol address port_value ipv4_compat")
+	t.message(core+"Pipe", "path mode")
+	t.message(core+"CidrRange", "address_prefix prefix_len")
+	t.message(core+"BindConfig", "source_address")
+	t.message(core+"TcpKeepalive", "keepalive_probes keepalive_time keepalive_interval")
+	t.message(core+"TransportSocket", "name typed_config")
+	t.message(core+"TypedExtensionConfig", "name typed_config")
+	t.message(core+"Metadata", "filter_metadata", "typed_filter_metadata", opaque)
+	t.message(core+"DataSource", "filename inline_bytes inline_string environment_variable")
+	t.message(core+"HeaderValueOption", "header append append_action keep_empty_value")
+	t.message(core+"HeaderValue", "key value raw_value")
+	t.message(core+"RuntimeFractionalPercent", "default_value runtime_key")
+	t.message(core+"RuntimeDouble", "default_value")
+	t.message(core+"Locality", "region zone sub_zone")
+	t.message(core+"ConfigSource", "path path_config_source api_config_source ads self initial_fetch_timeout resource_api_version")
+	t.message(core+"SelfConfigSource", "", "transport_api_version", "weir speaks v3 only")
+	t.message(core+"AggregatedConfigSource", "")
+	t.message(core+"PathConfigSource", "path watched_directory")
+	t.message(core+"WatchedDirectory", "path")
+	t.message(core+"ApiConfigSource",
+		"api_type transport_api_version cluster_names grpc_services refresh_delay request_timeout rate_limit_settings "+
+			"set_node_on_first_message_only")
+	t.message(core+"RateLimitSettings", "max_tokens fill_rate")
+	t.message(core+"GrpcService", "envoy_grpc timeout initial_metadata")
+	t.message(core+"GrpcService.EnvoyGrpc", "cluster_name authority retry_policy max_receive_message_length",
+		"skip_envoy_headers", "weir adds no such headers to its own calls")
+	t.message(core+"RetryPolicy", "retry_back_off")
+	t.message(core+"BackoffStrategy", "base_interval max_interval")
+	return t
+}

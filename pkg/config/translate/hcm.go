@@ -1,0 +1,236 @@
+package translate
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// Envoy's defaults of the HTTP connection manager.
+const (
+	defaultServerName        = "envoy"
+	defaultIdleTimeout       = time.Hour
+	defaultStreamIdleTimeout = 5 * time.Minute
+	defaultDrainTimeout      = 5 * time.Second
+	defaultDelayedClose      = time.Second
+	defaultHeadersKB         = 60
+	maxHeadersKB             = 8192
+	defaultHeadersCount      = 100
+)
+
+// internalRanges is what Envoy 1.32 takes as internal when nothing is configured: RFC 1918, RFC 4193 (locally assigned)
+// and the loopback addresses.
+func internalRanges() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+		netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("::1/128"),
+	}
+}
+
+// hcm translates an HTTP connection manager.
+func (c *call) hcm(m *hcmv3.HttpConnectionManager, p *path) *model.HTTPConnectionManager {
+	out := &model.HTTPConnectionManager{
+		StatPrefix:          m.GetStatPrefix(),
+		HTTPFilters:         c.httpFilters(m.GetHttpFilters(), p, "http_filters"),
+		AccessLogs:          c.accessLogs(m.GetAccessLog(), p, "access_log"),
+		ServerName:          m.GetServerName(),
+		ServerHeader:        model.ServerHeaderMode(m.GetServerHeaderTransformation()),
+		GenerateRequestID:   flag(m.GetGenerateRequestId(), true),
+		PreserveRequestID:   m.GetPreserveExternalRequestId(),
+		ResponseRequestID:   m.GetAlwaysSetRequestIdInResponse(),
+		UseRemoteAddress:    m.GetUseRemoteAddress().GetValue(),
+		XFFNumTrustedHops:   m.GetXffNumTrustedHops(),
+		SkipXFFAppend:       m.GetSkipXffAppend(),
+		Via:                 m.GetVia(),
+		AddUserAgent:        m.GetAddUserAgent().GetValue(),
+		InternalCIDRs:       internalRanges(),
+		NormalizePath:       m.GetNormalizePath().GetValue(),
+		MergeSlashes:        m.GetMergeSlashes(),
+		StripMatchingPort:   m.GetStripMatchingHostPort(),
+		StripAnyHostPort:    m.GetStripAnyHostPort(),
+		StripTrailingDot:    m.GetStripTrailingHostDot(),
+		StreamErrorOnHTTP:   m.GetStreamErrorOnInvalidHttpMessage().GetValue(),
+		SchemeOverwrite:     m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
+		SchemeMatchUpstream: m.GetSchemeHeaderTransformation().GetMatchUpstream(),
+		HTTP1:               c.http1(m.GetHttpProtocolOptions(), p.field("http_protocol_options")),
+		HTTP2:               http2(m.GetHttp2ProtocolOptions()),
+		Proxy100Continue:    m.GetProxy_100Continue(),
+	}
+	if out.ServerName == "" {
+		out.ServerName = defaultServerName
+	}
+	if a := m.GetInternalAddressConfig(); a != nil {
+		out.InternalCIDRs = append([]netip.Prefix{}, c.prefixes(a.GetCidrRanges(), p.field("internal_address_config"), "cidr_ranges")...)
+	}
+	c.hcmEnums(m, out, p)
+	c.hcmLimits(m, out, p)
+	c.hcmRoutes(m, out, p)
+	c.hcmUpgrades(m, out, p)
+	c.requestID(m.GetRequestIdExtension(), p.field("request_id_extension"))
+	if m.GetUseRemoteAddress().GetValue() && len(m.GetOriginalIpDetectionExtensions()) > 0 {
+		c.fail(p.field("original_ip_detection_extensions"), "original IP detection extensions and use_remote_address may not be mixed")
+	}
+	if c.terminal(extension.HTTPFilters, "http", httpNames(m.GetHttpFilters()), p.field("http_filters")); len(m.GetHttpFilters()) == 0 {
+		c.fail(p.field("http_filters"), "no HTTP filters: the last one must be terminal, such as envoy.filters.http.router")
+	}
+	return out
+}
+
+// hcmEnums translates the enumerations.
+func (c *call) hcmEnums(m *hcmv3.HttpConnectionManager, out *model.HTTPConnectionManager, p *path) {
+	switch m.GetCodecType() {
+	case hcmv3.HttpConnectionManager_AUTO:
+		out.CodecType = model.CodecAuto
+	case hcmv3.HttpConnectionManager_HTTP1:
+		out.CodecType = model.CodecHTTP1
+	case hcmv3.HttpConnectionManager_HTTP2:
+		out.CodecType = model.CodecHTTP2
+	default:
+		c.fail(p.field("codec_type"), "%s is not supported by weir", m.GetCodecType())
+	}
+	switch m.GetPathWithEscapedSlashesAction() {
+	case hcmv3.HttpConnectionManager_REJECT_REQUEST:
+		out.EscapedSlashes = model.EscapedReject
+	case hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT:
+		out.EscapedSlashes = model.EscapedUnescapeRedirect
+	case hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD:
+		out.EscapedSlashes = model.EscapedUnescapeForward
+	}
+	switch m.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction() {
+	case corev3.HttpProtocolOptions_REJECT_REQUEST:
+		out.UnderscoresAction = model.UnderscoresReject
+	case corev3.HttpProtocolOptions_DROP_HEADER:
+		out.UnderscoresAction = model.UnderscoresDrop
+	}
+}
+
+// hcmLimits translates timeouts and sizes.
+func (c *call) hcmLimits(m *hcmv3.HttpConnectionManager, out *model.HTTPConnectionManager, p *path) {
+	common, at := m.GetCommonHttpProtocolOptions(), p.field("common_http_protocol_options")
+	out.IdleTimeout = c.duration(common.GetIdleTimeout(), defaultIdleTimeout, at, "idle_timeout")
+	out.MaxConnectionDuration = c.duration(common.GetMaxConnectionDuration(), 0, at, "max_connection_duration")
+	out.MaxStreamDuration = c.duration(common.GetMaxStreamDuration(), 0, at, "max_stream_duration")
+	out.MaxHeadersCount = int(u32(common.GetMaxHeadersCount(), defaultHeadersCount))
+	out.MaxRequestsPerConnection = int(common.GetMaxRequestsPerConnection().GetValue())
+	out.StreamIdleTimeout = c.duration(m.GetStreamIdleTimeout(), defaultStreamIdleTimeout, p, "stream_idle_timeout")
+	out.RequestTimeout = c.duration(m.GetRequestTimeout(), 0, p, "request_timeout")
+	out.RequestHeadersTimeout = c.duration(m.GetRequestHeadersTimeout(), 0, p, "request_headers_timeout")
+	out.DrainTimeout = c.duration(m.GetDrainTimeout(), defaultDrainTimeout, p, "drain_timeout")
+	out.DelayedCloseTimeout = c.duration(m.GetDelayedCloseTimeout(), defaultDelayedClose, p, "delayed_close_timeout")
+	kb := u32(m.GetMaxRequestHeadersKb(), defaultHeadersKB)
+	if kb > maxHeadersKB {
+		kb = maxHeadersKB
+	}
+	out.MaxRequestHeadersBytes = int(kb) << 10
+}
+
+// hcmRoutes translates where routes come from.
+func (c *call) hcmRoutes(m *hcmv3.HttpConnectionManager, out *model.HTTPConnectionManager, p *path) {
+	switch r := m.GetRouteSpecifier().(type) {
+	case *hcmv3.HttpConnectionManager_RouteConfig:
+		out.InlineRoutes = c.routes(r.RouteConfig, p.field("route_config"), true)
+		out.RouteConfigName = r.RouteConfig.GetName()
+	case *hcmv3.HttpConnectionManager_Rds:
+		at := p.field("rds")
+		out.RouteConfigName = r.Rds.GetRouteConfigName()
+		out.RouteSource = c.source(r.Rds.GetConfigSource(), at.field("config_source"))
+		if out.RouteConfigName == "" {
+			c.fail(at.field("route_config_name"), "must not be empty")
+		}
+	case *hcmv3.HttpConnectionManager_ScopedRoutes:
+		c.unsupported(p.field("scoped_routes"))
+	}
+}
+
+// hcmUpgrades translates the upgrade types.
+func (c *call) hcmUpgrades(m *hcmv3.HttpConnectionManager, out *model.HTTPConnectionManager, p *path) {
+	seen := map[string]bool{}
+	for i, u := range m.GetUpgradeConfigs() {
+		at := p.elem("upgrade_configs", i)
+		if key := strings.ToLower(u.GetUpgradeType()); seen[key] {
+			c.fail(at.field("upgrade_type"), "multiple upgrade configurations for %s", u.GetUpgradeType())
+		} else {
+			seen[key] = true
+		}
+		up := model.Upgrade{Type: u.GetUpgradeType(), Disabled: !flag(u.GetEnabled(), true)}
+		if len(u.GetFilters()) > 0 {
+			up.Filters = c.httpFilters(u.GetFilters(), at, "filters")
+			c.terminal(extension.HTTPFilters, "http upgrade", httpNames(u.GetFilters()), at.field("filters"))
+		}
+		out.Upgrades = append(out.Upgrades, up)
+	}
+}
+
+// requestID accepts the one request ID extension that Envoy has, which is what weir does anyway.
+func (c *call) requestID(r *hcmv3.RequestIDExtension, p *path) {
+	if r.GetTypedConfig() != nil {
+		c.lookup(extension.RequestIDs, "", r.GetTypedConfig(), false, p)
+	}
+}
+
+// httpFilters translates the filters of one chain; those with errors and optional unknown ones are left out.
+func (c *call) httpFilters(list []*hcmv3.HttpFilter, p *path, name string) []*model.HTTPFilter {
+	var out []*model.HTTPFilter
+	seen := map[string]bool{}
+	for i, f := range list {
+		at := p.elem(name, i)
+		if f.GetConfigDiscovery() != nil {
+			c.unsupported(at.field("config_discovery"))
+			continue
+		}
+		if seen[f.GetName()] {
+			c.warn(at.field("name"), "another filter of the chain is named %q too: per-route configuration is for both", f.GetName())
+		}
+		seen[f.GetName()] = true
+		factory, config := c.extension(extension.HTTPFilters, f.GetName(), f.GetTypedConfig(), f.GetIsOptional(), at)
+		if factory == nil {
+			continue
+		}
+		out = append(out, &model.HTTPFilter{
+			Name: f.GetName(), TypeURL: factory.TypeURL(), Config: config, Disabled: f.GetDisabled(), Optional: f.GetIsOptional(),
+		})
+	}
+	return out
+}
+
+// entry is what terminal needs to know of a filter entry.
+type entry struct {
+	name   string
+	config *anypb.Any
+}
+
+func httpNames(list []*hcmv3.HttpFilter) []entry {
+	out := make([]entry, len(list))
+	for i, f := range list {
+		out[i] = entry{f.GetName(), f.GetTypedConfig()}
+	}
+	return out
+}
+
+// terminal checks that the last filter, and no other, is one that ends the chain. Unknown filters are passed over: they
+// have their own error.
+func (c *call) terminal(category, kind string, list []entry, p *path) {
+	for i, e := range list {
+		typeURL := ""
+		if e.config != nil {
+			typeURL = c.typeOf(e.config)
+		}
+		f, err := c.t.registry.Lookup(category, typeURL, e.name)
+		if err != nil {
+			continue
+		}
+		switch last := i == len(list)-1; {
+		case f.Terminal && !last:
+			c.fail(p, "terminal filter named %s of type %s must be the last filter in a %s filter chain", e.name, f.Name, kind)
+		case !f.Terminal && last:
+			c.fail(p, "non-terminal filter named %s of type %s is the last filter in a %s filter chain", e.name, f.Name, kind)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package translate
+
+import (
+	"fmt"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// Envoy's defaults of listeners.
+const (
+	defaultBufferLimit           = 1 << 20
+	defaultListenerFilterTimeout = 15 * time.Second
+	maxBacklog                   = 1<<31 - 1
+)
+
+// Listener translates a listener. A listener without a name gets one that follows from its content.
+func (t *Translator) Listener(m *listenerv3.Listener, meta Meta) (*model.Listener, []Warning, error) {
+	c := t.begin(m, meta, resourceName("listener", listenerName(m)))
+	out := c.listener(m)
+	warnings, err := c.end(m)
+	if err != nil {
+		return nil, warnings, err
+	}
+	return out, warnings, nil
+}
+
+// listenerName is what errors call a listener: its name, or its address when it has none.
+func listenerName(m *listenerv3.Listener) string {
+	if m.GetName() != "" {
+		return m.GetName()
+	}
+	if s := m.GetAddress().GetSocketAddress(); s != nil {
+		return fmt.Sprintf("%s:%d", s.GetAddress(), s.GetPortValue())
+	}
+	return m.GetAddress().GetPipe().GetPath()
+}
+
+func (c *call) listener(m *listenerv3.Listener) *model.Listener {
+	out := &model.Listener{
+		Resource:                         c.identity(m.GetName(), m),
+		StatPrefix:                       m.GetStatPrefix(),
+		BindToPort:                       flag(m.GetBindToPort(), true),
+		UseOriginalDst:                   m.GetUseOriginalDst().GetValue(),
+		Transparent:                      m.GetTransparent().GetValue(),
+		Freebind:                         m.GetFreebind().GetValue(),
+		ReusePort:                        flag(m.GetEnableReusePort(), true),
+		TCPBacklog:                       int(min(m.GetTcpBacklogSize().GetValue(), maxBacklog)),
+		IPv4Compat:                       m.GetAddress().GetSocketAddress().GetIpv4Compat(),
+		PerConnectionBufferLimit:         int(u32(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimit)),
+		ListenerFilters:                  c.listenerFilters(m.GetListenerFilters()),
+		ListenerFiltersTimeout:           c.duration(m.GetListenerFiltersTimeout(), defaultListenerFilterTimeout, nil, "listener_filters_timeout"),
+		ContinueOnListenerFiltersTimeout: m.GetContinueOnListenerFiltersTimeout(),
+		AccessLogs:                       c.accessLogs(m.GetAccessLog(), nil, "access_log"),
+	}
+	if out.Name == "" {
+		out.Name = fmt.Sprintf("listener-%016x", out.Hash)
+	}
+	switch m.GetTrafficDirection() {
+	case corev3.TrafficDirection_INBOUND:
+		out.TrafficDirection = model.TrafficInbound
+	case corev3.TrafficDirection_OUTBOUND:
+		out.TrafficDirection = model.TrafficOutbound
+	}
+	if m.GetDrainType() == listenerv3.Listener_MODIFY_ONLY {
+		out.DrainType = model.DrainModifyOnly
+	}
+	if v1 := m.GetDeprecatedV1(); v1.GetBindToPort() != nil && m.GetBindToPort() == nil {
+		out.BindToPort = v1.GetBindToPort().GetValue()
+	}
+	c.listenerKind(m)
+	c.listenerAddresses(m, out)
+	c.filterChains(m, out)
+	return out
+}
+
+// listenerKind refuses what is not an ordinary TCP listener.
+func (c *call) listenerKind(m *listenerv3.Listener) {
+	var root *path
+	if m.GetApiListener() != nil {
+		c.unsupported(root.field("api_listener"))
+	}
+	if m.GetUdpListenerConfig() != nil {
+		c.unsupported(root.field("udp_listener_config"))
+	}
+	if m.GetInternalListener() != nil {
+		c.unsupported(root.field("internal_listener"))
+	}
+	if m.GetFilterChainMatcher() != nil {
+		c.unsupported(root.field("filter_chain_matcher"))
+	}
+	if m.GetFcdsConfig() != nil {
+		c.unsupported(root.field("fcds_config"))
+	}
+}
+
+// listenerAddresses translates where the listener listens.
+func (c *call) listenerAddresses(m *listenerv3.Listener, out *model.Listener) {
+	var root *path
+	at := root.field("address")
+	switch a := m.GetAddress().GetAddress().(type) {
+	case *corev3.Address_SocketAddress:
+		out.Address, _ = c.ipAddress(a.SocketAddress, at.field("socket_address"))
+	case *corev3.Address_Pipe:
+		out.Pipe, out.PipeMode = a.Pipe.GetPath(), a.Pipe.GetMode()
+	case *corev3.Address_EnvoyInternalAddress:
+		c.unsupported(at.field("envoy_internal_address"))
+	default:
+		if m.GetApiListener() == nil && m.GetInternalListener() == nil {
+			c.fail(at, "an address must be set")
+		}
+	}
+	for i, a := range m.GetAdditionalAddresses() {
+		at := root.elem("additional_addresses", i).field("address")
+		s := a.GetAddress().GetSocketAddress()
+		if s == nil {
+			c.fail(at, "only socket addresses are supported")
+			continue
+		}
+		if ip, ok := c.ipAddress(s, at.field("socket_address")); ok {
+			out.AdditionalAddresses = append(out.AdditionalAddresses, ip)
+		}
+	}
+}
+
+// listenerFilters translates the listener filters; those with errors are left out.
+func (c *call) listenerFilters(list []*listenerv3.ListenerFilter) []*model.ListenerFilter {
+	var root *path
+	var out []*model.ListenerFilter
+	for i, f := range list {
+		at := root.elem("listener_filters", i)
+		if f.GetConfigDiscovery() != nil {
+			c.unsupported(at.field("config_discovery"))
+			continue
+		}
+		factory, config := c.extension(extension.ListenerFilters, f.GetName(), f.GetTypedConfig(), false, at)
+		if factory != nil {
+			out = append(out, &model.ListenerFilter{Name: f.GetName(), TypeURL: factory.TypeURL(), Config: config})
+		}
+	}
+	return out
+}

@@ -1,0 +1,144 @@
+package translate
+
+import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// http1 translates HTTP/1 options; nil gives the defaults.
+func (c *call) http1(m *corev3.Http1ProtocolOptions, p *path) model.HTTP1Options {
+	out := model.HTTP1Options{
+		AcceptHTTP10:       m.GetAcceptHttp_10(),
+		DefaultHostHTTP10:  m.GetDefaultHostForHttp_10(),
+		EnableTrailers:     m.GetEnableTrailers(),
+		AllowAbsoluteURL:   flag(m.GetAllowAbsoluteUrl(), true),
+		AllowChunkedLength: m.GetAllowChunkedLength(),
+	}
+	switch k := m.GetHeaderKeyFormat().GetHeaderFormat().(type) {
+	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_:
+		out.HeaderFormat = model.HeaderProperCase
+	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter:
+		at := p.field("header_key_format").field("stateful_formatter")
+		if f, _ := c.lookup(extension.HTTP1HeaderFormatters, k.StatefulFormatter.GetName(), k.StatefulFormatter.GetTypedConfig(), false, at); f != nil {
+			out.HeaderFormat = model.HeaderPreserveCase
+		}
+	}
+	return out
+}
+
+// http2 translates HTTP/2 options; nil gives the defaults.
+func http2(m *corev3.Http2ProtocolOptions) model.HTTP2Options {
+	return model.HTTP2Options{
+		MaxConcurrentStreams:        m.GetMaxConcurrentStreams().GetValue(),
+		InitialStreamWindowSize:     m.GetInitialStreamWindowSize().GetValue(),
+		InitialConnectionWindowSize: m.GetInitialConnectionWindowSize().GetValue(),
+		HPACKTableSize:              m.GetHpackTableSize().GetValue(),
+		AllowConnect:                m.GetAllowConnect(),
+	}
+}
+
+// upstreamHTTP translates which HTTP is spoken to the hosts: the extension, or else the deprecated fields.
+func (c *call) upstreamHTTP(m *clusterv3.Cluster, out *model.Cluster) {
+	var root *path
+	out.HTTP.HTTP1 = c.http1(m.GetHttpProtocolOptions(), root.field("http_protocol_options"))
+	out.HTTP.HTTP2 = http2(m.GetHttp2ProtocolOptions())
+	if m.GetHttp2ProtocolOptions() != nil {
+		out.HTTP.Protocol = model.UpstreamHTTP2
+	}
+	if m.GetProtocolSelection() == clusterv3.Cluster_USE_DOWNSTREAM_PROTOCOL {
+		out.HTTP.Protocol = model.UpstreamDownstream
+	}
+	c.commonHTTP(m.GetCommonHttpProtocolOptions(), out, root.field("common_http_protocol_options"))
+	sni(m.GetUpstreamHttpProtocolOptions(), out)
+	for name, a := range m.GetTypedExtensionProtocolOptions() {
+		at := root.entry("typed_extension_protocol_options", name)
+		_, config := c.lookup(extension.UpstreamProtocolOptions, name, a, false, at)
+		options, ok := config.(*httpv3.HttpProtocolOptions)
+		if !ok {
+			continue
+		}
+		for _, legacy := range []struct {
+			name string
+			set  bool
+		}{
+			{"http_protocol_options", m.GetHttpProtocolOptions() != nil},
+			{"http2_protocol_options", m.GetHttp2ProtocolOptions() != nil},
+			{"common_http_protocol_options", m.GetCommonHttpProtocolOptions() != nil},
+			{"upstream_http_protocol_options", m.GetUpstreamHttpProtocolOptions() != nil},
+		} {
+			if legacy.set {
+				c.warn(root.field(legacy.name), "typed_extension_protocol_options takes its place")
+			}
+		}
+		c.httpOptions(options, out, at)
+	}
+}
+
+// httpOptions translates the protocol options extension.
+func (c *call) httpOptions(m *httpv3.HttpProtocolOptions, out *model.Cluster, p *path) {
+	out.HTTP = model.UpstreamHTTP{HTTP1: c.http1(nil, p)}
+	c.commonHTTP(m.GetCommonHttpProtocolOptions(), out, p.field("common_http_protocol_options"))
+	sni(m.GetUpstreamHttpProtocolOptions(), out)
+	var one *corev3.Http1ProtocolOptions
+	var two *corev3.Http2ProtocolOptions
+	at := p
+	switch k := m.GetUpstreamProtocolOptions().(type) {
+	case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
+		at = p.field("explicit_http_config")
+		one, two = k.ExplicitHttpConfig.GetHttpProtocolOptions(), k.ExplicitHttpConfig.GetHttp2ProtocolOptions()
+		if two != nil {
+			out.HTTP.Protocol = model.UpstreamHTTP2
+		}
+		if k.ExplicitHttpConfig.GetHttp3ProtocolOptions() != nil {
+			c.unsupported(at.field("http3_protocol_options"))
+		}
+	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
+		at = p.field("use_downstream_protocol_config")
+		one, two = k.UseDownstreamProtocolConfig.GetHttpProtocolOptions(), k.UseDownstreamProtocolConfig.GetHttp2ProtocolOptions()
+		if two != nil {
+			out.HTTP.Protocol = model.UpstreamDownstream
+		}
+	case *httpv3.HttpProtocolOptions_AutoConfig:
+		at = p.field("auto_config")
+		one, two = k.AutoConfig.GetHttpProtocolOptions(), k.AutoConfig.GetHttp2ProtocolOptions()
+		out.HTTP.Protocol = model.UpstreamAuto
+		if out.TLS == nil {
+			c.fail(at, "auto_config requires a transport socket with ALPN, such as TLS")
+		}
+	}
+	out.HTTP.HTTP1 = c.http1(one, at.field("http_protocol_options"))
+	out.HTTP.HTTP2 = http2(two)
+}
+
+// commonHTTP translates the options of the connection pool; nil changes nothing.
+func (c *call) commonHTTP(m *corev3.HttpProtocolOptions, out *model.Cluster, p *path) {
+	if m == nil {
+		return
+	}
+	out.IdleTimeout = c.duration(m.GetIdleTimeout(), defaultIdleTimeout, p, "idle_timeout")
+	out.MaxConnectionDuration = c.duration(m.GetMaxConnectionDuration(), 0, p, "max_connection_duration")
+	if m.GetMaxRequestsPerConnection() != nil {
+		out.MaxRequestsPerConnection = int(m.GetMaxRequestsPerConnection().GetValue())
+	}
+}
+
+// sni takes over how server name and verification follow the request; plain text has nothing to do with it.
+func sni(m *corev3.UpstreamHttpProtocolOptions, out *model.Cluster) {
+	if m == nil {
+		return
+	}
+	set := func(t *model.UpstreamTLS) {
+		if t != nil {
+			t.AutoSNI = m.GetAutoSni()
+			t.AutoSAN = t.AutoSAN || m.GetAutoSanValidation()
+		}
+	}
+	set(out.TLS)
+	for i := range out.TransportSocketMatches {
+		set(out.TransportSocketMatches[i].TLS)
+	}
+}

@@ -1,0 +1,121 @@
+package translate
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// Static is what a bootstrap configures.
+type Static struct {
+	// Listeners, Clusters and Secrets in configuration order.
+	Listeners []*model.Listener
+	Clusters  []*model.Cluster
+	Secrets   []*model.Secret
+	// Interception says what the kernel captures; nil when the bootstrap has no such extension.
+	Interception *model.Interception
+	// Extensions are the decoded bootstrap extensions, Interception included.
+	Extensions []BootstrapExtension
+	// Admin is nil when no admin interface was configured.
+	Admin *Admin
+	Node  Node
+	// LDS and CDS say where all dynamic listeners and clusters come from; nil: there are none.
+	LDS, CDS *model.Source
+	// ADS is the aggregated stream; nil when there is none.
+	ADS *model.APISource
+	// StatsFlushInterval between two flushes of the statistics sinks. Default 5 s; 0 when StatsFlushOnAdmin is set.
+	StatsFlushInterval time.Duration
+	// StatsFlushOnAdmin flushes only when the admin interface reads statistics.
+	StatsFlushOnAdmin bool
+	Stats             StatsConfig
+	// Runtime layers in order; later ones win. With nothing configured it is an empty static layer and an admin layer.
+	Runtime []RuntimeLayer
+	// HeaderPrefix replaces x-envoy in the names of such headers. Default "x-envoy".
+	HeaderPrefix string
+	// LogFormat is the format of the application log (application_log_config.text_format); empty keeps the default.
+	LogFormat string
+	// LocalCluster is cluster_manager.local_cluster_name.
+	LocalCluster string
+}
+
+// BootstrapExtension is a decoded entry of bootstrap_extensions.
+type BootstrapExtension struct {
+	Name, TypeURL string
+	Config        any
+}
+
+// Admin configures the admin interface.
+type Admin struct {
+	// Address to listen at; Pipe, with PipeMode (0: the default), takes its place when set.
+	Address  netip.AddrPort
+	Pipe     string
+	PipeMode uint32
+	// AccessLogs in order, the deprecated access_log_path as the last one.
+	AccessLogs []*model.AccessLog
+	// ProfilePath is where /cpuprofiler and /heapprofiler write. Default /var/log/envoy/envoy.prof.
+	ProfilePath string
+	// AllowPaths limits the paths that are answered; empty allows all.
+	AllowPaths []model.StringMatcher
+}
+
+// Node identifies this process towards control planes.
+type Node struct {
+	ID, Cluster           string
+	Region, Zone, SubZone string
+	// Metadata in plain Go values, as in model.Cluster.Metadata.
+	Metadata map[string]any
+	// UserAgentName and UserAgentVersion replace weir's own when set.
+	UserAgentName, UserAgentVersion string
+	// ClientFeatures are announced beside weir's own.
+	ClientFeatures []string
+	// DynamicParameters are sent with requests, by type URL.
+	DynamicParameters map[string]map[string]string
+}
+
+// StatsConfig configures names and tags of statistics.
+type StatsConfig struct {
+	// UseAllDefaultTags takes Envoy's tag extraction rules. Default true.
+	UseAllDefaultTags bool
+	// Tags are extracted in this order, before the default ones.
+	Tags []StatsTag
+	// RejectAll drops every statistic.
+	RejectAll bool
+	// Include keeps only what matches, when HasInclude; Exclude drops what matches.
+	Include, Exclude []model.StringMatcher
+	HasInclude       bool
+	// Buckets replaces the histogram buckets of matching histograms, first match wins.
+	Buckets []StatsBuckets
+}
+
+// StatsTag is one tag: a fixed value, or a regular expression (RE2) whose second capture is the value and whose first one
+// is removed from the name. Both empty names one of the default rules.
+type StatsTag struct{ Name, Regex, Fixed string }
+
+// StatsBuckets are the upper bounds of a histogram's buckets.
+type StatsBuckets struct {
+	Match  model.StringMatcher
+	Bounds []float64
+}
+
+// RuntimeLayer is one layer of the runtime. One of Static, Disk, Admin and RTDS is set.
+type RuntimeLayer struct {
+	Name string
+	// Static values, flattened: "a.b" -> string, float64, bool, or what else a Struct value holds.
+	Static map[string]any
+	Disk   *RuntimeDisk
+	Admin  bool
+	RTDS   *RuntimeRTDS
+}
+
+// RuntimeDisk is a layer that is read from a directory.
+type RuntimeDisk struct {
+	SymlinkRoot, Subdirectory string
+	AppendServiceCluster      bool
+}
+
+// RuntimeRTDS is a layer that comes over xDS.
+type RuntimeRTDS struct {
+	Name   string
+	Source *model.Source
+}

@@ -1,0 +1,79 @@
+package translate
+
+import (
+	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
+)
+
+// statsConfig translates names and tags of statistics.
+func (c *call) statsConfig(m *metricsv3.StatsConfig, out *Static) {
+	var root *path
+	at := root.field("stats_config")
+	s := StatsConfig{UseAllDefaultTags: flag(m.GetUseAllDefaultTags(), true)}
+	for i, tag := range m.GetStatsTags() {
+		t := StatsTag{Name: tag.GetTagName()}
+		switch k := tag.GetTagValue().(type) {
+		case *metricsv3.TagSpecifier_Regex:
+			if k.Regex != "" && c.regex(k.Regex, at.elem("stats_tags", i).field("regex")) == nil {
+				continue
+			}
+			t.Regex = k.Regex
+		case *metricsv3.TagSpecifier_FixedValue:
+			t.Fixed = k.FixedValue
+		}
+		s.Tags = append(s.Tags, t)
+	}
+	matcher := at.field("stats_matcher")
+	switch k := m.GetStatsMatcher().GetStatsMatcher().(type) {
+	case *metricsv3.StatsMatcher_RejectAll:
+		s.RejectAll = k.RejectAll
+	case *metricsv3.StatsMatcher_InclusionList:
+		s.HasInclude = true
+		s.Include = c.stringMatchers(k.InclusionList.GetPatterns(), matcher.field("inclusion_list"), "patterns")
+	case *metricsv3.StatsMatcher_ExclusionList:
+		s.Exclude = c.stringMatchers(k.ExclusionList.GetPatterns(), matcher.field("exclusion_list"), "patterns")
+	}
+	for i, b := range m.GetHistogramBucketSettings() {
+		if match, ok := c.stringMatcher(b.GetMatch(), at.elem("histogram_bucket_settings", i).field("match")); ok {
+			s.Buckets = append(s.Buckets, StatsBuckets{Match: match, Bounds: b.GetBuckets()})
+		}
+	}
+	out.Stats = s
+}
+
+func bootstrapTable() table {
+	const bootstrap = "envoy.config.bootstrap.v3."
+	const memory = "weir has no such allocator or thread to tune"
+	t := table{}
+	t.message(bootstrap+"Bootstrap",
+		"node dynamic_resources stats_config stats_flush_interval stats_flush_on_admin layered_runtime admin header_prefix "+
+			"bootstrap_extensions cluster_manager application_log_config",
+		"static_resources", "each static resource is reported by itself",
+		"memory_allocator_manager watchdog watchdogs enable_dispatcher_stats fatal_actions default_socket_interface "+
+			"perf_tracing_file_path inline_headers grpc_async_client_manager_config", memory,
+		"deferred_stat_options", "statistics of weir cost nothing before their first use",
+		"default_regex_engine", "every regular expression is RE2",
+		"stats_server_version_override", "server.version is weir's own",
+		"node_context_params", "only of use with xdstp names")
+	t.message(bootstrap+"Bootstrap.DynamicResources", "lds_config cds_config ads_config")
+	t.message(bootstrap+"Bootstrap.ApplicationLogConfig", "log_format")
+	t.message(bootstrap+"Bootstrap.ApplicationLogConfig.LogFormat", "text_format")
+	t.message(bootstrap+"Admin", "access_log access_log_path profile_path address allow_paths",
+		"ignore_global_conn_limit", "weir has no overload manager yet, so nothing limits the listener")
+	t.message(bootstrap+"ClusterManager", "local_cluster_name",
+		"enable_deferred_cluster_creation", "clusters of weir cost nothing before their first use")
+	t.message(bootstrap+"LayeredRuntime", "layers")
+	t.message(bootstrap+"RuntimeLayer", "name static_layer disk_layer admin_layer rtds_layer")
+	t.message(bootstrap+"RuntimeLayer.DiskLayer", "symlink_root subdirectory append_service_cluster")
+	t.message(bootstrap+"RuntimeLayer.AdminLayer", "")
+	t.message(bootstrap+"RuntimeLayer.RtdsLayer", "name rtds_config")
+	t.message("envoy.config.metrics.v3.StatsConfig", "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings")
+	t.message("envoy.config.metrics.v3.TagSpecifier", "tag_name regex fixed_value")
+	t.message("envoy.config.metrics.v3.StatsMatcher", "reject_all exclusion_list inclusion_list")
+	t.message("envoy.config.metrics.v3.HistogramBucketSettings", "match buckets")
+	t.message("envoy.type.matcher.v3.ListStringMatcher", "patterns")
+	t.message("envoy.config.core.v3.Node",
+		"id cluster metadata dynamic_parameters locality user_agent_name user_agent_version client_features",
+		"user_agent_build_version extensions", "weir announces its own",
+		"listening_addresses", informative)
+	return t
+}

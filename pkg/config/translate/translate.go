@@ -1,0 +1,81 @@
+// Package translate turns Envoy's protobuf configuration into weir's model.
+//
+// It owns the meaning of configuration: Envoy's defaults, the checks that go beyond single fields, the decoding of the
+// extensions that weir builds in (HTTP connection manager, TCP proxy, TLS, load balancers), and the promise that no
+// configuration is silently ignored: every field that is set takes effect, is on the documented list of harmless ones,
+// or yields a Warning (see Support). It must not know sockets, xDS streams or the text forms of configuration.
+//
+// A Translator holds no state between calls and is safe for concurrent use.
+package translate
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/protoyaml"
+)
+
+// Options is what a Translator needs from its surroundings.
+type Options struct {
+	// Registry holds the extensions beside those that the translator builds in; nil: none.
+	Registry *extension.Registry
+	// DecodeAccessLogFilter decodes AccessLog.filter; nil makes such filters an error.
+	DecodeAccessLogFilter func(*accesslogv3.AccessLogFilter) (any, error)
+	// ReadFile reads data sources; nil means os.ReadFile.
+	ReadFile func(path string) ([]byte, error)
+	// LookupEnv reads environment variables of data sources; nil means os.LookupEnv.
+	LookupEnv func(name string) (string, bool)
+	// Resolver finds message types inside Any; nil means protoregistry.GlobalTypes.
+	Resolver protoyaml.Resolver
+	// AllowUnknown lets unknown fields inside TypedStruct pass.
+	AllowUnknown bool
+	// Now is the time at which certificates are judged; nil means time.Now.
+	Now func() time.Time
+}
+
+// Meta is what a resource carries beside its content.
+type Meta struct {
+	// Version is the xDS version; empty for static configuration.
+	Version string
+	// Dynamic tells resources that came over xDS.
+	Dynamic bool
+	// UpdatedAt is when the resource was received.
+	UpdatedAt time.Time
+}
+
+// Translator turns messages into the model. Build it with New.
+type Translator struct {
+	opt      Options
+	registry *extension.Registry
+	table    map[protoreflect.FullName]extension.Fields
+}
+
+// New builds a Translator. The error tells that the registry clashes with the built-in extensions.
+func New(opt Options) (*Translator, error) {
+	if opt.ReadFile == nil {
+		opt.ReadFile = os.ReadFile
+	}
+	if opt.LookupEnv == nil {
+		opt.LookupEnv = os.LookupEnv
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	registry, err := opt.Registry.With(builtin()...)
+	if err != nil {
+		return nil, fmt.Errorf("add built-in extensions: %w", err)
+	}
+	t := &Translator{opt: opt, registry: registry, table: Support()}
+	for message, fields := range registry.Support() {
+		t.table[message] = fields
+	}
+	return t, nil
+}
+
+// Extensions returns the registry with the built-in extensions, for node.extensions.
+func (t *Translator) Extensions() *extension.Registry { return t.registry }

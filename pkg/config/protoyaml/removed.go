@@ -1,12 +1,11 @@
 package protoyaml
 
 // removedFields says what replaces the fields that Envoy's API v2 had and v3 has
-// not, keyed by message and field. Source: the v2 and v3 proto files and
-// Envoy's release notes of 1.14 to 1.18.
+// not, keyed by message and field. Source: the v2 and v3 packages of
+// go-control-plane, which hold both generations of the proto files.
 func removedFields() map[string]string {
 	return map[string]string{
 		"envoy.config.bootstrap.v3.Bootstrap.runtime":                                                                        "use layered_runtime",
-		"envoy.config.bootstrap.v3.Bootstrap.admin_address":                                                                  "use admin.address",
 		"envoy.config.cluster.v3.Cluster.hosts":                                                                              "use load_assignment",
 		"envoy.config.cluster.v3.Cluster.tls_context":                                                                        `use transport_socket with the name envoy.transport_sockets.tls`,
 		"envoy.config.listener.v3.FilterChain.tls_context":                                                                   `use transport_socket with the name envoy.transport_sockets.tls`,
@@ -30,7 +29,6 @@ func removedFields() map[string]string {
 		"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing.operation_name":           "use traffic_direction of the listener",
 		"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing.request_headers_for_tags": "use custom_tags",
 		"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.deprecated_v1":                                               "use the filter_chain_match of the listener",
-		"envoy.extensions.filters.http.buffer.v3.Buffer.max_request_time":                                                    "use request_timeout of the HTTP connection manager",
 		"envoy.config.listener.v3.ListenerFilter.config":                                                                     `use typed_config with an "@type"`,
 		"envoy.config.listener.v3.Filter.config":                                                                             `use typed_config with an "@type"`,
 	}

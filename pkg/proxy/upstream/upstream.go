@@ -1,5 +1,6 @@
 // Package upstream holds what the parts of the upstream side share: hosts, what a balancer may look at, and the error of
-// an exchange. Its subpackages are cluster (life of clusters), lb (balancers), dns (resolution) and pool (connections).
+// an exchange. Its subpackages are cluster (life of clusters), lb (balancers), dns (resolution), pool (connections),
+// breaker (circuit breakers) and metrics (counters).
 //
 // It must not know filters, the connection manager or protobuf. Host is shared by all goroutines; its counters are atomics.
 package upstream
@@ -13,7 +14,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
-// Host is one upstream host of a cluster, as resolved.
+// Host is one upstream host of a cluster, as resolved. Its fields never change; counters are behind Stats.
 type Host struct {
 	// Address is the zero value for a unix socket, which Pipe names.
 	Address netip.AddrPort
@@ -26,7 +27,15 @@ type Host struct {
 	Priority uint32
 	// Health is what the control plane said.
 	Health model.HealthStatus
-	Stats  HostStats
+	// Stats outlive a Host: when only weight, health or metadata of an endpoint change, its next Host has the same Stats.
+	Stats *HostStats
+	// Conns is what the cluster keeps per host address, its connections. Nobody else looks at it.
+	Conns any
+}
+
+// NewHost makes a host at an address, healthy and of weight 1.
+func NewHost(addr netip.AddrPort) *Host {
+	return &Host{Address: addr, Weight: 1, Stats: new(HostStats)}
 }
 
 // HostStats are the counters of a host, under Envoy's names (/clusters).

@@ -1,0 +1,171 @@
+package cluster
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/dns"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/lb"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
+)
+
+// Stats are the statistics of a cluster.
+type Stats = metrics.Cluster
+
+// StreamOptions choose the connection of an exchange.
+type StreamOptions struct {
+	// SNI overrides the configured server name when not empty (auto_sni: the request's host).
+	SNI string
+	// HighPriority counts against the circuit breakers of the high priority.
+	HighPriority bool
+}
+
+// Cluster is one cluster of the configuration at work. It stays usable by whoever holds it after it was replaced or
+// removed.
+type Cluster struct {
+	manager *Manager
+	cfg     *model.Cluster
+	core    *core
+	set     atomic.Pointer[lb.Set]
+	// ready is closed once hosts are known, or known not to be.
+	ready     chan struct{}
+	readyOnce sync.Once
+	// original serves ORIGINAL_DST clusters, nil for others.
+	original *originalDst
+	// watch resolves the names of DNS clusters, nil for others.
+	watch *dns.Watch
+
+	mu        sync.Mutex
+	assigned  *model.LoadAssignment
+	endpoints map[endpointKey]*endpoint
+	resolved  map[string][]netip.Addr // what DNS last said, by name
+	closed    bool
+}
+
+// Config is the configuration of the cluster.
+func (c *Cluster) Config() *model.Cluster { return c.cfg }
+
+// Stats are the statistics of the cluster.
+func (c *Cluster) Stats() *Stats { return c.core.shared.Stats }
+
+// Hosts are the present hosts; the slice must not be changed.
+func (c *Cluster) Hosts() []*upstream.Host {
+	if c.original != nil {
+		return c.original.hosts()
+	}
+	return c.set.Load().Hosts()
+}
+
+// Pick chooses a host. The error is an *upstream.Error: KindNoHost, or KindSelf when the original destination is weir.
+// It does not allocate, except for a new original destination.
+func (c *Cluster) Pick(pc *upstream.PickContext) (*upstream.Host, error) {
+	if c.original != nil {
+		return c.original.pick(pc)
+	}
+	h, panicked := c.set.Load().Pick(pc)
+	if panicked {
+		c.Stats().LBHealthyPanic.Inc()
+	}
+	if h == nil {
+		c.Stats().CxNoneHealthy.Inc()
+		return nil, &upstream.Error{Kind: upstream.KindNoHost, BeforeResponse: true}
+	}
+	return h, nil
+}
+
+// Reuse starts an exchange on an open connection to h, nil when there is none that can take it. v is the version of the
+// downstream request; opt may be nil. It counts upstream_rq_total and the host's requests, which end with the stream's
+// Close. It does not allocate for HTTP/1.
+func (c *Cluster) Reuse(h *upstream.Host, v message.Version, opt *StreamOptions) codec.ClientStream {
+	conns, ok := h.Conns.(*pool.Host)
+	if !ok {
+		return nil
+	}
+	o := c.poolOptions(h, v, opt)
+	return conns.Reuse(&o)
+}
+
+// Connect starts an exchange on a new connection to h, or on the first that becomes free when the circuit breaker allows
+// no more or an HTTP/2 connection is being made. Errors are *upstream.Error: KindConnect with the transport failure
+// reason, KindConnectTimeout, KindOverflow, KindSelf, or KindAborted when ctx ended.
+func (c *Cluster) Connect(ctx context.Context, h *upstream.Host, v message.Version, opt *StreamOptions) (codec.ClientStream, error) {
+	conns, ok := h.Conns.(*pool.Host)
+	if !ok {
+		return nil, &upstream.Error{Kind: upstream.KindNoHost, BeforeResponse: true}
+	}
+	o := c.poolOptions(h, v, opt)
+	return conns.Connect(ctx, &o)
+}
+
+func (c *Cluster) poolOptions(h *upstream.Host, v message.Version, opt *StreamOptions) pool.Options {
+	o := pool.Options{Version: v}
+	if opt != nil {
+		o.SNI, o.HighPriority = opt.SNI, opt.HighPriority
+	}
+	o.SNI = c.serverName(h, o.SNI)
+	return o
+}
+
+// serverName is the server name that differs from the configured one, "" when none does.
+func (c *Cluster) serverName(h *upstream.Host, fromRequest string) string {
+	t := c.core.transports.of(h.Endpoint)
+	switch {
+	case t == nil:
+		return ""
+	case t.AutoHostSNI && h.Hostname != "":
+		return h.Hostname
+	case t.AutoSNI:
+		return fromRequest
+	}
+	return ""
+}
+
+// Lease is a connection for a TCP proxy, which must close it.
+type Lease struct {
+	Conn net.Conn
+	Host *upstream.Host
+	Info codec.ConnInfo
+
+	end  func()
+	once sync.Once
+}
+
+// Close closes the connection and counts it out. It may be called more than once.
+func (l *Lease) Close() { l.once.Do(l.end) }
+
+// Dial picks a host and connects to it, for TCP proxying. Errors are as of Pick and Connect.
+func (c *Cluster) Dial(ctx context.Context, pc *upstream.PickContext) (*Lease, error) {
+	h, err := c.Pick(pc)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.TryRequest(pc.HighPriority); err != nil {
+		return nil, err
+	}
+	raw, id, done, err := h.Conns.(*pool.Host).TCP(ctx, c.serverName(h, ""), pc.HighPriority)
+	if err != nil {
+		c.ReleaseRequest(pc.HighPriority)
+		return nil, err
+	}
+	c.Stats().RqTotal.Inc()
+	h.Stats.RqTotal.Add(1)
+	h.Stats.RqActive.Add(1)
+	high := pc.HighPriority
+	return &Lease{
+		Conn: raw.Conn, Host: h,
+		Info: codec.ConnInfo{ID: id, Local: raw.Local, Remote: raw.Remote, TLS: raw.TLS},
+		end: func() {
+			done()
+			h.Stats.RqActive.Add(-1)
+			c.ReleaseRequest(high)
+		},
+	}, nil
+}

@@ -1,0 +1,136 @@
+package cluster
+
+import (
+	"reflect"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/breaker"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
+)
+
+// core is what a cluster and its successors of the same name share as long as they connect in the same way: statistics,
+// circuit breakers, and how connections are made.
+type core struct {
+	shared     *pool.Shared
+	transports *transports
+	// requests and retries by priority: [0] default, [1] high.
+	requests, retries [2]*breaker.Breaker
+	scopes            [2]*stats.Scope
+}
+
+func (m *Manager) newCore(cfg *model.Cluster) *core {
+	scope := m.opt.Stats.Scope("cluster." + stats.Sanitize(cfg.StatName()))
+	k := &core{
+		shared: &pool.Shared{
+			Runtime: m.runtime, Stats: metrics.NewCluster(scope),
+		},
+		transports: m.newTransports(cfg, scope),
+	}
+	for i, name := range [...]string{"default", "high"} {
+		sc := scope.Scope("circuit_breakers." + name)
+		k.scopes[i] = sc
+		k.shared.Connections[i] = breaker.New(0, sc.Gauge("cx_open"))
+		k.shared.Pending[i] = breaker.New(0, sc.Gauge("rq_pending_open"))
+		k.requests[i] = breaker.New(0, sc.Gauge("rq_open"))
+		k.retries[i] = breaker.New(0, sc.Gauge("rq_retry_open"))
+		sc.Gauge("cx_pool_open")
+	}
+	return k
+}
+
+// configure sets what may change without a new core.
+func (k *core) configure(cfg *model.Cluster) {
+	connectTimeout := cfg.ConnectTimeout
+	if connectTimeout <= 0 {
+		connectTimeout = 5 * time.Second // Envoy's default
+	}
+	k.shared.SetLimits(pool.Limits{
+		ConnectTimeout: connectTimeout, IdleTimeout: cfg.IdleTimeout,
+		MaxDuration: cfg.MaxConnectionDuration, MaxRequests: cfg.MaxRequestsPerConnection,
+	})
+	for i, b := range cfg.Breakers {
+		if b == (model.CircuitBreaker{}) {
+			// Thresholds that say nothing at all are absent ones, which have Envoy's defaults.
+			b = model.CircuitBreaker{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3}
+		}
+		k.limit(i, b.TrackRemaining, k.shared.Connections[i], b.MaxConnections, "remaining_cx")
+		k.limit(i, b.TrackRemaining, k.shared.Pending[i], b.MaxPendingRequests, "remaining_pending")
+		k.limit(i, b.TrackRemaining, k.requests[i], b.MaxRequests, "remaining_rq")
+		k.limit(i, b.TrackRemaining, k.retries[i], b.MaxRetries, "remaining_retries")
+	}
+}
+
+func (k *core) limit(priority int, track bool, b *breaker.Breaker, limit uint32, remaining string) {
+	b.SetLimit(limit)
+	if track {
+		b.Track(k.scopes[priority].Gauge(remaining))
+	} else {
+		b.Track(nil)
+	}
+}
+
+// sameCore tells whether a changed configuration leaves connections as good as new ones.
+func sameCore(a, b *model.Cluster) bool {
+	return a.StatName() == b.StatName() &&
+		(a.Type == model.ClusterLogicalDNS) == (b.Type == model.ClusterLogicalDNS) &&
+		sameTLS(a.TLS, b.TLS) && sameMatches(a.TransportSocketMatches, b.TransportSocketMatches) &&
+		a.HTTP == b.HTTP && a.BindAddress == b.BindAddress && a.PerConnectionBufferLimit == b.PerConnectionBufferLimit &&
+		reflect.DeepEqual(a.TCPKeepalive, b.TCPKeepalive)
+}
+
+func sameTLS(a, b *model.UpstreamTLS) bool {
+	return a == b || a != nil && b != nil && a.Hash == b.Hash
+}
+
+func sameMatches(a, b []model.TransportSocketMatch) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !sameTLS(a[i].TLS, b[i].TLS) || !reflect.DeepEqual(a[i].Match, b[i].Match) {
+			return false
+		}
+	}
+	return true
+}
+
+func priority(high bool) int {
+	if high {
+		return 1
+	}
+	return 0
+}
+
+// TryRequest takes a place of max_requests and counts upstream_rq_active. On success ReleaseRequest must follow. The
+// error is an *upstream.Error of KindOverflow.
+func (c *Cluster) TryRequest(high bool) error {
+	if !c.core.requests[priority(high)].Try() {
+		c.Stats().RqPendingOverflow.Inc()
+		return &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
+	}
+	c.Stats().RqActive.Inc()
+	return nil
+}
+
+// ReleaseRequest gives the place of a TryRequest back.
+func (c *Cluster) ReleaseRequest(high bool) {
+	c.Stats().RqActive.Dec()
+	c.core.requests[priority(high)].Release()
+}
+
+// TryRetry takes a place of max_retries. On success ReleaseRetry must follow. The error is an *upstream.Error of
+// KindOverflow, counted as upstream_rq_retry_overflow.
+func (c *Cluster) TryRetry(high bool) error {
+	if !c.core.retries[priority(high)].Try() {
+		c.Stats().RqRetryOverflow.Inc()
+		return &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
+	}
+	return nil
+}
+
+// ReleaseRetry gives the place of a TryRetry back.
+func (c *Cluster) ReleaseRetry(high bool) { c.core.retries[priority(high)].Release() }

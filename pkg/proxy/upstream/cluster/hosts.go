@@ -1,0 +1,167 @@
+package cluster
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/lb"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
+)
+
+// endpointKey tells apart what needs connections of its own.
+type endpointKey struct {
+	addr netip.AddrPort
+	pipe string
+	tls  *model.UpstreamTLS
+	// logical is set for the one host of a LOGICAL_DNS cluster, whose address may change under its connections.
+	logical bool
+}
+
+// endpoint is what survives as long as an address stays in a cluster: connections and counters.
+type endpoint struct {
+	stats upstream.HostStats
+	conns *pool.Host
+	// current is the address that new connections go to.
+	current atomic.Pointer[netip.AddrPort]
+}
+
+func (c *Cluster) newEndpoint(key endpointKey, addr netip.AddrPort) *endpoint {
+	e := &endpoint{}
+	e.current.Store(&addr)
+	target := func() (netip.AddrPort, string) { return *e.current.Load(), key.pipe }
+	e.conns = pool.NewHost(c.core.shared, c.core.transports.transport(key.tls, target), c.cfg.HTTP, &e.stats)
+	return e
+}
+
+// setAssignment makes a the endpoints of the cluster, unless they are already.
+func (c *Cluster) setAssignment(a *model.LoadAssignment) {
+	c.mu.Lock()
+	if c.assigned == a || c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.assigned = a
+	removed := c.rebuild()
+	c.mu.Unlock()
+	retire(removed)
+}
+
+// retire lets the connections of removed endpoints end.
+func retire(removed map[endpointKey]*endpoint) {
+	for _, e := range removed {
+		e.conns.Retire()
+	}
+}
+
+// rebuild makes the host set anew from the assignment and what DNS said, and returns the endpoints that are no longer
+// part of it. Endpoints of equal address are kept, with their connections. The caller holds mu.
+func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
+	b := hostBuilder{cluster: c, old: c.endpoints, kept: make(map[endpointKey]*endpoint)}
+	if c.assigned != nil {
+		for _, l := range c.assigned.Localities {
+			for _, e := range l.Endpoints {
+				b.add(l, e)
+			}
+		}
+	}
+	removed = make(map[endpointKey]*endpoint)
+	for key, e := range b.old {
+		if b.kept[key] == nil {
+			removed[key] = e
+		}
+	}
+	changed := len(removed) > 0 || len(b.kept) != len(b.old)
+	c.endpoints = b.kept
+	set := lb.New(b.hosts, c.lbOptions())
+	c.set.Store(set)
+	c.publishMembership(set, changed)
+	return removed
+}
+
+func (c *Cluster) lbOptions() lb.Options {
+	o := lb.Options{
+		Policy: c.cfg.LB, LeastRequest: c.cfg.LeastRequest, PanicThreshold: c.cfg.PanicThreshold, Rand: c.manager.opt.Rand,
+	}
+	if c.assigned != nil {
+		o.Overprovisioning = c.assigned.OverprovisioningFactor
+	}
+	return o
+}
+
+func (c *Cluster) publishMembership(set *lb.Set, changed bool) {
+	s := c.Stats()
+	if changed {
+		s.MembershipChange.Inc()
+	}
+	healthy, degraded := set.Counts()
+	s.MembershipTotal.Set(uint64(len(set.Hosts())))
+	s.MembershipHealthy.Set(uint64(healthy))
+	s.MembershipDegraded.Set(uint64(degraded))
+	weight := uint32(0)
+	for _, h := range set.Hosts() {
+		weight = max(weight, h.Weight)
+	}
+	s.MaxHostWeight.Set(uint64(weight))
+}
+
+// hostBuilder collects the hosts of a cluster.
+type hostBuilder struct {
+	cluster   *Cluster
+	old, kept map[endpointKey]*endpoint
+	hosts     []*upstream.Host
+}
+
+// add adds the hosts that an endpoint stands for: one, or one per address of its name.
+func (b *hostBuilder) add(l *model.Locality, e *model.Endpoint) {
+	c := b.cluster
+	switch {
+	case e.Pipe != "" || e.Address.IsValid():
+		b.addAddress(l, e, endpointKey{addr: e.Address, pipe: e.Pipe}, e.Hostname)
+	case c.cfg.Type == model.ClusterLogicalDNS:
+		if found := c.resolved[e.Host]; len(found) > 0 && len(b.hosts) == 0 {
+			b.addAddress(l, e, endpointKey{addr: netip.AddrPortFrom(found[0], e.Port), logical: true}, hostname(e))
+		}
+	default:
+		for _, addr := range c.resolved[e.Host] {
+			b.addAddress(l, e, endpointKey{addr: netip.AddrPortFrom(addr, e.Port)}, hostname(e))
+		}
+	}
+}
+
+// hostname is the configured name, or else the one that is resolved.
+func hostname(e *model.Endpoint) string {
+	if e.Hostname != "" {
+		return e.Hostname
+	}
+	return e.Host
+}
+
+func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpointKey, hostname string) {
+	c := b.cluster
+	addr := netip.AddrPortFrom(key.addr.Addr().Unmap(), key.addr.Port())
+	if key.addr = addr; key.logical {
+		key.addr = netip.AddrPort{}
+	}
+	key.tls = c.core.transports.of(e)
+	point := b.kept[key]
+	if point != nil && c.cfg.Type != model.ClusterStatic {
+		return // as in Envoy, one address is one host, however often it was discovered
+	}
+	if point == nil {
+		if point = b.old[key]; point == nil {
+			point = c.newEndpoint(key, addr)
+		}
+		b.kept[key] = point
+	}
+	point.current.Store(&addr)
+	h := &upstream.Host{
+		Pipe: key.pipe, Hostname: hostname, Endpoint: e, Locality: l, Weight: max(1, e.Weight), Priority: l.Priority,
+		Health: e.Health, Stats: &point.stats, Conns: point.conns,
+	}
+	if key.pipe == "" {
+		h.Address = addr
+	}
+	b.hosts = append(b.hosts, h)
+}

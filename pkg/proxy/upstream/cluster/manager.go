@@ -1,0 +1,161 @@
+// Package cluster runs the clusters of a configuration: their hosts, balancing, circuit breakers, statistics and
+// connections.
+//
+// It owns the life of clusters and of what resolves their hosts. It must not know requests, filters or protobuf.
+// Locking: Manager.mu serialises Apply and Close; Get, Pick, Reuse and the circuit breakers read atomics and take no
+// lock of the manager. A Cluster's own mutex guards changes of its host list.
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/log"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/dns"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
+)
+
+// Options are what a Manager works with.
+type Options struct {
+	// Stats is the root scope.
+	Stats *stats.Scope
+	// Log is the logger "upstream"; nil discards.
+	Log *slog.Logger
+	// Wheel times idle connections; it must outlive the manager.
+	Wheel *timer.Wheel
+	// Secrets gives TLS contexts the secrets that they name; nil when there are none.
+	Secrets tlsctx.Secrets
+	// Codecs speak HTTP on connections.
+	Codecs pool.Codecs
+	// Mark is set on sockets as SO_MARK; 0 sets none.
+	Mark uint32
+	// Self tells weir's own addresses, which are never connected to; nil refuses none.
+	Self func(netip.AddrPort) bool
+	// Resolver resolves DNS names; nil is the system's resolver in Go's own implementation.
+	Resolver dns.Resolver
+	// Rand gives random bits to balancers; nil is the runtime's generator.
+	Rand func() uint64
+}
+
+// Manager runs the clusters. Make it with New.
+type Manager struct {
+	opt     Options
+	runtime *pool.Runtime
+
+	clusters atomic.Pointer[map[string]*Cluster]
+
+	mu     sync.Mutex
+	closed bool
+}
+
+// New makes a manager without clusters. It must be closed.
+func New(opt Options) *Manager {
+	if opt.Log == nil {
+		opt.Log = log.Discard()
+	}
+	if opt.Resolver == nil {
+		opt.Resolver = dns.System()
+	}
+	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel, opt.Codecs)}
+	m.clusters.Store(&map[string]*Cluster{})
+	return m
+}
+
+// Get returns a cluster by name, nil when there is none.
+func (m *Manager) Get(name string) *Cluster { return (*m.clusters.Load())[name] }
+
+// All returns all clusters by name; the map must not be changed.
+func (m *Manager) All() map[string]*Cluster { return *m.clusters.Load() }
+
+// Apply makes the clusters those of a snapshot. What has the same pointer as before is left alone: cluster, endpoints,
+// connections. A changed cluster takes over the connections of the hosts that it keeps, unless it connects in another
+// way now. Connections of removed hosts are closed when their requests are done.
+func (m *Manager) Apply(snap *model.Snapshot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return
+	}
+	old := *m.clusters.Load()
+	var next map[string]*Cluster // a copy of old, once something differs
+	change := func(name string, c *Cluster) {
+		if next == nil {
+			next = maps.Clone(old)
+		}
+		if next[name] = c; c == nil {
+			delete(next, name)
+		}
+	}
+	var gone []func()
+	for name, cfg := range snap.Clusters {
+		was := old[name]
+		if was == nil || was.cfg != cfg {
+			c, retire := m.build(cfg, was, assignment(snap, cfg))
+			gone = append(gone, retire)
+			change(name, c)
+			continue
+		}
+		was.setAssignment(assignment(snap, cfg))
+	}
+	for name, was := range old {
+		if snap.Clusters[name] == nil {
+			change(name, nil)
+			gone = append(gone, was.remove)
+		}
+	}
+	if next != nil {
+		m.clusters.Store(&next)
+	}
+	for _, retire := range gone {
+		retire()
+	}
+}
+
+// assignment is the configured or discovered endpoints of a cluster; nil when none are known.
+func assignment(snap *model.Snapshot, cfg *model.Cluster) *model.LoadAssignment {
+	if cfg.Type == model.ClusterEDS {
+		return snap.Endpoints[cfg.EDSName()]
+	}
+	return cfg.Inline
+}
+
+// WaitReady waits until the named clusters have resolved their names for the first time, whether that went well or not.
+// Unknown names count as ready. The error says which cluster was not ready when ctx ended.
+func (m *Manager) WaitReady(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		c := m.Get(name)
+		if c == nil {
+			continue
+		}
+		select {
+		case <-c.ready:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for cluster %s: %w", name, context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// Close closes all connections and stops all resolving. It returns when nothing of it runs any more.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return
+	}
+	m.closed = true
+	for _, c := range m.All() {
+		c.remove()
+	}
+	m.clusters.Store(&map[string]*Cluster{})
+	m.runtime.Close()
+}

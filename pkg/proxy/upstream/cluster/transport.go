@@ -1,0 +1,146 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"reflect"
+	"strings"
+	"syscall"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
+)
+
+// matchMetadata is the metadata of endpoints that transport socket matches look at.
+const matchMetadata = "envoy.transport_socket_match"
+
+// transports are the ways in which the hosts of a cluster are connected to.
+type transports struct {
+	dialer  conn.Dialer
+	plain   *model.UpstreamTLS // what the cluster says when nothing matches; nil for plain text
+	matches []model.TransportSocketMatch
+	clients map[*model.UpstreamTLS]*tlsctx.Client
+}
+
+// newTransports makes the TLS clients of a cluster, whose statistics go below scope.
+func (m *Manager) newTransports(cfg *model.Cluster, scope *stats.Scope) *transports {
+	t := &transports{
+		dialer:  conn.Dialer{Mark: m.opt.Mark, Bind: cfg.BindAddress, Keepalive: cfg.TCPKeepalive, Self: m.opt.Self},
+		plain:   cfg.TLS,
+		matches: cfg.TransportSocketMatches,
+		clients: make(map[*model.UpstreamTLS]*tlsctx.Client),
+	}
+	contexts := []*model.UpstreamTLS{cfg.TLS}
+	for _, match := range cfg.TransportSocketMatches {
+		contexts = append(contexts, match.TLS)
+	}
+	for _, context := range contexts {
+		if context != nil {
+			t.clients[context] = tlsctx.NewClient(context, m.opt.Secrets, scope)
+		}
+	}
+	return t
+}
+
+// of is the TLS configuration for an endpoint, nil for plain text.
+func (t *transports) of(e *model.Endpoint) *model.UpstreamTLS {
+	if len(t.matches) == 0 {
+		return t.plain
+	}
+	var metadata map[string]any
+	if e != nil {
+		metadata = e.Metadata[matchMetadata]
+	}
+	for i := range t.matches {
+		if contains(metadata, t.matches[i].Match) {
+			return t.matches[i].TLS
+		}
+	}
+	return t.plain
+}
+
+// contains tells whether all of want is in have.
+func contains(have, want map[string]any) bool {
+	for k, v := range want {
+		if got, ok := have[k]; !ok || !reflect.DeepEqual(got, v) {
+			return false
+		}
+	}
+	return true
+}
+
+// transport makes connections to the address that target gives.
+func (t *transports) transport(cfg *model.UpstreamTLS, target func() (netip.AddrPort, string)) pool.Transport {
+	return func(ctx context.Context, sni string, fallback []string) (pool.Raw, error) {
+		raw, err := t.dial(ctx, target)
+		if err != nil {
+			return pool.Raw{}, dialError(err)
+		}
+		if cfg == nil {
+			return raw, nil
+		}
+		opts := tlsctx.HandshakeOptions{ServerName: sni}
+		if len(cfg.ALPN) == 0 {
+			opts.ALPN = fallback
+		}
+		secured, err := t.clients[cfg].Handshake(ctx, raw.Conn, opts)
+		if err != nil {
+			_ = raw.Conn.Close()
+			return pool.Raw{}, tlsError(err)
+		}
+		state := secured.ConnectionState()
+		raw.Conn, raw.TLS = secured, &state
+		return raw, nil
+	}
+}
+
+func (t *transports) dial(ctx context.Context, target func() (netip.AddrPort, string)) (pool.Raw, error) {
+	addr, pipe := target()
+	var c *conn.Conn
+	var err error
+	if pipe != "" {
+		c, err = t.dialer.DialPipe(ctx, pipe)
+	} else {
+		c, err = t.dialer.Dial(ctx, addr)
+	}
+	if err != nil {
+		return pool.Raw{}, err
+	}
+	return pool.Raw{Conn: c, Local: c.Local(), Remote: c.Remote(), Socket: c}, nil
+}
+
+// dialError words a failed connect as Envoy does: "delayed connect error: Connection refused" for what the peer or the
+// network said, "immediate connect error: ..." for what the system refused at once.
+func dialError(err error) error {
+	if errors.Is(err, conn.ErrSelf) {
+		return &upstream.Error{Kind: upstream.KindSelf, BeforeResponse: true, Err: err}
+	}
+	e := &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Err: err}
+	errno, ok := errors.AsType[syscall.Errno](err)
+	if !ok {
+		return e
+	}
+	e.Transport = "delayed connect error: "
+	switch errno {
+	case syscall.ENETUNREACH, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, syscall.EACCES, syscall.EPERM, syscall.ENOENT,
+		syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.EINVAL, syscall.EAFNOSUPPORT:
+		e.Transport = "immediate connect error: "
+	}
+	text := errno.Error() // the C library's words but for the capital
+	e.Transport += strings.ToUpper(text[:1]) + text[1:]
+	return e
+}
+
+// tlsError keeps the words of a failed handshake.
+func tlsError(err error) error {
+	e := &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Err: err}
+	if t, ok := errors.AsType[*tlsctx.Error](err); ok {
+		e.Transport = t.Reason
+	}
+	return e
+}

@@ -1,0 +1,340 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+)
+
+// conn is one connection with its codec: h1 or h2 is set.
+type conn struct {
+	pool  *Pool
+	raw   Raw
+	meter *meter
+	h1    Client1
+	h2    Client2
+	born  int64 // on the wheel's clock
+
+	// The pool's mu guards these.
+	active   int
+	requests int
+	idleAt   int64
+	draining bool // HTTP/2: takes no more streams, closed after the last one
+
+	closed atomic.Bool
+}
+
+// fate is what is to become of a connection without requests.
+type fate uint8
+
+const (
+	keep fate = iota
+	goneByPeer
+	idleTooLong
+	tooOld
+)
+
+// dial makes a connection for the caller, who has taken its place in the circuit breaker and counted in p.dialing.
+func (p *Pool) dial(ctx context.Context) (codec.ClientStream, *upstream.Error) {
+	m := newMeter(p.host, p.key.priority)
+	var c *conn
+	raw, err := dial(ctx, p.host, p.key.sni, p.alpn(), m)
+	if err == nil {
+		c, err = p.open(raw, m)
+	}
+	p.mu.Lock()
+	p.dialing--
+	if err != nil {
+		failure := connectFailure(err)
+		if failure.Kind == upstream.KindAborted {
+			p.wakeAll(nil)
+		} else {
+			p.wakeAll(failure)
+		}
+		p.mu.Unlock()
+		m.end(failure.Kind == upstream.KindConnect, false)
+		return nil, failure
+	}
+	p.all[c] = struct{}{}
+	c.active, c.requests = 1, 1
+	if c.h2 != nil {
+		p.shared = append(p.shared, c)
+		c.draining = p.retired
+	}
+	p.armIfIdle()
+	// Those who waited for this connection share it, or make their own if it turned out to be HTTP/1.
+	if p.key.protocol != http1 {
+		p.wakeAll(nil)
+	}
+	p.mu.Unlock()
+	if !p.host.shared.Runtime.add(c) {
+		c.close(false, false)
+		return nil, &upstream.Error{Kind: upstream.KindAborted, BeforeResponse: true}
+	}
+	return c.start(false), nil
+}
+
+// connectFailure is err as every caller of a failed dial may have it.
+func connectFailure(err error) *upstream.Error {
+	if e, ok := errors.AsType[*upstream.Error](err); ok {
+		return e
+	}
+	return &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Err: err}
+}
+
+// alpn is what is offered when nothing else is configured.
+func (p *Pool) alpn() []string {
+	switch p.key.protocol {
+	case http2:
+		return []string{"h2"}
+	case auto:
+		return []string{"h2", "http/1.1"}
+	}
+	return []string{"http/1.1"}
+}
+
+// open gives a fresh connection its codec.
+func (p *Pool) open(raw Raw, m *meter) (*conn, error) {
+	shared := p.host.shared
+	c := &conn{pool: p, raw: raw, meter: m, born: p.now()}
+	info := codec.ConnInfo{
+		ID: shared.Runtime.ids.Add(1), Local: raw.Local, Remote: raw.Remote, TLS: raw.TLS, Version: message.HTTP11,
+	}
+	proto := p.key.protocol
+	if proto == auto {
+		proto = http1
+		if raw.TLS != nil && raw.TLS.NegotiatedProtocol == "h2" {
+			proto = http2
+		}
+		p.learnt.Store(uint32(proto))
+	}
+	if proto == http1 {
+		shared.Stats.CxHTTP1Total.Inc()
+		c.h1 = shared.Runtime.codecs.HTTP1(raw.Conn, info, &p.host.http, c.released)
+		return c, nil
+	}
+	info.Version = message.HTTP2
+	h2, err := shared.Runtime.codecs.HTTP2(raw.Conn, info, &p.host.http, c.changed)
+	if err != nil {
+		raw.Conn.Close()
+		return nil, &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Err: err}
+	}
+	shared.Stats.CxHTTP2Total.Inc()
+	c.h2 = h2
+	return c, nil
+}
+
+// start begins the exchange that was reserved; nil when the connection turned out to be of no use. idle tells that the
+// connection had been waiting for it.
+func (c *conn) start(idle bool) codec.ClientStream {
+	if c.h2 != nil {
+		return c.startShared()
+	}
+	if idle {
+		if f := c.lookIdle(); f != keep {
+			c.closeFor(f)
+			return nil
+		}
+	}
+	s, err := c.h1.NewStream()
+	if err != nil {
+		c.close(true, false)
+		return nil
+	}
+	c.requestStarted()
+	return s
+}
+
+// lookIdle is fate without the idle timeout: who is about to be used is not idle.
+func (c *conn) lookIdle() fate {
+	switch {
+	case !c.h1.Usable():
+		return goneByPeer
+	case c.old(c.pool.limits()):
+		return tooOld
+	}
+	return keep
+}
+
+func (c *conn) startShared() codec.ClientStream {
+	s, err := c.h2.NewStream()
+	if err != nil {
+		c.pool.mu.Lock()
+		c.draining = true
+		c.pool.mu.Unlock()
+		c.undo()
+		return nil
+	}
+	c.requestStarted()
+	return &stream{ClientStream: s, conn: c}
+}
+
+func (c *conn) requestStarted() {
+	host := c.pool.host
+	host.shared.Stats.RqTotal.Inc()
+	host.stats.RqTotal.Add(1)
+	host.stats.RqActive.Add(1)
+}
+
+// released is what the HTTP/1 codec calls at the end of an exchange.
+func (c *conn) released(reusable bool) {
+	c.pool.host.stats.RqActive.Add(-1)
+	c.giveBack(reusable)
+}
+
+// giveBack hands an HTTP/1 connection to the next who waits, keeps it, or closes it.
+func (c *conn) giveBack(reusable bool) {
+	p := c.pool
+	limits := p.limits()
+	p.mu.Lock()
+	c.active = 0
+	switch {
+	case !reusable || c.closed.Load():
+		p.mu.Unlock()
+		c.close(false, false)
+		return
+	case !c.underLimits(limits):
+		p.mu.Unlock()
+		c.closeFor(tooOld)
+		return
+	}
+	if len(p.waiters) > 0 {
+		c.active, c.requests = 1, c.requests+1
+		p.give(wake{conn: c})
+		p.mu.Unlock()
+		return
+	}
+	if p.retired {
+		p.mu.Unlock()
+		c.close(false, false)
+		return
+	}
+	c.idleAt = p.now()
+	p.idle = append(p.idle, c)
+	p.armIfIdle()
+	p.mu.Unlock()
+}
+
+// undo takes back a reserved exchange that was not started.
+func (c *conn) undo() {
+	if c.h1 != nil {
+		c.giveBack(true)
+		return
+	}
+	c.streamDone()
+}
+
+// stream is an exchange on a shared connection.
+type stream struct {
+	codec.ClientStream
+	conn *conn
+	done atomic.Bool
+}
+
+// Close implements codec.ClientStream.
+func (s *stream) Close() {
+	s.ClientStream.Close()
+	if !s.done.Swap(true) {
+		s.conn.pool.host.stats.RqActive.Add(-1)
+		s.conn.streamDone()
+	}
+}
+
+// streamDone frees the place of a stream, and closes the connection after the last one if it drains.
+func (c *conn) streamDone() {
+	p := c.pool
+	p.mu.Lock()
+	c.active--
+	if c.active == 0 {
+		c.idleAt = p.now()
+	}
+	c.draining = c.draining || p.retired || !c.underLimits(p.limits())
+	last := c.draining && c.active == 0
+	p.wakeOne()
+	p.mu.Unlock()
+	if last {
+		c.close(false, false)
+	}
+}
+
+// changed is what the HTTP/2 codec calls when a stream may have a place, or the connection takes none any more.
+func (c *conn) changed() {
+	p := c.pool
+	p.mu.Lock()
+	p.wakeOne()
+	p.armIfIdle()
+	p.mu.Unlock()
+}
+
+// underLimits tells whether one more exchange is allowed. The pool's mu is held.
+func (c *conn) underLimits(l *Limits) bool {
+	return (l.MaxRequests == 0 || c.requests < l.MaxRequests) && !c.old(l)
+}
+
+func (c *conn) old(l *Limits) bool {
+	return l.MaxDuration > 0 && c.pool.now()-c.born >= int64(l.MaxDuration)
+}
+
+// fate looks at a connection of the idle lists. The pool's mu is held.
+func (c *conn) fate(l *Limits, now int64) fate {
+	switch {
+	case c.h1 != nil && !c.h1.Usable(), c.h2 != nil && c.h2.Closed():
+		return goneByPeer
+	case c.old(l):
+		return tooOld
+	case c.active == 0 && l.IdleTimeout > 0 && now-c.idleAt >= int64(l.IdleTimeout):
+		return idleTooLong
+	}
+	return keep
+}
+
+// closeFor closes a connection without requests and counts why.
+func (c *conn) closeFor(f fate) {
+	s := c.pool.host.shared.Stats
+	switch {
+	case f == idleTooLong:
+		s.CxIdleTimeout.Inc()
+	case f == tooOld && c.old(c.pool.limits()):
+		s.CxMaxDuration.Inc()
+	case f == tooOld:
+		s.CxMaxRequests.Inc()
+	}
+	c.close(f == goneByPeer, false)
+}
+
+func (c *conn) busy() bool {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	return c.active > 0
+}
+
+// close ends the connection; remote and active as in meter.end. Only the first call does anything.
+func (c *conn) close(remote, active bool) {
+	if c.closed.Swap(true) {
+		return
+	}
+	if c.h1 != nil {
+		c.h1.Close()
+	} else {
+		c.h2.Close()
+	}
+	p := c.pool
+	p.mu.Lock()
+	delete(p.all, c)
+	p.idle = slices.DeleteFunc(p.idle, func(o *conn) bool { return o == c })
+	p.shared = slices.DeleteFunc(p.shared, func(o *conn) bool { return o == c })
+	requests := c.requests
+	c.meter.bytes(c.raw.Socket)
+	p.mu.Unlock()
+	p.host.shared.Runtime.forget(c)
+	p.host.shared.Stats.RqPerCx.Record(uint64(requests))
+	c.meter.end(remote, active)
+	p.mu.Lock()
+	p.wakeOne()
+	p.mu.Unlock()
+}

@@ -1,0 +1,247 @@
+// Package pool keeps the connections to upstream hosts: HTTP/1 connections in last-in-first-out idle lists, HTTP/2
+// connections shared by streams, one pool per server name, protocol and priority of a host.
+//
+// It owns connections from the dial to their end, and their statistics. It must not know clusters, balancing or how a
+// connection is made: Transport and Codecs are given to it. Locking: each Pool has a mutex that is held for list
+// operations only, never while the network or a codec works; lists of pools are copied on write and read without a lock.
+package pool
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/breaker"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
+)
+
+// Limits of connections, which may change while they live.
+type Limits struct {
+	// ConnectTimeout bounds making a connection, the TLS handshake included.
+	ConnectTimeout time.Duration
+	// IdleTimeout closes a connection without requests; 0 never.
+	IdleTimeout time.Duration
+	// MaxDuration closes a connection of that age once it has no requests; 0 never.
+	MaxDuration time.Duration
+	// MaxRequests closes a connection after so many; 0 never.
+	MaxRequests int
+}
+
+// Shared is what all connections of a cluster have in common.
+type Shared struct {
+	Runtime *Runtime
+	Stats   *metrics.Cluster
+	// Connections and Pending bound both by priority: [0] default, [1] high.
+	Connections, Pending [2]*breaker.Breaker
+
+	limits atomic.Pointer[Limits]
+}
+
+// SetLimits changes the limits of present and future connections; it must be called before the first use.
+func (s *Shared) SetLimits(l Limits) { s.limits.Store(&l) }
+
+// Client1 is an HTTP/1 client connection.
+type Client1 interface {
+	// NewStream starts an exchange; there is at most one at a time.
+	NewStream() (codec.ClientStream, error)
+	// Usable tells, without blocking, that the connection is idle and open.
+	Usable() bool
+	Close() error
+}
+
+// Client2 is an HTTP/2 client connection.
+type Client2 interface {
+	NewStream() (codec.ClientStream, error)
+	// CanTake tells that the peer lets one more stream start.
+	CanTake() bool
+	// Closed tells that the peer or an error has ended it.
+	Closed() bool
+	Close() error
+}
+
+// Codecs make client connections of sockets.
+type Codecs interface {
+	// HTTP1 speaks HTTP/1 on c. released is called when an exchange is over, with whether another may follow.
+	HTTP1(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, released func(reusable bool)) Client1
+	// HTTP2 speaks HTTP/2 on c. changed is called when CanTake may have become true, or false for ever.
+	HTTP2(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, changed func()) (Client2, error)
+}
+
+// Raw is a connection that is ready for its application protocol.
+type Raw struct {
+	Conn          net.Conn
+	Local, Remote netip.AddrPort
+	TLS           *tls.ConnectionState
+	Socket        Socket
+}
+
+// Socket is the connection below TLS.
+type Socket interface {
+	// RxBytes and TxBytes count what moved so far.
+	RxBytes() uint64
+	TxBytes() uint64
+	// PeerClosed tells, without blocking, whether the peer has ended the connection.
+	PeerClosed() bool
+}
+
+// Transport makes a connection to one host. sni overrides the configured server name when not empty; fallback is offered
+// by ALPN when none is configured. Errors are *upstream.Error.
+type Transport func(ctx context.Context, sni string, fallback []string) (Raw, error)
+
+// Host holds the connections to one host address.
+type Host struct {
+	shared    *Shared
+	transport Transport
+	http      model.UpstreamHTTP
+	stats     *upstream.HostStats
+
+	pools atomic.Pointer[[]*Pool]
+
+	mu      sync.Mutex // guards changes of pools and retired
+	retired bool
+}
+
+// NewHost makes the holder of the connections that transport makes.
+func NewHost(shared *Shared, transport Transport, http model.UpstreamHTTP, stats *upstream.HostStats) *Host {
+	h := &Host{shared: shared, transport: transport, http: http, stats: stats}
+	h.pools.Store(new([]*Pool))
+	return h
+}
+
+// Options choose among the pools of a host.
+type Options struct {
+	// SNI overrides the configured server name when not empty.
+	SNI string
+	// Version of the downstream request, for UpstreamDownstream.
+	Version      message.Version
+	HighPriority bool
+}
+
+// key tells the pools of a host apart.
+type key struct {
+	sni      string
+	protocol protocol
+	priority int
+}
+
+// protocol of the connections of a pool.
+type protocol uint8
+
+const (
+	http1 protocol = iota
+	http2
+	auto // by ALPN
+)
+
+func (h *Host) key(o *Options) key {
+	k := key{sni: o.SNI}
+	switch h.http.Protocol {
+	case model.UpstreamHTTP2:
+		k.protocol = http2
+	case model.UpstreamAuto:
+		k.protocol = auto
+	case model.UpstreamDownstream:
+		if o.Version >= message.HTTP2 {
+			k.protocol = http2
+		}
+	}
+	if o.HighPriority {
+		k.priority = 1
+	}
+	return k
+}
+
+// Reuse starts an exchange on a connection that is there; nil when none can take one.
+func (h *Host) Reuse(o *Options) codec.ClientStream {
+	if p := h.find(h.key(o)); p != nil {
+		return p.reuse()
+	}
+	return nil
+}
+
+// Connect starts an exchange on a new connection, or on the first one that becomes free when there may be no more.
+// Errors are *upstream.Error.
+func (h *Host) Connect(ctx context.Context, o *Options) (codec.ClientStream, error) {
+	return h.pool(h.key(o)).connect(ctx)
+}
+
+func (h *Host) find(k key) *Pool {
+	for _, p := range *h.pools.Load() {
+		if p.key == k {
+			return p
+		}
+	}
+	return nil
+}
+
+// pool finds or makes the pool of a key.
+func (h *Host) pool(k key) *Pool {
+	if p := h.find(k); p != nil {
+		return p
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p := h.find(k); p != nil {
+		return p
+	}
+	p := newPool(h, k)
+	p.retired = h.retired
+	pools := append(slices.Clone(*h.pools.Load()), p)
+	h.pools.Store(&pools)
+	return p
+}
+
+// drop forgets a pool without connections, so that server names chosen by clients do not pile up.
+func (h *Host) drop(p *Pool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	pools := slices.DeleteFunc(slices.Clone(*h.pools.Load()), func(q *Pool) bool { return q == p })
+	h.pools.Store(&pools)
+}
+
+// Retire closes connections without requests at once, and the others when their requests are done. The host can still
+// be used by whoever picked it before, on connections that are closed afterwards.
+func (h *Host) Retire() {
+	h.mu.Lock()
+	h.retired = true
+	pools := *h.pools.Load()
+	h.mu.Unlock()
+	for _, p := range pools {
+		p.retire()
+	}
+}
+
+// TCP makes a connection that is used as it is. Errors are *upstream.Error. The caller must call done once instead
+// of closing the connection.
+func (h *Host) TCP(ctx context.Context, sni string, high bool) (raw Raw, id uint64, done func(), err error) {
+	priority := 0
+	if high {
+		priority = 1
+	}
+	s := h.shared
+	if !s.Connections[priority].Try() {
+		s.Stats.CxOverflow.Inc()
+		return Raw{}, 0, nil, &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
+	}
+	m := newMeter(h, priority)
+	raw, err = dial(ctx, h, sni, nil, m)
+	if err != nil {
+		m.end(connectFailure(err).Kind == upstream.KindConnect, false)
+		return Raw{}, 0, nil, err
+	}
+	return raw, s.Runtime.ids.Add(1), func() {
+		remote := raw.Socket.PeerClosed()
+		_ = raw.Conn.Close()
+		m.bytes(raw.Socket)
+		m.end(remote, false)
+	}, nil
+}

@@ -1,0 +1,284 @@
+package pool
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+)
+
+// sweepInterval is how often idle connections are looked at for peers that closed them, so that none stays half closed
+// for long. A connection is looked at before each use anyway.
+const sweepInterval = 5 * time.Second
+
+// Pool is the connections of a host that are alike.
+type Pool struct {
+	host *Host
+	key  key
+	// learnt is the protocol that ALPN chose on the last connection of an auto pool; auto before the first.
+	learnt atomic.Uint32
+	sweep  timer.Timer
+
+	mu      sync.Mutex
+	idle    []*conn            // HTTP/1, the last one was used last
+	shared  []*conn            // HTTP/2
+	all     map[*conn]struct{} // both, and those in use
+	dialing int
+	waiters []*waiter // first come first
+	retired bool
+}
+
+// waiter is a request that waits for a connection. woken gets one value: see wake.
+type waiter struct {
+	woken chan wake
+}
+
+// wake gives a waiter a connection or an error; with neither it has to look again.
+type wake struct {
+	conn *conn
+	err  error
+}
+
+func newPool(h *Host, k key) *Pool {
+	p := &Pool{host: h, key: k, all: make(map[*conn]struct{})}
+	p.learnt.Store(uint32(k.protocol))
+	p.sweep.Init(h.shared.Runtime.wheel, func() { h.shared.Runtime.Do(p.sweepIdle) })
+	return p
+}
+
+func (p *Pool) now() int64 { return p.host.shared.Runtime.wheel.Now() }
+
+func (p *Pool) limits() *Limits { return p.host.shared.limits.Load() }
+
+// reuse starts an exchange on a connection that is there; nil when none can take one.
+func (p *Pool) reuse() codec.ClientStream {
+	for {
+		p.mu.Lock()
+		c := p.take()
+		p.mu.Unlock()
+		if c == nil {
+			return nil
+		}
+		if s := c.start(true); s != nil {
+			return s
+		}
+	}
+}
+
+// take reserves a place for an exchange on a connection. The caller holds mu.
+func (p *Pool) take() *conn {
+	for _, c := range p.shared {
+		if !c.draining && c.h2.CanTake() && c.underLimits(p.limits()) {
+			c.active++
+			c.requests++
+			return c
+		}
+	}
+	if last := len(p.idle) - 1; last >= 0 {
+		c := p.idle[last]
+		p.idle[last] = nil
+		p.idle = p.idle[:last]
+		c.active, c.requests = 1, c.requests+1
+		return c
+	}
+	return nil
+}
+
+// connect starts an exchange on whichever connection is first: a new one, or one that becomes free meanwhile.
+func (p *Pool) connect(ctx context.Context) (codec.ClientStream, error) {
+	shared := p.host.shared
+	pending := shared.Pending[p.key.priority]
+	if !pending.Try() {
+		shared.Stats.RqPendingOverflow.Inc()
+		return nil, &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
+	}
+	shared.Stats.RqPendingTotal.Inc()
+	shared.Stats.RqPendingActive.Inc()
+	defer func() {
+		shared.Stats.RqPendingActive.Dec()
+		pending.Release()
+	}()
+	for {
+		s, err := p.attempt(ctx)
+		if err != nil {
+			if err.Kind != upstream.KindAborted {
+				shared.Stats.RqPendingFailureEject.Inc()
+			} else {
+				shared.Stats.RqCancelled.Inc()
+			}
+			return nil, err
+		}
+		if s != nil {
+			return s, nil
+		}
+	}
+}
+
+// attempt returns neither a stream nor an error when the caller has to try again.
+func (p *Pool) attempt(ctx context.Context) (codec.ClientStream, *upstream.Error) {
+	p.mu.Lock()
+	if c := p.take(); c != nil {
+		p.mu.Unlock()
+		return c.start(true), nil
+	}
+	if p.mayDial() {
+		p.dialing++
+		p.mu.Unlock()
+		return p.dial(ctx)
+	}
+	w := &waiter{woken: make(chan wake, 1)}
+	p.waiters = append(p.waiters, w)
+	p.mu.Unlock()
+	select {
+	case woken := <-w.woken:
+		return p.woken(woken)
+	case <-ctx.Done():
+		p.leave(w)
+		return nil, &upstream.Error{Kind: upstream.KindAborted, BeforeResponse: true, Err: context.Cause(ctx)}
+	}
+}
+
+func (p *Pool) woken(woken wake) (codec.ClientStream, *upstream.Error) {
+	if woken.conn == nil {
+		if woken.err == nil {
+			return nil, nil
+		}
+		return nil, connectFailure(woken.err)
+	}
+	return woken.conn.start(true), nil
+}
+
+// leave takes back the wish of a waiter who gave up, or passes on what it had been given.
+func (p *Pool) leave(w *waiter) {
+	p.mu.Lock()
+	i := slices.Index(p.waiters, w)
+	if i >= 0 {
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+	}
+	p.mu.Unlock()
+	if i >= 0 {
+		return
+	}
+	if woken := <-w.woken; woken.conn != nil {
+		woken.conn.undo()
+	} else if woken.err == nil {
+		p.mu.Lock()
+		p.wakeOne()
+		p.mu.Unlock()
+	}
+}
+
+// mayDial tells whether the caller is to make a connection, and has then taken its place in the circuit breaker. HTTP/2
+// requests wait for a connection that is being made, since it will carry them all. As in Envoy a pool may always have
+// one connection, whatever the limit. The caller holds mu.
+func (p *Pool) mayDial() bool {
+	if protocol(p.learnt.Load()) == http2 && p.dialing > 0 {
+		return false
+	}
+	connections := p.host.shared.Connections[p.key.priority]
+	if connections.Try() {
+		return true
+	}
+	p.host.shared.Stats.CxOverflow.Inc()
+	if len(p.all)+p.dialing > 0 {
+		return false
+	}
+	connections.Force()
+	return true
+}
+
+// wakeOne lets the first waiter look again. The caller holds mu.
+func (p *Pool) wakeOne() { p.give(wake{}) }
+
+// give hands w to the first waiter, false when there is none. The caller holds mu.
+func (p *Pool) give(w wake) bool {
+	if len(p.waiters) == 0 {
+		return false
+	}
+	p.waiters[0].woken <- w
+	p.waiters = slices.Delete(p.waiters, 0, 1)
+	return true
+}
+
+// wakeAll tells every waiter the same. The caller holds mu.
+func (p *Pool) wakeAll(err error) {
+	for p.give(wake{err: err}) {
+	}
+}
+
+// retire closes what is idle and keeps nothing from now on.
+func (p *Pool) retire() {
+	p.mu.Lock()
+	p.retired = true
+	victims := p.idle
+	p.idle = nil
+	for _, c := range p.shared {
+		c.draining = true
+		if c.active == 0 {
+			victims = append(victims, c)
+		}
+	}
+	p.mu.Unlock()
+	for _, c := range victims {
+		c.close(false, false)
+	}
+}
+
+// sweepIdle closes the connections that are idle for too long, too old, or closed by their peer.
+func (p *Pool) sweepIdle() {
+	limits, now := p.limits(), p.now()
+	p.mu.Lock()
+	var victims []*conn
+	p.idle = slices.DeleteFunc(p.idle, func(c *conn) bool {
+		if c.fate(limits, now) == keep {
+			return false
+		}
+		victims = append(victims, c)
+		return true
+	})
+	for _, c := range p.shared {
+		if c.fate(limits, now) != keep {
+			c.draining = true
+			if c.active == 0 {
+				victims = append(victims, c)
+			}
+		}
+	}
+	for c := range p.all {
+		c.meter.bytes(c.raw.Socket)
+	}
+	empty := len(p.all) == 0 && p.dialing == 0 && len(p.waiters) == 0
+	p.mu.Unlock()
+	for _, c := range victims {
+		c.closeFor(c.fate(limits, now))
+	}
+	if empty {
+		p.host.drop(p)
+		return
+	}
+	p.arm(limits)
+}
+
+// armIfIdle plans the next sweep unless one is planned.
+func (p *Pool) armIfIdle() {
+	if !p.sweep.Armed() {
+		p.arm(p.limits())
+	}
+}
+
+// arm plans the next sweep.
+func (p *Pool) arm(limits *Limits) {
+	d := sweepInterval
+	if limits.IdleTimeout > 0 {
+		d = min(d, max(limits.IdleTimeout, time.Millisecond))
+	}
+	if limits.MaxDuration > 0 {
+		d = min(d, max(limits.MaxDuration, time.Millisecond))
+	}
+	p.sweep.Arm(d)
+}

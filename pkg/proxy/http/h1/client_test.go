@@ -1,0 +1,69 @@
+package h1
+
+import (
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+)
+
+func newRequest(method, path, body string) *message.Request {
+	r := &message.Request{Method: method, Path: path, Authority: "example.com", Scheme: "http"}
+	if body != "" {
+		r.Body, r.ContentLength = message.NewString(body), int64(len(body))
+	}
+	return r
+}
+
+// connect makes a client connection to addr; released collects what Release was called with.
+func connect(t *testing.T, addr string, opt ClientOptions) (cc *ClientConn, released *[]bool) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	released = new([]bool)
+	opt.Release = func(reusable bool) { *released = append(*released, reusable) }
+	cc = NewClientConn(c, opt)
+	t.Cleanup(func() { cc.Close() })
+	return cc, released
+}
+
+// exchange does one request and returns the status and the body.
+func exchange(t *testing.T, cc *ClientConn, req *message.Request) (int, string, error) {
+	t.Helper()
+	st, err := cc.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	var resp message.Response
+	if err := st.RoundTrip(req, &resp, nil); err != nil {
+		return 0, "", err
+	}
+	if resp.Body == nil {
+		return resp.Status, "", nil
+	}
+	b, err := io.ReadAll(resp.Body)
+	return resp.Status, string(b), err
+}
+
+func TestClientReusesTheConnection(t *testing.T) {
+	addr := listen(t, options(), &handler{serve: echo})
+	cc, released := connect(t, addr, ClientOptions{})
+	for i, size := range []int{0, 10, 1000, 70_000, 2_000_000} {
+		body := strings.Repeat("x", size)
+		status, got, err := exchange(t, cc, newRequest("POST", "/p", body))
+		if size == 0 {
+			body = "POST /p"
+		}
+		if err != nil || status != 200 || got != body {
+			t.Fatalf("size %d: status %d, %d bytes, %v", size, status, len(got), err)
+		}
+		if len(*released) != i+1 || !(*released)[i] {
+			t.Fatalf("size %d: released %v", size, *released)
+		}
+	}
+}

@@ -1,0 +1,303 @@
+package h1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+)
+
+// ServerOptions configure the server side of a connection. The zero value is usable.
+type ServerOptions struct {
+	HTTP1 model.HTTP1Options
+	// MaxHeadersBytes bounds a head, request line included; default 61440. MaxHeadersCount bounds its fields; default 100.
+	MaxHeadersBytes, MaxHeadersCount int
+	// MaxRequests closes the connection after so many requests; 0 is unlimited.
+	MaxRequests int
+	// Proxy100Continue leaves Expect: 100-continue to the upstream instead of answering it on the first read of the body.
+	Proxy100Continue bool
+	// Scheme of requests in origin form; default "http".
+	Scheme string
+	// UnderscoresAction on field names with underscores.
+	UnderscoresAction model.UnderscoresAction
+	// LingerTimeout bounds the wait for the client's close after ours, so that it can read the response; default 1 s,
+	// Envoy's delayed_close_timeout.
+	LingerTimeout time.Duration
+	// Buffers should be shared by all connections; nil gives this one its own.
+	Buffers *Buffers
+}
+
+// Bounds of a lingering close, and the grace for a request that crosses with a drain.
+const (
+	defaultLinger = time.Second
+	maxDiscard    = 256 << 10
+	drainGrace    = 5 * time.Millisecond
+)
+
+// Server is the server side of one connection. Make it with NewServer.
+type Server struct {
+	conn   net.Conn
+	opt    ServerOptions
+	rules  requestRules
+	rd     reader
+	stream serverStream
+	served int
+	first  [1]byte
+
+	aborted  atomic.Pointer[error]
+	draining atomic.Bool
+	mu       sync.Mutex // orders the deadlines of Drain, stream aborts and the serving goroutine
+	waiting  waitState  // guarded by mu
+}
+
+// waitState is what the serving goroutine does while no request is under way.
+type waitState uint8
+
+const (
+	waitBusy waitState = iota
+	waitIdle
+	waitWoken // by Drain
+)
+
+// NewServer makes the server side of c. It does not close c.
+func NewServer(c net.Conn, opt ServerOptions) *Server {
+	if opt.Buffers == nil {
+		opt.Buffers = NewBuffers()
+	}
+	if opt.Scheme == "" {
+		opt.Scheme = "http"
+	}
+	if opt.LingerTimeout <= 0 {
+		opt.LingerTimeout = defaultLinger
+	}
+	s := &Server{conn: c, opt: opt}
+	s.rules = requestRules{
+		limits:        limits{opt.MaxHeadersBytes, opt.MaxHeadersCount, opt.UnderscoresAction}.withDefaults(),
+		http1:         opt.HTTP1,
+		scheme:        opt.Scheme,
+		forwardExpect: opt.Proxy100Continue,
+	}
+	s.rd = reader{conn: c, bufs: opt.Buffers}
+	s.stream.srv = s
+	s.stream.wr = writer{
+		conn: c, bufs: opt.Buffers, format: opt.HTTP1.HeaderFormat, trailers: opt.HTTP1.EnableTrailers,
+		bodySent: &s.stream.sentBody, tailSent: &s.stream.sentTrailer,
+	}
+	return s
+}
+
+// Version implements codec.Server.
+func (s *Server) Version() message.Version { return message.HTTP11 }
+
+// Serve implements codec.Server. It half-closes the connection where the client must still read a response, and leaves
+// closing to the caller.
+func (s *Server) Serve(ctx context.Context, h codec.Handler) error {
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { s.Abort(context.Cause(ctx)) })
+		defer stop()
+	}
+	defer s.rd.release()
+	for {
+		again, err := s.serveOne(h)
+		if err != nil {
+			return s.cause(err)
+		}
+		if !again {
+			return nil
+		}
+	}
+}
+
+// serveOne waits for a request and serves it; again tells whether the connection can carry another one.
+func (s *Server) serveOne(h codec.Handler) (again bool, err error) {
+	h.Idle(true)
+	came, err := s.await()
+	if err != nil || !came {
+		return false, err
+	}
+	h.Idle(false)
+	st := &s.stream
+	st.reset()
+	defer st.end()
+	head, bad, err := s.rd.head(s.rules.bytes, maxLeadingLines)
+	if err != nil {
+		return false, fmt.Errorf("read request head: %w", unexpected(err))
+	}
+	if bad == nil {
+		st.recvHead.Store(uint64(len(head)))
+		st.parsed, bad = parseRequest(head, &st.req, &s.rules)
+	}
+	if bad != nil {
+		st.parsed = parsedRequest{}
+		st.closeAfter.Store(true)
+		h.ServeError(st, bad)
+		s.linger()
+		return false, bad
+	}
+	s.served++
+	st.openBody()
+	h.ServeStream(st)
+	return s.settle()
+}
+
+// settle decides what becomes of the connection after a request.
+func (s *Server) settle() (again bool, err error) {
+	st := &s.stream
+	switch {
+	case st.failed != nil:
+		return false, st.failed
+	case !st.responded && st.failure() != nil:
+		return false, st.failure()
+	case !st.responded:
+		return false, errNoResponse
+	case st.tunnel || st.failure() != nil:
+		s.linger()
+		return false, st.failure()
+	}
+	whole := st.bodyReceived()
+	if whole && !st.closing {
+		if st.body.closed.Load() { // the wake-up of a Close that came after the end
+			s.mu.Lock()
+			err = s.conn.SetReadDeadline(time.Time{})
+			s.mu.Unlock()
+		}
+		return err == nil, err
+	}
+	if !whole || s.rd.buffered() > 0 || st.parsed.keepAlive {
+		s.linger()
+	}
+	return false, nil
+}
+
+// await parks until the first bytes of a request are buffered; came is false when the connection ended in order.
+func (s *Server) await() (came bool, err error) {
+	if s.rd.buffered() > 0 {
+		return true, nil
+	}
+	s.mu.Lock()
+	s.waiting = waitIdle
+	woken := s.draining.Load()
+	if woken {
+		s.waiting = waitWoken
+	}
+	s.mu.Unlock()
+	if !woken {
+		err = s.park()
+	}
+	s.mu.Lock()
+	woken = s.waiting == waitWoken
+	s.waiting = waitBusy
+	s.mu.Unlock()
+	if woken && s.rd.buffered() == 0 {
+		return s.lastCall(), nil
+	}
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, io.EOF):
+		return false, nil
+	}
+	return false, fmt.Errorf("wait for a request: %w", err)
+}
+
+// park waits for bytes without holding a buffer, as far as the connection can, and then reads them.
+func (s *Server) park() error {
+	if w, ok := s.conn.(readyWaiter); ok {
+		s.rd.release()
+		if err := w.WaitReadable(); err != nil {
+			return err
+		}
+	} else if _, ok := s.conn.(wrapper); ok {
+		// TLS hands out the first byte of a record and keeps the rest for the read that follows at once.
+		s.rd.release()
+		if n, err := s.conn.Read(s.first[:]); n == 0 {
+			return err
+		}
+		s.rd.makeRoom()
+		s.rd.buf[0] = s.first[0]
+		s.rd.w = 1
+		return nil
+	}
+	return s.rd.fill()
+}
+
+// lastCall takes a request that crossed with the drain, and tells whether there was one.
+func (s *Server) lastCall() bool {
+	s.mu.Lock()
+	_ = s.conn.SetReadDeadline(time.Now().Add(drainGrace)) // a broken connection shows in the read
+	s.mu.Unlock()
+	if s.rd.fill() != nil {
+		return false
+	}
+	return s.conn.SetReadDeadline(time.Time{}) == nil
+}
+
+// linger half-closes and discards what the client still sends, bounded in bytes and time: closing with unread bytes would
+// reset the connection and could destroy the response on its way.
+func (s *Server) linger() {
+	if s.aborted.Load() != nil || closeWrite(s.conn) != nil {
+		return
+	}
+	s.mu.Lock()
+	err := s.conn.SetReadDeadline(time.Now().Add(s.opt.LingerTimeout))
+	s.mu.Unlock()
+	if err != nil {
+		return
+	}
+	s.rd.endStream()
+	for n := 0; n < maxDiscard; n += s.rd.buffered() {
+		s.rd.r, s.rd.w = 0, 0
+		if s.rd.fill() != nil {
+			return
+		}
+	}
+}
+
+// Drain implements codec.Server.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining.Swap(true) {
+		return
+	}
+	if s.waiting == waitIdle {
+		s.waiting = waitWoken
+		_ = s.conn.SetReadDeadline(longAgo()) // a broken connection shows in the read
+	}
+}
+
+// Abort implements codec.Server.
+func (s *Server) Abort(err error) {
+	if err == nil {
+		err = errClosed
+	}
+	if s.aborted.CompareAndSwap(nil, &err) {
+		unblock(s.conn)
+	}
+}
+
+// cause prefers the reason of an abort to the error that it led to.
+func (s *Server) cause(err error) error {
+	if p := s.aborted.Load(); p != nil {
+		return *p
+	}
+	return err
+}
+
+// unexpected names an end of the connection in the middle of something.
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+var _ codec.Server = (*Server)(nil)

@@ -187,9 +187,10 @@ type RegexRewrite struct {
 type HashPolicy struct {
 	Header, Cookie, QueryParameter string
 	SourceIP                       bool
-	CookieTTL                      time.Duration
-	CookiePath                     string
-	Terminal                       bool
+	// CookieTTL is negative when none is configured: then a missing cookie is not generated. 0 makes session cookies.
+	CookieTTL  time.Duration
+	CookiePath string
+	Terminal   bool
 }
 
 // Redirect answers with a redirection.

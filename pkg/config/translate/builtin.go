@@ -30,6 +30,7 @@ func builtin() []extension.Factory {
 		return f
 	}
 	return []extension.Factory{
+		interceptionFactory(),
 		terminal(one(extension.NetworkFilters, "envoy.filters.network.http_connection_manager", &hcmv3.HttpConnectionManager{}, "envoy.http_connection_manager")),
 		terminal(one(extension.NetworkFilters, "envoy.filters.network.tcp_proxy", &tcpv3.TcpProxy{}, "envoy.tcp_proxy")),
 		one(extension.DownstreamSockets, "envoy.transport_sockets.tls", &tlsv3.DownstreamTlsContext{}, "tls"),

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,10 +38,19 @@ func (t *Translator) begin(m proto.Message, meta Meta, resource string) *call {
 	return c
 }
 
-// end warns about fields without effect and returns what was found.
+// end warns about fields without effect and returns what was found. A field that has an error needs no warning too.
 func (c *call) end(m proto.Message) ([]Warning, error) {
 	c.walk(m.ProtoReflect(), nil, 0)
-	slices.SortStableFunc(c.warnings, func(a, b Warning) int { return strings.Compare(a.Path, b.Path) })
+	failed := map[string]bool{}
+	for _, err := range c.errs {
+		if e, ok := errors.AsType[*FieldError](err); ok && e.Resource == c.resource {
+			failed[e.Path] = true
+		}
+	}
+	c.warnings = slices.DeleteFunc(c.warnings, func(w Warning) bool { return w.Resource == c.resource && failed[w.Path] })
+	slices.SortStableFunc(c.warnings, func(a, b Warning) int {
+		return cmp.Or(strings.Compare(a.Resource, b.Resource), strings.Compare(a.Path, b.Path))
+	})
 	return c.warnings, errors.Join(c.errs...)
 }
 

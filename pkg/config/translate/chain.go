@@ -126,22 +126,23 @@ func (c *call) uniqueMatches(l *model.Listener) {
 	var root *path
 	owner := map[string]int{}
 	for i, chain := range l.FilterChains {
-		for _, t := range tuples(&chain.Match) {
+		for _, t := range tuples(&chain.Match, maxTuples-len(owner)) {
 			other, taken := owner[t]
 			if taken && other != i {
 				c.fail(root.elem("filter_chains", i).field("filter_chain_match"),
 					"error adding listener '%s': filter chain '%s' has the same matching rules defined as '%s'", l.Name, chain.Name, l.FilterChains[other].Name)
 				break
 			}
-			if len(owner) < maxTuples {
-				owner[t] = i
-			}
+			owner[t] = i
 		}
 	}
 }
 
-// tuples lists every combination of single criteria of m.
-func tuples(m *model.FilterChainMatch) []string {
+// tuples lists the combinations of single criteria of m, at most limit of them.
+func tuples(m *model.FilterChainMatch, limit int) []string {
+	if limit <= 0 {
+		return nil
+	}
 	out := []string{fmt.Sprint(m.DestinationPort, "|", m.TransportProtocol, "|", m.SourceType)}
 	for _, criterion := range [][]string{
 		texts(m.PrefixRanges), m.ServerNames, m.ApplicationProtocols, texts(m.DirectSourcePrefixes), texts(m.SourcePrefixes), texts(m.SourcePorts),
@@ -153,7 +154,7 @@ func tuples(m *model.FilterChainMatch) []string {
 		var next []string
 		for _, t := range out {
 			for _, one := range criterion {
-				if len(next) >= maxTuples {
+				if len(next) >= limit {
 					return next
 				}
 				next = append(next, t+"|"+one)

@@ -130,7 +130,7 @@ func routeTable() table {
 		"cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite regex_rewrite "+
 			"host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex append_x_forwarded_host timeout "+
 			"idle_timeout retry_policy priority include_vh_rate_limits hash_policy max_grpc_timeout grpc_timeout_offset "+
-			"upgrade_configs max_stream_duration internal_redirect_action")
+			"upgrade_configs max_stream_duration")
 	t.message(route+"RouteAction.MaxStreamDuration", "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset")
 	t.message(route+"RouteAction.UpgradeConfig", "upgrade_type enabled connect_config")
 	t.message(route+"RouteAction.UpgradeConfig.ConnectConfig", "")

@@ -42,7 +42,7 @@ func (c *call) hcm(m *hcmv3.HttpConnectionManager, p *path) *model.HTTPConnectio
 		AccessLogs:          c.accessLogs(m.GetAccessLog(), p, "access_log"),
 		ServerName:          m.GetServerName(),
 		ServerHeader:        model.ServerHeaderMode(m.GetServerHeaderTransformation()),
-		GenerateRequestID:   flag(m.GetGenerateRequestId(), true),
+		GenerateRequestID:   isSet(m.GetGenerateRequestId(), true),
 		PreserveRequestID:   m.GetPreserveExternalRequestId(),
 		ResponseRequestID:   m.GetAlwaysSetRequestIdInResponse(),
 		UseRemoteAddress:    m.GetUseRemoteAddress().GetValue(),
@@ -159,7 +159,7 @@ func (c *call) hcmUpgrades(m *hcmv3.HttpConnectionManager, out *model.HTTPConnec
 		} else {
 			seen[key] = true
 		}
-		up := model.Upgrade{Type: u.GetUpgradeType(), Disabled: !flag(u.GetEnabled(), true)}
+		up := model.Upgrade{Type: u.GetUpgradeType(), Disabled: !isSet(u.GetEnabled(), true)}
 		if len(u.GetFilters()) > 0 {
 			up.Filters = c.httpFilters(u.GetFilters(), at, "filters")
 			c.terminal(extension.HTTPFilters, "http upgrade", httpNames(u.GetFilters()), at.field("filters"))

@@ -44,11 +44,11 @@ func (c *call) listener(m *listenerv3.Listener) *model.Listener {
 	out := &model.Listener{
 		Resource:                         c.identity(m.GetName(), m),
 		StatPrefix:                       m.GetStatPrefix(),
-		BindToPort:                       flag(m.GetBindToPort(), true),
+		BindToPort:                       isSet(m.GetBindToPort(), true),
 		UseOriginalDst:                   m.GetUseOriginalDst().GetValue(),
 		Transparent:                      m.GetTransparent().GetValue(),
 		Freebind:                         m.GetFreebind().GetValue(),
-		ReusePort:                        flag(m.GetEnableReusePort(), true),
+		ReusePort:                        isSet(m.GetEnableReusePort(), true),
 		TCPBacklog:                       int(min(m.GetTcpBacklogSize().GetValue(), maxBacklog)),
 		IPv4Compat:                       m.GetAddress().GetSocketAddress().GetIpv4Compat(),
 		PerConnectionBufferLimit:         int(u32(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimit)),

@@ -15,7 +15,7 @@ func (c *call) http1(m *corev3.Http1ProtocolOptions, p *path) model.HTTP1Options
 		AcceptHTTP10:       m.GetAcceptHttp_10(),
 		DefaultHostHTTP10:  m.GetDefaultHostForHttp_10(),
 		EnableTrailers:     m.GetEnableTrailers(),
-		AllowAbsoluteURL:   flag(m.GetAllowAbsoluteUrl(), true),
+		AllowAbsoluteURL:   isSet(m.GetAllowAbsoluteUrl(), true),
 		AllowChunkedLength: m.GetAllowChunkedLength(),
 	}
 	switch k := m.GetHeaderKeyFormat().GetHeaderFormat().(type) {

@@ -36,7 +36,7 @@ func (c *call) routes(m *routev3.RouteConfiguration, p *path, validate bool) *mo
 		MostSpecificWins:       m.GetMostSpecificHeaderMutationsWins(),
 		MaxDirectResponseBytes: int(u32(m.GetMaxDirectResponseBodySizeBytes(), defaultDirectBody)),
 		PerFilter:              c.perFilter(m.GetTypedPerFilterConfig(), p),
-		ValidateClusters:       flag(m.GetValidateClusters(), validate),
+		ValidateClusters:       isSet(m.GetValidateClusters(), validate),
 	}
 	for i, vh := range m.GetVirtualHosts() {
 		out.VirtualHosts = append(out.VirtualHosts, c.virtualHost(vh, out.MaxDirectResponseBytes, p.elem("virtual_hosts", i)))
@@ -218,7 +218,7 @@ func (c *call) override(a *anypb.Any, p *path) *model.FilterOverride {
 	}
 	v, err := f.DecodePerRoute(m)
 	if err != nil {
-		c.fail(p, "decode per-route configuration of %s: %v", f.Name, err)
+		c.decodeError(err, p, "decode per-route configuration of "+f.Name)
 		return nil
 	}
 	out.Config = v

@@ -38,9 +38,6 @@ func (c *call) routeAction(m *routev3.RouteAction, p *path) *model.RouteAction {
 	if out.HasPrefixRewrite && out.RegexRewrite != nil {
 		c.fail(p, "only one of prefix_rewrite or regex_rewrite can be specified")
 	}
-	if m.GetInternalRedirectAction() == routev3.RouteAction_HANDLE_INTERNAL_REDIRECT {
-		c.warn(p.field("internal_redirect_action"), notSupported)
-	}
 	c.notFoundCode(m, out)
 	c.routeCluster(m, out, p)
 	c.hostRewrite(m, out, p)
@@ -163,7 +160,7 @@ func (c *call) routeUpgrades(m *routev3.RouteAction, out *model.RouteAction, p *
 			c.fail(at.field("connect_config"), "non-CONNECT upgrade type %s has ConnectConfig", u.GetUpgradeType())
 		}
 		out.Upgrades = append(out.Upgrades, model.Upgrade{
-			Type: u.GetUpgradeType(), Disabled: !flag(u.GetEnabled(), true), ConnectTCP: u.GetConnectConfig() != nil,
+			Type: u.GetUpgradeType(), Disabled: !isSet(u.GetEnabled(), true), ConnectTCP: u.GetConnectConfig() != nil,
 		})
 	}
 }

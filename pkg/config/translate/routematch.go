@@ -13,7 +13,7 @@ import (
 // send the route requests that are not meant for it.
 func (c *call) routeMatch(m *routev3.RouteMatch, p *path) model.RouteMatch {
 	out := model.RouteMatch{
-		IgnoreCase: !flag(m.GetCaseSensitive(), true),
+		IgnoreCase: !isSet(m.GetCaseSensitive(), true),
 		Headers:    c.headerMatchers(m.GetHeaders(), p, "headers"),
 		GRPC:       m.GetGrpc() != nil,
 		Fraction:   fraction(m.GetRuntimeFraction()),

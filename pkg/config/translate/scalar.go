@@ -38,8 +38,8 @@ func u32(v *wrapperspb.UInt32Value, fallback uint32) uint32 {
 	return v.GetValue()
 }
 
-// flag returns v, or fallback when v is not set.
-func flag(v *wrapperspb.BoolValue, fallback bool) bool {
+// isSet returns v, or fallback when v is not set.
+func isSet(v *wrapperspb.BoolValue, fallback bool) bool {
 	if v == nil {
 		return fallback
 	}

@@ -8,7 +8,7 @@ import (
 func (c *call) statsConfig(m *metricsv3.StatsConfig, out *Static) {
 	var root *path
 	at := root.field("stats_config")
-	s := StatsConfig{UseAllDefaultTags: flag(m.GetUseAllDefaultTags(), true)}
+	s := StatsConfig{UseAllDefaultTags: isSet(m.GetUseAllDefaultTags(), true)}
 	for i, tag := range m.GetStatsTags() {
 		t := StatsTag{Name: tag.GetTagName()}
 		switch k := tag.GetTagValue().(type) {

@@ -30,11 +30,8 @@ func (c *call) downstreamTLS(s *corev3.TransportSocket, p *path) *model.Downstre
 		SessionTickets:           !m.GetDisableStatelessSessionResumption(),
 	}
 	out.Hash = c.t.Hash(m, c.content[mark:]...)
-	if len(out.Certificates) == 0 {
+	if common := m.GetCommonTlsContext(); len(common.GetTlsCertificates())+len(common.GetTlsCertificateSdsSecretConfigs()) == 0 {
 		c.fail(at.field("common_tls_context"), "no TLS certificates found for server context")
-	}
-	if m.GetRequireSni().GetValue() {
-		c.warn(at.field("require_sni"), notSupported)
 	}
 	return out
 }

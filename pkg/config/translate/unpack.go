@@ -75,8 +75,20 @@ func (c *call) decoded(f *extension.Factory, decode func(proto.Message) (any, er
 	}
 	v, err := decode(m)
 	if err != nil {
-		c.fail(p.field("typed_config"), "decode %s: %v", f.Name, err)
+		c.decodeError(err, p.field("typed_config"), "decode "+f.Name)
 		return nil, nil
 	}
 	return f, v
+}
+
+// decodeError records what an extension found wrong with its configuration: each of the errors that err joins.
+func (c *call) decodeError(err error, p *path, what string) {
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		c.fail(p, "%s: %v", what, err)
+		return
+	}
+	for _, e := range many.Unwrap() {
+		c.decodeError(e, p, what)
+	}
 }

@@ -2,11 +2,6 @@
 
 package apitypes
 
-// Left out, since go.mod lacks a module that they need:
-//   - github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3
-//   - github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/open_telemetry/v3
-//   - github.com/envoyproxy/go-control-plane/envoy/service/metrics/v3
-
 import (
 	_ "github.com/cncf/xds/go/udpa/data/orca/v1"
 	_ "github.com/cncf/xds/go/udpa/type/v1"
@@ -44,6 +39,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/process_ratelimit/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/fluentd/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stats/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/wasm/v3"
@@ -316,6 +312,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/router/cluster_specifiers/matcher/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/dynamic_modules/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/graphite_statsd/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/open_telemetry/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/wasm/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/string_matcher/lua/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/dynamic_modules/v3"
@@ -363,6 +360,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/service/health/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/service/listener/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/service/metrics/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/service/network_ext_proc/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/service/rate_limit_quota/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// proxy is one process under measurement.
+type proxy struct {
+	name    string
+	port    int
+	command []string
+	config  func(dir string, port int) (file, text string, args []string)
+
+	process  *exec.Cmd
+	measured []measurement
+}
+
+const backendPort = 19080
+
+func (p *proxy) start(ctx context.Context, dir string) error {
+	own := filepath.Join(dir, p.name)
+	if err := os.Mkdir(own, 0o755); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	file, text, args := p.config(own, p.port)
+	if _, err := writeFile(own, file, text); err != nil {
+		return err
+	}
+	p.process = exec.Command(p.command[0], append(p.command[1:], args...)...)
+	p.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	log, err := os.Create(filepath.Join(own, "log"))
+	if err != nil {
+		return fmt.Errorf("make log: %w", err)
+	}
+	defer log.Close()
+	p.process.Stdout, p.process.Stderr = log, log
+	if err := p.process.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	if err := p.answers(ctx); err != nil {
+		said, _ := os.ReadFile(log.Name()) // only for the message
+		return fmt.Errorf("%s does not answer: %w\n%s", p.name, err, said)
+	}
+	return nil
+}
+
+// answers waits until the port takes connections.
+func (p *proxy) answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", p.port))
+		if err == nil {
+			return c.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (p *proxy) stop() error {
+	if p.process == nil || p.process.Process == nil {
+		return nil
+	}
+	if err := p.process.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop %s: %w", p.name, err)
+	}
+	_ = p.process.Wait() // its status says only how it was stopped
+	return nil
+}
+
+// clockTick is USER_HZ, which Linux fixes at 100 for what user space sees.
+const clockTick = 10 * time.Millisecond
+
+// cpu is the user and system time of the process and its children so far.
+func (p *proxy) cpu() (time.Duration, error) {
+	pids := []int{p.process.Process.Pid}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pids[0], pids[0]))
+	if err != nil {
+		return 0, fmt.Errorf("list children of %s: %w", p.name, err)
+	}
+	for child := range strings.FieldsSeq(string(children)) {
+		pid, err := strconv.Atoi(child)
+		if err != nil {
+			return 0, fmt.Errorf("read children of %s: %w", p.name, err)
+		}
+		pids = append(pids, pid)
+	}
+	var total time.Duration
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return 0, fmt.Errorf("read CPU time of %s: %w", p.name, err)
+		}
+		ticks, err := parseStat(string(text))
+		if err != nil {
+			return 0, fmt.Errorf("read CPU time of %s: %w", p.name, err)
+		}
+		total += time.Duration(ticks) * clockTick
+	}
+	return total, nil
+}
+
+// parseStat returns utime + stime of proc(5)'s stat line; the command name may hold anything but ends at the last ")".
+func parseStat(line string) (uint64, error) {
+	_, rest, ok := strings.Cut(line[strings.LastIndexByte(line, ')')+1:], " ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 13 {
+		return 0, errors.New("short stat line")
+	}
+	user, err := strconv.ParseUint(fields[11], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("utime: %w", err)
+	}
+	system, err := strconv.ParseUint(fields[12], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("stime: %w", err)
+	}
+	return user + system, nil
+}
+
+var wrkLine = regexp.MustCompile(`(\d+) requests in ([\d.]+)s`)
+
+// parseWrk reads requests and seconds from wrk's report, and refuses one with errors in it.
+func parseWrk(out string) (requests int, seconds float64, err error) {
+	if strings.Contains(out, "Socket errors") || strings.Contains(out, "Non-2xx") {
+		return 0, 0, fmt.Errorf("the load saw errors:\n%s", out)
+	}
+	m := wrkLine.FindStringSubmatch(out)
+	if m == nil {
+		return 0, 0, fmt.Errorf("no result in wrk's report:\n%s", out)
+	}
+	if requests, err = strconv.Atoi(m[1]); err != nil || requests == 0 {
+		return 0, 0, fmt.Errorf("wrk made no requests:\n%s", out)
+	}
+	if seconds, err = strconv.ParseFloat(m[2], 64); err != nil {
+		return 0, 0, fmt.Errorf("read wrk's report: %w", err)
+	}
+	return requests, seconds, nil
+}

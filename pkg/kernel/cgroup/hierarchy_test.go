@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// TestMain turns the test binary into a process that only waits for the end of its input, when a test started it as such.
+func TestMain(m *testing.M) {
+	if os.Getenv("WEIR_TEST_ROLE") == "sleeper" {
+		io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	os.Exit(m.Run())
+}
 
 // tree makes a directory that looks like a cgroup hierarchy.
 func tree(t *testing.T, names ...string) *Hierarchy {
@@ -128,7 +138,11 @@ func TestRealCgroup(t *testing.T) {
 	if id, err := ID(dir); err != nil || id == 0 {
 		t.Errorf("id %d, %v", id, err)
 	}
-	sleeper := exec.CommandContext(t.Context(), "sleep", "60")
+	sleeper := exec.CommandContext(t.Context(), "/proc/self/exe")
+	sleeper.Env = append(os.Environ(), "WEIR_TEST_ROLE=sleeper")
+	if _, err := sleeper.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	if err := sleeper.Start(); err != nil {
 		t.Fatal(err)
 	}

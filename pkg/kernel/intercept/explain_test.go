@@ -75,7 +75,7 @@ func TestDecision(t *testing.T) {
 		{"capture socket", Query{}, capture4.String(), pass(ReasonCaptureSocket)},
 		{"capture socket, IPv6", Query{}, capture6.String(), pass(ReasonCaptureSocket)},
 		{"not TCP", Query{NotTCP: true}, "10.1.0.1:80", pass(ReasonNotTCP)},
-		{"another namespace", Query{Netns: 1}, "10.1.0.1:80", pass(ReasonOtherNetns)},
+		{"another namespace", Query{Netns: 1 << 40}, "10.1.0.1:80", pass(ReasonOtherNetns)},
 		{"bound to a device", Query{Device: 1}, "10.1.0.1:80", pass(ReasonBoundDevice)},
 	}
 	for _, test := range tests {
@@ -303,8 +303,8 @@ func TestOriginalDst(t *testing.T) {
 	})
 	t.Run("allocations", func(t *testing.T) {
 		put()
-		if n := testing.AllocsPerRun(100, func() { i.OriginalDst(clientAddr, server) }); n > 3 {
-			t.Errorf("%v allocations for a miss", n)
+		if n := testing.AllocsPerRun(100, func() { i.OriginalDst(clientAddr, server) }); n > 4 {
+			t.Errorf("%v allocations, want 3, or 4 under the race detector", n)
 		}
 	})
 }

@@ -15,12 +15,18 @@ func TestMain(m *testing.M) {
 	case "unprivileged":
 		_, err := New(Options{})
 		fmt.Println(err)
+	case "capabilities":
+		exitOn(runWithCapabilities(os.Getenv("WEIR_TEST_CGROUP")))
 	case "daemon":
-		if err := runDaemon(os.Getenv("WEIR_TEST_CGROUP")); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+		exitOn(runDaemon(os.Getenv("WEIR_TEST_CGROUP")))
 	default:
 		os.Exit(m.Run())
+	}
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }

@@ -75,6 +75,12 @@ func privileges() []check {
 			func() error { return oneCapability(unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN) },
 		},
 		{
+			// Without it the verifier applies the rules for unprivileged programs, which forbid what compilers do with
+			// registers that they spill.
+			Result{Name: "CAP_PERFMON or CAP_SYS_ADMIN", Needs: "5.8", Consequence: noInterception},
+			func() error { return oneCapability(unix.CAP_PERFMON, unix.CAP_SYS_ADMIN) },
+		},
+		{
 			Result{
 				Name: "write access to cgroup v2", Optional: true,
 				Consequence: "the default cgroup cannot be created, nor processes moved by weirctl exec",

@@ -40,7 +40,7 @@ func TestWithoutPrivileges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"CAP_BPF or CAP_SYS_ADMIN", "CAP_NET_ADMIN"} {
+	for _, want := range []string{"CAP_BPF or CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_PERFMON or CAP_SYS_ADMIN"} {
 		if !strings.Contains(string(out), want+"\n") {
 			t.Errorf("missing are %q, want %q among them", out, want)
 		}

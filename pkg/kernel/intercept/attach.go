@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -133,7 +134,7 @@ func (i *Interceptor) resolve(plan *steer.Plan) ([]string, error) {
 		i.missing = nil
 		return nil, nil
 	}
-	if slices.Contains(plan.Cgroups, steer.DefaultCgroup) {
+	if slices.ContainsFunc(plan.Cgroups, func(name string) bool { return strings.Trim(name, "/") == steer.DefaultCgroup }) {
 		dir, created, err := i.opts.Hierarchy.Create(steer.DefaultCgroup)
 		if err != nil {
 			return nil, err

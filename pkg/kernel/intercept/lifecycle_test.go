@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
@@ -156,7 +155,7 @@ func TestDefaultCgroup(t *testing.T) {
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("the default cgroup was made for a plan without rules")
 	}
-	plan = &steer.Plan{Cgroups: plan.Cgroups, Rules: []steer.Rule{{Prefix: netip.MustParsePrefix("192.0.2.0/24")}}}
+	plan = &steer.Plan{Cgroups: []string{"/" + steer.DefaultCgroup}, Rules: []steer.Rule{{Prefix: netip.MustParsePrefix("192.0.2.0/24")}}}
 	if err := i.Apply(plan); err != nil {
 		t.Fatal(err)
 	}
@@ -297,71 +296,23 @@ func TestCgroupMadeAnew(t *testing.T) {
 	}
 }
 
-func TestUnavailable(t *testing.T) {
-	cmd := spawn(t, "", "unprivileged", func(attr *syscall.SysProcAttr) {
-		attr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
-	})
-	cmd.Path = "/proc/self/exe"
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"interception is not available: needs CAP_BPF or CAP_SYS_ADMIN", "CAP_NET_ADMIN"} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("error %q does not say %q", out, want)
+func TestAttached(t *testing.T) {
+	b := newBench(t)
+	below := makeCgroup(t, b.hierarchy, b.name+"/below")
+	check := func(when string, want bool) {
+		t.Helper()
+		for _, dir := range []string{b.dir, below} {
+			if got, err := Attached(dir); err != nil || got != want {
+				t.Errorf("%s: %s attached: %t (%v), want %t", when, dir, got, err, want)
+			}
 		}
 	}
-}
-
-// TestThreeCapabilitiesAreEnough loads and attaches as an ordinary user with what the documentation asks for.
-func TestThreeCapabilitiesAreEnough(t *testing.T) {
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := fmt.Sprintf("weir-test-%d-caps", os.Getpid())
-	makeCgroup(t, h, name)
-	cmd := spawn(t, "", "capabilities", func(attr *syscall.SysProcAttr) {
-		attr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
-		attr.AmbientCaps = []uintptr{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON}
-	})
-	cmd.Path = "/proc/self/exe"
-	cmd.Env = append(cmd.Env, "WEIR_TEST_CGROUP="+name)
-	if out, err := cmd.Output(); err != nil || string(out) != "attached to 1 cgroup\n" {
-		t.Errorf("%v, %s", err, out)
-	}
-}
-
-// runWithCapabilities attaches to the cgroup and says so.
-func runWithCapabilities(name string) error {
-	i, err := New(Options{})
-	if err != nil {
-		return err
-	}
-	defer i.Close()
-	err = i.Apply(&steer.Plan{Cgroups: []string{name}, Rules: []steer.Rule{{Prefix: netip.MustParsePrefix("192.0.2.0/24")}}})
-	if err != nil {
-		return err
-	}
-	fmt.Printf("attached to %d cgroup\n", len(i.attached))
-	return nil
-}
-
-func TestVerifierLogIsInTheError(t *testing.T) {
-	spec, err := loadSpec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := spec.Programs["weir_connect4"]
-	program.Instructions = program.Instructions[:len(program.Instructions)-1]
-	_, err = ebpf.NewCollection(spec)
-	var refused *ebpf.VerifierError
-	if !errors.As(err, &refused) || len(refused.Log) < 2 {
-		t.Fatalf("loading a program without an end: %v, want a verifier's log", err)
-	}
-	for _, line := range refused.Log {
-		if text := verifierLog(err).Error(); !strings.Contains(text, line) {
-			t.Fatalf("line %q of the log is not in the error:\n%s", line, text)
-		}
+	check("before", false)
+	b.apply(t, b.plan(80, "192.0.2.80/32"))
+	check("with a plan", true)
+	b.apply(t, nil)
+	check("after", false)
+	if got, err := Attached(b.dir + "/missing"); err != nil || got {
+		t.Errorf("missing cgroup attached: %t (%v)", got, err)
 	}
 }

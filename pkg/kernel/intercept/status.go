@@ -1,7 +1,9 @@
 package intercept
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
@@ -164,4 +166,22 @@ func effective(target *os.File, at ebpf.AttachType, own map[ebpf.ProgramID]bool)
 		programs = append(programs, entry)
 	}
 	return programs, nil
+}
+
+// Attached reports whether a running weir, this process or another one, captures the connections of the cgroup with the
+// directory dir, through programs on it or on one above it. It goes by the name of the program. A missing cgroup has none.
+func Attached(dir string) (bool, error) {
+	target, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("query cgroup: %w", err)
+	}
+	defer target.Close()
+	programs, err := effective(target, ebpf.AttachCGroupInet4Connect, nil)
+	if err != nil {
+		return false, fmt.Errorf("query cgroup %s: %w", dir, err)
+	}
+	return slices.ContainsFunc(programs, func(p HookProgram) bool { return p.Name == "weir_connect4" }), nil
 }

@@ -103,7 +103,10 @@ type Interception struct {
 	// Default: OPEN.
 	FailPolicy Interception_FailPolicy `protobuf:"varint,4,opt,name=fail_policy,json=failPolicy,proto3,enum=weir.interception.v1.Interception_FailPolicy" json:"fail_policy,omitempty"`
 	// Capture nothing.
-	Disabled      bool `protobuf:"varint,5,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Disabled bool `protobuf:"varint,5,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// End with an error at start when this host, or weir's privileges, do not allow interception. Default: say so and go on as an
+	// ordinary proxy.
+	Required      bool `protobuf:"varint,6,opt,name=required,proto3" json:"required,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -173,6 +176,13 @@ func (x *Interception) GetDisabled() bool {
 	return false
 }
 
+func (x *Interception) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
 // A set of destinations.
 type Range struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -232,14 +242,15 @@ var File_weir_interception_v1_interception_proto protoreflect.FileDescriptor
 
 const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\n" +
-	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xa6\x02\n" +
+	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xc2\x02\n" +
 	"\fInterception\x12\x18\n" +
 	"\acgroups\x18\x01 \x03(\tR\acgroups\x125\n" +
 	"\ainclude\x18\x02 \x03(\v2\x1b.weir.interception.v1.RangeR\ainclude\x125\n" +
 	"\aexclude\x18\x03 \x03(\v2\x1b.weir.interception.v1.RangeR\aexclude\x12N\n" +
 	"\vfail_policy\x18\x04 \x01(\x0e2-.weir.interception.v1.Interception.FailPolicyR\n" +
 	"failPolicy\x12\x1a\n" +
-	"\bdisabled\x18\x05 \x01(\bR\bdisabled\"\"\n" +
+	"\bdisabled\x18\x05 \x01(\bR\bdisabled\x12\x1a\n" +
+	"\brequired\x18\x06 \x01(\bR\brequired\"\"\n" +
 	"\n" +
 	"FailPolicy\x12\b\n" +
 	"\x04OPEN\x10\x00\x12\n" +

@@ -3,6 +3,8 @@ package intercept
 import (
 	"net/netip"
 	"testing"
+
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
 // BenchmarkDecision measures what the kernel's decision costs a connect(), by BPF_PROG_RUN; ns/op includes the program's own
@@ -39,5 +41,30 @@ func BenchmarkOriginalDst(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		i.OriginalDst(client, server)
+	}
+}
+
+// BenchmarkApply measures an update of 10,000 rules of which one differs.
+func BenchmarkApply(b *testing.B) {
+	i, _, _ := newDecider(b)
+	var plans [2]*steer.Plan
+	for n := range plans {
+		plans[n] = &steer.Plan{}
+		for k := range 10_000 {
+			addr := netip.AddrFrom4([4]byte{10, byte(k >> 8), byte(k), byte(n)})
+			if k > 0 {
+				addr = netip.AddrFrom4([4]byte{10, byte(k >> 8), byte(k), 9})
+			}
+			plans[n].Rules = append(plans[n].Rules, steer.Rule{
+				Prefix: netip.PrefixFrom(addr, 32), Port: 80, Action: steer.Redirect, Listener: "shop",
+			})
+		}
+	}
+	n := 0
+	for b.Loop() {
+		n++
+		if err := i.Apply(plans[n%2]); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

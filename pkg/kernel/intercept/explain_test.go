@@ -1,6 +1,7 @@
 package intercept
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -313,5 +314,41 @@ func (i *Interceptor) mustApply(t *testing.T, plan *steer.Plan) {
 	t.Helper()
 	if err := i.Apply(plan); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestReadersAndClose has the proxy ask while the interceptor goes away.
+func TestReadersAndClose(t *testing.T) {
+	i, _, server := newDecider(t)
+	client := netip.MustParseAddrPort("[::1]:4000")
+	asking, stop, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for first := true; ; first = false {
+			if _, ok := i.OriginalDst(client, server); ok {
+				t.Error("an original destination for a connection that nobody made")
+			}
+			i.Counters()
+			if first {
+				close(asking)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	<-asking
+	if err := i.Close(); err != nil {
+		t.Error(err)
+	}
+	close(stop)
+	<-stopped
+	if _, err := i.Counters(); !errors.Is(err, errClosed) {
+		t.Errorf("Counters after Close: %v", err)
+	}
+	if _, err := i.Explain(Query{Dst: server}); !errors.Is(err, errClosed) {
+		t.Errorf("Explain after Close: %v", err)
 	}
 }

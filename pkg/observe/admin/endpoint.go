@@ -1,0 +1,138 @@
+package admin
+
+import "strings"
+
+// endpoint is one path.
+type endpoint struct {
+	path, help string
+	// mutates tells that it changes state, so that only POST will do.
+	mutates bool
+	params  []param
+	// serve answers. An error becomes a 500 unless the answer has begun.
+	serve func(*Server, *reply, *request) error
+}
+
+// param is a parameter of an endpoint, for the help and the forms of the index page.
+type param struct {
+	name, help string
+	kind       kind
+	// choices of an enumeration; the first is the default.
+	choices []string
+}
+
+// kind says how a parameter is entered.
+type kind uint8
+
+// Kinds of parameters. The value of a flag is that it is there.
+const (
+	textParam kind = iota
+	flagParam
+	enumParam
+)
+
+// endpoints is the whole table, in order of the paths.
+func endpoints() []endpoint {
+	return append(append(pages(), commands()...), statistics()...)
+}
+
+// pages show something.
+func pages() []endpoint {
+	format := param{"format", "File format to use", enumParam, []string{"text", "json"}}
+	return []endpoint{
+		{path: "/", help: "Admin home page", serve: (*Server).home},
+		{path: "/certs", help: "print certs on machine", serve: (*Server).certs},
+		{path: "/clusters", help: "upstream cluster status", serve: (*Server).clusters, params: []param{
+			format, {name: "filter", help: "Regular expression (Google re2) for filtering cluster names"},
+		}},
+		{path: "/config_dump", help: "dump current configs (experimental)", serve: (*Server).configDump, params: []param{
+			{name: "resource", help: "The resource to dump"},
+			{name: "mask", help: "The mask to apply, a FieldMask. With resource it applies to every element of that repeated field, else to each config"},
+			{name: "name_regex", help: "Dump only the configurations whose whole names match this regular expression"},
+			{name: "include_eds", help: "Include the endpoints", kind: flagParam},
+		}},
+		{path: "/contention", help: "dump mutex contention stats (if enabled)", serve: (*Server).contention},
+		{path: "/heap_dump", help: "dump the heap as a pprof profile", serve: (*Server).heapDump},
+		{path: "/help", help: "print out list of admin commands", serve: (*Server).showHelp},
+		{path: "/hot_restart_version", help: "print the hot restart compatibility version", serve: (*Server).hotRestartVersion},
+		{path: "/init_dump", help: "dump what initialization waits for (experimental)", serve: (*Server).initDump, params: []param{
+			{name: "mask", help: "The component to dump unready targets of; /init_dump?mask=listener shows those of all listeners"},
+		}},
+		{path: "/listeners", help: "print listener info", serve: (*Server).listeners, params: []param{format}},
+		{path: "/memory", help: "print current allocation/heap usage", serve: (*Server).memory},
+		{path: "/ready", help: "print server state, return 200 if LIVE, otherwise return 503", serve: (*Server).ready},
+		{path: "/runtime", help: "print runtime values", serve: (*Server).runtime},
+		{path: "/server_info", help: "print server version/status information", serve: (*Server).serverInfo},
+		{path: "/weir/interception", help: "print what the kernel captures: programs, cgroups, rules, reasons and their counters", serve: (*Server).interception, params: []param{
+			{"format", "File format to use", enumParam, []string{"json", "text"}},
+		}},
+	}
+}
+
+// commands change something.
+func commands() []endpoint {
+	enable := []param{{"enable", "Start (y) or stop (n)", enumParam, []string{"y", "n"}}}
+	all := []endpoint{
+		{path: "/cpuprofiler", help: "enable/disable the CPU profiler", params: enable, serve: (*Server).cpuProfiler},
+		{path: "/drain_listeners", help: "drain listeners", serve: (*Server).drainListeners, params: []param{
+			{name: "graceful", help: "Enter a graceful drain period before the listeners are closed", kind: flagParam},
+			{name: "skip_exit", help: "Do not close the listeners after the drain period; only with graceful", kind: flagParam},
+			{name: "inboundonly", help: "Drain only listeners whose traffic_direction is INBOUND", kind: flagParam},
+		}},
+		{path: "/healthcheck/fail", help: "cause the server to fail health checks", serve: (*Server).healthcheckFail},
+		{path: "/healthcheck/ok", help: "cause the server to pass health checks", serve: (*Server).healthcheckOK},
+		{path: "/heapprofiler", help: "enable/disable the heap profiler", params: enable, serve: (*Server).heapProfiler},
+		{path: "/logging", help: "query/change logging levels", serve: (*Server).logging, params: []param{
+			{name: "paths", help: "Change several levels: <logger_name1>:<desired_level1>,<logger_name2>:<desired_level2>"},
+			{"level", "Change the level of all loggers", enumParam, append([]string{""}, levelNames()...)},
+		}},
+		{path: "/quitquitquit", help: "exit the server", serve: (*Server).quit},
+		{path: "/reopen_logs", help: "reopen access logs", serve: (*Server).reopenLogs},
+		{path: "/reset_counters", help: "reset all counters to zero", serve: (*Server).resetCounters},
+		{path: "/runtime_modify", help: "Adds or modifies runtime values as passed in query parameters. An empty value deletes a key that was added here. E.g. ?key1=value1&key2=value2...", serve: (*Server).runtimeModify},
+	}
+	for i := range all {
+		all[i].mutates = true
+	}
+	return all
+}
+
+func statistics() []endpoint {
+	usedOnly := param{"usedonly", "Only include stats that have been written by system since restart", flagParam, nil}
+	filter := param{name: "filter", help: "Regular expression (Google re2) for filtering stats"}
+	texts := param{"text_readouts", "Render text readouts as gauges with the value 0 (Prometheus)", flagParam, nil}
+	return []endpoint{
+		{path: "/stats", help: "print server stats", serve: (*Server).stats, params: []param{
+			usedOnly, filter,
+			{"format", "Format to use", enumParam, []string{"text", "json", "prometheus", "html", "active-html"}},
+			{"type", "Stat types to include", enumParam, []string{"All", "Counters", "Histograms", "Gauges", "TextReadouts"}},
+			{"histogram_buckets", "Histogram bucket display mode", enumParam, []string{"none", "cumulative", "disjoint", "detailed", "summary"}},
+			{"pretty", "Indent JSON", flagParam, nil},
+			texts,
+		}},
+		{path: "/stats/prometheus", help: "print server stats in prometheus format", serve: (*Server).prometheus, params: []param{
+			usedOnly, texts, filter,
+			{"histogram_buckets", "Histogram bucket display mode", enumParam, []string{"cumulative", "summary"}},
+		}},
+	}
+}
+
+// helpText is the answer of /help.
+func helpText(all []endpoint) string {
+	var b strings.Builder
+	b.WriteString("admin commands are:\n")
+	for _, e := range sorted(all) {
+		b.WriteString("  " + e.path)
+		if e.mutates {
+			b.WriteString(" (POST)")
+		}
+		b.WriteString(": " + e.help + "\n")
+		for _, p := range e.params {
+			b.WriteString("      " + p.name + ": " + p.help)
+			if p.kind == enumParam {
+				b.WriteString("; One of (" + strings.Join(p.choices, ", ") + ")")
+			}
+			b.WriteString("\n")
+		}
+	}
+	return b.String()
+}

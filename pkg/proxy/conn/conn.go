@@ -49,6 +49,9 @@ type Conn struct {
 	ownRx, ownTx  atomic.Uint64
 	local, remote netip.AddrPort
 	aborted       atomic.Bool
+	// lost is the error that a look at the socket took off it (the kernel tells each one once); it is reported in place
+	// of the end of file that follows.
+	lost atomic.Uintptr
 
 	rmu    sync.Mutex // guards the read state; held while a read is parked
 	rd     readState
@@ -182,6 +185,9 @@ func (c *Conn) read(p []byte, mode readMode) (int, error) {
 	case mode == readWait:
 		return 0, nil
 	case rd.n == 0:
+		if errno := syscall.Errno(c.lost.Load()); errno != 0 {
+			return 0, c.failure("read", os.NewSyscallError("recvfrom", errno))
+		}
 		return 0, io.EOF
 	}
 	c.rx.Add(uint64(rd.n))
@@ -216,6 +222,7 @@ func (c *Conn) recv(fd uintptr) bool {
 			rd.waited = true
 			return false
 		case rd.mode == readWait: // the read that follows reports it
+			c.lost.Store(uintptr(errno))
 			return true
 		default:
 			rd.err = errno

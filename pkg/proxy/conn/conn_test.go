@@ -232,6 +232,20 @@ func TestResetIsSeenByThePeer(t *testing.T) {
 	}
 }
 
+func TestResetSurvivesALook(t *testing.T) {
+	for name, look := range map[string]func(*Conn) bool{
+		"PeerClosed":   (*Conn).PeerClosed,
+		"WaitReadable": func(c *Conn) bool { return c.WaitReadable() == nil && c.PeerClosed() },
+	} {
+		c, peer := pair(t, "tcp")
+		reset(peer)
+		eventually(t, name, func() bool { return look(c) })
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("read after %s: %v, want ECONNRESET", name, err)
+		}
+	}
+}
+
 func TestPrepend(t *testing.T) {
 	c, peer := pair(t, "tcp")
 	freed := 0

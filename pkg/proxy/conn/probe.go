@@ -24,7 +24,10 @@ func (c *Conn) look(fd uintptr) {
 	switch {
 	case errno == syscall.EAGAIN || errno == syscall.EINTR:
 		c.probe.closed = false
-	case errno != 0 || n == 0:
+	case errno != 0:
+		c.lost.Store(uintptr(errno))
+		c.probe.closed = true
+	case n == 0:
 		c.probe.closed = true
 	default: // bytes are waiting, which hides a reset behind them
 		c.probe.closed = hungUp(fd)

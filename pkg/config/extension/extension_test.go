@@ -5,12 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 func decode(m proto.Message) (any, error) { return m, nil }
@@ -63,7 +64,8 @@ func TestLookup(t *testing.T) {
 		"by name":            {NetworkFilters, "", "tcp", "tcp", ""},
 		"misspelled alias":   {HTTPFilters, "", "envoy.ruoter", "", "did you mean envoy.router?"},
 		"misspelled type":    {HTTPFilters, prefix + "google.protobuf.Emty", "", "", "did you mean type.googleapis.com/google.protobuf.Empty?"},
-		"known to Envoy":     {HTTPFilters, TypeURL(&anypb.Any{}), "", "", "known to Envoy but not supported by weir"},
+		"known to Envoy":     {HTTPFilters, TypeURL(&corev3.Pipe{}), "", "", "known to Envoy but not supported by weir"},
+		"another's type":     {HTTPFilters, TypeURL(&wrapperspb.StringValue{}), "", "", "unknown extension type type.googleapis.com/google.protobuf.StringValue for envoy.filters.http"},
 		"wrong category":     {ListenerFilters, "", "envoy.router", "", `unknown extension name "envoy.router" (no typed_config) for envoy.filters.listener`},
 		"very long name":     {HTTPFilters, "", strings.Repeat("x", 1<<16), "", "unknown extension name"},
 		"nothing to look up": {HTTPFilters, "", "", "", "unknown extension name"},

@@ -42,8 +42,8 @@ func (r *Registry) unknown(category, typeURL, name string) *UnknownError {
 	wanted := name
 	if typeURL != "" {
 		_, err := protoregistry.GlobalTypes.FindMessageByURL(typeURL)
-		e.Known = err == nil
 		wanted = messageName(typeURL)
+		e.Known = err == nil && strings.HasPrefix(wanted, "envoy.")
 	}
 	best := 1 + max(2, len(wanted)/5)
 	for _, f := range r.all {

@@ -118,6 +118,14 @@ func (c *call) chainMatch(m *listenerv3.FilterChainMatch, p *path) model.FilterC
 	return out
 }
 
+// chainName is how errors call the chain with index i.
+func chainName(l *model.Listener, i int) string {
+	if name := l.FilterChains[i].Name; name != "" {
+		return name
+	}
+	return fmt.Sprintf("filter_chains[%d]", i)
+}
+
 // maxTuples bounds how many combinations of criteria are compared between the filter chains of a listener.
 const maxTuples = 200_000
 
@@ -130,7 +138,8 @@ func (c *call) uniqueMatches(l *model.Listener) {
 			other, taken := owner[t]
 			if taken && other != i {
 				c.fail(root.elem("filter_chains", i).field("filter_chain_match"),
-					"error adding listener '%s': filter chain '%s' has the same matching rules defined as '%s'", l.Name, chain.Name, l.FilterChains[other].Name)
+					"error adding listener '%s': filter chain '%s' has the same matching rules defined as '%s'",
+					l.Name, chainName(l, i), chainName(l, other))
 				break
 			}
 			owner[t] = i

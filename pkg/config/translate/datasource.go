@@ -4,7 +4,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
 
-// data reads a data source. file is its path when it is a file. ok is false after an error.
+// data reads a data source. file is its path when it is a file. ok is false after an error; validation
+// reports a data source that is there but empty.
 func (c *call) data(d *corev3.DataSource, p *path) (b []byte, file string, ok bool) {
 	switch k := d.GetSpecifier().(type) {
 	case *corev3.DataSource_Filename:
@@ -29,6 +30,8 @@ func (c *call) data(d *corev3.DataSource, p *path) (b []byte, file string, ok bo
 		c.content = append(c.content, v...)
 		return []byte(v), "", true
 	}
-	c.fail(p, "a data source must be set: filename, inline_string, inline_bytes or environment_variable")
+	if d == nil {
+		c.fail(p, "a data source must be set: filename, inline_string, inline_bytes or environment_variable")
+	}
 	return nil, "", false
 }

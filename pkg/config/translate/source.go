@@ -37,11 +37,11 @@ func (c *call) source(s *corev3.ConfigSource, p *path) *model.Source {
 	case *corev3.ConfigSource_ApiConfigSource:
 		out.Kind, out.API = model.SourceAPI, c.apiSource(k.ApiConfigSource, p.field("api_config_source"))
 	default:
-		c.fail(p, "a config source must be set: ads, self, path_config_source or api_config_source")
+		// Validation has reported that nothing is set.
 		return nil
 	}
-	if v := s.GetResourceApiVersion(); v != corev3.ApiVersion_V3 && out.Kind != model.SourceSelf {
-		c.fail(p.field("resource_api_version"), "must be V3, is %s", v)
+	if s.GetResourceApiVersion() == corev3.ApiVersion_V2 {
+		c.fail(p.field("resource_api_version"), "V2 is no longer supported")
 	}
 	if out.Kind == model.SourcePath && out.Path == "" {
 		c.fail(p, "the path is empty")

@@ -84,7 +84,7 @@ func (c *call) tlsParams(m *tlsv3.CommonTlsContext, maxVersion uint16, p *path) 
 	}
 	for i, s := range m.GetTlsCertificateSdsSecretConfigs() {
 		at := p.elem("tls_certificate_sds_secret_configs", i)
-		out.Certificates = append(out.Certificates, model.CertificateRef{Secret: c.secretName(s, at), Source: c.source(s.GetSdsConfig(), at.field("sds_config"))})
+		out.Certificates = append(out.Certificates, model.CertificateRef{Secret: s.GetName(), Source: c.source(s.GetSdsConfig(), at.field("sds_config"))})
 	}
 	if m.GetTlsCertificateProviderInstance() != nil {
 		c.unsupported(p.field("tls_certificate_provider_instance"))
@@ -93,14 +93,6 @@ func (c *call) tlsParams(m *tlsv3.CommonTlsContext, maxVersion uint16, p *path) 
 		c.unsupported(p.field("custom_tls_certificate_selector"))
 	}
 	return out
-}
-
-// secretName is the name in an SDS reference.
-func (c *call) secretName(s *tlsv3.SdsSecretConfig, p *path) string {
-	if s.GetName() == "" {
-		c.fail(p.field("name"), "must not be empty")
-	}
-	return s.GetName()
 }
 
 // validation translates how the peer is verified; nil: not at all.
@@ -114,14 +106,14 @@ func (c *call) validation(m *tlsv3.CommonTlsContext, p *path) *model.ValidationR
 	case *tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig:
 		at := p.field("validation_context_sds_secret_config")
 		s := k.ValidationContextSdsSecretConfig
-		return &model.ValidationRef{Secret: c.secretName(s, at), Source: c.source(s.GetSdsConfig(), at.field("sds_config"))}
+		return &model.ValidationRef{Secret: s.GetName(), Source: c.source(s.GetSdsConfig(), at.field("sds_config"))}
 	case *tlsv3.CommonTlsContext_CombinedValidationContext:
 		at := p.field("combined_validation_context")
 		s := k.CombinedValidationContext.GetValidationContextSdsSecretConfig()
 		sds := at.field("validation_context_sds_secret_config")
 		return &model.ValidationRef{
 			Inline: c.validationContext(k.CombinedValidationContext.GetDefaultValidationContext(), at.field("default_validation_context")),
-			Secret: c.secretName(s, sds), Source: c.source(s.GetSdsConfig(), sds.field("sds_config")),
+			Secret: s.GetName(), Source: c.source(s.GetSdsConfig(), sds.field("sds_config")),
 		}
 	case nil:
 		return nil

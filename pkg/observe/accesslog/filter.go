@@ -100,7 +100,9 @@ type typeFilter struct {
 }
 
 // Match implements Filter.
-func (f *typeFilter) Match(c *format.Context) bool { return slices.Contains(f.types, c.Type) != f.exclude }
+func (f *typeFilter) Match(c *format.Context) bool {
+	return slices.Contains(f.types, c.Type) != f.exclude
+}
 
 type andFilter []Filter
 

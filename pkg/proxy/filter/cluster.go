@@ -24,16 +24,17 @@ type Cluster interface {
 	Stats() *metrics.Cluster
 	// Pick chooses a host.
 	Pick(pc *upstream.PickContext) (*upstream.Host, error)
-	// Reuse opens an exchange on an idle or shared connection; nil when there is none.
+	// Reuse opens an exchange on an idle or shared connection; nil when there is none. Reuse and Connect count the request
+	// in the statistics of the cluster and the host.
 	Reuse(h *upstream.Host, o *StreamOptions) codec.ClientStream
 	// Connect opens an exchange on a new connection, or waits for one; ctx ends the wait.
 	Connect(ctx context.Context, h *upstream.Host, o *StreamOptions) (codec.ClientStream, error)
-	// TryRequest takes a place among the cluster's concurrent requests; false when the circuit breaker is open.
-	TryRequest(high bool) bool
+	// TryRequest takes a place among the cluster's concurrent requests; the error says that the circuit breaker is open.
+	TryRequest(high bool) error
 	// ReleaseRequest gives it back.
 	ReleaseRequest(high bool)
 	// TryRetry takes a place among the concurrent retries.
-	TryRetry(high bool) bool
+	TryRetry(high bool) error
 	// ReleaseRetry gives it back.
 	ReleaseRetry(high bool)
 }
@@ -46,6 +47,4 @@ type StreamOptions struct {
 	HighPriority bool
 	// Authority is the request's host, for SNI and certificate checks that follow it.
 	Authority string
-	// Upgrade asks for a connection that can carry an upgrade or CONNECT.
-	Upgrade bool
 }

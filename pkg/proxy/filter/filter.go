@@ -32,9 +32,9 @@ type Host interface {
 	// Watch names what an abort of the stream (timer, downstream gone, connection closed) must abort too; nil ends that.
 	// It returns the reason when the stream was aborted already, and then does not keep a.
 	Watch(s *Stream, a Aborter) error
-	// Finish calls e once the response was sent or given up, before the access log is written.
+	// Finish names what is told when the response was sent or given up; at most one per stream.
 	Finish(s *Stream, e Ender)
-	// RequestComplete tells whether the whole request was received.
+	// RequestComplete tells whether the whole request was received, and when (Info.Timing.LastDownstreamRx).
 	RequestComplete(s *Stream) bool
 }
 
@@ -43,9 +43,12 @@ type Aborter interface {
 	Abort(err error)
 }
 
-// Ender is told that its stream is over, on the stream's goroutine.
+// Ender is told of the end of its stream, on the stream's goroutine.
 type Ender interface {
+	// End completes what is known about the stream, before the access log is written.
 	End()
+	// Release gives back what the stream's messages may still have been using, after it.
+	Release()
 }
 
 // Route is a chosen route with the objects it was found in.

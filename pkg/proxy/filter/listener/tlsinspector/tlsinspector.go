@@ -29,26 +29,24 @@ type counters struct {
 	bytes                                                                     *stats.Histogram
 }
 
-// New makes an inspector that counts nowhere until WithStats. closeOnError closes connections whose ClientHello is
-// malformed instead of taking them for plain text.
+// New makes an inspector that shows its counts nowhere: WithStats gives the one to use. closeOnError closes connections
+// whose ClientHello is malformed instead of taking them for plain text.
 func New(closeOnError bool) *Filter {
-	return (&Filter{closeOnError: closeOnError}).bind(stats.NewStore().Root())
+	return &Filter{closeOnError: closeOnError, stats: &counters{
+		found: &stats.Counter{}, notFound: &stats.Counter{}, alpnFound: &stats.Counter{}, alpnNotFound: &stats.Counter{},
+		sniFound: &stats.Counter{}, sniNotFound: &stats.Counter{}, tooLarge: &stats.Counter{}, bytes: &stats.Histogram{},
+	}}
 }
 
 // WithStats gives a copy that counts below root as tls_inspector.*.
 func (f *Filter) WithStats(root *stats.Scope) filter.Listener {
-	return (&Filter{closeOnError: f.closeOnError}).bind(root)
-}
-
-func (f *Filter) bind(root *stats.Scope) *Filter {
 	s := root.Scope("tls_inspector")
-	f.stats = &counters{
+	return &Filter{closeOnError: f.closeOnError, stats: &counters{
 		found: s.Counter("tls_found"), notFound: s.Counter("tls_not_found"),
 		alpnFound: s.Counter("alpn_found"), alpnNotFound: s.Counter("alpn_not_found"),
 		sniFound: s.Counter("sni_found"), sniNotFound: s.Counter("sni_not_found"),
 		tooLarge: s.Counter("client_hello_too_large"), bytes: s.Histogram("bytes_processed", stats.Bytes),
-	}
-	return f
+	}}
 }
 
 // Inspect implements filter.Listener.

@@ -1,0 +1,450 @@
+package httprouter
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+)
+
+// exchange is one request with all its attempts. It is pooled.
+type exchange struct {
+	f       *Filter
+	s       *filter.Stream
+	route   filter.Route
+	cluster filter.Cluster
+	limits  timeouts
+	retry   retryState
+	pick    upstream.PickContext
+	opt     filter.StreamOptions
+	host    *upstream.Host
+	stream  codec.ClientStream // of the current attempt; nil between attempts
+	send    sendBody
+	recv    recvBody
+
+	attempts   uint32
+	internal   bool
+	upgrade    bool
+	inRequests bool // holds a place among the cluster's requests
+	inRetries  bool
+	sent       bool // the current attempt began to send
+	ended      bool
+	status     int // to record for the cluster; 0: none
+	canary     bool
+
+	global, perTry timer.Timer
+	onGlobal       func()
+	onPerTry       func()
+
+	mu     sync.Mutex
+	target filter.Aborter // what blocks now; nil while nothing does
+	failed error          // ends the exchange
+	tryErr error          // ends the attempt
+}
+
+func newExchange(f *Filter) *exchange {
+	x := &exchange{f: f}
+	x.send.x, x.recv.x = x, x
+	x.onGlobal = func() { x.stop(errTimeout, true) }
+	x.onPerTry = func() { x.stop(errPerTryTimeout, false) }
+	return x
+}
+
+// Timeouts end an exchange or an attempt with these; read only.
+var (
+	errTimeout       = &upstream.Error{Kind: upstream.KindTimeout, BeforeResponse: true}
+	errPerTryTimeout = &upstream.Error{Kind: upstream.KindPerTryTimeout, BeforeResponse: true}
+)
+
+var (
+	_ filter.Aborter = (*exchange)(nil)
+	_ filter.Ender   = (*exchange)(nil)
+)
+
+func (x *exchange) begin(s *filter.Stream, rt filter.Route, c filter.Cluster) {
+	a := rt.Route.Action
+	x.s, x.route, x.cluster = s, rt, c
+	x.attempts, x.sent, x.ended, x.status, x.canary = 0, false, false, 0, false
+	x.failed, x.tryErr, x.target = nil, nil, nil
+	x.internal = s.Request.Headers.Get(message.XEnvoyInternal) == "true"
+	x.upgrade = s.Request.Protocol != "" || s.Request.Method == "CONNECT"
+	policy := rt.Rules.Retry()
+	x.limits = x.f.takeTimeouts(s, a, policy)
+	x.retry.begin(policy, s.Request)
+	x.pick = upstream.PickContext{
+		MetadataMatch: a.MetadataMatch, HighPriority: a.HighPriority, OriginalDst: originalDst(s, c.Config()), Tried: x.pick.Tried[:0],
+	}
+	if policy != nil {
+		x.pick.AvoidTried, x.pick.Attempts = policy.AvoidPreviousHosts, int(policy.HostSelectionAttempts)
+	}
+	rt.Rules.FinalizeRequest(s, &x.route, !x.f.cfg.SuppressEnvoyHeaders)
+	x.opt = filter.StreamOptions{Version: s.Request.Version, HighPriority: a.HighPriority, Authority: s.Request.Authority}
+	x.global.Init(x.f.deps.Wheel, x.onGlobal)
+	x.perTry.Init(x.f.deps.Wheel, x.onPerTry)
+	x.send.begin(s.Request.Body)
+	if s.Request.Body == nil {
+		x.requestDone()
+	} else {
+		s.Request.Body = &x.send
+	}
+}
+
+// requestDone starts the timeout of the exchange. It may run on the goroutine that sends the body.
+func (x *exchange) requestDone() {
+	if x.limits.global > 0 && !x.upgrade {
+		x.global.Arm(x.limits.global)
+	}
+}
+
+// Abort implements filter.Aborter: the downstream is gone or a timer of the connection manager fired.
+func (x *exchange) Abort(err error) { x.stop(err, true) }
+
+// stop ends the attempt, and the whole exchange when final.
+func (x *exchange) stop(err error, final bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if final && x.failed == nil {
+		x.failed = err
+	}
+	if x.tryErr == nil {
+		x.tryErr = err
+	}
+	if x.target != nil {
+		x.target.Abort(err)
+	}
+}
+
+// blockOn names what an abort must reach from now on; the error is why it must not even begin.
+func (x *exchange) blockOn(a filter.Aborter) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.failed != nil {
+		return x.failed
+	}
+	if x.tryErr != nil {
+		return x.tryErr
+	}
+	x.target = a
+	return nil
+}
+
+// unblock forgets what was blocked on and returns why it was ended, if it was.
+func (x *exchange) unblock() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.target = nil
+	if x.failed != nil {
+		return x.failed
+	}
+	return x.tryErr
+}
+
+// run makes attempts until one answers or no retry is left.
+func (x *exchange) run() (*message.Response, error) {
+	if err := x.cluster.TryRequest(x.opt.HighPriority); err != nil {
+		return x.answer(asUpstream(err)), nil
+	}
+	x.inRequests = true
+	for {
+		err := x.attempt()
+		if err == nil {
+			if x.s.Response.Upgraded || !x.retry.wantsResponse(x.s.Response) || !x.again(0) {
+				return x.respond(), nil
+			}
+		} else {
+			bad := asUpstream(err)
+			if bad.Kind == upstream.KindAborted {
+				return nil, err
+			}
+			x.noteReset(bad)
+			if !x.retry.wantsReset(bad.Kind, x.sent) || !x.again(bad.Flag()) {
+				return x.answer(bad), nil
+			}
+		}
+		if err := x.wait(); err != nil {
+			if bad := asUpstream(err); bad.Kind != upstream.KindAborted {
+				return x.answer(bad), nil
+			}
+			return nil, err
+		}
+	}
+}
+
+// asUpstream finds the upstream error in err; any other error means that we gave up ourselves.
+func asUpstream(err error) *upstream.Error {
+	var bad *upstream.Error
+	if errors.As(err, &bad) {
+		return bad
+	}
+	return &upstream.Error{Kind: upstream.KindAborted, Err: err}
+}
+
+// attempt sends the request to one host and waits for the head of the response.
+func (x *exchange) attempt() error {
+	h, err := x.cluster.Pick(&x.pick)
+	if err != nil {
+		return err
+	}
+	x.attempts++
+	x.sent = false
+	x.describeAttempt(h)
+	x.mu.Lock()
+	x.tryErr = nil
+	x.mu.Unlock()
+	if x.limits.perTry > 0 {
+		x.perTry.Arm(x.limits.perTry)
+	}
+	if x.stream = x.cluster.Reuse(h, &x.opt); x.stream == nil {
+		if err := x.connect(h); err != nil {
+			return err
+		}
+	}
+	return x.roundTrip()
+}
+
+// connect opens a new connection; the context is only made here, since most requests find a pooled one.
+func (x *exchange) connect(h *upstream.Host) error {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	if err := x.blockOn(canceller(cancel)); err != nil {
+		return err
+	}
+	st, err := x.cluster.Connect(ctx, h, &x.opt)
+	if cause := x.unblock(); cause != nil {
+		if err == nil {
+			st.Close()
+		}
+		return cause
+	}
+	if err != nil {
+		return err
+	}
+	x.stream = st
+	return nil
+}
+
+type canceller context.CancelCauseFunc
+
+// Abort implements filter.Aborter.
+func (c canceller) Abort(err error) { c(err) }
+
+// roundTrip exchanges the heads.
+func (x *exchange) roundTrip() error {
+	s, info := x.s, x.s.Info
+	x.describeConn(x.stream.Conn())
+	if err := x.blockOn(x.stream); err != nil {
+		return err
+	}
+	x.sent = true
+	now := time.Now()
+	info.Timing.FirstUpstreamTx = info.Since(now)
+	if s.Request.Body == nil {
+		info.Timing.LastUpstreamTx = info.Timing.FirstUpstreamTx
+	}
+	s.Response.Reset()
+	err := x.stream.RoundTrip(s.Request, s.Response, nil)
+	x.perTry.Disarm()
+	if err != nil {
+		if cause := x.unblock(); cause != nil {
+			return cause
+		}
+		return err
+	}
+	info.Timing.FirstUpstreamRx = info.Since(time.Now())
+	return nil
+}
+
+func (x *exchange) describeAttempt(h *upstream.Host) {
+	s := x.s
+	x.host = h
+	up := &s.Info.Upstream
+	up.Host, up.Pipe, up.Hostname, up.AttemptCount = h.Address, h.Pipe, h.Hostname, x.attempts
+	up.TransportFailure = ""
+	if h.Endpoint != nil {
+		s.Format.HostMetadata = h.Endpoint.Metadata
+	}
+	s.Format.ClusterMetadata = x.cluster.Config().Metadata
+	if x.route.VirtualHost.IncludeAttemptCount {
+		s.Request.Headers.SetID(message.XEnvoyAttemptCount, s.Arena.Int(int64(x.attempts)))
+	}
+	if a := x.route.Route.Action; a.AutoHostRewrite && h.Hostname != "" && h.Hostname != s.Request.Authority {
+		setHost(s, h.Hostname, a.AppendXFH && x.attempts == 1)
+	}
+	if x.pick.AvoidTried {
+		x.pick.Tried = append(x.pick.Tried, h)
+	}
+}
+
+func (x *exchange) describeConn(c codec.ConnInfo) {
+	up := &x.s.Info.Upstream
+	up.Local, up.ConnectionID, up.TLS, up.Protocol = c.Local, c.ID, c.TLS, c.Version.String()
+}
+
+// again decides whether another attempt is made, and clears the last one away. flag says how the attempt failed.
+func (x *exchange) again(flag flags) bool {
+	if x.send.used() && (x.send.overflow.Load() || !x.send.complete.Load()) {
+		if x.send.overflow.Load() {
+			x.cluster.Stats().RetryOrShadowAbandoned.Inc()
+		} else {
+			x.f.stats.retrySkipped.Inc()
+		}
+		return false
+	}
+	x.releaseRetry()
+	switch x.retry.decide(x.cluster, x.opt.HighPriority) {
+	case retryExhausted:
+		if x.retry.done > 0 {
+			x.s.Info.Flags |= limitExceeded
+		}
+		return false
+	case retryOverflow:
+		x.s.Info.Flags |= overflow
+		return false
+	case retryNo:
+		return false
+	}
+	x.inRetries = true
+	if x.host != nil {
+		x.host.Stats.RqError.Add(1)
+	}
+	if flag == 0 && x.f.cfg.DynamicStats { // the response that nobody will see
+		x.cluster.Stats().RecordResponse(x.s.Response.Status, x.sinceRequest(), false)
+	}
+	x.closeStream()
+	x.send.rewind()
+	return true
+}
+
+// wait backs off before the next attempt.
+func (x *exchange) wait() error {
+	w := make(waiter, 1)
+	if err := x.blockOn(w); err != nil && err != errPerTryTimeout {
+		return err
+	}
+	t := time.NewTimer(x.retry.backOff())
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-w:
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.target, x.tryErr = nil, nil
+	return x.failed
+}
+
+// waiter ends a back-off; its capacity is one.
+type waiter chan error
+
+// Abort implements filter.Aborter.
+func (w waiter) Abort(err error) {
+	select {
+	case w <- err:
+	default:
+	}
+}
+
+func (x *exchange) releaseRetry() {
+	if x.inRetries {
+		x.cluster.ReleaseRetry(x.opt.HighPriority)
+		x.inRetries = false
+	}
+}
+
+func (x *exchange) closeStream() {
+	x.perTry.Disarm()
+	if x.stream == nil {
+		return
+	}
+	x.mu.Lock()
+	x.target = nil
+	x.mu.Unlock()
+	if x.s.Response.Body != nil {
+		_ = x.s.Response.Body.Close()
+	}
+	x.stream.Close()
+	x.stream = nil
+}
+
+// sinceRequest is the time since the request was complete, 0 when it is not.
+func (x *exchange) sinceRequest() time.Duration {
+	info := x.s.Info
+	if !x.s.Host.RequestComplete(x.s) {
+		return 0
+	}
+	return time.Duration(info.Since(time.Now()) - info.Timing.LastDownstreamRx)
+}
+
+// End implements filter.Ender.
+func (x *exchange) End() {
+	if x.ended {
+		return
+	}
+	x.ended = true
+	x.global.Release()
+	x.perTry.Release()
+	x.releaseRetry()
+	if at := x.send.endAt.Load(); at != 0 {
+		x.s.Info.Timing.LastUpstreamTx = at
+	}
+	if x.stream != nil {
+		n := x.stream.Counts()
+		up := &x.s.Info.Upstream
+		up.HeaderSent, up.HeaderReceived = n.RequestHeader, n.ResponseHeader
+		up.WireSent = n.RequestHeader + n.RequestBody
+		up.WireReceived = n.ResponseHeader + n.ResponseBody + n.ResponseTrailer
+	}
+	x.record()
+	if x.inRequests {
+		x.cluster.ReleaseRequest(x.opt.HighPriority)
+		x.inRequests = false
+	}
+}
+
+// record counts the outcome for the cluster and the host.
+func (x *exchange) record() {
+	if x.status == 0 {
+		return
+	}
+	if x.f.cfg.DynamicStats {
+		d := x.sinceRequest()
+		st := x.cluster.Stats()
+		st.RecordResponse(x.status, d, x.canary)
+		st.RecordOrigin(x.status, d, x.internal)
+	}
+	if x.host == nil {
+		return
+	}
+	if x.status >= 500 {
+		x.host.Stats.RqError.Add(1)
+	} else {
+		x.host.Stats.RqSuccess.Add(1)
+	}
+}
+
+// Release implements filter.Ender.
+func (x *exchange) Release() {
+	x.End()
+	x.closeStream()
+	x.s.Request.Body = x.send.src
+	clear(x.pick.Tried)
+	x.s, x.cluster, x.host, x.route = nil, nil, nil, filter.Route{}
+	x.retry = retryState{}
+	x.send.release()
+	x.recv.release()
+	x.f.pool.Put(x)
+}
+
+func originalDstHeader(cfg *model.Cluster) string {
+	if cfg.OriginalDst.HTTPHeader != "" {
+		return cfg.OriginalDst.HTTPHeader
+	}
+	return message.XEnvoyOriginalDstHost.Name()
+}

@@ -1,0 +1,161 @@
+package httprouter
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/router"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+)
+
+type flags = streaminfo.Flags
+
+const (
+	limitExceeded = streaminfo.UpstreamRetryLimitExceeded
+	overflow      = streaminfo.UpstreamOverflow
+)
+
+func setHost(s *filter.Stream, to string, appendXFH bool) { router.SetHost(s, to, appendXFH) }
+
+// originalDst is the destination that an ORIGINAL_DST cluster connects to.
+func originalDst(s *filter.Stream, cfg *model.Cluster) netip.AddrPort {
+	if cfg.Type != model.ClusterOriginalDst {
+		return netip.AddrPort{}
+	}
+	if cfg.OriginalDst.UseHTTPHeader {
+		if v, ok := s.Request.Lookup(originalDstHeader(cfg)); ok {
+			if a, err := netip.ParseAddrPort(v); err == nil {
+				return a
+			}
+		}
+	}
+	if s.Info.Conn == nil {
+		return netip.AddrPort{}
+	}
+	return s.Info.Conn.OriginalDst
+}
+
+// respond prepares the upstream's response for the downstream.
+func (x *exchange) respond() *message.Response {
+	s, resp := x.s, x.s.Response
+	x.status = resp.Status
+	h := &resp.Headers
+	x.canary = h.Get(message.XEnvoyUpstreamCanary) == "true"
+	s.Info.Details = "via_upstream"
+	if !x.f.cfg.SuppressEnvoyHeaders && s.Host.RequestComplete(s) {
+		ms := (s.Info.Timing.FirstUpstreamRx - s.Info.Timing.LastDownstreamRx) / 1e6
+		h.SetID(message.XEnvoyUpstreamServiceTime, s.Arena.Int(max(ms, 0)))
+	}
+	if x.route.VirtualHost.IncludeAttemptCountInResponse {
+		h.SetID(message.XEnvoyAttemptCount, s.Arena.Int(int64(x.attempts)))
+	}
+	x.route.Rules.FinalizeResponse(s, &x.route, resp)
+	if x.retry.done > 0 && resp.Status < 500 {
+		x.cluster.Stats().RqRetrySuccess.Inc()
+	}
+	if resp.Body == nil {
+		s.Info.Timing.LastUpstreamRx = s.Info.Timing.FirstUpstreamRx
+		x.global.Disarm()
+		return resp
+	}
+	x.recv.begin(resp.Body)
+	resp.Body = &x.recv
+	return resp
+}
+
+// noteReset counts an attempt that ended without response.
+func (x *exchange) noteReset(e *upstream.Error) {
+	st := x.cluster.Stats()
+	switch e.Kind {
+	case upstream.KindTimeout:
+		st.RqTimeout.Inc()
+	case upstream.KindPerTryTimeout:
+		st.RqPerTryTimeout.Inc()
+	case upstream.KindTermination, upstream.KindRemoteReset, upstream.KindRefusedStream:
+		st.RqRxReset.Inc()
+	case upstream.KindProtocol:
+		st.RqTxReset.Inc()
+	}
+	if x.host != nil && (e.Kind == upstream.KindTimeout || e.Kind == upstream.KindPerTryTimeout) {
+		x.host.Stats.RqTimeout.Add(1)
+		st.RqTxReset.Inc()
+	}
+	x.s.Info.Upstream.TransportFailure = e.Transport
+}
+
+// answer is the reply to a request that no upstream answered.
+func (x *exchange) answer(e *upstream.Error) *message.Response {
+	s := x.s
+	x.global.Disarm()
+	r := filter.Reply{Status: 503, Flags: e.Flag()}
+	switch e.Kind {
+	case upstream.KindNoHost:
+		r.Body, r.Details = "no healthy upstream", "no_healthy_upstream"
+	case upstream.KindTimeout, upstream.KindPerTryTimeout:
+		r.Status, r.Body, r.Details = 504, "upstream request timeout", "upstream_response_timeout"
+		if e.Kind == upstream.KindPerTryTimeout {
+			r.Details = "upstream_per_try_timeout"
+		}
+		if s.Request.Headers.Has(message.XEnvoyUpstreamRQTimeoutAltResponse) {
+			r.Status, r.Body = 204, ""
+		}
+	default:
+		x.describeReset(e, &r)
+	}
+	if x.attempts > 0 || e.Kind != upstream.KindOverflow {
+		x.status = r.Status
+	}
+	if x.route.VirtualHost.IncludeAttemptCountInResponse {
+		modify, n := r.Modify, s.Arena.Int(int64(x.attempts))
+		r.Modify = func(resp *message.Response) {
+			resp.Headers.SetID(message.XEnvoyAttemptCount, n)
+			if modify != nil {
+				modify(resp)
+			}
+		}
+	}
+	return s.Reply(r)
+}
+
+// describeReset words the reply to a reset as Envoy does.
+func (x *exchange) describeReset(e *upstream.Error, r *filter.Reply) {
+	if e.Kind == upstream.KindProtocol {
+		r.Status = 502
+	}
+	if e.Kind == upstream.KindOverflow {
+		r.Modify = x.f.overloaded()
+	}
+	retried, transport, detail := "", "", ""
+	if x.attempts > 1 {
+		retried = "retried and the latest "
+	}
+	if e.Transport != "" {
+		transport, detail = ", transport failure reason: "+e.Transport, "|"+e.Transport
+	}
+	r.Body = "upstream connect error or disconnect/reset before headers. " + retried + "reset reason: " + e.Reason() + transport
+	r.Details = unspaced("upstream_reset_before_response_started{" + e.Reason() + detail + "}")
+}
+
+func unspaced(s string) string { return strings.ReplaceAll(s, " ", "_") }
+
+// broken notes that the response ended before it was complete.
+func (x *exchange) broken(err error) {
+	bad := asUpstream(err)
+	if cause := x.unblock(); cause != nil {
+		bad = asUpstream(cause)
+	}
+	if bad.Kind == upstream.KindAborted {
+		return
+	}
+	x.noteReset(bad)
+	x.f.stats.resetAfterStart.Inc()
+	x.s.Info.Flags |= bad.Flag()
+	x.s.Info.Details = unspaced("upstream_reset_after_response_started{" + bad.Reason() + "}")
+	if bad.Kind == upstream.KindTimeout {
+		x.s.Info.Details = "upstream_response_timeout"
+	}
+}

@@ -1,0 +1,160 @@
+// Package httprouter is envoy.filters.http.router, the terminal HTTP filter: it answers redirects and direct responses,
+// and forwards everything else to a host of the route's cluster, with timeouts and retries.
+//
+// It owns the exchange with the upstream. It must not know codecs, connection pools or how routes are matched. One
+// Filter serves all streams of a connection manager; an exchange belongs to its stream's goroutine, and only abort and
+// timer functions touch it from others, under the exchange's lock.
+package httprouter
+
+import (
+	"sync"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+)
+
+// Config is the decoded configuration (envoy.extensions.filters.http.router.v3.Router). It is immutable.
+type Config struct {
+	// DynamicStats records upstream_rq_<code> statistics of clusters. Default true.
+	DynamicStats bool
+	// SuppressEnvoyHeaders leaves out the x-envoy-* headers that the router adds.
+	SuppressEnvoyHeaders bool
+	// RespectExpectedTimeout takes x-envoy-expected-rq-timeout-ms of the request as its timeout.
+	RespectExpectedTimeout bool
+	// StrictCheckHeaders are request headers whose bad values are answered with 400.
+	StrictCheckHeaders []message.ID
+}
+
+var (
+	_ filter.Builder = (*Config)(nil)
+	_ filter.HTTP    = (*Filter)(nil)
+)
+
+// NewHTTP implements filter.Builder.
+func (c *Config) NewHTTP(d filter.Deps) (filter.HTTP, error) {
+	f := &Filter{cfg: c, deps: d, stats: newRouterStats(d.Stats)}
+	f.pool.New = func() any { return newExchange(f) }
+	if f.deps.BufferLimit <= 0 {
+		f.deps.BufferLimit = defaultBufferLimit
+	}
+	return f, nil
+}
+
+// defaultBufferLimit is Envoy's default per_connection_buffer_limit_bytes.
+const defaultBufferLimit = 1 << 20
+
+// Filter is the configured router.
+type Filter struct {
+	cfg   *Config
+	deps  filter.Deps
+	stats routerStats
+	pool  sync.Pool
+}
+
+// routerStats are the router's counters below "http.<stat_prefix>.".
+type routerStats struct {
+	total, noRoute, noCluster, redirect, direct, resetAfterStart, overloaded, retrySkipped *stats.Counter
+}
+
+func newRouterStats(sc *stats.Scope) routerStats {
+	return routerStats{
+		total:           sc.Counter("rq_total"),
+		noRoute:         sc.Counter("no_route"),
+		noCluster:       sc.Counter("no_cluster"),
+		redirect:        sc.Counter("rq_redirect"),
+		direct:          sc.Counter("rq_direct_response"),
+		resetAfterStart: sc.Counter("rq_reset_after_downstream_response_started"),
+		overloaded:      sc.Counter("rq_overload_local_reply"),
+		retrySkipped:    sc.Counter("rq_retry_skipped_request_not_complete"),
+	}
+}
+
+// Handle implements filter.HTTP.
+func (f *Filter) Handle(s *filter.Stream) (*message.Response, error) {
+	f.stats.total.Inc()
+	rt := s.Host.Route(s)
+	switch {
+	case rt.Route == nil:
+		f.stats.noRoute.Inc()
+		return s.Reply(filter.Reply{Status: 404, Details: "route_not_found", Flags: streaminfo.NoRouteFound}), nil
+	case rt.Route.Redirect != nil:
+		f.stats.redirect.Inc()
+		return f.redirect(s, rt), nil
+	case rt.Route.Direct != nil:
+		f.stats.direct.Inc()
+		return f.direct(s, rt.Route.Direct), nil
+	}
+	return f.forward(s, rt)
+}
+
+func (f *Filter) redirect(s *filter.Stream, rt filter.Route) *message.Response {
+	code := rt.Route.Redirect.Code
+	if code == 0 {
+		code = 301
+	}
+	location := rt.Rules.Location(s, &rt)
+	return s.Reply(filter.Reply{Status: code, Details: "direct_response", Modify: func(r *message.Response) {
+		r.Headers.SetID(message.Location, location)
+	}})
+}
+
+func (f *Filter) direct(s *filter.Stream, d *model.DirectResponse) *message.Response {
+	return s.Reply(filter.Reply{Status: d.Status, Body: string(d.Body), Details: "direct_response"})
+}
+
+// forward sends the request to the route's cluster.
+func (f *Filter) forward(s *filter.Stream, rt filter.Route) (*message.Response, error) {
+	a := rt.Route.Action
+	var c filter.Cluster
+	if rt.Cluster != "" {
+		c = f.deps.Clusters.Cluster(rt.Cluster)
+	}
+	if c == nil {
+		f.stats.noCluster.Inc()
+		code := a.ClusterNotFoundCode
+		if code == 0 {
+			code = 503
+		}
+		return s.Reply(filter.Reply{Status: code, Details: "cluster_not_found", Flags: streaminfo.NoClusterFound}), nil
+	}
+	cfg := c.Config()
+	s.Info.Upstream.Cluster, s.Info.Upstream.ClusterRaw = cfg.StatName(), cfg.Name
+	if bad := f.checkStrictly(s); bad != nil {
+		return bad, nil
+	}
+	if f.inMaintenance(s, cfg.Name) {
+		c.Stats().RqMaintenance.Inc()
+		return s.Reply(filter.Reply{
+			Status: 503, Body: "maintenance mode", Details: "maintenance_mode", Flags: streaminfo.UpstreamOverflow, Modify: f.overloaded(),
+		}), nil
+	}
+	x := f.pool.Get().(*exchange)
+	x.begin(s, rt, c)
+	s.Host.Finish(s, x)
+	if err := s.Host.Watch(s, x); err != nil {
+		return nil, err
+	}
+	return x.run()
+}
+
+// inMaintenance asks the runtime key upstream.maintenance_mode.<cluster>.
+func (f *Filter) inMaintenance(s *filter.Stream, cluster string) bool {
+	if f.deps.Runtime == nil {
+		return false
+	}
+	percent, ok := f.deps.Runtime(s.Arena.Join("upstream.maintenance_mode.", cluster))
+	return ok && random()%100 < percent
+}
+
+// overloaded marks replies that a circuit breaker or maintenance caused.
+func (f *Filter) overloaded() func(*message.Response) {
+	if f.cfg.SuppressEnvoyHeaders {
+		return nil
+	}
+	return markOverloaded
+}
+
+func markOverloaded(r *message.Response) { r.Headers.SetID(message.XEnvoyOverloaded, "true") }

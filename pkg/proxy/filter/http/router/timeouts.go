@@ -1,0 +1,144 @@
+package httprouter
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/format"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+)
+
+// timeouts bound an exchange; 0 is unlimited.
+type timeouts struct {
+	// global runs from the end of the request, over all attempts.
+	global time.Duration
+	perTry time.Duration
+	// perTryIdle bounds the silence of one attempt.
+	perTryIdle time.Duration
+}
+
+// takeTimeouts works out the timeouts from the route and the request's x-envoy headers, removes those headers and tells
+// the upstream how long it has.
+func (f *Filter) takeTimeouts(s *filter.Stream, a *model.RouteAction, retry *model.RetryPolicy) timeouts {
+	h := &s.Request.Headers
+	t := timeouts{global: a.Timeout}
+	if retry != nil {
+		t.perTry, t.perTryIdle = retry.PerTryTimeout, retry.PerTryIdleTimeout
+	}
+	if a.GRPCTimeoutMax >= 0 && format.IsGRPC(h.Get(message.ContentType)) {
+		t.global = grpcTimeout(h.Get(message.GRPCTimeout), a)
+	}
+	expected, ok := time.Duration(0), false
+	if f.cfg.RespectExpectedTimeout {
+		expected, ok = milliseconds(h, message.XEnvoyExpectedRQTimeoutMS)
+	}
+	if ok {
+		t.global = expected
+		h.DelID(message.XEnvoyUpstreamRQTimeoutMS)
+	} else if d, ok := milliseconds(h, message.XEnvoyUpstreamRQTimeoutMS); ok {
+		t.global = d
+	}
+	if d, ok := milliseconds(h, message.XEnvoyUpstreamRQPerTryTimeoutMS); ok {
+		t.perTry = d
+	}
+	h.DelID(message.XEnvoyUpstreamRQTimeoutMS)
+	h.DelID(message.XEnvoyUpstreamRQPerTryTimeoutMS)
+	if t.global > 0 && t.perTry >= t.global {
+		t.perTry = 0
+	}
+	left := t.global
+	if t.perTry > 0 {
+		left = t.perTry
+	}
+	if left > 0 && !f.cfg.SuppressEnvoyHeaders {
+		h.SetID(message.XEnvoyExpectedRQTimeoutMS, s.Arena.Int(left.Milliseconds()))
+	}
+	return t
+}
+
+func milliseconds(h *message.Headers, id message.ID) (time.Duration, bool) {
+	v := h.Get(id)
+	if v == "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(v, 10, 32)
+	if err != nil {
+		return 0, false
+	}
+	return time.Duration(n) * time.Millisecond, true
+}
+
+// grpcTimeout bounds the client's grpc-timeout by the route's maximum and takes its offset off; 0 is unlimited.
+func grpcTimeout(header string, a *model.RouteAction) time.Duration {
+	t, ok := parseGRPCTimeout(header)
+	if !ok {
+		t = 0
+	}
+	if t > 0 && a.GRPCTimeoutOffset > 0 && a.GRPCTimeoutOffset < t {
+		t -= a.GRPCTimeoutOffset
+	}
+	if max := a.GRPCTimeoutMax; max > 0 && (t == 0 || t > max) {
+		t = max
+	}
+	return t
+}
+
+// parseGRPCTimeout reads a grpc-timeout value: up to 8 digits and a unit.
+func parseGRPCTimeout(s string) (time.Duration, bool) {
+	if len(s) < 2 || len(s) > 9 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
+	if err != nil {
+		return 0, false
+	}
+	var unit time.Duration
+	switch s[len(s)-1] {
+	case 'H':
+		unit = time.Hour
+	case 'M':
+		unit = time.Minute
+	case 'S':
+		unit = time.Second
+	case 'm':
+		unit = time.Millisecond
+	case 'u':
+		unit = time.Microsecond
+	case 'n':
+		unit = time.Nanosecond
+	default:
+		return 0, false
+	}
+	if n > uint64((1<<63-1)/unit) {
+		return 1<<63 - 1, true
+	}
+	return time.Duration(n) * unit, true
+}
+
+// checkStrictly answers a request with a bad value in one of the strictly checked headers; nil when all are fine.
+func (f *Filter) checkStrictly(s *filter.Stream) *message.Response {
+	for _, id := range f.cfg.StrictCheckHeaders {
+		v := s.Request.Headers.Get(id)
+		if v == "" {
+			continue
+		}
+		ok := true
+		switch id {
+		case message.XEnvoyRetryOn, message.XEnvoyRetryGRPCOn:
+			_, ok = parseRetryOn(v)
+		default:
+			_, err := strconv.ParseUint(v, 10, 32)
+			ok = err == nil
+		}
+		if !ok {
+			return s.Reply(filter.Reply{
+				Status: 400, Details: "request_headers_failed_strict_check", Flags: streaminfo.InvalidEnvoyRequestHeaders,
+				Body: "invalid header '" + id.Name() + "' with value '" + v + "'",
+			})
+		}
+	}
+	return nil
+}

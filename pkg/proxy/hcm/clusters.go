@@ -1,0 +1,41 @@
+package hcm
+
+import (
+	"context"
+
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/router"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
+)
+
+// Clusters lets filters use the clusters of a manager.
+func Clusters(m *cluster.Manager) filter.Clusters { return clusters{m} }
+
+type clusters struct{ m *cluster.Manager }
+
+// Cluster implements filter.Clusters.
+func (c clusters) Cluster(name string) filter.Cluster {
+	if x := c.m.Get(name); x != nil {
+		return view{x}
+	}
+	return nil
+}
+
+// view is a cluster as filters see it.
+type view struct{ *cluster.Cluster }
+
+var _ filter.Cluster = view{}
+
+// Reuse implements filter.Cluster.
+func (v view) Reuse(h *upstream.Host, o *filter.StreamOptions) codec.ClientStream {
+	opt := cluster.StreamOptions{SNI: router.WithoutPort(o.Authority), HighPriority: o.HighPriority}
+	return v.Cluster.Reuse(h, o.Version, &opt)
+}
+
+// Connect implements filter.Cluster.
+func (v view) Connect(ctx context.Context, h *upstream.Host, o *filter.StreamOptions) (codec.ClientStream, error) {
+	opt := cluster.StreamOptions{SNI: router.WithoutPort(o.Authority), HighPriority: o.HighPriority}
+	return v.Cluster.Connect(ctx, h, o.Version, &opt)
+}

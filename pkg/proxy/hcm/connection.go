@@ -1,0 +1,219 @@
+package hcm
+
+import (
+	"sync"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+)
+
+const (
+	// peerCheckAge is how old a stream must be before the downstream is asked whether it is still there.
+	peerCheckAge = 250 * time.Millisecond
+	// minSweep bounds how often streams are looked at for short timeouts.
+	minSweep = 5 * time.Millisecond
+)
+
+// sweepInterval is how often the streams of a busy connection are looked at: often enough that the shortest timeout is
+// late by a quarter at most.
+func sweepInterval(cfg *model.HTTPConnectionManager) time.Duration {
+	d := peerCheckAge
+	for _, t := range []time.Duration{cfg.StreamIdleTimeout, cfg.RequestTimeout, cfg.RequestHeadersTimeout, cfg.MaxStreamDuration} {
+		if t > 0 {
+			d = min(d, t/4)
+		}
+	}
+	return max(d, minSweep)
+}
+
+// connection is one downstream connection. It implements codec.Handler. One timer sweeps it: while requests are under
+// way every tick, else when its idle time or its life is over.
+type connection struct {
+	m       *Manager
+	fc      *filter.Connection
+	server  codec.Server
+	start   time.Time
+	timer   timer.Timer
+	failure error
+
+	rx, tx uint64 // bytes that were counted already; of the sweep and of closed
+
+	mu        sync.Mutex
+	active    []*stream
+	idleSince time.Time // zero while a request is under way
+	headSince time.Time // zero unless a request head is being received
+	drained   bool
+	timedOut  bool // by us: a local close
+}
+
+var _ codec.Handler = (*connection)(nil)
+
+func (c *connection) opened() {
+	st := c.m.stats
+	st.cxTotal.Inc()
+	st.cxActive.Inc()
+	if c.fc.Info.TLS != nil {
+		st.cxSSLTotal.Inc()
+		st.cxSSLActive.Inc()
+	}
+	if c.two() {
+		st.cxHTTP2Total.Inc()
+		st.cxHTTP2Active.Inc()
+	} else {
+		st.cxHTTP1Total.Inc()
+		st.cxHTTP1Active.Inc()
+	}
+	c.timer.Init(c.m.deps.Wheel, c.sweep)
+	c.Idle(true)
+}
+
+func (c *connection) two() bool { return c.server.Version() == message.HTTP2 }
+
+func (c *connection) closed() {
+	c.timer.Release()
+	st := c.m.stats
+	st.cxActive.Dec()
+	if c.fc.Info.TLS != nil {
+		st.cxSSLActive.Dec()
+	}
+	if c.two() {
+		st.cxHTTP2Active.Dec()
+	} else {
+		st.cxHTTP1Active.Dec()
+	}
+	st.cxDestroy.Inc()
+	if c.drained || c.timedOut {
+		st.cxDestroyLocal.Inc()
+	} else {
+		st.cxDestroyRemote.Inc()
+	}
+	st.cxLength.Record(uint64(time.Since(c.start).Milliseconds()))
+	c.countBytes()
+}
+
+func (c *connection) countBytes() {
+	rx, tx := c.fc.Info.RxBytes.Load(), c.fc.Info.TxBytes.Load()
+	c.m.stats.cxRxBytes.Add(rx - c.rx)
+	c.m.stats.cxTxBytes.Add(tx - c.tx)
+	c.rx, c.tx = rx, tx
+}
+
+// Idle implements codec.Handler.
+func (c *connection) Idle(idle bool) {
+	now := time.Now()
+	c.mu.Lock()
+	if idle {
+		c.idleSince, c.headSince = now, time.Time{}
+	} else {
+		c.idleSince, c.headSince = time.Time{}, now
+	}
+	c.mu.Unlock()
+	if !idle {
+		c.timer.Arm(c.m.tick)
+		return
+	}
+	if d := c.untilIdleEvent(now); d > 0 {
+		c.timer.Arm(d)
+	} else {
+		c.timer.Disarm()
+	}
+}
+
+// untilIdleEvent is the time until an idle connection must be looked at; 0 is never.
+func (c *connection) untilIdleEvent(now time.Time) time.Duration {
+	d := c.m.cfg.IdleTimeout
+	if life := c.m.cfg.MaxConnectionDuration; life > 0 && !c.drained {
+		if left := max(life-now.Sub(c.start), time.Millisecond); d <= 0 || left < d {
+			d = left
+		}
+	}
+	return d
+}
+
+// sweep is the timer's function.
+func (c *connection) sweep() {
+	now := time.Now()
+	c.countBytes()
+	c.mu.Lock()
+	for _, s := range c.active {
+		s.sweep(now)
+	}
+	idleFor := time.Duration(0)
+	if !c.idleSince.IsZero() {
+		idleFor = now.Sub(c.idleSince)
+	}
+	drain, abort := c.judge(now, idleFor)
+	next := c.m.tick
+	if !c.idleSince.IsZero() {
+		next = c.untilIdleEvent(now)
+	}
+	c.mu.Unlock()
+	if drain {
+		c.server.Drain()
+	}
+	if abort != nil {
+		c.server.Abort(abort)
+	}
+	if next > 0 {
+		c.timer.Arm(next)
+	}
+}
+
+// judge says what must happen to the connection itself. The caller holds mu.
+func (c *connection) judge(now time.Time, idleFor time.Duration) (drain bool, abort error) {
+	cfg, st := c.m.cfg, c.m.stats
+	if cfg.IdleTimeout > 0 && idleFor >= cfg.IdleTimeout && !c.timedOut {
+		c.timedOut, drain = true, true
+		st.cxIdleTimeout.Inc()
+	}
+	if life := cfg.MaxConnectionDuration; life > 0 && now.Sub(c.start) >= life && !c.drained {
+		c.drained, drain = true, true
+		st.cxMaxDuration.Inc()
+	}
+	if t := cfg.RequestHeadersTimeout; t > 0 && !c.headSince.IsZero() && len(c.active) == 0 && now.Sub(c.headSince) >= t {
+		c.timedOut, c.headSince = true, time.Time{}
+		st.rqHeaderTimeout.Inc()
+		abort = &abortion{details: "request_header_timeout"}
+	}
+	return drain, abort
+}
+
+func (c *connection) add(s *stream) {
+	c.mu.Lock()
+	c.headSince = time.Time{}
+	s.index = len(c.active)
+	c.active = append(c.active, s)
+	c.mu.Unlock()
+}
+
+// remove makes sure that no sweep touches the stream any more.
+func (c *connection) remove(s *stream) {
+	c.mu.Lock()
+	last := len(c.active) - 1
+	c.active[s.index] = c.active[last]
+	c.active[s.index].index = s.index
+	c.active[last] = nil
+	c.active = c.active[:last]
+	c.mu.Unlock()
+}
+
+// ServeStream implements codec.Handler.
+func (c *connection) ServeStream(src codec.ServerStream) {
+	s := c.m.streams.Get().(*stream)
+	s.begin(c, src)
+	s.deliver(s.process())
+	s.finish()
+}
+
+// ServeError implements codec.Handler: a request that cannot be parsed is answered and logged like any other.
+func (c *connection) ServeError(src codec.ServerStream, bad *codec.Error) {
+	s := c.m.streams.Get().(*stream)
+	s.begin(c, src)
+	c.m.stats.cxProtocolError.Inc()
+	s.deliver(s.rejected(bad))
+	s.finish()
+}

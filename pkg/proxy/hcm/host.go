@@ -1,0 +1,72 @@
+package hcm
+
+import (
+	"math/rand/v2"
+
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+)
+
+func random() uint64 { return rand.Uint64() }
+
+// Route implements filter.Host.
+func (s *stream) Route(*filter.Stream) filter.Route {
+	if s.routed {
+		return s.route
+	}
+	s.routed = true
+	if s.table == nil {
+		return s.route
+	}
+	s.route = s.table.Match(s.Request, s.random)
+	idle := s.conn.m.cfg.StreamIdleTimeout
+	if v := s.route.VirtualHost; v != nil {
+		s.info.VirtualHost = v.Name
+	}
+	if r := s.route.Route; r != nil {
+		s.info.RouteName = r.Name
+		s.Format.RouteMetadata = r.Metadata
+		if a := r.Action; a != nil && a.HasIdleTimeout {
+			idle = a.IdleTimeout
+		}
+	}
+	s.mu.Lock()
+	s.idle = idle
+	s.mu.Unlock()
+	return s.route
+}
+
+// ClearRoute implements filter.Host.
+func (s *stream) ClearRoute(*filter.Stream) {
+	s.route, s.routed = filter.Route{}, false
+	s.info.RouteName, s.info.VirtualHost = "", ""
+}
+
+// Informational implements filter.Host.
+func (s *stream) Informational(_ *filter.Stream, r *message.Response) error {
+	return s.src.WriteInformational(r)
+}
+
+// Watch implements filter.Host.
+func (s *stream) Watch(_ *filter.Stream, a filter.Aborter) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.aborted != nil && a != nil {
+		return s.aborted
+	}
+	s.target = a
+	return nil
+}
+
+// Finish implements filter.Host.
+func (s *stream) Finish(_ *filter.Stream, e filter.Ender) { s.ender = e }
+
+// RequestComplete implements filter.Host.
+func (s *stream) RequestComplete(*filter.Stream) bool {
+	at := s.reqBody.endAt.Load()
+	if at == 0 {
+		return false
+	}
+	s.info.Timing.LastDownstreamRx = at
+	return true
+}

@@ -1,0 +1,185 @@
+// Package hcm is Envoy's HTTP connection manager: it serves the requests of downstream connections. It decides what a
+// request may claim about itself, finds its route, runs it through the HTTP filters and writes the response.
+//
+// It owns connections from the moment a filter chain was chosen for them, request and connection timeouts, local replies
+// and the http.<stat_prefix> statistics. It must not know upstream connections or protobuf. A Manager is shared by all
+// connections of its filter chain. A connection's lock guards its set of streams; a stream belongs to the goroutine that
+// serves it, and only its abort functions may be called from others.
+package hcm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/accesslog"
+	"github.com/weir-proxy/weir/pkg/observe/log"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
+	"github.com/weir-proxy/weir/pkg/proxy/router"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+)
+
+// Deps is what a Manager works with.
+type Deps struct {
+	// Stats is the root scope.
+	Stats *stats.Scope
+	// ListenerStats is the scope "listener.<address>."; nil counts nothing there.
+	ListenerStats *stats.Scope
+	// Log is the logger "http"; nil discards.
+	Log   *slog.Logger
+	Wheel *timer.Wheel
+	// Routes returns the current RDS route configuration of a name; nil when there is none yet.
+	Routes   func(name string) *model.RouteConfig
+	Clusters filter.Clusters
+	// AccessLogs opens the access logs; nil writes none.
+	AccessLogs *accesslog.Manager
+	// HTTP2 makes the server side of an HTTP/2 connection; nil refuses HTTP/2.
+	HTTP2 func(c net.Conn, cfg *model.HTTPConnectionManager) (codec.Server, error)
+	// Buffers of HTTP/1 connections, to be shared by all managers; nil makes own ones.
+	Buffers *h1.Buffers
+	// LocalAddr stands in x-forwarded-for for clients on the loopback; the client's own address when invalid.
+	LocalAddr netip.Addr
+	// ServiceCluster and ServiceNode name this proxy in add_user_agent.
+	ServiceCluster, ServiceNode string
+	// Runtime answers runtime keys; nil knows none.
+	Runtime func(key string) (uint64, bool)
+	// BufferLimit bounds what is kept of a request body for retries: the listener's per_connection_buffer_limit_bytes.
+	BufferLimit int
+}
+
+// Manager is a configured HTTP connection manager.
+type Manager struct {
+	cfg     *model.HTTPConnectionManager
+	deps    Deps
+	stats   *httpStats
+	chain   chain
+	upgrade map[string]*upgrade // by lower-case type
+	logs    accesslog.Loggers
+	clock   clock
+	drains  drains
+	ids     atomic.Uint64
+	streams sync.Pool
+	tick    time.Duration
+
+	inline *router.Table // of InlineRoutes
+	rds    atomic.Pointer[compiled]
+	rdsMu  sync.Mutex // serialises compiling
+}
+
+// compiled is the table of the RDS configuration it was made from.
+type compiled struct {
+	config *model.RouteConfig
+	table  *router.Table // nil when it does not compile
+}
+
+// upgrade is what upgrade_configs says about one type.
+type upgrade struct {
+	enabled bool
+	chain   *chain // nil: the manager's own
+}
+
+var _ filter.Network = (*Manager)(nil)
+
+// New builds the manager of a configuration. Errors name the filter, route or access log.
+func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
+	if d.Log == nil {
+		d.Log = log.Discard()
+	}
+	if d.Buffers == nil {
+		d.Buffers = h1.NewBuffers()
+	}
+	m := &Manager{cfg: cfg, deps: d, upgrade: map[string]*upgrade{}}
+	m.stats = newHTTPStats(d.Stats.Scope("http."+cfg.StatPrefix), d.ListenerStats, cfg.StatPrefix)
+	m.streams.New = func() any { return newStream() }
+	m.tick = sweepInterval(cfg)
+	var errs []error
+	var err error
+	if m.chain, err = m.buildChain(cfg.HTTPFilters); err != nil {
+		errs = append(errs, err)
+	}
+	for _, u := range cfg.Upgrades {
+		up := &upgrade{enabled: !u.Disabled}
+		if u.Filters != nil {
+			c, err := m.buildChain(u.Filters)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("upgrade %q: %w", u.Type, err))
+			}
+			up.chain = &c
+		}
+		m.upgrade[strings.ToLower(u.Type)] = up
+	}
+	if cfg.InlineRoutes != nil {
+		if m.inline, err = router.Compile(cfg.InlineRoutes); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if d.AccessLogs != nil {
+		if m.logs, err = d.AccessLogs.Build(cfg.AccessLogs); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("build http connection manager %q: %w", cfg.StatPrefix, err)
+	}
+	return m, nil
+}
+
+// table is the current route table; nil when there is none.
+func (m *Manager) table() *router.Table {
+	if m.inline != nil {
+		return m.inline
+	}
+	if m.deps.Routes == nil {
+		return nil
+	}
+	cfg := m.deps.Routes(m.cfg.RouteConfigName)
+	if cfg == nil {
+		return nil
+	}
+	if c := m.rds.Load(); c != nil && c.config == cfg {
+		return c.table
+	}
+	m.rdsMu.Lock()
+	defer m.rdsMu.Unlock()
+	if c := m.rds.Load(); c != nil && c.config == cfg {
+		return c.table
+	}
+	t, err := router.Compile(cfg)
+	if err != nil {
+		m.deps.Log.Error("route configuration cannot be used", "error", err)
+		t = nil
+	}
+	m.rds.Store(&compiled{cfg, t})
+	return t
+}
+
+// Serve implements filter.Network.
+func (m *Manager) Serve(ctx context.Context, fc *filter.Connection) {
+	c := &connection{m: m, fc: fc, start: time.Now()}
+	defer func() { _ = fc.Conn.Close() }()
+	server, err := m.newServer(fc)
+	if err != nil {
+		m.deps.Log.Debug("connection ended before a request", "error", err)
+		return
+	}
+	c.server = server
+	c.opened()
+	defer c.closed()
+	leave := m.drains.join(fc.Draining, c)
+	defer leave()
+	if err := server.Serve(ctx, c); err != nil {
+		c.failure = err
+		m.deps.Log.Debug("connection ended", "connection", fc.Info.ID, "error", err)
+	}
+}

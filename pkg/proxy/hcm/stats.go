@@ -1,0 +1,81 @@
+package hcm
+
+import (
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+)
+
+// httpStats are the statistics of a connection manager: "http.<stat_prefix>.", and the response classes below the
+// listener too.
+type httpStats struct {
+	scope *stats.Scope
+
+	cxTotal, cxSSLTotal, cxHTTP1Total, cxHTTP2Total, cxUpgradesTotal          *stats.Counter
+	cxDestroy, cxDestroyRemote, cxDestroyLocal                                *stats.Counter
+	cxDestroyActive, cxDestroyLocalActive, cxDestroyRemoteActive              *stats.Counter
+	cxProtocolError, cxRxBytes, cxTxBytes, cxDrainClose                       *stats.Counter
+	cxIdleTimeout, cxMaxDuration, cxMaxRequests                               *stats.Counter
+	rqTotal, rqHTTP1Total, rqHTTP2Total, rqCompleted, rqRxReset, rqTxReset    *stats.Counter
+	rqNonRelativePath, rqTooLarge, rqFailedPath, rqUpgradeRefused             *stats.Counter
+	rqIdleTimeout, rqHeaderTimeout, rqMaxDuration, rqTimeout, rqRedirected    *stats.Counter
+	rqBeforeComplete, rqOverload                                              *stats.Counter
+	cxActive, cxSSLActive, cxHTTP1Active, cxHTTP2Active, cxUpgrades, rqActive *stats.Gauge
+	cxLength, rqTime                                                          *stats.Histogram
+	class                                                                     [6]*stats.Counter
+	listenerCompleted                                                         *stats.Counter
+	listenerClass                                                             [6]*stats.Counter
+}
+
+// newHTTPStats looks all of them up, so that they are shown from the start.
+func newHTTPStats(sc, listener *stats.Scope, prefix string) *httpStats {
+	s := &httpStats{scope: sc}
+	for name, at := range map[string]**stats.Counter{
+		"cx_total": &s.cxTotal, "cx_ssl_total": &s.cxSSLTotal, "cx_http1_total": &s.cxHTTP1Total, "cx_http2_total": &s.cxHTTP2Total,
+		"cx_upgrades_total": &s.cxUpgradesTotal, "cx_destroy": &s.cxDestroy, "cx_destroy_remote": &s.cxDestroyRemote,
+		"cx_destroy_local": &s.cxDestroyLocal, "cx_destroy_active_rq": &s.cxDestroyActive,
+		"cx_destroy_local_active_rq": &s.cxDestroyLocalActive, "cx_destroy_remote_active_rq": &s.cxDestroyRemoteActive,
+		"cx_protocol_error": &s.cxProtocolError, "cx_rx_bytes_total": &s.cxRxBytes, "cx_tx_bytes_total": &s.cxTxBytes,
+		"cx_drain_close": &s.cxDrainClose, "cx_idle_timeout": &s.cxIdleTimeout, "cx_max_duration_reached": &s.cxMaxDuration,
+		"cx_max_requests_reached": &s.cxMaxRequests, "rq_total": &s.rqTotal, "rq_http1_total": &s.rqHTTP1Total,
+		"rq_http2_total": &s.rqHTTP2Total, "rq_completed": &s.rqCompleted, "rq_rx_reset": &s.rqRxReset, "rq_tx_reset": &s.rqTxReset,
+		"rq_non_relative_path": &s.rqNonRelativePath, "rq_too_large": &s.rqTooLarge, "rq_failed_path_normalization": &s.rqFailedPath,
+		"rq_ws_on_non_ws_route": &s.rqUpgradeRefused, "rq_idle_timeout": &s.rqIdleTimeout, "rq_header_timeout": &s.rqHeaderTimeout,
+		"rq_max_duration_reached": &s.rqMaxDuration, "rq_timeout": &s.rqTimeout,
+		"rq_redirected_with_normalized_path": &s.rqRedirected, "rq_response_before_rq_complete": &s.rqBeforeComplete,
+		"rq_overload_close": &s.rqOverload, "rq_1xx": &s.class[1], "rq_2xx": &s.class[2], "rq_3xx": &s.class[3],
+		"rq_4xx": &s.class[4], "rq_5xx": &s.class[5],
+	} {
+		*at = sc.Counter("downstream_" + name)
+	}
+	for name, at := range map[string]**stats.Gauge{
+		"cx_active": &s.cxActive, "cx_ssl_active": &s.cxSSLActive, "cx_http1_active": &s.cxHTTP1Active,
+		"cx_http2_active": &s.cxHTTP2Active, "cx_upgrades_active": &s.cxUpgrades, "rq_active": &s.rqActive,
+	} {
+		*at = sc.Gauge("downstream_" + name)
+	}
+	s.cxLength = sc.Histogram("downstream_cx_length_ms", stats.Milliseconds)
+	s.rqTime = sc.Histogram("downstream_rq_time", stats.Milliseconds)
+	if listener != nil {
+		lsc := listener.Scope("http." + prefix)
+		s.listenerCompleted = lsc.Counter("downstream_rq_completed")
+		for i, name := range []string{"1xx", "2xx", "3xx", "4xx", "5xx"} {
+			s.listenerClass[i+1] = lsc.Counter("downstream_rq_" + name)
+		}
+	}
+	return s
+}
+
+// response counts a response by its class.
+func (s *httpStats) response(status int) {
+	s.rqCompleted.Inc()
+	class := status / 100
+	if 1 <= class && class <= 5 {
+		s.class[class].Inc()
+	}
+	if s.listenerCompleted == nil {
+		return
+	}
+	s.listenerCompleted.Inc()
+	if 1 <= class && class <= 5 {
+		s.listenerClass[class].Inc()
+	}
+}

@@ -1,0 +1,291 @@
+package hcm
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/observe/format"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/router"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+)
+
+// abortion is why a stream was given up from outside its goroutine. Status is that of the reply, 0 for none.
+type abortion struct {
+	status  int
+	body    string
+	details string
+	flags   streaminfo.Flags
+}
+
+// Error implements error.
+func (a *abortion) Error() string { return "stream given up: " + a.details }
+
+// errDownstreamGone is given to blocked calls when the client has left; read only.
+var errDownstreamGone = &abortion{details: "downstream_remote_disconnect", flags: streaminfo.DownstreamConnectionTermination}
+
+// stream is one request. It is pooled, and implements filter.Host for its own filter.Stream.
+type stream struct {
+	filter.Stream
+	conn  *connection
+	src   codec.ServerStream
+	index int // in conn.active, guarded by conn.mu
+
+	resp     message.Response
+	info     streaminfo.Info
+	table    *router.Table
+	route    filter.Route
+	routed   bool
+	random   uint64
+	scratch  []filter.HTTP
+	reqBody  requestBody
+	respBody responseBody
+	reply    message.Bytes
+	internal bool
+	written  atomic.Bool // the response head is being written
+
+	activity atomic.Uint32 // changes when a body moves
+	seen     uint32        // activity at the last sweep
+	seenAt   time.Time     // when it last changed; of the sweep
+	idle     time.Duration // stream idle timeout; guarded by mu
+
+	mu      sync.Mutex
+	target  filter.Aborter
+	aborted *abortion
+	ender   filter.Ender
+}
+
+var _ filter.Host = (*stream)(nil)
+
+func newStream() *stream {
+	s := &stream{}
+	s.reqBody.s, s.respBody.s = s, s
+	s.Stream.Host = s
+	s.Stream.Aborted = func() error {
+		if a := s.abortion(); a != nil {
+			return a
+		}
+		return nil
+	}
+	return s
+}
+
+func (s *stream) begin(c *connection, src codec.ServerStream) {
+	m := c.m
+	now := time.Now()
+	s.conn, s.src = c, src
+	s.Request, s.Response, s.Info = src.Request(), &s.resp, &s.info
+	s.resp.Reset()
+	s.info.Reset()
+	s.info.Conn, s.info.Start = c.fc.Info, now
+	s.info.StreamID = m.ids.Add(1)
+	s.info.Protocol = s.Request.Version.String()
+	s.Format = format.Context{Info: s.Info, Request: s.Request, Type: format.DownstreamEnd}
+	s.route, s.routed, s.internal, s.random = filter.Route{}, false, false, random()
+	s.table = nil
+	s.written.Store(false)
+	s.target, s.aborted, s.ender = nil, nil, nil
+	s.seen, s.seenAt, s.idle = s.activity.Load(), now, m.cfg.StreamIdleTimeout
+	s.reqBody.begin(s.Request.Body)
+	if s.Request.Body != nil {
+		s.Request.Body = &s.reqBody
+	} else {
+		s.reqBody.end(now)
+	}
+	m.stats.rqTotal.Inc()
+	m.stats.rqActive.Inc()
+	if s.Request.Version == message.HTTP2 {
+		m.stats.rqHTTP2Total.Inc()
+	} else {
+		m.stats.rqHTTP1Total.Inc()
+	}
+	c.add(s)
+}
+
+// process runs the request through what the manager itself does with it and through the filters.
+func (s *stream) process() (*message.Response, error) {
+	m := s.conn.m
+	s.table = m.table()
+	if r := s.checkRequest(); r != nil {
+		return r, nil
+	}
+	s.mutateRequest()
+	rt := s.Route(&s.Stream)
+	use := &m.chain
+	if s.Request.Protocol != "" || s.Request.Method == "CONNECT" {
+		up, ok := s.allowUpgrade(&rt)
+		if !ok {
+			m.stats.rqUpgradeRefused.Inc()
+			return s.Reply(&s.Stream, filter.Reply{Status: 403, Details: "upgrade_failed"}), nil
+		}
+		if up != nil {
+			use = up
+		}
+	}
+	var list []filter.HTTP
+	list, s.scratch = use.choose(&s.Stream, &rt, s.scratch)
+	s.SetChain(list)
+	return s.Next()
+}
+
+// deliver sends what came of the request.
+func (s *stream) deliver(resp *message.Response, err error) {
+	if a := s.abortion(); a != nil {
+		resp, err = s.abandoned(a)
+	} else if err != nil {
+		resp, err = s.failed(err)
+	}
+	if resp == nil {
+		s.src.Reset(err)
+		return
+	}
+	s.finalizeResponse(resp)
+	s.info.ResponseCode = resp.Status
+	s.conn.m.stats.response(resp.Status)
+	s.Format.Response = resp
+	s.info.Timing.FirstDownstreamTx = s.info.Since(time.Now())
+	if resp.Upgraded {
+		s.conn.m.stats.cxUpgradesTotal.Inc()
+		s.conn.m.stats.cxUpgrades.Inc()
+		defer s.conn.m.stats.cxUpgrades.Dec()
+	}
+	if resp.Body != nil {
+		s.respBody.begin(resp.Body)
+		resp.Body = &s.respBody
+	}
+	s.written.Store(true)
+	err = s.src.WriteResponse(resp)
+	s.info.Timing.LastDownstreamTx = s.info.Since(time.Now())
+	if err != nil {
+		s.broken()
+	}
+}
+
+// abandoned turns an abort into the reply that tells of it, or into nothing.
+func (s *stream) abandoned(a *abortion) (*message.Response, error) {
+	if a.status == 0 {
+		s.info.Flags |= a.flags
+		s.info.Details = a.details
+		return nil, a
+	}
+	return s.Reply(&s.Stream, filter.Reply{Status: a.status, Body: a.body, Details: a.details, Flags: a.flags}), nil
+}
+
+// failed turns an error of the filters into a reply, or into nothing when the downstream is to blame.
+func (s *stream) failed(err error) (*message.Response, error) {
+	var bad *codec.Error
+	if errors.As(err, &bad) && bad.Status != 0 {
+		return s.rejected(bad)
+	}
+	s.info.Flags |= streaminfo.DownstreamConnectionTermination
+	s.info.Details = "downstream_remote_disconnect"
+	return nil, err
+}
+
+// rejected answers a request that violates the protocol.
+func (s *stream) rejected(bad *codec.Error) (*message.Response, error) {
+	s.info.Flags |= streaminfo.DownstreamProtocolError
+	if bad.Status == 0 {
+		s.info.Details = bad.Details
+		return nil, bad
+	}
+	if bad.Status == 431 {
+		s.conn.m.stats.rqTooLarge.Inc()
+	}
+	return s.Reply(&s.Stream, filter.Reply{Status: bad.Status, Body: rejectionBody(bad.Status), Details: bad.Details}), nil
+}
+
+// rejectionBody is what Envoy's codec error replies say.
+func rejectionBody(status int) string {
+	switch status {
+	case 400:
+		return "Bad Request"
+	case 426:
+		return "Upgrade Required"
+	case 431:
+		return "Request Header Fields Too Large"
+	case 413:
+		return "Payload Too Large"
+	case 501:
+		return "Not Implemented"
+	}
+	return ""
+}
+
+// broken notes why a response could not be sent to its end.
+func (s *stream) broken() {
+	switch a := s.abortion(); {
+	case s.respBody.failed != nil: // the router has said why
+		s.conn.m.stats.rqTxReset.Inc()
+	case a != nil:
+		s.info.Flags |= a.flags
+		s.info.Details = a.details
+	default:
+		s.info.Flags |= streaminfo.DownstreamConnectionTermination
+		s.info.Details = "downstream_remote_disconnect"
+		s.conn.m.stats.rqRxReset.Inc()
+	}
+}
+
+// finish accounts for the stream, logs it and gives it back.
+func (s *stream) finish() {
+	m := s.conn.m
+	s.conn.remove(s)
+	if !s.RequestComplete(&s.Stream) && s.info.ResponseCode != 0 && s.info.Flags == 0 {
+		m.stats.rqBeforeComplete.Inc()
+	}
+	n := s.src.Counts()
+	s.info.BytesReceived, s.info.BytesSent = n.RequestBody, n.ResponseBody
+	s.info.RequestHeaderBytes, s.info.ResponseHeaderBytes = n.RequestHeader, n.ResponseHeader
+	s.info.ResponseTrailerBytes = n.ResponseTrailer
+	if s.ender != nil {
+		s.ender.End()
+	}
+	s.info.Duration = max(time.Since(s.info.Start), 1)
+	m.stats.rqTime.Record(uint64(s.info.Duration.Milliseconds()))
+	m.stats.rqActive.Dec()
+	if len(m.logs) > 0 {
+		m.logs.Log(&s.Format)
+	}
+	if s.ender != nil {
+		s.ender.Release()
+	}
+	s.Request.Body = s.reqBody.src
+	s.release()
+	m.streams.Put(s)
+}
+
+func (s *stream) release() {
+	s.conn, s.src, s.Request, s.ender, s.target, s.table = nil, nil, nil, nil, nil, nil
+	s.Format = format.Context{}
+	s.route = filter.Route{}
+	s.SetChain(nil)
+	s.Arena.Reset()
+	s.resp.Reset()
+	s.info.Reset()
+	s.reqBody.src, s.respBody.src = nil, nil
+}
+
+func (s *stream) abortion() *abortion {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.aborted
+}
+
+// abort gives the stream up; the first reason counts. It may be called from any goroutine while the stream is active.
+func (s *stream) abort(a *abortion) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.aborted != nil {
+		return
+	}
+	s.aborted = a
+	if s.target != nil {
+		s.target.Abort(a)
+	}
+	s.src.Abort(a)
+}

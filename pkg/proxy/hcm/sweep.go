@@ -1,0 +1,51 @@
+package hcm
+
+import (
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+)
+
+// sweep looks at one stream's age and silence. It runs on the wheel's goroutine under the connection's lock.
+func (s *stream) sweep(now time.Time) {
+	if s.abortion() != nil {
+		return
+	}
+	m := s.conn.m
+	age := now.Sub(s.info.Start)
+	complete := s.reqBody.endAt.Load() != 0
+	if n := s.activity.Load(); n != s.seen {
+		s.seen, s.seenAt = n, now
+	}
+	s.mu.Lock()
+	idle := s.idle
+	s.mu.Unlock()
+	cfg := m.cfg
+	switch {
+	case age >= peerCheckAge && s.src.PeerGone():
+		s.abort(errDownstreamGone)
+	case cfg.RequestTimeout > 0 && !complete && age >= cfg.RequestTimeout:
+		s.expire(m.stats.rqTimeout, &abortion{408, "request timeout", "request_overall_timeout", 0})
+	case cfg.MaxStreamDuration > 0 && age >= cfg.MaxStreamDuration:
+		s.expire(m.stats.rqMaxDuration, &abortion{lateStatus(complete), "downstream duration timeout", "max_duration_timeout", streaminfo.DurationTimeout})
+	case idle > 0 && now.Sub(s.seenAt) >= idle:
+		s.expire(m.stats.rqIdleTimeout, &abortion{lateStatus(complete), "stream timeout", "stream_idle_timeout", streaminfo.StreamIdleTimeout})
+	}
+}
+
+// lateStatus is the status of a timeout: it is the client's fault while the request is not complete.
+func lateStatus(complete bool) int {
+	if complete {
+		return 504
+	}
+	return 408
+}
+
+func (s *stream) expire(counter *stats.Counter, a *abortion) {
+	counter.Inc()
+	if s.written.Load() {
+		a.status = 0
+	}
+	s.abort(a)
+}

@@ -22,15 +22,21 @@ type Watcher struct {
 
 	mu    sync.Mutex
 	files map[string]*file
-	dirs  map[string]int // watched directory -> number of files that want it
+	dirs  map[string]int // watched directory -> number of watches that want it
 }
 
 type file struct {
-	path string
+	path    string
+	hash    [sha256.Size]byte
+	watches map[*watch]bool
+}
+
+// watch is one caller's interest in a file.
+type watch struct {
+	file *file
 	dirs []string
-	hash [sha256.Size]byte
 	// changed is called on the watcher's goroutine.
-	changed []func()
+	changed func()
 }
 
 // New returns a watcher that runs until Close.
@@ -54,46 +60,63 @@ func (w *Watcher) Close() error {
 	return nil
 }
 
-// Add calls changed whenever the content of path differs from what it was. directory is watched too when not empty
-// (watched_directory). The directory of path must exist; the file itself need not yet.
-func (w *Watcher) Add(path, directory string, changed func()) error {
-	path, err := filepath.Abs(path)
+// Add calls changed whenever the content of path differs from what it was, until cancel. directory is watched too when
+// not empty (watched_directory). The directory of path must exist; the file itself need not yet. A file that is gone keeps
+// its old content until it returns.
+//
+// changed runs on the watcher's goroutine, where it may call Add and cancel but not Close. A call of changed that has
+// begun may outlast cancel; none begins after it. cancel may be called more than once.
+func (w *Watcher) Add(path, directory string, changed func()) (cancel func(), err error) {
+	path, err = filepath.Abs(path)
 	if err != nil {
-		return fmt.Errorf("watch %s: %w", path, err)
+		return nil, fmt.Errorf("watch %s: %w", path, err)
 	}
 	dirs := []string{filepath.Dir(path)}
-	if directory != "" && directory != dirs[0] {
-		dirs = append(dirs, directory)
+	if directory != "" {
+		if directory, err = filepath.Abs(directory); err != nil {
+			return nil, fmt.Errorf("watch %s: %w", directory, err)
+		}
+		if directory != dirs[0] {
+			dirs = append(dirs, directory)
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for i, d := range dirs {
+		if err := w.fs.Add(d); err != nil {
+			w.release(dirs[:i])
+			return nil, fmt.Errorf("watch directory %s: %w", d, err)
+		}
+		w.dirs[d]++
+	}
 	f := w.files[path]
 	if f == nil {
-		f = &file{path: path}
+		f = &file{path: path, watches: map[*watch]bool{}}
 		f.hash, _ = hashOf(path) // unreadable is a content too
 		w.files[path] = f
 	}
-	for _, d := range dirs {
-		if err := w.fs.Add(d); err != nil {
-			return fmt.Errorf("watch directory %s: %w", d, err)
-		}
-		w.dirs[d]++
-		f.dirs = append(f.dirs, d)
-	}
-	f.changed = append(f.changed, changed)
-	return nil
+	one := &watch{file: f, dirs: dirs, changed: changed}
+	f.watches[one] = true
+	return func() { w.cancel(one) }, nil
 }
 
-// Remove stops following path for all that asked.
-func (w *Watcher) Remove(path string) {
+func (w *Watcher) cancel(one *watch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	f := w.files[path]
-	if f == nil {
+	f := one.file
+	if !f.watches[one] {
 		return
 	}
-	delete(w.files, path)
-	for _, d := range f.dirs {
+	delete(f.watches, one)
+	if len(f.watches) == 0 {
+		delete(w.files, f.path)
+	}
+	w.release(one.dirs)
+}
+
+// release stops watching directories that nobody wants any more. Called with mu held.
+func (w *Watcher) release(dirs []string) {
+	for _, d := range dirs {
 		if w.dirs[d]--; w.dirs[d] == 0 {
 			delete(w.dirs, d)
 			_ = w.fs.Remove(d) // it may be gone by itself
@@ -124,18 +147,25 @@ func (w *Watcher) run() {
 // check compares all files: events name directories and links, not the file that changed by them.
 func (w *Watcher) check() {
 	w.mu.Lock()
-	var calls []func()
+	var changed []*watch
 	for _, f := range w.files {
 		hash, err := hashOf(f.path)
 		if err != nil || hash == f.hash { // a file that is gone for the moment of a swap keeps its old content
 			continue
 		}
 		f.hash = hash
-		calls = append(calls, f.changed...)
+		for one := range f.watches {
+			changed = append(changed, one)
+		}
 	}
 	w.mu.Unlock()
-	for _, call := range calls {
-		call()
+	for _, one := range changed {
+		w.mu.Lock()
+		wanted := one.file.watches[one] // an earlier callback may have cancelled it
+		w.mu.Unlock()
+		if wanted {
+			one.changed()
+		}
 	}
 }
 

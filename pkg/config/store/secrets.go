@@ -32,33 +32,32 @@ func (b *batch) translateSecret(m *secretv3.Secret, meta translate.Meta) (*model
 	if err != nil {
 		return nil, 0, nil, err
 	}
-	if old := b.store.secrets.latest(v.Name); old != nil {
-		b.store.unwatchSecret(old.Value)
-	}
 	b.store.watchSecret(v)
 	return v, v.Hash, warnings, nil
 }
 
-// watchSecret follows the files that a secret was read from, so that a rotated file serves new handshakes.
+// watchSecret follows the files that a secret was read from, in place of those of its last form, so that a rotated file
+// serves new handshakes.
 func (s *Store) watchSecret(v *model.Secret) {
+	s.unwatchSecret(v.Name)
 	if s.opt.Watch == nil {
 		return
 	}
 	for _, path := range v.Files {
-		// Removing and adding the watch of the same file from the watcher's own callback is safe: it holds no lock then.
-		if err := s.opt.Watch.Add(path, "", func() { s.reloadSecret(v.Name) }); err != nil {
+		cancel, err := s.opt.Watch.Add(path, "", func() { s.reloadSecret(v.Name) })
+		if err != nil {
 			s.opt.Log.Warn("cannot follow a secret's file; a change will not be noticed", "secret", v.Name, "error", err)
+			continue
 		}
+		s.watches[v.Name] = append(s.watches[v.Name], cancel)
 	}
 }
 
-func (s *Store) unwatchSecret(v *model.Secret) {
-	if s.opt.Watch == nil {
-		return
+func (s *Store) unwatchSecret(name string) {
+	for _, cancel := range s.watches[name] {
+		cancel()
 	}
-	for _, path := range v.Files {
-		s.opt.Watch.Remove(path)
-	}
+	delete(s.watches, name)
 }
 
 // reloadSecret reads a secret again from the same message, after one of its files changed.

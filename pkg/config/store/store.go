@@ -64,6 +64,8 @@ type Store struct {
 	loadedAt     time.Time
 	// follows are the wildcard subscriptions (CDS, LDS) by type.
 	follows map[string]*want
+	// watches end the watching of a secret's files, by secret.
+	watches map[string][]func()
 	// versions are the last accepted versions of CDS and LDS, for /config_dump.
 	versions map[string]string
 	// changed is closed and replaced whenever something changed.
@@ -92,6 +94,7 @@ func New(opt Options) *Store {
 		secrets:   newTable(noNeeds[*model.Secret]),
 		current:   &model.Snapshot{},
 		follows:   map[string]*want{},
+		watches:   map[string][]func(){},
 		versions:  map[string]string{},
 		changed:   make(chan struct{}),
 		metrics: metrics{
@@ -187,8 +190,8 @@ func (s *Store) forget(k key) {
 	case xds.RouteType:
 		s.routes.remove(s.deps, k.name)
 	case xds.SecretType:
-		if e := s.secrets.latest(k.name); e != nil && !e.Static {
-			s.unwatchSecret(e.Value)
+		if e := s.secrets.latest(k.name); e == nil || !e.Static {
+			s.unwatchSecret(k.name)
 			s.secrets.remove(s.deps, k.name)
 		}
 	}

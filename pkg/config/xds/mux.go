@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -13,15 +14,16 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 // Options configure a Mux.
 type Options struct {
-	// Conn is the channel to the control plane; the Mux does not close it.
-	Conn grpc.ClientConnInterface
-	// Authority and Metadata go with the stream.
-	Metadata metadata.MD
+	// Servers in order of preference, at least one. A stream that ended before the control plane answered makes the next
+	// server's turn; one that worked is made anew from the first server on.
+	Servers []Server
 	// Type restricts the Mux to one resource type on that type's own service; empty uses the aggregated service.
 	Type string
 	// Delta speaks the incremental protocol.
@@ -31,7 +33,22 @@ type Options struct {
 	Node     NodeFunc
 	Handler  Handler
 	Log      *slog.Logger
-	Backoff  Backoff
+	// Limit bounds the rate of requests; nil does not.
+	Limit *Limit
+}
+
+// Server is one control plane.
+type Server struct {
+	// Name is for the log.
+	Name string
+	// Dial returns the channel, which the Mux does not close. It is called for each stream.
+	Dial func() (grpc.ClientConnInterface, error)
+	// Metadata goes with each stream.
+	Metadata metadata.MD
+	// MaxMessage bounds a response in bytes; 0 is unlimited, as in Envoy.
+	MaxMessage int
+	// Backoff after a stream to this server; the zero value is DefaultBackoff.
+	Backoff Backoff
 }
 
 // Mux is one stream to a control plane, with the subscriptions of all types that it carries.
@@ -55,9 +72,13 @@ type subscription struct {
 	nonce     string
 	// version is the last accepted version of a state-of-the-world response; it outlives the stream.
 	version string
-	// sent are the names that were subscribed on this delta stream; versions are the accepted ones by name.
+	// sent are the names that are subscribed on this stream, as far as the control plane was told; all tells of the
+	// wildcard. versions are those of the delta resources that were received, by name.
 	sent     map[string]bool
+	all      bool
 	versions map[string]string
+	// again are names of sent whose resource was dropped and is wanted once more: the control plane must send it again.
+	again map[string]bool
 }
 
 type ack struct {
@@ -67,9 +88,6 @@ type ack struct {
 
 // NewMux returns a Mux that does nothing until Run.
 func NewMux(opt Options) *Mux {
-	if opt.Backoff == (Backoff{}) {
-		opt.Backoff = DefaultBackoff
-	}
 	return &Mux{opt: opt, types: map[string]*subscription{}, kick: make(chan struct{}, 1)}
 }
 
@@ -85,18 +103,29 @@ func (m *Mux) SubscribeAll(typeURL string) {
 // Subscribe asks for a resource by name.
 func (m *Mux) Subscribe(typeURL, name string) {
 	m.change(typeURL, func(s *subscription) bool {
-		changed := !s.names[name]
+		if s.names[name] {
+			return false
+		}
 		s.names[name] = true
-		return changed
+		if s.sent[name] {
+			s.again[name] = true
+		}
+		return true
 	})
 }
 
 // Unsubscribe tells that a resource is not wanted any more.
 func (m *Mux) Unsubscribe(typeURL, name string) {
 	m.change(typeURL, func(s *subscription) bool {
-		changed := s.names[name]
+		if !s.names[name] {
+			return false
+		}
 		delete(s.names, name)
-		return changed
+		delete(s.again, name)
+		if !s.wildcard {
+			delete(s.versions, name)
+		}
+		return true
 	})
 }
 
@@ -104,7 +133,7 @@ func (m *Mux) change(typeURL string, apply func(*subscription) bool) {
 	m.mu.Lock()
 	s := m.types[typeURL]
 	if s == nil {
-		s = &subscription{names: map[string]bool{}, versions: map[string]string{}}
+		s = &subscription{names: map[string]bool{}, versions: map[string]string{}, again: map[string]bool{}}
 		m.types[typeURL] = s
 	}
 	changed := apply(s)
@@ -124,19 +153,23 @@ func (m *Mux) wake() {
 
 // Run keeps a stream up until ctx ends.
 func (m *Mux) Run(ctx context.Context) {
-	for attempt := 0; ctx.Err() == nil; attempt++ {
-		worked, err := m.stream(ctx)
+	turn := 0
+	for attempt := 0; ; attempt++ {
+		server := &m.opt.Servers[turn%len(m.opt.Servers)]
+		worked, err := m.stream(ctx, server)
 		if ctx.Err() != nil {
 			return
 		}
+		turn++
 		if worked {
-			attempt = 0
+			attempt, turn = 0, 0
 		}
 		m.failed(err)
-		wait := m.opt.Backoff.interval(attempt, rand.Float64())
-		m.opt.Log.Warn("xDS stream ended", "error", err, "retry_in", wait.Round(time.Millisecond))
+		wait := server.Backoff.orDefault().interval(attempt, rand.Float64())
+		m.opt.Log.Warn("xDS stream ended", "server", server.Name, "error", err, "retry_in", wait.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
+			return
 		case <-time.After(wait):
 		}
 	}
@@ -171,15 +204,12 @@ func (m *Mux) typesInOrder() []string {
 }
 
 // stream runs one stream to its end and tells whether the control plane ever answered on it.
-func (m *Mux) stream(ctx context.Context) (worked bool, err error) {
+func (m *Mux) stream(ctx context.Context, server *Server) (worked bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if m.opt.Metadata != nil {
-		ctx = metadata.NewOutgoingContext(ctx, m.opt.Metadata)
-	}
-	s, err := m.opt.Conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, m.method())
+	s, err := m.open(ctx, server)
 	if err != nil {
-		return false, fmt.Errorf("open xDS stream: %w", err)
+		return false, err
 	}
 	m.reset()
 	m.opt.Handler.Connected(true, "")
@@ -193,10 +223,29 @@ func (m *Mux) stream(ctx context.Context) (worked bool, err error) {
 	}()
 	worked, err = m.receive(ctx, s)
 	cancel()
-	if sendErr := <-sent; sendErr != nil && (err == nil || errors.Is(err, context.Canceled)) {
+	if sendErr := <-sent; sendErr != nil && status.Code(err) == codes.Canceled { // the sender's end came first
 		err = sendErr
 	}
 	return worked, err
+}
+
+func (m *Mux) open(ctx context.Context, server *Server) (grpc.ClientStream, error) {
+	conn, err := server.Dial()
+	if err != nil {
+		return nil, fmt.Errorf("reach control plane %s: %w", server.Name, err)
+	}
+	if len(server.Metadata) > 0 {
+		ctx = metadata.NewOutgoingContext(ctx, server.Metadata)
+	}
+	limit := server.MaxMessage
+	if limit == 0 {
+		limit = math.MaxInt32
+	}
+	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, m.method(), grpc.MaxCallRecvMsgSize(limit))
+	if err != nil {
+		return nil, fmt.Errorf("open xDS stream: %w", err)
+	}
+	return s, nil
 }
 
 func (m *Mux) method() string {
@@ -215,7 +264,9 @@ func (m *Mux) reset() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.types {
-		s.requested, s.dirty, s.ack, s.nonce, s.sent = false, true, nil, "", nil
+		s.requested, s.dirty, s.ack, s.nonce = false, true, nil, ""
+		s.sent, s.all = map[string]bool{}, false
+		clear(s.again)
 	}
 	m.busy = false
 }
@@ -259,10 +310,16 @@ func (m *Mux) settle(u Update, nonce string, err error) {
 	s.ack = &ack{nonce: nonce, err: err}
 	if err == nil {
 		s.version = u.Version
-		for _, r := range u.Resources {
-			if m.opt.Delta && r.Body != nil {
-				s.versions[r.Name] = r.Version
-			}
+	}
+	for _, r := range u.Resources {
+		switch {
+		case !m.opt.Delta || r.Body == nil || !s.wildcard && !s.names[r.Name]:
+		case err == nil:
+			s.versions[r.Name] = r.Version
+		default:
+			// Some of a rejected response may be in force: after a reconnection the control plane must send it again,
+			// or tell that it is gone.
+			s.versions[r.Name] = ""
 		}
 	}
 	for _, name := range u.Removed {
@@ -298,15 +355,20 @@ func (m *Mux) send(ctx context.Context, s grpc.ClientStream) error {
 		case <-m.kick:
 		}
 		for _, r := range m.due() {
+			if !m.opt.Limit.wait(ctx) {
+				return nil
+			}
 			if first || !m.opt.NodeOnce {
 				r.setNode(m.opt.Node())
 			}
 			first = false
 			m.opt.Handler.Attempt(r.typeURL())
-			if err := s.SendMsg(r.message()); err != nil {
-				if errors.Is(err, io.EOF) { // the receiver sees the real reason
-					return nil
-				}
+			err := s.SendMsg(r.message())
+			if errors.Is(err, io.EOF) {
+				<-ctx.Done() // the receiver learns the real reason, and ends the stream with it
+				return nil
+			}
+			if err != nil {
 				return fmt.Errorf("send xDS request: %w", err)
 			}
 		}
@@ -322,9 +384,7 @@ func (m *Mux) due() []request {
 	}
 	var out []request
 	for _, t := range m.typesInOrder() {
-		if r := m.request(t, m.types[t]); r != nil {
-			out = append(out, r)
-		}
+		out = append(out, m.requests(t, m.types[t])...)
 	}
 	return out
 }

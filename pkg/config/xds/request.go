@@ -1,7 +1,9 @@
 package xds
 
 import (
+	"maps"
 	"slices"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -35,32 +37,40 @@ func (r deltaRequest) setNode(n *corev3.Node) { r.Node = n }
 func (r deltaRequest) typeURL() string        { return r.TypeUrl }
 func (r deltaRequest) message() proto.Message { return r.DeltaDiscoveryRequest }
 
-// request returns what is to be said about a type now, nil when nothing is. Called with mu held.
-func (m *Mux) request(typeURL string, s *subscription) request {
+// requests returns what is to be said about a type now. Called with mu held.
+func (m *Mux) requests(typeURL string, s *subscription) []request {
 	if !s.dirty && s.ack == nil {
 		return nil
 	}
 	if !s.requested && !s.wildcard && len(s.names) == 0 {
-		s.dirty = false
+		s.dirty, s.ack = false, nil
 		return nil
 	}
-	var r request
+	var out []request
 	if m.opt.Delta {
-		r = s.deltaRequest(typeURL)
+		out = append(out, s.deltaRequest(typeURL))
 	} else {
-		r = s.sotwRequest(typeURL)
+		if len(s.again) > 0 && !s.wildcard {
+			// A request with the names of the last one says nothing: leave them out once, then ask for them.
+			out = append(out, s.sotwRequest(typeURL, func(n string) bool { return !s.again[n] }))
+		}
+		out = append(out, s.sotwRequest(typeURL, func(string) bool { return true }))
+		s.sent = maps.Clone(s.names)
 	}
-	s.requested, s.dirty, s.ack = true, false, nil
-	return r
+	s.requested, s.dirty = true, false
+	clear(s.again)
+	return out
 }
 
-func (s *subscription) sotwRequest(typeURL string) request {
+// sotwRequest asks for the names for which ask is true, and takes the ACK along if there is one.
+func (s *subscription) sotwRequest(typeURL string, ask func(name string) bool) request {
 	r := &discoveryv3.DiscoveryRequest{TypeUrl: typeURL, VersionInfo: s.version, ResponseNonce: s.nonce}
 	if !s.wildcard {
-		r.ResourceNames = sorted(s.names)
+		r.ResourceNames = slices.DeleteFunc(sorted(s.names), func(n string) bool { return !ask(n) })
 	}
 	if s.ack != nil {
 		r.ErrorDetail = errorDetail(s.ack.err)
+		s.ack = nil
 	}
 	return sotwRequest{r}
 }
@@ -70,17 +80,18 @@ func (s *subscription) deltaRequest(typeURL string) request {
 	if s.ack != nil {
 		r.ResponseNonce = s.ack.nonce
 		r.ErrorDetail = errorDetail(s.ack.err)
+		s.ack = nil
 	}
+	// An empty first subscription is the wildcard; names beside or before it need the explicit form.
+	if s.wildcard && !s.all && (s.requested || len(s.names) > 0) {
+		r.ResourceNamesSubscribe = []string{"*"}
+	}
+	s.all = s.wildcard
 	if !s.requested {
-		// An empty first subscription is the wildcard; names beside it need the explicit form.
-		if s.wildcard && len(s.names) > 0 {
-			r.ResourceNamesSubscribe = []string{"*"}
-		}
 		r.InitialResourceVersions = s.held()
-		s.sent = map[string]bool{}
 	}
 	for _, n := range sorted(s.names) {
-		if !s.sent[n] {
+		if !s.sent[n] || s.again[n] {
 			r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, n)
 			s.sent[n] = true
 		}
@@ -89,7 +100,6 @@ func (s *subscription) deltaRequest(typeURL string) request {
 		if !s.names[n] {
 			r.ResourceNamesUnsubscribe = append(r.ResourceNamesUnsubscribe, n)
 			delete(s.sent, n)
-			delete(s.versions, n)
 		}
 	}
 	return deltaRequest{r}
@@ -114,6 +124,7 @@ func errorDetail(err error) *statuspb.Status {
 	if len(text) > maxErrorDetail {
 		text = text[:maxErrorDetail] + " ... (cut)"
 	}
+	text = strings.ToValidUTF8(text, "\uFFFD") // anything else would break the message, and with it the stream
 	return &statuspb.Status{Code: int32(codes.InvalidArgument), Message: text}
 }
 

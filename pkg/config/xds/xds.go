@@ -85,6 +85,13 @@ type Backoff struct {
 // DefaultBackoff is Envoy's for xDS streams.
 var DefaultBackoff = Backoff{Base: 500 * time.Millisecond, Max: 30 * time.Second}
 
+func (b Backoff) orDefault() Backoff {
+	if b == (Backoff{}) {
+		return DefaultBackoff
+	}
+	return b
+}
+
 // interval returns the wait before attempt n (0 is the first retry) for a random value in [0, 1).
 func (b Backoff) interval(n int, random float64) time.Duration {
 	ceiling := b.Max

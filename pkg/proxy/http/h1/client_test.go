@@ -1,12 +1,15 @@
 package h1
 
 import (
+	"errors"
 	"io"
 	"net"
 	"strings"
 	"testing"
 
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
 func newRequest(method, path, body string) *message.Request {
@@ -65,5 +68,14 @@ func TestClientReusesTheConnection(t *testing.T) {
 		if len(*released) != i+1 || !(*released)[i] {
 			t.Fatalf("size %d: released %v", size, *released)
 		}
+	}
+}
+
+func wantProtocolError(t *testing.T, err error, reason string) {
+	t.Helper()
+	var ue *upstream.Error
+	var bad *codec.Error
+	if !errors.As(err, &ue) || ue.Kind != upstream.KindProtocol || !errors.As(err, &bad) || bad.Reason != reason {
+		t.Errorf("got %v, want a protocol error %s", err, reason)
 	}
 }

@@ -134,9 +134,12 @@ func (c *call) dynamicResources(m *bootstrapv3.Bootstrap_DynamicResources, out *
 	out.LDS = c.source(m.GetLdsConfig(), at.field("lds_config"))
 	out.CDS = c.source(m.GetCdsConfig(), at.field("cds_config"))
 	out.ADS = c.apiSource(m.GetAdsConfig(), at.field("ads_config"))
-	for name, s := range map[string]*model.Source{"lds_config": out.LDS, "cds_config": out.CDS} {
-		if s != nil && s.Kind == model.SourceADS && out.ADS == nil {
-			c.fail(at.field(name).field("ads"), "there is no ads_config")
+	for _, s := range []struct {
+		name   string
+		source *model.Source
+	}{{"lds_config", out.LDS}, {"cds_config", out.CDS}} {
+		if s.source != nil && s.source.Kind == model.SourceADS && out.ADS == nil {
+			c.fail(at.field(s.name).field("ads"), "there is no ads_config")
 		}
 	}
 	if out.ADS != nil && out.ADS.Type == model.APIREST {
@@ -207,10 +210,7 @@ func (c *call) bootstrapExtensions(list []*corev3.TypedExtensionConfig, out *Sta
 		}
 		out.Extensions = append(out.Extensions, BootstrapExtension{Name: e.GetName(), TypeURL: f.TypeURL(), Config: config})
 		if v, ok := config.(*model.Interception); ok {
-			if out.Interception != nil {
-				c.fail(at, "interception is configured twice")
-			}
-			out.Interception = v
+			out.Interception = out.Interception.With(v)
 		}
 	}
 }

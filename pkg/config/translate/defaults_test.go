@@ -10,6 +10,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -168,6 +169,15 @@ func TestRegexMatchesWhole(t *testing.T) {
 	}
 	if len(c.errs) != 4 || !strings.Contains(c.errs[0].Error(), "a)(b") {
 		t.Errorf("errors: %v", c.errs)
+	}
+}
+
+func TestUnknownFieldsAreReported(t *testing.T) {
+	m := parse(t, minimalCluster, &clusterv3.Cluster{})
+	m.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 9999, protowire.VarintType), 1))
+	_, warnings, err := testTranslator(t).Cluster(m, Meta{})
+	if err != nil || len(warnings) == 0 || !strings.Contains(warnings[0].String(), "by number: 9999") {
+		t.Errorf("warnings %v, error %v", warnings, err)
 	}
 }
 

@@ -74,7 +74,7 @@ func (c *call) endpoint(m *endpointv3.LbEndpoint, p *path, names bool) *model.En
 		}
 		out.Host, out.Port = addr.Host, addr.Port
 		if addr.IP.IsValid() {
-			out.Address = addr.AddrPort()
+			out.Address = addr.addrPort()
 		}
 	case *corev3.Address_Pipe:
 		out.Pipe = a.Pipe.GetPath()

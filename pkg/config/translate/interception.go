@@ -12,9 +12,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
-// defaultCgroup is captured when the configuration names no cgroup; weir creates it.
-const defaultCgroup = "weir.exec"
-
 // interceptionFactory describes weir's own bootstrap extension. Its decoded form is a *model.Interception.
 func interceptionFactory() extension.Factory {
 	effective := func(names ...string) extension.Fields {
@@ -27,7 +24,7 @@ func interceptionFactory() extension.Factory {
 	return extension.Factory{
 		Category: extension.Bootstrap, Name: "weir.interception", Config: &interceptionv1.Interception{}, Decode: decodeInterception,
 		Support: map[string]extension.Fields{
-			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled"),
+			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required"),
 			"weir.interception.v1.Range":        effective("prefix", "ports"),
 		},
 	}
@@ -44,9 +41,7 @@ func decodeInterception(m proto.Message) (any, error) {
 		Cgroups:    i.GetCgroups(),
 		FailClosed: i.GetFailPolicy() == interceptionv1.Interception_CLOSED,
 		Disabled:   i.GetDisabled(),
-	}
-	if len(out.Cgroups) == 0 {
-		out.Cgroups = []string{defaultCgroup}
+		Required:   i.GetRequired(),
 	}
 	for n, r := range i.GetInclude() {
 		ranges, err := captureRanges(r)

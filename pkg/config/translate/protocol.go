@@ -1,6 +1,9 @@
 package translate
 
 import (
+	"maps"
+	"slices"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -54,8 +57,8 @@ func (c *call) upstreamHTTP(m *clusterv3.Cluster, out *model.Cluster) {
 	}
 	c.commonHTTP(m.GetCommonHttpProtocolOptions(), out, root.field("common_http_protocol_options"))
 	sni(m.GetUpstreamHttpProtocolOptions(), out)
-	for name, a := range m.GetTypedExtensionProtocolOptions() {
-		at := root.entry("typed_extension_protocol_options", name)
+	for _, name := range slices.Sorted(maps.Keys(m.GetTypedExtensionProtocolOptions())) {
+		a, at := m.GetTypedExtensionProtocolOptions()[name], root.entry("typed_extension_protocol_options", name)
 		_, config := c.lookup(extension.UpstreamProtocolOptions, name, a, false, at)
 		options, ok := config.(*httpv3.HttpProtocolOptions)
 		if !ok {

@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -179,8 +181,8 @@ func (c *call) perFilter(m map[string]*anypb.Any, p *path) map[string]*model.Fil
 		return nil
 	}
 	out := make(map[string]*model.FilterOverride, len(m))
-	for name, a := range m {
-		if o := c.override(a, p.entry("typed_per_filter_config", name)); o != nil {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		if o := c.override(m[name], p.entry("typed_per_filter_config", name)); o != nil {
 			out[name] = o
 		}
 	}

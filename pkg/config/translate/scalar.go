@@ -80,19 +80,19 @@ func (c *call) prefixes(list []*corev3.CidrRange, p *path, name string) []netip.
 	return out
 }
 
-// Address is a socket address before it is known whether its host is a name.
-type Address struct {
+// hostPort is a socket address before it is known whether its host is a name.
+type hostPort struct {
 	// IP is set when the configured address is one; otherwise Host is a name that DNS resolves.
 	IP   netip.Addr
 	Host string
 	Port uint16
 }
 
-// AddrPort returns the address when it is an IP.
-func (a Address) AddrPort() netip.AddrPort { return netip.AddrPortFrom(a.IP, a.Port) }
+// addrPort returns the address when it is an IP.
+func (a hostPort) addrPort() netip.AddrPort { return netip.AddrPortFrom(a.IP, a.Port) }
 
 // socketAddress translates a TCP address. Anything else is an error.
-func (c *call) socketAddress(s *corev3.SocketAddress, p *path) (Address, bool) {
+func (c *call) socketAddress(s *corev3.SocketAddress, p *path) (hostPort, bool) {
 	ok := true
 	if s.GetProtocol() != corev3.SocketAddress_TCP {
 		c.unsupported(p.field("protocol"))
@@ -110,7 +110,7 @@ func (c *call) socketAddress(s *corev3.SocketAddress, p *path) (Address, bool) {
 		c.unsupported(p.field("named_port"))
 		ok = false
 	}
-	a := Address{Host: s.GetAddress(), Port: c.port(s.GetPortValue(), p.field("port_value"))}
+	a := hostPort{Host: s.GetAddress(), Port: c.port(s.GetPortValue(), p.field("port_value"))}
 	if ip, err := netip.ParseAddr(s.GetAddress()); err == nil {
 		a.IP, a.Host = ip.Unmap(), ""
 	}
@@ -124,7 +124,7 @@ func (c *call) ipAddress(s *corev3.SocketAddress, p *path) (netip.AddrPort, bool
 		c.fail(p.field("address"), "malformed IP address: %s", s.GetAddress())
 		return netip.AddrPort{}, false
 	}
-	return a.AddrPort(), ok
+	return a.addrPort(), ok
 }
 
 // metadata turns core.v3.Metadata into plain Go values.

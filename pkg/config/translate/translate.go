@@ -34,8 +34,6 @@ type Options struct {
 	Resolver protoyaml.Resolver
 	// AllowUnknown lets unknown fields inside TypedStruct pass.
 	AllowUnknown bool
-	// Now is the time at which certificates are judged; nil means time.Now.
-	Now func() time.Time
 }
 
 // Meta is what a resource carries beside its content.
@@ -62,9 +60,6 @@ func New(opt Options) (*Translator, error) {
 	}
 	if opt.LookupEnv == nil {
 		opt.LookupEnv = os.LookupEnv
-	}
-	if opt.Now == nil {
-		opt.Now = time.Now
 	}
 	registry, err := opt.Registry.With(builtin()...)
 	if err != nil {

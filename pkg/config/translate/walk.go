@@ -1,6 +1,11 @@
 package translate
 
 import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -20,6 +25,9 @@ func (c *call) walk(m protoreflect.Message, p *path, depth int) {
 		}
 		return
 	}
+	if unknown := m.GetUnknown(); len(unknown) > 0 {
+		c.warn(p, "%s", unknownFields(unknown))
+	}
 	fields, ok := c.t.table[m.Descriptor().FullName()]
 	if !ok {
 		return
@@ -34,6 +42,29 @@ func (c *call) walk(m protoreflect.Message, p *path, depth int) {
 		}
 		return true
 	})
+}
+
+// maxUnknown bounds how many unknown fields a warning lists.
+const maxUnknown = 8
+
+// unknownFields names the numbers of fields that are newer than the messages that weir was built with.
+func unknownFields(raw protoreflect.RawFields) string {
+	var numbers []string
+	for len(raw) > 0 {
+		number, _, n := protowire.ConsumeField(raw)
+		if n < 0 {
+			break
+		}
+		raw = raw[n:]
+		if text := strconv.Itoa(int(number)); !slices.Contains(numbers, text) {
+			if len(numbers) == maxUnknown {
+				numbers = append(numbers, "...")
+				break
+			}
+			numbers = append(numbers, text)
+		}
+	}
+	return "fields that weir does not know are ignored, by number: " + strings.Join(numbers, ", ")
 }
 
 // walkValue goes on with the messages in the value of a field.

@@ -89,7 +89,15 @@ func (c *call) resolve(a *anypb.Any) (proto.Message, error) {
 	if m := c.unpacked[a]; m != nil {
 		return m, nil
 	}
-	return protoyaml.UnwrapTypedStruct(a, protoyaml.Options{Resolver: c.t.opt.Resolver, AllowUnknown: c.t.opt.AllowUnknown})
+	return protoyaml.UnwrapTypedStruct(a, protoyaml.Options{Resolver: c.t.opt.Resolver, AllowUnknown: c.allowsUnknown()})
+}
+
+// allowsUnknown tells whether unknown fields are only warned about.
+func (c *call) allowsUnknown() bool {
+	if c.meta.Dynamic {
+		return !c.t.opt.RejectUnknownDynamic
+	}
+	return c.t.opt.AllowUnknownStatic
 }
 
 // typeOf is the type URL of what a holds, with TypedStruct resolved to the type it stands for.

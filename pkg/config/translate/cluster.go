@@ -1,5 +1,7 @@
 package translate
 
+//lint:file-ignore SA1019 Configurations still use these deprecated fields, so they take effect.
+
 import (
 	"strings"
 	"time"

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,12 +173,30 @@ func TestRegexMatchesWhole(t *testing.T) {
 	}
 }
 
-func TestUnknownFieldsAreReported(t *testing.T) {
+func TestUnknownFields(t *testing.T) {
 	m := parse(t, minimalCluster, &clusterv3.Cluster{})
 	m.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 9999, protowire.VarintType), 1))
-	_, warnings, err := testTranslator(t).Cluster(m, Meta{})
-	if err != nil || len(warnings) == 0 || !strings.Contains(warnings[0].String(), "by number: 9999") {
-		t.Errorf("warnings %v, error %v", warnings, err)
+	for _, tc := range []struct {
+		name                                string
+		dynamic, allowStatic, rejectDynamic bool
+		want                                bool
+	}{
+		{"static", false, false, false, false},
+		{"static, allowed", false, true, false, true},
+		{"dynamic", true, false, false, true},
+		{"dynamic, rejected", true, true, true, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tr, err := New(Options{AllowUnknownStatic: tc.allowStatic, RejectUnknownDynamic: tc.rejectDynamic})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, warnings, err := tr.Cluster(m, Meta{Dynamic: tc.dynamic})
+			found := slices.ContainsFunc(warnings, func(w Warning) bool { return strings.Contains(w.Reason, "number 9999") })
+			if (err == nil) != tc.want || found != tc.want {
+				t.Errorf("warnings %v, error %v", warnings, err)
+			}
+		})
 	}
 }
 

@@ -26,7 +26,11 @@ func (c *call) walk(m protoreflect.Message, p *path, depth int) {
 		return
 	}
 	if unknown := m.GetUnknown(); len(unknown) > 0 {
-		c.warn(p, "%s", unknownFields(unknown))
+		if c.allowsUnknown() {
+			c.warn(p, "unknown fields are ignored: %s", unknownFields(unknown))
+		} else {
+			c.fail(p, "unknown fields: %s", unknownFields(unknown))
+		}
 	}
 	fields, ok := c.t.table[m.Descriptor().FullName()]
 	if !ok {
@@ -64,7 +68,7 @@ func unknownFields(raw protoreflect.RawFields) string {
 			numbers = append(numbers, text)
 		}
 	}
-	return "fields that weir does not know are ignored, by number: " + strings.Join(numbers, ", ")
+	return "number " + strings.Join(numbers, ", ")
 }
 
 // walkValue goes on with the messages in the value of a field.

@@ -97,7 +97,7 @@ func (c *call) allowsUnknown() bool {
 	if c.meta.Dynamic {
 		return !c.t.opt.RejectUnknownDynamic
 	}
-	return c.t.opt.AllowUnknownStatic
+	return c.t.opt.AllowUnknown
 }
 
 // typeOf is the type URL of what a holds, with TypedStruct resolved to the type it stands for.

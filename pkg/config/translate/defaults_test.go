@@ -187,7 +187,7 @@ func TestUnknownFields(t *testing.T) {
 		{"dynamic, rejected", true, true, true, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			tr, err := New(Options{AllowUnknownStatic: tc.allowStatic, RejectUnknownDynamic: tc.rejectDynamic})
+			tr, err := New(Options{AllowUnknown: tc.allowStatic, RejectUnknownDynamic: tc.rejectDynamic})
 			if err != nil {
 				t.Fatal(err)
 			}

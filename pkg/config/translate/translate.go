@@ -32,10 +32,10 @@ type Options struct {
 	LookupEnv func(name string) (string, bool)
 	// Resolver finds message types inside Any; nil means protoregistry.GlobalTypes.
 	Resolver protoyaml.Resolver
-	// AllowUnknownStatic lets unknown fields of static resources pass, and RejectUnknownDynamic refuses those of dynamic
-	// ones, like Envoy's flags of these names. They are about TypedStruct and about binary messages that are newer than
-	// weir; the text of a bootstrap is checked where it is read.
-	AllowUnknownStatic, RejectUnknownDynamic bool
+	// AllowUnknown lets unknown fields of static resources pass, and RejectUnknownDynamic refuses those of dynamic ones,
+	// like Envoy's flags --allow-unknown-static-fields and --reject-unknown-dynamic-fields. They are about TypedStruct and
+	// about binary messages that are newer than weir; the text of a bootstrap is checked where it is read.
+	AllowUnknown, RejectUnknownDynamic bool
 }
 
 // Meta is what a resource carries beside its content.

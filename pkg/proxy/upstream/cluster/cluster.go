@@ -43,6 +43,9 @@ type Cluster struct {
 	// watch resolves the names of DNS clusters, nil for others.
 	watch *dns.Watch
 
+	// current is assigned, for readers.
+	current atomic.Pointer[model.LoadAssignment]
+
 	mu        sync.Mutex
 	assigned  *model.LoadAssignment
 	endpoints map[endpointKey]*endpoint
@@ -168,4 +171,20 @@ func (c *Cluster) Dial(ctx context.Context, pc *upstream.PickContext) (*Lease, e
 			c.ReleaseRequest(high)
 		},
 	}, nil
+}
+
+// DropOverload draws whether a request is to be dropped because the control plane said so (drop_overloads); category is
+// the reason that it gave. A dropped request is counted as upstream_rq_drop_overload.
+func (c *Cluster) DropOverload() (category string, drop bool) {
+	a := c.current.Load()
+	if a == nil || len(a.DropOverloads) == 0 {
+		return "", false
+	}
+	for _, d := range a.DropOverloads {
+		if c.manager.percent() < d.Percent {
+			c.Stats().RqDropOverload.Inc()
+			return d.Category, true
+		}
+	}
+	return "", false
 }

@@ -76,6 +76,7 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 	c.endpoints = b.kept
 	set := lb.New(b.hosts, c.lbOptions())
 	c.set.Store(set)
+	c.current.Store(c.assigned)
 	c.publishMembership(set, changed)
 	return removed
 }

@@ -11,14 +11,14 @@ import (
 )
 
 // build makes the runtime of a cluster's configuration. was is its predecessor or nil; it resolves no more, and its
-// connections are the new one's unless those connect in another way. retire has to be called when the new cluster is in
-// place.
-func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAssignment) (c *Cluster, retired func()) {
-	c = &Cluster{
+// connections are the new one's unless those connect in another way. The function has to be called when the new
+// cluster is in place.
+func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAssignment) (*Cluster, func()) {
+	c := &Cluster{
 		manager: m, cfg: cfg, assigned: assigned, ready: make(chan struct{}),
 		endpoints: make(map[endpointKey]*endpoint), resolved: make(map[string][]netip.Addr),
 	}
-	retired = func() {}
+	retirePredecessor := func() {}
 	switch {
 	case was == nil:
 		c.core = m.newCore(cfg)
@@ -29,7 +29,7 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 		c.core = m.newCore(cfg)
 		was.stop()
 		c.resolved = was.resolved
-		retired = was.remove
+		retirePredecessor = was.remove
 	}
 	c.core.configure(cfg)
 	var removed map[endpointKey]*endpoint
@@ -42,7 +42,7 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 	c.startResolving()
 	return c, func() {
 		retire(removed)
-		retired()
+		retirePredecessor()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -34,8 +35,8 @@ type Options struct {
 	Wheel *timer.Wheel
 	// Secrets gives TLS contexts the secrets that they name; nil when there are none.
 	Secrets tlsctx.Secrets
-	// Codecs speak HTTP on connections.
-	Codecs pool.Codecs
+	// HTTP2 is the HTTP/2 codec; nil when there is none, and then HTTP/2 connections fail.
+	HTTP2 HTTP2
 	// Mark is set on sockets as SO_MARK; 0 sets none.
 	Mark uint32
 	// Self tells weir's own addresses, which are never connected to; nil refuses none.
@@ -62,13 +63,19 @@ func New(opt Options) *Manager {
 	if opt.Log == nil {
 		opt.Log = log.Discard()
 	}
+	if opt.Rand == nil {
+		opt.Rand = rand.Uint64
+	}
 	if opt.Resolver == nil {
 		opt.Resolver = dns.System()
 	}
-	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel, opt.Codecs)}
+	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel, newCodecs(opt.HTTP2))}
 	m.clusters.Store(&map[string]*Cluster{})
 	return m
 }
+
+// percent draws a number of at least 0 and below 100.
+func (m *Manager) percent() float64 { return 100 * float64(m.opt.Rand()>>11) / (1 << 53) }
 
 // Get returns a cluster by name, nil when there is none.
 func (m *Manager) Get(name string) *Cluster { return (*m.clusters.Load())[name] }

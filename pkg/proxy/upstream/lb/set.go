@@ -147,10 +147,20 @@ func (s *Set) Counts() (healthy, degraded int) { return s.healthy, s.degraded }
 func (s *Set) Pick(pc *upstream.PickContext) (host *upstream.Host, panicked bool) {
 	for attempt := 0; ; attempt++ {
 		host, panicked = s.pickOnce()
-		if host == nil || !pc.AvoidTried || attempt >= pc.Attempts || !slices.Contains(pc.Tried, host) {
+		if host == nil || !pc.AvoidTried || attempt >= pc.Attempts || !tried(pc.Tried, host) {
 			return host, panicked
 		}
 	}
+}
+
+// tried compares addresses, since a host is another object after each update of the endpoints.
+func tried(hosts []*upstream.Host, host *upstream.Host) bool {
+	for _, h := range hosts {
+		if h.Address == host.Address && h.Pipe == host.Pipe {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Set) pickOnce() (*upstream.Host, bool) {

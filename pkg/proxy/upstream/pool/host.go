@@ -53,7 +53,7 @@ func (s *Shared) SetLimits(l Limits) { s.limits.Store(&l) }
 type Client1 interface {
 	// NewStream starts an exchange; there is at most one at a time.
 	NewStream() (codec.ClientStream, error)
-	// Usable tells, without blocking, that the connection is idle and open.
+	// Usable tells, without blocking, that the connection is idle and open. It is never called beside NewStream.
 	Usable() bool
 	Close() error
 }

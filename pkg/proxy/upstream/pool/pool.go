@@ -233,19 +233,19 @@ func (p *Pool) retire() {
 func (p *Pool) sweepIdle() {
 	limits, now := p.limits(), p.now()
 	p.mu.Lock()
-	var victims []*conn
+	victims := make(map[*conn]fate)
 	p.idle = slices.DeleteFunc(p.idle, func(c *conn) bool {
-		if c.fate(limits, now) == keep {
-			return false
+		f := c.fate(limits, now)
+		if f != keep {
+			victims[c] = f
 		}
-		victims = append(victims, c)
-		return true
+		return f != keep
 	})
 	for _, c := range p.shared {
-		if c.fate(limits, now) != keep {
+		if f := c.fate(limits, now); f != keep {
 			c.draining = true
 			if c.active == 0 {
-				victims = append(victims, c)
+				victims[c] = f
 			}
 		}
 	}
@@ -254,8 +254,8 @@ func (p *Pool) sweepIdle() {
 	}
 	empty := len(p.all) == 0 && p.dialing == 0 && len(p.waiters) == 0
 	p.mu.Unlock()
-	for _, c := range victims {
-		c.closeFor(c.fate(limits, now))
+	for c, f := range victims {
+		c.closeFor(f)
 	}
 	if empty {
 		p.host.drop(p)

@@ -1,0 +1,194 @@
+package listener
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"reflect"
+	"sync/atomic"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/chain"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
+)
+
+// active is one version of a configured listener, immutable once it is in use but for what says otherwise.
+type active struct {
+	cfg     *model.Listener
+	table   *chain.Table
+	chains  map[*model.FilterChain]*runtime
+	filters []filter.Listener
+	stats   *listenerStats
+	sockets []*socket    // Manager.mu guards it
+	conns   atomic.Int64 // being served
+	retired atomic.Bool  // another version took its place
+}
+
+// runtime is what serves the connections of a filter chain. It outlives a listener's version when the next one has a
+// chain of the same name and hash.
+type runtime struct {
+	cfg    *model.FilterChain
+	filter filter.Network // nil when the chain has no filters
+	tls    *tlsctx.Server // nil for plain text
+	scope  *stats.Scope
+
+	// Manager.connMu guards what follows.
+	conns    int
+	draining bool
+	kill     timer.Timer // ends what still runs when the drain time is over
+}
+
+// withStats is implemented by listener filters that have statistics.
+type withStats interface {
+	WithStats(root *stats.Scope) filter.Listener
+}
+
+// build makes the next version of a listener without touching the present one, was, which may be nil.
+func (m *Manager) build(cfg *model.Listener, was *active) (*active, error) {
+	a := &active{cfg: cfg, chains: map[*model.FilterChain]*runtime{}}
+	table, err := chain.Compile(cfg.FilterChains, cfg.DefaultFilterChain)
+	if err != nil {
+		return nil, err
+	}
+	a.table = table
+	for _, lf := range cfg.ListenerFilters {
+		f, ok := lf.Config.(filter.Listener)
+		if !ok {
+			return nil, fmt.Errorf("listener filter %s: %T is not a listener filter", lf.Name, lf.Config)
+		}
+		if s, ok := f.(withStats); ok {
+			f = s.WithStats(m.opts.Stats)
+		}
+		a.filters = append(a.filters, f)
+	}
+	kept := reusable(was, cfg)
+	for i, fc := range allChains(cfg) {
+		r := kept[chainKey{fc.Name, fc.Hash, fc == cfg.DefaultFilterChain}]
+		if r == nil {
+			if r, err = m.newRuntime(cfg, fc); err != nil {
+				a.discard(kept)
+				return nil, fmt.Errorf("filter chain %d (%q): %w", i, fc.Name, err)
+			}
+		}
+		a.chains[fc] = r
+	}
+	a.stats = newListenerStats(m.opts.Stats, statPrefix(cfg))
+	return a, nil
+}
+
+type chainKey struct {
+	name      string
+	hash      uint64
+	isDefault bool
+}
+
+// reusable are the chains that the next version may go on with: none when something beside the chains changed, as in
+// Envoy, where such an update drains the whole listener.
+func reusable(was *active, next *model.Listener) map[chainKey]*runtime {
+	if was == nil || !sameBesideChains(was.cfg, next) {
+		return nil
+	}
+	out := map[chainKey]*runtime{}
+	for fc, r := range was.chains {
+		out[chainKey{fc.Name, fc.Hash, fc == was.cfg.DefaultFilterChain}] = r
+	}
+	return out
+}
+
+func sameBesideChains(a, b *model.Listener) bool {
+	x, y := *a, *b
+	for _, l := range []*model.Listener{&x, &y} {
+		l.FilterChains, l.DefaultFilterChain, l.Resource = nil, nil, model.Resource{}
+	}
+	return reflect.DeepEqual(x, y)
+}
+
+func allChains(cfg *model.Listener) []*model.FilterChain {
+	all := cfg.FilterChains[:len(cfg.FilterChains):len(cfg.FilterChains)]
+	if cfg.DefaultFilterChain != nil {
+		all = append(all, cfg.DefaultFilterChain)
+	}
+	return all
+}
+
+func (m *Manager) newRuntime(cfg *model.Listener, fc *model.FilterChain) (*runtime, error) {
+	r := &runtime{cfg: fc}
+	if n := len(fc.Filters); n > 0 {
+		if n > 1 {
+			return nil, fmt.Errorf("network filter %s: only a terminal filter is supported, and %d more follow", fc.Filters[0].Name, n-1)
+		}
+		f, err := m.opts.NewFilter(cfg, fc, fc.Filters[0])
+		if err != nil {
+			return nil, fmt.Errorf("network filter %s: %w", fc.Filters[0].Name, err)
+		}
+		r.filter = f
+	}
+	r.scope = m.opts.Stats.Scope("listener." + statPrefix(cfg))
+	if fc.TLS != nil {
+		r.tls = tlsctx.NewServer(fc.TLS, m.opts.Secrets, r.scope)
+	}
+	return r, nil
+}
+
+// discard closes the chains of a version that is not going to be used, without those that belong to the present one.
+func (a *active) discard(kept map[chainKey]*runtime) {
+	inUse := map[*runtime]bool{}
+	for _, r := range kept {
+		inUse[r] = true
+	}
+	for _, r := range a.chains {
+		if !inUse[r] {
+			r.close()
+		}
+	}
+	if a.stats != nil {
+		a.stats.scope.Close()
+	}
+}
+
+// close releases what the chain holds, after its last connection.
+func (r *runtime) close() {
+	if c, ok := r.filter.(io.Closer); ok {
+		_ = c.Close() // nothing depends on it any more
+	}
+	r.scope.Close()
+}
+
+// statPrefix is the listener's name in statistics; the stats package replaces what names may not hold.
+func statPrefix(cfg *model.Listener) string {
+	switch {
+	case cfg.StatPrefix != "":
+		return cfg.StatPrefix
+	case cfg.Pipe != "":
+		return cfg.Pipe
+	}
+	return cfg.Address.String()
+}
+
+// addresses are all TCP addresses of the listener.
+func addresses(cfg *model.Listener) []netip.AddrPort {
+	var out []netip.AddrPort
+	if cfg.Pipe == "" {
+		out = append(out, cfg.Address)
+	}
+	return append(out, cfg.AdditionalAddresses...)
+}
+
+func (a *active) status(draining bool) Status {
+	s := Status{Name: a.cfg.Name, Draining: draining, Bound: len(a.sockets) > 0, Connections: int(a.conns.Load())}
+	for _, sock := range a.sockets {
+		s.Addresses = append(s.Addresses, sock.address())
+	}
+	if len(a.sockets) == 0 {
+		for _, addr := range addresses(a.cfg) {
+			s.Addresses = append(s.Addresses, addr.String())
+		}
+		if a.cfg.Pipe != "" {
+			s.Addresses = append(s.Addresses, a.cfg.Pipe)
+		}
+	}
+	return s
+}

@@ -1,0 +1,268 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// Apply makes the listeners those of the snapshot. A listener that cannot be built or bound is reported, by name, and
+// keeps its present version, if it has one; the others are applied. It is tried again by the next Apply.
+func (m *Manager) Apply(snap *model.Snapshot) []error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped {
+		return []error{errors.New("apply listeners: the manager has stopped accepting")}
+	}
+	gone := map[*runtime]bool{}
+	var removed []*active // still with their sockets, which an added listener may take over
+	for name, a := range m.active {
+		if snap.Listeners[name] == nil {
+			m.stats.removed.Inc()
+			delete(m.active, name)
+			removed = append(removed, a)
+		}
+	}
+	names := slices.Sorted(maps.Keys(snap.Listeners))
+	if errs := m.updateAll(snap, names, gone); len(errs) > 0 {
+		// Two listeners may have exchanged addresses: what was in the way may be gone now.
+		names = slices.Sorted(maps.Keys(errs))
+	} else {
+		names = nil
+	}
+	failed := m.updateAll(snap, names, gone)
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(failed)) {
+		m.stats.failure.Inc()
+		errs = append(errs, fmt.Errorf("listener %s: %w", name, failed[name]))
+	}
+	for _, a := range removed {
+		m.leave(a, nil, gone)
+	}
+	m.publish()
+	if len(gone) > 0 {
+		m.retire(gone)
+	}
+	m.settleLocked()
+	return errs
+}
+
+// updateAll updates the named listeners and gives the errors by name.
+func (m *Manager) updateAll(snap *model.Snapshot, names []string, gone map[*runtime]bool) map[string]error {
+	errs := map[string]error{}
+	for _, name := range names {
+		cfg := snap.Listeners[name]
+		was := m.active[name]
+		if was != nil && was.cfg == cfg {
+			continue
+		}
+		if err := m.update(cfg, was, gone); err != nil {
+			errs[name] = err
+			continue
+		}
+		m.stats.success.Inc()
+	}
+	return errs
+}
+
+// update brings a listener to its next version.
+func (m *Manager) update(cfg *model.Listener, was *active, gone map[*runtime]bool) error {
+	next, err := m.build(cfg, was)
+	if err != nil {
+		return err
+	}
+	sockets, opened, err := m.bind(cfg)
+	if err != nil {
+		next.discard(reusable(was, cfg))
+		return err
+	}
+	next.sockets = sockets
+	m.active[cfg.Name] = next
+	for _, s := range sockets {
+		s.target.Store(next)
+	}
+	for _, s := range opened {
+		m.sockets[s.key] = s
+		m.loops.Go(func() { m.accept(s) })
+	}
+	switch {
+	case was == nil:
+		m.stats.added.Inc()
+	default:
+		m.stats.modified.Inc()
+		if sameBesideChains(was.cfg, cfg) {
+			m.stats.inPlace.Inc()
+		}
+		m.leave(was, next, gone)
+	}
+	m.opts.Log.Info("listener is up", "name", cfg.Name, "addresses", next.status(false).Addresses)
+	return nil
+}
+
+// bind gives the sockets that a listener wants, those opened now among them.
+func (m *Manager) bind(cfg *model.Listener) (all, opened []*socket, err error) {
+	for _, sp := range specs(cfg) {
+		s := m.sockets[sp.key]
+		if s != nil {
+			if owner := s.target.Load(); owner.cfg.Name != cfg.Name && m.active[owner.cfg.Name] == owner {
+				err = fmt.Errorf("bind %s: listener %s has this address", s.address(), owner.cfg.Name)
+			}
+		} else if s, err = open(m.ctx, cfg, sp); err == nil {
+			opened = append(opened, s)
+		}
+		if err != nil {
+			for _, o := range opened {
+				o.shut()
+			}
+			return nil, nil, err
+		}
+		all = append(all, s)
+	}
+	return all, opened, nil
+}
+
+// leave ends a listener's version: sockets that the next one does not have are closed, chains that it does not have are
+// added to gone. A socket that another listener took over stays open.
+func (m *Manager) leave(was, next *active, gone map[*runtime]bool) {
+	kept := map[*runtime]bool{}
+	if next != nil {
+		for _, r := range next.chains {
+			kept[r] = true
+		}
+	}
+	for _, r := range was.chains {
+		if !kept[r] {
+			gone[r] = true
+		}
+	}
+	for _, s := range was.sockets {
+		if s.target.Load() == was {
+			s.shut()
+			delete(m.sockets, s.key)
+		}
+	}
+	was.sockets = nil
+	was.retired.Store(true)
+	m.draining[was] = struct{}{}
+}
+
+// settle forgets listener versions that have no connection any more.
+func (m *Manager) settle() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settleLocked()
+}
+
+func (m *Manager) settleLocked() {
+	for a := range m.draining {
+		if a.conns.Load() == 0 {
+			a.stats.scope.Close()
+			delete(m.draining, a)
+		}
+	}
+	m.stats.draining.Set(uint64(len(m.draining)))
+}
+
+// OpenCapture opens the sockets that the kernel side redirects captured connections to, at 127.0.0.1 and, where the host
+// has IPv6, at ::1. It may be called once.
+func (m *Manager) OpenCapture() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	cfg := &model.Listener{BindToPort: true, Resource: model.Resource{Name: "capture"}}
+	for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
+		s, err := open(context.Background(), cfg, spec{key: "capture:" + ip.String(), addr: netip.AddrPortFrom(ip, 0)})
+		if err != nil {
+			if ip.Is6() {
+				m.opts.Log.Warn("IPv6 connections are not captured", "error", err)
+				break
+			}
+			return fmt.Errorf("open capture socket: %w", err)
+		}
+		m.capture = append(m.capture, s)
+		m.loops.Go(func() { m.accept(s) })
+	}
+	m.publish()
+	return nil
+}
+
+// CaptureAddrs are the addresses of the capture sockets; the zero value for one that is not open.
+func (m *Manager) CaptureAddrs() (v4, v6 netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.capture {
+		if s.bound.Addr().Is4() {
+			v4 = s.bound
+		} else {
+			v6 = s.bound
+		}
+	}
+	return v4, v6
+}
+
+// StopAccepting closes all sockets. Connections go on. Apply is refused afterwards.
+func (m *Manager) StopAccepting() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped {
+		return
+	}
+	m.stopped = true
+	for _, a := range m.active {
+		m.closeSockets(a)
+	}
+	for _, s := range m.capture {
+		s.shut()
+	}
+	m.publish()
+}
+
+func (m *Manager) closeSockets(a *active) {
+	for _, s := range a.sockets {
+		s.shut()
+		delete(m.sockets, s.key)
+	}
+	if len(a.sockets) > 0 {
+		m.stats.stopped.Inc()
+	}
+	a.sockets = nil
+}
+
+// Drain is admin's /drain_listeners: connections of all listeners, or of inbound ones only, are asked to finish. The
+// sockets are closed now, or with graceful after the drain time.
+func (m *Manager) Drain(graceful, inboundOnly bool) {
+	chosen := map[*runtime]bool{}
+	m.mu.Lock()
+	for _, a := range m.active {
+		if inboundOnly && a.cfg.TrafficDirection != model.TrafficInbound {
+			continue
+		}
+		if !graceful {
+			m.closeSockets(a)
+		}
+		for _, r := range a.chains {
+			chosen[r] = true
+		}
+	}
+	if graceful && !m.stopped {
+		m.drainInbound = inboundOnly
+		m.drainEnd.Arm(m.opts.DrainTime)
+	}
+	m.publish()
+	m.mu.Unlock()
+	m.signal(func(r *runtime) bool { return chosen[r] })
+}
+
+// drainOver closes the sockets that a graceful drain left open. It runs on the wheel, so it leaves that to a goroutine.
+func (m *Manager) drainOver() {
+	m.loops.Go(func() {
+		m.mu.Lock()
+		inboundOnly := m.drainInbound
+		m.mu.Unlock()
+		m.Drain(false, inboundOnly)
+	})
+}

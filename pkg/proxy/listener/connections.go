@@ -1,0 +1,173 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+// errStopping ends connections when the process stops.
+var errStopping = errors.New("weir is stopping")
+
+// register counts a connection in; false when there are too many, or the manager is done.
+func (m *Manager) register(cn *connection) bool {
+	m.connMu.Lock()
+	defer m.connMu.Unlock()
+	if m.ctx.Err() != nil {
+		return false
+	}
+	if limit := m.opts.MaxConnections; limit > 0 && len(m.conns) >= limit {
+		m.stats.globalOverflow.Inc()
+		return false
+	}
+	m.conns[cn] = struct{}{}
+	return true
+}
+
+// assign notes which chain serves the connection, so that its drain reaches it. It is false for a chain that drains:
+// the connection came while an update took that away.
+func (m *Manager) assign(cn *connection, r *runtime) bool {
+	m.connMu.Lock()
+	defer m.connMu.Unlock()
+	if r.draining {
+		return false
+	}
+	cn.chain = r
+	r.conns++
+	return true
+}
+
+// unregister counts a connection out and releases a chain that has drained.
+func (m *Manager) unregister(cn *connection) {
+	m.connMu.Lock()
+	delete(m.conns, cn)
+	var done *runtime
+	if r := cn.chain; r != nil {
+		if r.conns--; r.conns == 0 && r.draining {
+			done = r
+		}
+	}
+	if len(m.conns) == 0 && m.empty != nil {
+		close(m.empty)
+		m.empty = nil
+	}
+	m.connMu.Unlock()
+	if done != nil {
+		m.finished(done)
+	}
+}
+
+// tellDrain asks the connection to finish.
+func (cn *connection) tellDrain() { cn.drainOnce.Do(func() { close(cn.drain) }) }
+
+// signal tells the connections that pick chooses to finish: at once, or each at its moment within the drain time.
+func (m *Manager) signal(pick func(*runtime) bool) {
+	m.connMu.Lock()
+	defer m.connMu.Unlock()
+	for cn := range m.conns {
+		if cn.chain == nil || !pick(cn.chain) {
+			continue
+		}
+		if m.opts.DrainStrategy == DrainImmediate {
+			cn.tellDrain()
+		} else {
+			cn.spread.Arm(time.Duration(rand.Int64N(int64(m.opts.DrainTime))))
+		}
+	}
+}
+
+// retire drains chains that no listener has any more. What still runs after the drain time is ended.
+func (m *Manager) retire(chains map[*runtime]bool) {
+	if len(chains) == 0 {
+		return
+	}
+	var idle []*runtime
+	m.connMu.Lock()
+	for r := range chains {
+		m.stats.chainsDraining.Inc()
+		r.draining = true
+		r.kill.Init(m.opts.Wheel, func() { m.abort(func(cn *connection) bool { return cn.chain == r }) })
+		if r.conns == 0 {
+			idle = append(idle, r)
+		} else {
+			r.kill.Arm(m.opts.DrainTime)
+		}
+	}
+	m.connMu.Unlock()
+	m.signal(func(r *runtime) bool { return chains[r] })
+	for _, r := range idle {
+		m.finished(r)
+	}
+}
+
+// finished releases a chain after its last connection.
+func (m *Manager) finished(r *runtime) {
+	r.kill.Release()
+	r.close()
+	m.stats.chainsDraining.Dec()
+}
+
+// abort ends the connections that pick chooses at once.
+func (m *Manager) abort(pick func(*connection) bool) {
+	m.connMu.Lock()
+	defer m.connMu.Unlock()
+	for cn := range m.conns {
+		if pick(cn) {
+			cn.info.TerminationDetails = "drain_timeout"
+			cn.c.Abort()
+		}
+	}
+}
+
+// Wait blocks until all connections have ended by themselves. When ctx ends first they are aborted, and Wait returns the
+// context's error once they are gone. It is meant to be called after StopAccepting.
+func (m *Manager) Wait(ctx context.Context) error {
+	empty := m.whenEmpty()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+	}
+	m.cancel(errStopping)
+	m.abort(func(*connection) bool { return true })
+	<-empty
+	return context.Cause(ctx)
+}
+
+// whenEmpty gives a channel that is closed when no connection is left.
+func (m *Manager) whenEmpty() <-chan struct{} {
+	m.connMu.Lock()
+	defer m.connMu.Unlock()
+	if m.empty != nil {
+		return m.empty
+	}
+	ch := make(chan struct{})
+	if len(m.conns) == 0 {
+		close(ch)
+	} else {
+		m.empty = ch
+	}
+	return ch
+}
+
+// Close closes all sockets, ends all connections at once and waits for everything that the manager started.
+func (m *Manager) Close() {
+	m.StopAccepting()
+	m.drainEnd.Release()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = m.Wait(ctx) // nothing to wait for is no error, and ending what is there was asked for
+	m.cancel(errStopping)
+	m.loops.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range m.active {
+		for _, r := range a.chains {
+			r.close()
+		}
+		a.stats.scope.Close()
+	}
+	m.active = map[string]*active{}
+	m.publish()
+}

@@ -1,0 +1,183 @@
+// Package listener accepts downstream connections and brings each one to the filter chain that serves it.
+//
+// It owns the listening sockets, the hand-off of connections whose original destination is known, the life of filter
+// chains through updates, draining, and the listener.* and listener_manager.* statistics. It must not know what a filter
+// does, where snapshots come from, or how the kernel side redirects: it asks that for original destinations through
+// OriginalDst.
+//
+// Locking: Manager.mu guards configuration (listeners, sockets) and is held through Apply; Manager.connMu guards the set
+// of connections and which chain each one has. connMu may be taken under mu, never the other way round. A connection's
+// way through accept takes connMu three times and mu never.
+package listener
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/detect"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
+)
+
+// OriginalDst knows where captured connections wanted to go.
+type OriginalDst interface {
+	// OriginalDst is the destination that client meant when it was redirected to server; both as the accepted socket
+	// sees them. false when it is not known.
+	OriginalDst(client, server netip.AddrPort) (netip.AddrPort, bool)
+}
+
+// DrainStrategy is Envoy's --drain-strategy.
+type DrainStrategy uint8
+
+// Drain strategies.
+const (
+	// DrainGradual tells each connection at a random moment within the drain time.
+	DrainGradual DrainStrategy = iota
+	// DrainImmediate tells all connections at once.
+	DrainImmediate
+)
+
+// Options are what a manager needs. Stats, Log, Wheel and NewFilter are required.
+type Options struct {
+	Stats *stats.Scope // the root
+	Log   *slog.Logger
+	Wheel *timer.Wheel
+	// NewFilter makes the terminal filter of a chain. What it returns is kept while the chain's hash does not change,
+	// and closed, if it is an io.Closer, after its last connection.
+	NewFilter func(l *model.Listener, fc *model.FilterChain, f *model.NetworkFilter) (filter.Network, error)
+	Secrets   tlsctx.Secrets
+	// OriginalDst may be nil: then only SO_ORIGINAL_DST is asked.
+	OriginalDst OriginalDst
+	// AccessLog is called at the end of each connection of a listener that has access logs; may be nil.
+	AccessLog func(l *model.Listener, info *streaminfo.Info)
+	// DrainTime is how long connections of a removed or changed chain may go on; 0 means Envoy's 600 s.
+	DrainTime     time.Duration
+	DrainStrategy DrainStrategy
+	// MaxConnections bounds all downstream connections together; 0 is unlimited.
+	MaxConnections int
+}
+
+// Status is what is known of one listener.
+type Status struct {
+	Name string
+	// Addresses that it is bound to with the actual port, or would be were it bound.
+	Addresses []string
+	// Bound tells listeners with sockets from those that get connections by hand-off only.
+	Bound    bool
+	Draining bool
+	// Connections that it serves now.
+	Connections int
+}
+
+// Manager owns all listeners. Make it with New; it is safe for concurrent use.
+type Manager struct {
+	opts   Options
+	stats  *managerStats
+	pool   detect.Pool
+	ctx    context.Context // done when connections must end at once
+	cancel context.CancelCauseFunc
+	loops  sync.WaitGroup // accept loops
+	nextID atomic.Uint64
+	routes atomic.Pointer[handOff]
+	own    atomic.Pointer[map[netip.AddrPort]struct{}] // bound addresses
+
+	mu       sync.Mutex
+	active   map[string]*active
+	draining map[*active]struct{}
+	sockets  map[string]*socket
+	capture  []*socket
+	stopped  bool
+
+	drainEnd     timer.Timer // of a graceful drain
+	drainInbound bool        // whether that is for inbound listeners only
+
+	connMu sync.Mutex
+	conns  map[*connection]struct{}
+	empty  chan struct{} // closed and nil when the last connection ends while someone waits
+}
+
+// New makes a manager without listeners.
+func New(o Options) *Manager {
+	if o.DrainTime == 0 {
+		o.DrainTime = 600 * time.Second
+	}
+	m := &Manager{
+		opts: o, stats: newManagerStats(o.Stats),
+		active: map[string]*active{}, draining: map[*active]struct{}{}, sockets: map[string]*socket{},
+		conns: map[*connection]struct{}{},
+	}
+	m.ctx, m.cancel = context.WithCancelCause(context.Background())
+	m.drainEnd.Init(o.Wheel, m.drainOver)
+	m.routes.Store(&handOff{})
+	m.own.Store(&map[netip.AddrPort]struct{}{})
+	return m
+}
+
+// List describes the listeners, draining ones included, in no order.
+func (m *Manager) List() []Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settleLocked()
+	var out []Status
+	for _, a := range m.active {
+		out = append(out, a.status(false))
+	}
+	for a := range m.draining {
+		out = append(out, a.status(true))
+	}
+	return out
+}
+
+// SelfAddrs tells whether connecting to addr would reach one of weir's own listening sockets, with the wildcard addresses
+// standing for loopback. Sockets bound to a wildcard address are recognised by loopback and unspecified addresses only:
+// which others are this host's is not known here.
+func (m *Manager) SelfAddrs(addr netip.AddrPort) bool {
+	own := *m.own.Load()
+	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	if _, ok := own[addr]; ok {
+		return true
+	}
+	ip := addr.Addr()
+	if !ip.IsLoopback() && !ip.IsUnspecified() {
+		return false
+	}
+	any4 := netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())
+	any6 := netip.AddrPortFrom(netip.IPv6Unspecified(), addr.Port())
+	_, on4 := own[any4]
+	_, on6 := own[any6]
+	if ip.IsUnspecified() {
+		loop := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
+		if ip.Is6() {
+			loop = netip.AddrPortFrom(netip.IPv6Loopback(), addr.Port())
+		}
+		if _, ok := own[loop]; ok {
+			return true
+		}
+	}
+	return (ip.Is4() && on4) || (ip.Is6() && on6)
+}
+
+// publish recomputes what connections look up. The caller holds mu.
+func (m *Manager) publish() {
+	m.routes.Store(newHandOff(m.active))
+	own := map[netip.AddrPort]struct{}{}
+	for _, s := range m.sockets {
+		if s.bound.IsValid() {
+			own[s.bound] = struct{}{}
+		}
+	}
+	for _, s := range m.capture {
+		own[s.bound] = struct{}{}
+	}
+	m.own.Store(&own)
+	m.stats.active.Set(uint64(len(m.active)))
+	m.stats.draining.Set(uint64(len(m.draining)))
+}

@@ -1,0 +1,65 @@
+package listener
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
+)
+
+// soOriginalDst is SO_ORIGINAL_DST, and IP6T_SO_ORIGINAL_DST too (linux/netfilter_ipv4.h).
+const soOriginalDst = 80
+
+// originalDst finds where the client of a connection wanted to go: the kernel side knows what it redirected, netfilter
+// what was redirected by its rules.
+func (m *Manager) originalDst(c *conn.Conn) (netip.AddrPort, bool) {
+	if m.opts.OriginalDst != nil {
+		if dst, ok := m.opts.OriginalDst.OriginalDst(c.Remote(), c.Local()); ok {
+			return conn.Unmap(dst), true
+		}
+	}
+	return netfilterDst(c)
+}
+
+// netfilterDst asks SO_ORIGINAL_DST; false when no rule redirected the connection.
+func netfilterDst(c *conn.Conn) (dst netip.AddrPort, ok bool) {
+	if !c.Local().IsValid() {
+		return dst, false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return dst, false
+	}
+	_ = raw.Control(func(fd uintptr) { // closed means unknown
+		if c.Local().Addr().Is4() {
+			dst, ok = originalDst4(int(fd))
+		} else {
+			dst, ok = originalDst6(int(fd))
+		}
+	})
+	// netfilter answers for tracked connections that it did not redirect, too.
+	return dst, ok && dst != c.Local()
+}
+
+// originalDst4 reads a sockaddr_in by way of an option value that is at least as long.
+func originalDst4(fd int) (netip.AddrPort, bool) {
+	v, err := unix.GetsockoptIPv6Mreq(fd, unix.SOL_IP, soOriginalDst)
+	if err != nil || binary.NativeEndian.Uint16(v.Multiaddr[:]) != syscall.AF_INET {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(v.Multiaddr[4:8])), binary.BigEndian.Uint16(v.Multiaddr[2:])), true
+}
+
+// originalDst6 reads a sockaddr_in6, which starts an ip6_mtuinfo.
+func originalDst6(fd int) (netip.AddrPort, bool) {
+	v, err := unix.GetsockoptIPv6MTUInfo(fd, unix.SOL_IPV6, soOriginalDst)
+	if err != nil || v.Addr.Family != syscall.AF_INET6 {
+		return netip.AddrPort{}, false
+	}
+	var port [2]byte
+	binary.NativeEndian.PutUint16(port[:], v.Addr.Port)
+	return netip.AddrPortFrom(netip.AddrFrom16(v.Addr.Addr).Unmap(), binary.BigEndian.Uint16(port[:])), true
+}

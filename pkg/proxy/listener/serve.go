@@ -1,0 +1,266 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/chain"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/detect"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
+)
+
+// connection is one downstream connection, from accept to its end.
+type connection struct {
+	m    *Manager
+	c    *conn.Conn
+	info streaminfo.Connection
+	log  streaminfo.Info // for the listener's access log
+
+	drain     chan struct{}
+	drainOnce sync.Once
+	spread    timer.Timer // tells it of a gradual drain
+
+	chain *runtime // Manager.connMu guards it; nil before one was chosen
+}
+
+// arrived takes over an accepted connection.
+func (m *Manager) arrived(s *socket, nc net.Conn) {
+	cn := &connection{m: m, drain: make(chan struct{})}
+	c, err := conn.New(nc, &cn.info.RxBytes, &cn.info.TxBytes)
+	if err != nil {
+		m.opts.Log.Error("take over accepted connection", "error", err)
+		_ = nc.Close()
+		return
+	}
+	cn.c = c
+	now := time.Now()
+	cn.info.ID, cn.info.Start = m.nextID.Add(1), now
+	cn.info.Local, cn.info.BoundLocal = c.Local(), c.Local()
+	cn.info.Remote, cn.info.DirectRemote = c.Remote(), c.Remote()
+	cn.log.Conn, cn.log.Start = &cn.info, now
+	cn.spread.Init(m.opts.Wheel, cn.tellDrain)
+	if !m.register(cn) {
+		cn.spread.Release()
+		_ = c.Close()
+		return
+	}
+	go cn.run(s.target.Load())
+}
+
+// run serves the connection to its end. a is nil for connections of a capture socket.
+func (cn *connection) run(a *active) {
+	defer cn.spread.Release() // after unregister: nobody arms it any more
+	defer cn.m.unregister(cn)
+	defer cn.c.Close()
+	defer cn.recovered()
+	captured := a == nil
+	if captured {
+		if a = cn.destination(); a == nil {
+			return
+		}
+	}
+	for {
+		next, err := cn.at(a, captured)
+		if next == nil || err != nil {
+			return
+		}
+		a, captured = next, true // a connection is handed over once
+	}
+}
+
+// recovered keeps a panic of a filter within its connection.
+func (cn *connection) recovered() {
+	if p := recover(); p != nil {
+		cn.m.stats.panics.Inc()
+		cn.m.opts.Log.Error("panic while serving a connection", "connection", cn.info.ID, "listener", cn.info.Listener,
+			"panic", p, "stack", string(debug.Stack()))
+		cn.c.Reset()
+	}
+}
+
+// destination finds the listener of a captured connection. Without one the client sees a reset, since nobody can serve
+// what it asked for.
+func (cn *connection) destination() *active {
+	m := cn.m
+	dst, ok := m.originalDst(cn.c)
+	if !ok {
+		m.stats.noOriginalDst.Inc()
+		m.opts.Log.Debug("close captured connection: its original destination is not known", "client", cn.info.Remote)
+		cn.c.Reset()
+		return nil
+	}
+	cn.info.Local, cn.info.OriginalDst = dst, dst
+	a := m.routes.Load().captured(dst)
+	if a == nil {
+		m.stats.noListener.Inc()
+		m.opts.Log.Debug("close captured connection: no listener for its destination", "client", cn.info.Remote, "destination", dst)
+		cn.c.Reset()
+	}
+	return a
+}
+
+// at serves the connection at a listener. It gives the listener that the connection is to be handed over to, if any;
+// an error has been dealt with.
+func (cn *connection) at(a *active, handedOver bool) (next *active, err error) {
+	cn.info.Listener, cn.info.TrafficDirection = a.cfg.Name, direction(a.cfg.TrafficDirection)
+	if !handedOver && wantsOriginalDst(a) {
+		if dst, ok := cn.m.originalDst(cn.c); ok {
+			cn.info.OriginalDst = dst
+		}
+	}
+	if err := cn.inspect(a); err != nil {
+		return nil, err
+	}
+	if !handedOver && a.cfg.UseOriginalDst && cn.info.OriginalDst.IsValid() {
+		cn.info.Local = cn.info.OriginalDst
+		if next := cn.m.routes.Load().find(cn.info.Local); next != nil && next != a {
+			return next, nil
+		}
+	}
+	cn.serve(a)
+	return nil, nil
+}
+
+// inspect runs the listener filters.
+func (cn *connection) inspect(a *active) error {
+	st := a.stats
+	st.preActive.Inc()
+	defer st.preActive.Dec()
+	timedOut, err := cn.m.pool.Run(cn.m.ctx, cn.c, &cn.info, detect.Options{
+		Filters: a.filters, Timeout: a.cfg.ListenerFiltersTimeout, ContinueOnTimeout: a.cfg.ContinueOnListenerFiltersTimeout,
+	})
+	if timedOut {
+		st.preTimeout.Inc()
+	}
+	switch {
+	case err == nil || errors.Is(err, detect.ErrTimeout):
+	case errors.Is(err, detect.ErrRemoteClose):
+		st.filterRemoteClose.Inc()
+	default:
+		st.filterError.Inc()
+	}
+	if err != nil {
+		cn.m.opts.Log.Debug("close connection", "connection", cn.info.ID, "listener", a.cfg.Name, "reason", err)
+	}
+	return err
+}
+
+// serve chooses the filter chain and runs it.
+func (cn *connection) serve(a *active) {
+	st := a.stats
+	st.total.Inc()
+	if n := a.conns.Add(1); a.cfg.MaxConnections > 0 && n > int64(a.cfg.MaxConnections) {
+		a.conns.Add(-1)
+		st.overflow.Inc()
+		return
+	}
+	st.active.Inc()
+	defer func() {
+		st.active.Dec()
+		st.destroy.Inc()
+		elapsed := time.Since(cn.info.Start)
+		st.length.Record(uint64(elapsed.Milliseconds()))
+		if cn.m.opts.AccessLog != nil && len(a.cfg.AccessLogs) > 0 {
+			cn.log.Duration = elapsed
+			cn.log.BytesReceived, cn.log.BytesSent = cn.info.RxBytes.Load(), cn.info.TxBytes.Load()
+			cn.m.opts.AccessLog(a.cfg, &cn.log)
+		}
+		if a.conns.Add(-1) == 0 && a.retired.Load() {
+			cn.m.settle()
+		}
+	}()
+	r := cn.choose(a)
+	if r == nil {
+		st.noChain.Inc()
+		cn.log.Flags |= streaminfo.NoRouteFound
+		cn.log.Details = "filter_chain_not_found"
+		cn.m.opts.Log.Debug("close connection: no matching filter chain found", "connection", cn.info.ID, "listener", a.cfg.Name)
+		return
+	}
+	cn.info.FilterChain = r.cfg.Name
+	payload := cn.secure(a, r)
+	if payload == nil || r.filter == nil {
+		return
+	}
+	r.filter.Serve(cn.m.ctx, &filter.Connection{Conn: payload, Info: &cn.info, Draining: cn.drain, Reset: cn.c.Reset})
+	_ = payload.Close()
+}
+
+// choose finds the filter chain; nil when none matches. When an update takes the chain away this moment, the listener's
+// next version decides.
+func (cn *connection) choose(a *active) *runtime {
+	for {
+		fc := a.table.Find(&chain.Input{
+			Destination: cn.info.Local, Source: cn.info.Remote, DirectSource: cn.info.DirectRemote,
+			ServerName: cn.info.ServerName, TransportProtocol: cn.info.TransportProtocol, ALPN: cn.info.ALPN,
+		})
+		if fc == nil {
+			return nil
+		}
+		if r := a.chains[fc]; cn.m.assign(cn, r) {
+			return r
+		}
+		next := cn.m.routes.Load().byName[a.cfg.Name]
+		if next == nil || next == a {
+			return nil
+		}
+		a = next
+	}
+}
+
+// secure terminates TLS where the chain wants it; nil when the handshake did not succeed.
+func (cn *connection) secure(a *active, r *runtime) net.Conn {
+	if r.tls == nil {
+		return cn.c
+	}
+	ctx, timeout := cn.m.ctx, r.cfg.TransportSocketConnectTimeout
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	tc, err := r.tls.Handshake(ctx, cn.c)
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			a.stats.handshakeTimeout.Inc()
+			cn.info.TerminationDetails = "transport socket timeout was reached"
+		}
+		cn.info.TransportFailure = tlsctx.FailureReason(err)
+		cn.m.opts.Log.Debug("close connection", "connection", cn.info.ID, "listener", a.cfg.Name, "reason", err)
+		return nil
+	}
+	state := tc.ConnectionState()
+	cn.info.TLS = &state
+	return tc
+}
+
+func wantsOriginalDst(a *active) bool {
+	if a.cfg.UseOriginalDst {
+		return true
+	}
+	for _, lf := range a.cfg.ListenerFilters {
+		if lf.TypeURL == originalDstType || lf.Name == originalDstName {
+			return true
+		}
+	}
+	return false
+}
+
+// How the listener filter is known that has to be told of the original destination.
+const (
+	originalDstType = "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
+	originalDstName = "envoy.filters.listener.original_dst"
+)
+
+func direction(d model.TrafficDirection) string {
+	return [...]string{"UNSPECIFIED", "INBOUND", "OUTBOUND"}[d]
+}

@@ -1,0 +1,206 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
+)
+
+// socket is a listening socket with its accept loop. It outlives the listener's version that opened it when the next
+// one has the same address and socket options.
+type socket struct {
+	key    string
+	ln     net.Listener
+	bound  netip.AddrPort         // the zero value for unix sockets
+	target atomic.Pointer[active] // who gets the connections; nil for capture sockets
+	stop   chan struct{}          // closed by shut
+}
+
+// spec is a socket that a listener wants.
+type spec struct {
+	key  string
+	addr netip.AddrPort
+	pipe string
+}
+
+// specs are the sockets of a listener; none when it does not bind.
+func specs(l *model.Listener) []spec {
+	if !l.BindToPort {
+		return nil
+	}
+	options := fmt.Sprintf("|%t%t%t|%d|%o", l.Transparent, l.Freebind, l.IPv4Compat, l.TCPBacklog, l.PipeMode)
+	if l.Pipe != "" {
+		return []spec{{key: "unix:" + l.Pipe + options, pipe: l.Pipe}}
+	}
+	var out []spec
+	for i, a := range addresses(l) {
+		key := a.String() + options
+		if a.Port() == 0 { // each its own
+			key = fmt.Sprintf("%s#%s#%d", key, l.Name, i)
+		}
+		out = append(out, spec{key: key, addr: a})
+	}
+	return out
+}
+
+// open binds and listens, without accepting yet.
+func open(ctx context.Context, l *model.Listener, s spec) (*socket, error) {
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(false) // has no sockmap, no reset and other options
+	lc.Control = func(_, _ string, raw syscall.RawConn) error { return control(raw, l, s.addr) }
+	network, address := "tcp4", s.addr.String()
+	switch {
+	case s.pipe != "":
+		network, address = "unix", s.pipe
+		if !strings.HasPrefix(address, "@") {
+			if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return nil, fmt.Errorf("bind %s: remove what is there: %w", address, err)
+			}
+		}
+	case s.addr.Addr().Is6() && l.IPv4Compat:
+		network = "tcp"
+	case s.addr.Addr().Is6():
+		network = "tcp6"
+	}
+	ln, err := lc.Listen(ctx, network, address)
+	if err != nil {
+		if errno, ok := errors.AsType[syscall.Errno](err); ok {
+			err = errno
+		}
+		return nil, fmt.Errorf("bind %s: %w", address, err)
+	}
+	sock := &socket{key: s.key, ln: ln, bound: conn.AddrPort(ln.Addr()), stop: make(chan struct{})}
+	if err := sock.finish(l, s); err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return sock, nil
+}
+
+// finish sets what can only be set on a listening socket.
+func (s *socket) finish(l *model.Listener, sp spec) error {
+	if sp.pipe != "" && l.PipeMode != 0 && !strings.HasPrefix(sp.pipe, "@") {
+		if err := os.Chmod(sp.pipe, os.FileMode(l.PipeMode)); err != nil {
+			return fmt.Errorf("set mode of %s: %w", sp.pipe, err)
+		}
+	}
+	if l.TCPBacklog == 0 {
+		return nil
+	}
+	raw, err := s.ln.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return fmt.Errorf("set backlog of %s: %w", s.address(), err)
+	}
+	var listenErr error
+	if err := raw.Control(func(fd uintptr) { listenErr = unix.Listen(int(fd), l.TCPBacklog) }); err != nil {
+		listenErr = err
+	}
+	if listenErr != nil {
+		return fmt.Errorf("set backlog of %s: %w", s.address(), listenErr)
+	}
+	return nil
+}
+
+// control sets the options that must be there before bind.
+func control(raw syscall.RawConn, l *model.Listener, addr netip.AddrPort) error {
+	if !l.Transparent && !l.Freebind {
+		return nil
+	}
+	level, transparent, freebind := unix.SOL_IP, unix.IP_TRANSPARENT, unix.IP_FREEBIND
+	if addr.Addr().Is6() {
+		level, transparent, freebind = unix.SOL_IPV6, unix.IPV6_TRANSPARENT, unix.IPV6_FREEBIND
+	}
+	var optErr error
+	err := raw.Control(func(fd uintptr) {
+		if l.Transparent {
+			optErr = unix.SetsockoptInt(int(fd), level, transparent, 1)
+		}
+		if l.Freebind && optErr == nil {
+			optErr = unix.SetsockoptInt(int(fd), level, freebind, 1)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return optErr
+}
+
+func (s *socket) address() string {
+	if s.bound.IsValid() {
+		return s.bound.String()
+	}
+	return s.ln.Addr().String()
+}
+
+// shut closes the socket, which ends its accept loop.
+func (s *socket) shut() {
+	select {
+	case <-s.stop:
+	default:
+		close(s.stop)
+		_ = s.ln.Close()
+	}
+}
+
+// Back-off after an accept that failed for want of descriptors or memory.
+const (
+	minBackoff = 5 * time.Millisecond
+	maxBackoff = time.Second
+)
+
+// accept is the accept loop of a socket, one goroutine each; every connection gets one of its own.
+func (m *Manager) accept(s *socket) {
+	backoff := time.Duration(0)
+	for {
+		nc, err := s.ln.Accept()
+		if err == nil {
+			backoff = 0
+			m.arrived(s, nc)
+			continue
+		}
+		select {
+		case <-s.stop:
+			return
+		default:
+		}
+		if !passing(err) {
+			m.opts.Log.Error("accept loop ended", "address", s.address(), "error", err)
+			return
+		}
+		m.stats.acceptErrors.Inc()
+		if backoff == 0 {
+			m.opts.Log.Warn("accept", "address", s.address(), "error", err)
+		}
+		backoff = min(max(2*backoff, minBackoff), maxBackoff)
+		select {
+		case <-time.After(backoff):
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+// passing tells errors of one connection, or of a shortage, from those of the socket.
+func passing(err error) bool {
+	errno, ok := errors.AsType[syscall.Errno](err)
+	if !ok {
+		return false
+	}
+	switch errno {
+	case syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, syscall.EOPNOTSUPP, syscall.EFAULT:
+		return false
+	}
+	return true
+}

@@ -11,9 +11,7 @@ func clusterTable() table {
 			"cleanup_interval upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config "+
 			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy",
 		"ring_hash_lb_config maglev_lb_config", "options of a balancer that has a warning of its own when it is chosen",
-		"dns_jitter", "weir resolves each name on a timer of its own that is spread already",
-		"ignore_health_on_host_removal", "weir always removes hosts that discovery removed",
-		"wait_for_warm_on_init", "weir always waits for clusters to warm")
+		"ignore_health_on_host_removal", "weir has no health checks yet that could keep a removed host")
 	t.message(cluster+"Cluster.TransportSocketMatch", "name match transport_socket")
 	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")
 	t.message(cluster+"Cluster.EdsClusterConfig", "eds_config service_name")
@@ -29,8 +27,7 @@ func clusterTable() table {
 	t.message(cluster+"LoadBalancingPolicy", "policies")
 	t.message(cluster+"LoadBalancingPolicy.Policy", "typed_extension_config")
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster",
-		"dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family all_addresses_in_single_endpoint",
-		"dns_jitter", "weir resolves each name on a timer of its own that is spread already")
+		"dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family all_addresses_in_single_endpoint")
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate", "base_interval")
 	const lb = "envoy.extensions.load_balancing_policies."
 	t.message(lb+"round_robin.v3.RoundRobin", "")
@@ -79,19 +76,18 @@ func tlsTable() table {
 		"prefer_client_ciphers", "Go decides the order of cipher suites")
 	t.message(tls+"UpstreamTlsContext",
 		"common_tls_context sni allow_renegotiation auto_host_sni auto_sni_san_validation",
-		"max_session_keys", "weir keeps its own number of sessions for resumption",
-		"enforce_rsa_key_usage", "Go always checks the key usage")
+		"max_session_keys", "weir keeps its own number of sessions for resumption")
 	t.message(tls+"CommonTlsContext",
 		"tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config "+
 			"combined_validation_context alpn_protocols")
 	t.message(tls+"CommonTlsContext.CombinedCertificateValidationContext", "default_validation_context validation_context_sds_secret_config")
 	t.message(tls+"TlsParameters", "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves")
 	t.message(tls+"TlsCertificate", "certificate_chain private_key ocsp_staple",
-		"watched_directory", "the files of a secret are watched themselves, moves into place included")
+		"watched_directory", "the files of a secret are watched themselves; elsewhere it has a warning of its own")
 	t.message(tls+"CertificateValidationContext",
 		"trusted_ca system_root_certs verify_certificate_spki verify_certificate_hash match_typed_subject_alt_names "+
 			"match_subject_alt_names allow_expired_certificate trust_chain_verification",
-		"watched_directory", "the files of a secret are watched themselves, moves into place included")
+		"watched_directory", "the files of a secret are watched themselves; elsewhere it has a warning of its own")
 	t.message(tls+"CertificateValidationContext.SystemRootCerts", "")
 	t.message(tls+"SubjectAltNameMatcher", "san_type matcher")
 	t.message(tls+"SdsSecretConfig", "name sds_config")

@@ -50,9 +50,8 @@ func bootstrapTable() table {
 		"static_resources", "each static resource is reported by itself",
 		"memory_allocator_manager watchdog watchdogs enable_dispatcher_stats fatal_actions default_socket_interface "+
 			"perf_tracing_file_path inline_headers grpc_async_client_manager_config", memory,
-		"deferred_stat_options", "statistics of weir cost nothing before their first use",
+		"deferred_stat_options", "only saves memory in Envoy",
 		"default_regex_engine", "every regular expression is RE2",
-		"stats_server_version_override", "server.version is weir's own",
 		"node_context_params", "only of use with xdstp names")
 	t.message(bootstrap+"Bootstrap.DynamicResources", "lds_config cds_config ads_config")
 	t.message(bootstrap+"Bootstrap.ApplicationLogConfig", "log_format")
@@ -60,7 +59,7 @@ func bootstrapTable() table {
 	t.message(bootstrap+"Admin", "access_log access_log_path profile_path address allow_paths",
 		"ignore_global_conn_limit", "weir has no overload manager yet, so nothing limits the listener")
 	t.message(bootstrap+"ClusterManager", "local_cluster_name",
-		"enable_deferred_cluster_creation", "clusters of weir cost nothing before their first use")
+		"enable_deferred_cluster_creation", "only saves memory in Envoy")
 	t.message(bootstrap+"LayeredRuntime", "layers")
 	t.message(bootstrap+"RuntimeLayer", "name static_layer disk_layer admin_layer rtds_layer")
 	t.message(bootstrap+"RuntimeLayer.DiskLayer", "symlink_root subdirectory append_service_cluster")

@@ -78,6 +78,7 @@ func (c *call) tlsParams(m *tlsv3.CommonTlsContext, maxVersion uint16, p *path) 
 		c.fail(at, "tls_minimum_protocol_version %s is above tls_maximum_protocol_version %s", tls.VersionName(out.MinVersion), tls.VersionName(out.MaxVersion))
 	}
 	for i, cert := range m.GetTlsCertificates() {
+		c.readOnce(cert.GetWatchedDirectory(), p.elem("tls_certificates", i))
 		if pair := c.certificate(cert, p.elem("tls_certificates", i)); pair != nil {
 			out.Certificates = append(out.Certificates, model.CertificateRef{Inline: pair})
 		}
@@ -95,11 +96,19 @@ func (c *call) tlsParams(m *tlsv3.CommonTlsContext, maxVersion uint16, p *path) 
 	return out
 }
 
+// readOnce warns about files that Envoy would watch and weir reads once, because they are not in a secret.
+func (c *call) readOnce(watched *corev3.WatchedDirectory, p *path) {
+	if watched != nil {
+		c.warn(p.field("watched_directory"), "files are read once here: put them into a secret to have them watched")
+	}
+}
+
 // validation translates how the peer is verified; nil: not at all.
 func (c *call) validation(m *tlsv3.CommonTlsContext, p *path) *model.ValidationRef {
 	switch k := m.GetValidationContextType().(type) {
 	case *tlsv3.CommonTlsContext_ValidationContext:
 		at := p.field("validation_context")
+		c.readOnce(k.ValidationContext.GetWatchedDirectory(), at)
 		v := c.validationContext(k.ValidationContext, at)
 		c.sansNeedRoots(v, at)
 		return &model.ValidationRef{Inline: v}
@@ -109,6 +118,7 @@ func (c *call) validation(m *tlsv3.CommonTlsContext, p *path) *model.ValidationR
 		return &model.ValidationRef{Secret: s.GetName(), Source: c.source(s.GetSdsConfig(), at.field("sds_config"))}
 	case *tlsv3.CommonTlsContext_CombinedValidationContext:
 		at := p.field("combined_validation_context")
+		c.readOnce(k.CombinedValidationContext.GetDefaultValidationContext().GetWatchedDirectory(), at.field("default_validation_context"))
 		s := k.CombinedValidationContext.GetValidationContextSdsSecretConfig()
 		sds := at.field("validation_context_sds_secret_config")
 		return &model.ValidationRef{

@@ -164,6 +164,8 @@ type Options struct {
 	Certificates Certificates
 	Runtime      Runtime
 	Interception Interception
+	// AllowPath tells which paths are answered (bootstrap's admin.allow_paths); nil allows all.
+	AllowPath func(path string) bool
 	// FlushStats is called before statistics are shown (bootstrap's stats_flush_on_admin); nil does nothing.
 	FlushStats func()
 	// AccessLog is called after each request, by several goroutines at once; nil logs none. It must not keep the pointer.

@@ -230,9 +230,22 @@ func TestCrossSite(t *testing.T) {
 	}
 }
 
+func TestAllowPath(t *testing.T) {
+	s := newServer(t, newFake(t), func(o *Options) { o.AllowPath = func(path string) bool { return path == "/ready" } })
+	if w := ask(s, http.MethodGet, "/config_dump"); w.Code != http.StatusForbidden || w.Body.String() != "request to path /config_dump not allowed" {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+	if w := ask(s, http.MethodGet, "/ready?x"); w.Code != 200 {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+}
+
 func TestLogging(t *testing.T) {
 	s := newServer(t, newFake(t), nil)
-	first := func(w *httptest.ResponseRecorder) string { line, _, _ := strings.Cut(w.Body.String(), "\n"); return line }
+	first := func(w *httptest.ResponseRecorder) string {
+		line, _, _ := strings.Cut(w.Body.String(), "\n")
+		return line
+	}
 	for _, tt := range []struct {
 		target, first, has string
 		status             int

@@ -127,6 +127,10 @@ func (s *Server) failed(p *reply, r *http.Request, cause any) {
 }
 
 func (s *Server) dispatch(p *reply, r *http.Request) {
+	if s.opt.AllowPath != nil && !s.opt.AllowPath(r.URL.Path) {
+		p.text(http.StatusForbidden, fmt.Sprintf("request to path %s not allowed", r.URL.Path))
+		return
+	}
 	e := s.endpoints[r.URL.Path]
 	if e == nil {
 		p.text(http.StatusNotFound, "invalid path. "+s.help)

@@ -1,0 +1,184 @@
+package view
+
+import (
+	"maps"
+	"slices"
+
+	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/admin"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
+)
+
+// Clusters shows the clusters at work.
+type Clusters struct {
+	// All gives them by name (cluster.Manager.All).
+	All func() map[string]*cluster.Cluster
+}
+
+var _ admin.Clusters = Clusters{}
+
+// Clusters implements admin.Clusters.
+func (v Clusters) Clusters() []admin.Cluster {
+	all := v.All()
+	out := make([]admin.Cluster, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, clusterStatus(all[name].Config(), all[name].Hosts()))
+	}
+	return out
+}
+
+func clusterStatus(c *model.Cluster, hosts []*upstream.Host) admin.Cluster {
+	status := &adminv3.ClusterStatus{
+		Name:              c.Name,
+		ObservabilityName: c.StatName(),
+		AddedViaApi:       c.Dynamic,
+		EdsServiceName:    c.EDSServiceName,
+		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{
+			thresholds(corev3.RoutingPriority_DEFAULT, &c.Breakers[0]), thresholds(corev3.RoutingPriority_HIGH, &c.Breakers[1]),
+		}},
+	}
+	out := admin.Cluster{Status: status}
+	for _, h := range hosts {
+		status.HostStatuses = append(status.HostStatuses, hostStatus(h))
+		out.Canary = append(out.Canary, isCanary(h))
+	}
+	return out
+}
+
+func thresholds(p corev3.RoutingPriority, b *model.CircuitBreaker) *clusterv3.CircuitBreakers_Thresholds {
+	return &clusterv3.CircuitBreakers_Thresholds{
+		Priority:           p,
+		MaxConnections:     wrapperspb.UInt32(b.MaxConnections),
+		MaxPendingRequests: wrapperspb.UInt32(b.MaxPendingRequests),
+		MaxRequests:        wrapperspb.UInt32(b.MaxRequests),
+		MaxRetries:         wrapperspb.UInt32(b.MaxRetries),
+	}
+}
+
+func hostStatus(h *upstream.Host) *adminv3.HostStatus {
+	return &adminv3.HostStatus{
+		Address:      hostAddress(h),
+		Stats:        hostStats(h.Stats),
+		HealthStatus: &adminv3.HostHealthStatus{EdsHealthStatus: edsHealth(h.Health)},
+		Weight:       h.Weight,
+		Hostname:     h.Hostname,
+		Priority:     h.Priority,
+		Locality:     locality(h.Locality),
+	}
+}
+
+func hostAddress(h *upstream.Host) *corev3.Address {
+	if h.Pipe != "" {
+		return pipeAddress(h.Pipe)
+	}
+	return socketAddress(h.Address)
+}
+
+// hostStats are a host's counters and then its gauges, as Envoy orders them.
+func hostStats(s *upstream.HostStats) []*adminv3.SimpleMetric {
+	if s == nil {
+		return nil
+	}
+	counter := func(name string, v uint64) *adminv3.SimpleMetric {
+		return &adminv3.SimpleMetric{Name: name, Value: v}
+	}
+	gauge := func(name string, v int64) *adminv3.SimpleMetric {
+		return &adminv3.SimpleMetric{Name: name, Value: uint64(max(v, 0)), Type: adminv3.SimpleMetric_GAUGE}
+	}
+	return []*adminv3.SimpleMetric{
+		counter("cx_connect_fail", s.CxConnectFail.Load()),
+		counter("cx_total", s.CxTotal.Load()),
+		counter("rq_error", s.RqError.Load()),
+		counter("rq_success", s.RqSuccess.Load()),
+		counter("rq_timeout", s.RqTimeout.Load()),
+		counter("rq_total", s.RqTotal.Load()),
+		gauge("cx_active", s.CxActive.Load()),
+		gauge("rq_active", s.RqActive.Load()),
+	}
+}
+
+// edsHealth is what /clusters shows: as in Envoy a host that nothing is known of is healthy, and one that timed out is not.
+func edsHealth(h model.HealthStatus) corev3.HealthStatus {
+	switch h {
+	case model.HealthUnhealthy, model.HealthTimeout:
+		return corev3.HealthStatus_UNHEALTHY
+	case model.HealthDraining:
+		return corev3.HealthStatus_DRAINING
+	case model.HealthDegraded:
+		return corev3.HealthStatus_DEGRADED
+	}
+	return corev3.HealthStatus_HEALTHY
+}
+
+func locality(l *model.Locality) *corev3.Locality {
+	if l == nil {
+		return &corev3.Locality{}
+	}
+	return &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.SubZone}
+}
+
+// isCanary reads envoy.lb's canary key.
+func isCanary(h *upstream.Host) bool {
+	if h.Endpoint == nil {
+		return false
+	}
+	canary, ok := h.Endpoint.Metadata["envoy.lb"]["canary"].(bool)
+	return ok && canary
+}
+
+// loadAssignment shows the hosts of a cluster as endpoints, grouped by priority and locality in order of first appearance.
+func loadAssignment(c *model.Cluster, hosts []*upstream.Host) *endpointv3.ClusterLoadAssignment {
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: c.EDSName(), Policy: &endpointv3.ClusterLoadAssignment_Policy{
+		OverprovisioningFactor: wrapperspb.UInt32(140), // Envoy's default
+	}}
+	type place struct {
+		locality *model.Locality
+		priority uint32
+	}
+	groups := map[place]*endpointv3.LocalityLbEndpoints{}
+	for _, h := range hosts {
+		at := place{h.Locality, h.Priority}
+		group := groups[at]
+		if group == nil {
+			group = &endpointv3.LocalityLbEndpoints{Locality: locality(h.Locality), Priority: h.Priority}
+			if h.Locality != nil && h.Locality.Weight > 0 {
+				group.LoadBalancingWeight = wrapperspb.UInt32(h.Locality.Weight)
+			}
+			groups[at] = group
+			out.Endpoints = append(out.Endpoints, group)
+		}
+		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(h))
+	}
+	return out
+}
+
+func lbEndpoint(h *upstream.Host) *endpointv3.LbEndpoint {
+	health := edsHealth(h.Health)
+	if health == corev3.HealthStatus_DRAINING {
+		health = corev3.HealthStatus_UNHEALTHY // Envoy shows coarse health here
+	}
+	out := &endpointv3.LbEndpoint{
+		HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
+			Address: hostAddress(h), Hostname: h.Hostname, HealthCheckConfig: &endpointv3.Endpoint_HealthCheckConfig{},
+		}},
+		HealthStatus:        health,
+		LoadBalancingWeight: wrapperspb.UInt32(h.Weight),
+	}
+	if h.Endpoint != nil && len(h.Endpoint.Metadata) > 0 {
+		out.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{}}
+		for filter, values := range h.Endpoint.Metadata {
+			if s, err := structpb.NewStruct(values); err == nil {
+				out.Metadata.FilterMetadata[filter] = s
+			}
+		}
+	}
+	return out
+}

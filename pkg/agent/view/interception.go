@@ -1,0 +1,148 @@
+package view
+
+import (
+	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/pkg/observe/admin"
+)
+
+// Interceptor is the kernel half of weir, an *intercept.Interceptor.
+type Interceptor interface {
+	Status() (intercept.Status, error)
+	Counters() (map[string]uint64, error)
+}
+
+// Interception shows what the kernel captures.
+type Interception struct {
+	// Interceptor gives the interceptor in use, a nil interface when there is none.
+	Interceptor func() Interceptor
+	// Unavailable tells why there is none; it may be nil.
+	Unavailable func() error
+}
+
+var _ admin.Interception = Interception{}
+
+// interceptionStatus is the answer of /weir/interception.
+type interceptionStatus struct {
+	Active         bool           `json:"active"`
+	Error          string         `json:"error,omitempty"`
+	Generation     uint32         `json:"generation"`
+	Disabled       bool           `json:"disabled"`
+	FailClosed     bool           `json:"fail_closed"`
+	CaptureSockets []string       `json:"capture_sockets"`
+	ProxyMark      uint32         `json:"proxy_mark"`
+	ProxyCgroup    uint64         `json:"proxy_cgroup"`
+	Netns          uint64         `json:"netns_cookie"`
+	Programs       []programInfo  `json:"programs"`
+	Cgroups        []cgroupInfo   `json:"cgroups"`
+	MissingCgroups []string       `json:"missing_cgroups"`
+	Rules          []ruleInfo     `json:"rules"`
+	Excludes       []ruleInfo     `json:"excludes"`
+	Reasons        []reasonCounts `json:"reasons"`
+}
+
+type programInfo struct {
+	Name string `json:"name"`
+	ID   uint32 `json:"id"`
+	Weir bool   `json:"weir"`
+}
+
+type cgroupInfo struct {
+	Name  string     `json:"name"`
+	Dir   string     `json:"dir"`
+	ID    uint64     `json:"id"`
+	Hooks []hookInfo `json:"hooks"`
+}
+
+type hookInfo struct {
+	Hook   string `json:"hook"`
+	LinkID uint32 `json:"link_id"`
+	// Programs in the order in which they run.
+	Programs []programInfo `json:"programs"`
+}
+
+type ruleInfo struct {
+	Prefix string `json:"prefix"`
+	// Port 0 is any.
+	Port     uint16 `json:"port"`
+	Action   string `json:"action"`
+	Listener string `json:"listener,omitempty"`
+	Origin   string `json:"origin"`
+}
+
+type reasonCounts struct {
+	Reason string `json:"reason"`
+	Count  uint64 `json:"count"`
+	Text   string `json:"text"`
+}
+
+// InterceptionStatus implements admin.Interception.
+func (v Interception) InterceptionStatus() any {
+	// Empty lists are printed as such.
+	out := &interceptionStatus{
+		CaptureSockets: []string{}, Programs: []programInfo{}, Cgroups: []cgroupInfo{}, MissingCgroups: []string{},
+		Rules: []ruleInfo{}, Excludes: []ruleInfo{}, Reasons: []reasonCounts{},
+	}
+	i := v.Interceptor()
+	if i == nil {
+		if v.Unavailable != nil {
+			if err := v.Unavailable(); err != nil {
+				out.Error = err.Error()
+			}
+		}
+		return out
+	}
+	status, err := i.Status()
+	if err != nil {
+		out.Error = err.Error()
+		return out
+	}
+	out.fill(&status)
+	counters, err := i.Counters()
+	if err != nil {
+		out.Error = err.Error()
+		return out
+	}
+	for r := intercept.ReasonNotTCP; ; r++ {
+		count, known := counters[r.String()]
+		if !known {
+			return out
+		}
+		out.Reasons = append(out.Reasons, reasonCounts{r.String(), count, r.Text()})
+	}
+}
+
+func (out *interceptionStatus) fill(s *intercept.Status) {
+	out.Active, out.Generation, out.ProxyMark = true, s.Generation, s.ProxyMark
+	out.ProxyCgroup, out.Netns = s.ProxyCgroup, s.Netns
+	out.MissingCgroups = append(out.MissingCgroups, s.MissingCgroups...)
+	for _, a := range s.Capture {
+		out.CaptureSockets = append(out.CaptureSockets, a.String())
+	}
+	for _, p := range s.Programs {
+		out.Programs = append(out.Programs, programInfo{p.Name, p.ID, true})
+	}
+	for _, c := range s.Cgroups {
+		info := cgroupInfo{Name: c.Name, Dir: c.Dir, ID: c.ID, Hooks: []hookInfo{}}
+		for _, h := range c.Hooks {
+			hook := hookInfo{Hook: h.Hook, LinkID: h.LinkID, Programs: []programInfo{}}
+			for _, p := range h.Programs {
+				hook.Programs = append(hook.Programs, programInfo{p.Name, p.ID, p.Weir})
+			}
+			info.Hooks = append(info.Hooks, hook)
+		}
+		out.Cgroups = append(out.Cgroups, info)
+	}
+	if s.Plan != nil {
+		out.Disabled, out.FailClosed = s.Plan.Disabled, s.Plan.FailClosed
+		out.Rules, out.Excludes = rules(s.Plan.Rules), rules(s.Plan.Excludes)
+	}
+}
+
+func rules(list []steer.Rule) []ruleInfo {
+	out := make([]ruleInfo, 0, len(list))
+	for _, r := range list {
+		out = append(out, ruleInfo{r.Prefix.String(), r.Port, r.Action.String(), r.Listener, r.Origin})
+	}
+	return out
+}

@@ -1,0 +1,89 @@
+package view
+
+import (
+	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/protoyaml"
+	"github.com/weir-proxy/weir/pkg/config/store"
+)
+
+// routesDump shows the route configurations of RDS, and as static ones those that are written inside listeners.
+func routesDump(d *store.Dump, name func(string) bool) *adminv3.RoutesConfigDump {
+	out := &adminv3.RoutesConfigDump{}
+	for _, s := range d.Listeners {
+		e := s.Active
+		if e == nil {
+			e = s.Warming
+		}
+		if e == nil {
+			continue
+		}
+		for _, r := range inlineRoutes(e) {
+			if name(r.GetName()) {
+				out.StaticRouteConfigs = append(out.StaticRouteConfigs, &adminv3.RoutesConfigDump_StaticRouteConfig{
+					RouteConfig: pack(r), LastUpdated: stamp(e.Updated),
+				})
+			}
+		}
+	}
+	for _, s := range d.Routes {
+		if !name(s.Name) {
+			continue
+		}
+		entry := &adminv3.RoutesConfigDump_DynamicRouteConfig{ErrorState: failed(s.Failure)}
+		e := s.Active
+		if e == nil {
+			e = s.Warming
+		}
+		if e == nil && s.Failure == nil {
+			continue
+		}
+		if e != nil {
+			entry.VersionInfo, entry.RouteConfig, entry.LastUpdated = e.Version, e.Raw, stamp(e.Updated)
+		}
+		out.DynamicRouteConfigs = append(out.DynamicRouteConfigs, entry)
+	}
+	return out
+}
+
+// inlineRoutes lists the route configurations inside a listener's connection managers.
+func inlineRoutes(e *store.Entry[*model.Listener]) []*routev3.RouteConfiguration {
+	l := &listenerv3.Listener{}
+	if e.Raw == nil || e.Raw.UnmarshalTo(l) != nil {
+		return nil
+	}
+	var out []*routev3.RouteConfiguration
+	chains := l.GetFilterChains()
+	if c := l.GetDefaultFilterChain(); c != nil {
+		chains = append(chains[:len(chains):len(chains)], c)
+	}
+	for _, c := range chains {
+		for _, f := range c.GetFilters() {
+			if r := inlineRoute(f.GetTypedConfig()); r != nil {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// inlineRoute is the route configuration inside a connection manager, nil for any other filter.
+func inlineRoute(packed *anypb.Any) *routev3.RouteConfiguration {
+	if packed == nil {
+		return nil
+	}
+	m, err := protoyaml.UnwrapTypedStruct(packed, protoyaml.Options{AllowUnknown: true, SkipValidation: true})
+	if err != nil {
+		return nil
+	}
+	manager, ok := m.(*hcmv3.HttpConnectionManager)
+	if !ok {
+		return nil
+	}
+	return manager.GetRouteConfig()
+}

@@ -79,3 +79,11 @@ func wantProtocolError(t *testing.T, err error, reason string) {
 		t.Errorf("got %v, want a protocol error %s", err, reason)
 	}
 }
+
+func wantTermination(t *testing.T, err error, before, reused bool) {
+	t.Helper()
+	var ue *upstream.Error
+	if !errors.As(err, &ue) || ue.Kind != upstream.KindTermination || ue.BeforeResponse != before || ue.Reused != reused {
+		t.Errorf("got %#v (%v), want a termination, before %v reused %v", ue, err, before, reused)
+	}
+}

@@ -129,16 +129,13 @@ func routeTable() table {
 	t.message(route+"RouteAction",
 		"cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite regex_rewrite "+
 			"host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex append_x_forwarded_host timeout "+
-			"idle_timeout retry_policy priority include_vh_rate_limits hash_policy max_grpc_timeout grpc_timeout_offset "+
-			"upgrade_configs max_stream_duration")
+			"idle_timeout retry_policy priority max_grpc_timeout grpc_timeout_offset "+
+			"upgrade_configs max_stream_duration",
+		"hash_policy", "only read by RING_HASH and MAGLEV, which have a warning of their own",
+		"include_vh_rate_limits", "only read by the rate limit filter, which weir does not have yet")
 	t.message(route+"RouteAction.MaxStreamDuration", "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset")
 	t.message(route+"RouteAction.UpgradeConfig", "upgrade_type enabled connect_config")
 	t.message(route+"RouteAction.UpgradeConfig.ConnectConfig", "")
-	t.message(route+"RouteAction.HashPolicy", "header cookie connection_properties query_parameter terminal")
-	t.message(route+"RouteAction.HashPolicy.Header", "header_name")
-	t.message(route+"RouteAction.HashPolicy.Cookie", "name ttl path")
-	t.message(route+"RouteAction.HashPolicy.ConnectionProperties", "source_ip")
-	t.message(route+"RouteAction.HashPolicy.QueryParameter", "name")
 	t.message(route+"RedirectAction",
 		"https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite response_code strip_query")
 	t.message(route+"DirectResponseAction", "status body")

@@ -133,7 +133,7 @@ func (m *Mux) change(typeURL string, apply func(*subscription) bool) {
 	m.mu.Lock()
 	s := m.types[typeURL]
 	if s == nil {
-		s = &subscription{names: map[string]bool{}, versions: map[string]string{}, again: map[string]bool{}}
+		s = &subscription{names: map[string]bool{}, versions: map[string]string{}, sent: map[string]bool{}, again: map[string]bool{}}
 		m.types[typeURL] = s
 	}
 	changed := apply(s)

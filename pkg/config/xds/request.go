@@ -46,17 +46,16 @@ func (m *Mux) requests(typeURL string, s *subscription) []request {
 		s.dirty, s.ack = false, nil
 		return nil
 	}
-	var out []request
+	next := s.sotwRequest
 	if m.opt.Delta {
-		out = append(out, s.deltaRequest(typeURL))
-	} else {
-		if len(s.again) > 0 && !s.wildcard {
-			// A request with the names of the last one says nothing: leave them out once, then ask for them.
-			out = append(out, s.sotwRequest(typeURL, func(n string) bool { return !s.again[n] }))
-		}
-		out = append(out, s.sotwRequest(typeURL, func(string) bool { return true }))
-		s.sent = maps.Clone(s.names)
+		next = s.deltaRequest
 	}
+	var out []request
+	if len(s.again) > 0 {
+		// Asking for what is subscribed already says nothing to many a control plane: leave first, then ask.
+		out = append(out, next(typeURL, func(n string) bool { return !s.again[n] }))
+	}
+	out = append(out, next(typeURL, func(string) bool { return true }))
 	s.requested, s.dirty = true, false
 	clear(s.again)
 	return out
@@ -68,6 +67,7 @@ func (s *subscription) sotwRequest(typeURL string, ask func(name string) bool) r
 	if !s.wildcard {
 		r.ResourceNames = slices.DeleteFunc(sorted(s.names), func(n string) bool { return !ask(n) })
 	}
+	s.sent = maps.Clone(s.names)
 	if s.ack != nil {
 		r.ErrorDetail = errorDetail(s.ack.err)
 		s.ack = nil
@@ -75,7 +75,9 @@ func (s *subscription) sotwRequest(typeURL string, ask func(name string) bool) r
 	return sotwRequest{r}
 }
 
-func (s *subscription) deltaRequest(typeURL string) request {
+// deltaRequest tells how the names for which ask is true differ from what the control plane was told, and takes the ACK
+// along if there is one.
+func (s *subscription) deltaRequest(typeURL string, ask func(name string) bool) request {
 	r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL}
 	if s.ack != nil {
 		r.ResponseNonce = s.ack.nonce
@@ -91,13 +93,13 @@ func (s *subscription) deltaRequest(typeURL string) request {
 		r.InitialResourceVersions = s.held()
 	}
 	for _, n := range sorted(s.names) {
-		if !s.sent[n] || s.again[n] {
+		if !s.sent[n] && ask(n) {
 			r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, n)
 			s.sent[n] = true
 		}
 	}
 	for _, n := range sorted(s.sent) {
-		if !s.names[n] {
+		if !s.names[n] || !ask(n) {
 			r.ResourceNamesUnsubscribe = append(r.ResourceNamesUnsubscribe, n)
 			delete(s.sent, n)
 		}

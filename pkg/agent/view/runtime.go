@@ -65,7 +65,8 @@ func (r *Runtime) Modify(values map[string]string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.at < 0 {
-		return errors.New("No admin layer specified") //nolint:staticcheck // Envoy's words
+		//lint:ignore ST1005 these are Envoy's words
+		return errors.New("No admin layer specified")
 	}
 	for key, v := range values {
 		if v == "" {

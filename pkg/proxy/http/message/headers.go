@@ -70,9 +70,13 @@ func (h *Headers) Lookup(name string) (string, bool) {
 	return "", false
 }
 
-// Joined returns all values under a name joined by ",", as Envoy's matchers see repeated headers.
+// Joined returns all values under a name joined by ",", as Envoy's matchers see repeated headers; cookies are joined by
+// "; " (RFC 9113 section 8.2.3).
 func (h *Headers) Joined(name string) (string, bool) {
-	id := IDOf(name)
+	id, delimiter := IDOf(name), ","
+	if id == Cookie {
+		delimiter = "; "
+	}
 	value, found, more := "", false, []byte(nil)
 	for i := range h.fields {
 		f := &h.fields[i]
@@ -83,9 +87,9 @@ func (h *Headers) Joined(name string) (string, bool) {
 		case !found:
 			value, found = f.Value, true
 		case more == nil:
-			more = append(append(append(more, value...), ','), f.Value...)
+			more = append(append(append(more, value...), delimiter...), f.Value...)
 		default:
-			more = append(append(more, ','), f.Value...)
+			more = append(append(more, delimiter...), f.Value...)
 		}
 	}
 	if more != nil {

@@ -137,7 +137,6 @@ func (f *fake) Layers() []RuntimeLayer {
 
 func (f *fake) Modify(values map[string]string) error {
 	if values["refuse"] != "" {
-		//lint:ignore ST1005 these are Envoy's words
 		return errors.New("No admin layer specified")
 	}
 	f.mu.Lock()

@@ -1,0 +1,16 @@
+package tcpproxy
+
+import "github.com/weir-proxy/weir/pkg/observe/stats"
+
+// counters are tcp.<stat_prefix>.*.
+type counters struct {
+	total, noRoute, rx, tx, idle, maxDuration *stats.Counter
+}
+
+func newCounters(s *stats.Scope) counters {
+	return counters{
+		total: s.Counter("downstream_cx_total"), noRoute: s.Counter("downstream_cx_no_route"),
+		rx: s.Counter("downstream_cx_rx_bytes_total"), tx: s.Counter("downstream_cx_tx_bytes_total"),
+		idle: s.Counter("idle_timeout"), maxDuration: s.Counter("max_downstream_connection_duration"),
+	}
+}

@@ -1,0 +1,234 @@
+// Package tcpproxy is the network filter envoy.filters.network.tcp_proxy: it joins a downstream connection to an upstream
+// one.
+//
+// It owns the choice of cluster, the connect attempts, the tcp.* statistics and what a TCP connection's access log says.
+// It must not know how clusters choose hosts, nor how bytes are copied. A Proxy is immutable and shared by the
+// connections of its filter chain; each runs on its own goroutine.
+package tcpproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/relay"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+)
+
+// Deps is what a proxy uses. All are required except AccessLog.
+type Deps struct {
+	Stats *stats.Scope // the root
+	Wheel *timer.Wheel
+	Pool  *relay.Pool
+	// Cluster finds a cluster by name; nil when there is none.
+	Cluster func(name string) Cluster
+	// AccessLog is called at the end of each connection; may be nil.
+	AccessLog func(*streaminfo.Info)
+}
+
+// Proxy is a configured TCP proxy.
+type Proxy struct {
+	cfg   *model.TCPProxy
+	deps  Deps
+	total uint64 // of the weights
+	scope *stats.Scope
+	stats counters
+}
+
+var _ filter.Network = (*Proxy)(nil)
+
+// errDuration ends connections at max_downstream_connection_duration.
+var errDuration = errors.New("max connection duration reached")
+
+// New makes the proxy. It fails when no cluster could ever be chosen.
+func New(cfg *model.TCPProxy, d Deps) (*Proxy, error) {
+	p := &Proxy{cfg: cfg, deps: d}
+	for _, c := range cfg.Clusters {
+		p.total += uint64(c.Weight)
+	}
+	switch {
+	case len(cfg.Clusters) == 0:
+		return nil, fmt.Errorf("tcp proxy %s: no cluster is configured", cfg.StatPrefix)
+	case p.total == 0 && len(cfg.Clusters) > 1:
+		return nil, fmt.Errorf("tcp proxy %s: the weights of its clusters sum to 0", cfg.StatPrefix)
+	}
+	p.scope = d.Stats.Scope("tcp." + cfg.StatPrefix)
+	p.stats = newCounters(p.scope)
+	return p, nil
+}
+
+// Close releases the statistics, after the last connection.
+func (p *Proxy) Close() error {
+	p.scope.Close()
+	return nil
+}
+
+// session is one proxied connection.
+type session struct {
+	p    *Proxy
+	down *filter.Connection
+	info streaminfo.Info
+}
+
+// Serve implements filter.Network. A connection whose upstream cannot be reached is reset, so that the client does not
+// take it for one that was served. A drain does not end TCP connections; the end of the drain time does, as in Envoy.
+func (p *Proxy) Serve(ctx context.Context, c *filter.Connection) {
+	s := &session{p: p, down: c}
+	s.info.Conn, s.info.Start, s.info.StreamID = c.Info, time.Now(), c.Info.ID
+	p.stats.total.Inc()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if d := p.cfg.MaxDownstreamConnectionDuration; d > 0 {
+		var life timer.Timer
+		life.Init(p.deps.Wheel, func() { cancel(errDuration) })
+		defer life.Release()
+		life.Arm(d)
+	}
+	if lease := s.connect(ctx); lease != nil {
+		s.relay(ctx, lease)
+		lease.Close()
+		_ = c.Conn.Close()
+	} else {
+		c.Reset()
+	}
+	s.info.Duration = time.Since(s.info.Start)
+	if p.deps.AccessLog != nil {
+		p.deps.AccessLog(&s.info)
+	}
+}
+
+// choose picks the cluster of a connection by weight.
+func (p *Proxy) choose() string {
+	if len(p.cfg.Clusters) == 1 {
+		return p.cfg.Clusters[0].Name
+	}
+	at := rand.Uint64N(p.total)
+	for _, c := range p.cfg.Clusters {
+		if at < uint64(c.Weight) {
+			return c.Name
+		}
+		at -= uint64(c.Weight)
+	}
+	return p.cfg.Clusters[0].Name // not reached: at is below the sum
+}
+
+// connect gives a connection to the upstream; nil when there is none to be had, which info then tells of.
+func (s *session) connect(ctx context.Context) *Lease {
+	name := s.p.choose()
+	s.info.Upstream.Cluster, s.info.Upstream.ClusterRaw = name, name
+	cl := s.p.deps.Cluster(name)
+	if cl == nil {
+		s.p.stats.noRoute.Inc()
+		s.info.Flags |= streaminfo.NoClusterFound
+		return nil
+	}
+	s.info.Upstream.Cluster = cl.Config().StatName()
+	pc := &upstream.PickContext{OriginalDst: s.down.Info.OriginalDst}
+	if !pc.OriginalDst.IsValid() {
+		pc.OriginalDst = s.down.Info.Local
+	}
+	for pc.Attempts = 1; ; pc.Attempts++ {
+		s.info.Upstream.AttemptCount = uint32(pc.Attempts)
+		lease, err := cl.Dial(ctx, pc)
+		if err == nil {
+			s.connected(lease)
+			return lease
+		}
+		if !s.again(ctx, cl, err, pc.Attempts) {
+			return nil
+		}
+	}
+}
+
+// connected notes what is known of the upstream connection.
+func (s *session) connected(l *Lease) {
+	up := &s.info.Upstream
+	s.info.Timing.UpstreamConnected = s.info.Since(time.Now())
+	up.Host, up.Pipe, up.Hostname = l.Host.Address, l.Host.Pipe, l.Host.Hostname
+	up.Local, up.ConnectionID, up.TLS = l.Info.Local, l.Info.ID, l.Info.TLS
+	s.info.Flags = 0 // of attempts that did not succeed
+}
+
+// again notes why an attempt failed and tells whether to make another one.
+func (s *session) again(ctx context.Context, cl Cluster, err error, attempts int) bool {
+	flag := streaminfo.UpstreamConnectionFailure
+	connecting := true
+	if e, ok := errors.AsType[*upstream.Error](err); ok {
+		flag = e.Flag()
+		s.info.Upstream.TransportFailure = e.Transport
+		connecting = e.Kind == upstream.KindConnect || e.Kind == upstream.KindConnectTimeout
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		s.ended(cause)
+		return false
+	}
+	s.info.Flags |= flag
+	if !connecting {
+		return false
+	}
+	if attempts >= max(1, s.p.cfg.MaxConnectAttempts) {
+		cl.AttemptsExceeded()
+		s.info.Flags |= streaminfo.UpstreamRetryLimitExceeded // even when one attempt is all there is, as in Envoy
+		return false
+	}
+	return true
+}
+
+// relay moves the payload until both sides have closed.
+func (s *session) relay(ctx context.Context, l *Lease) {
+	st := &s.p.stats
+	down, up := side(s.down.Conn), side(l.Conn)
+	down.Reset = s.down.Reset
+	down.Received = func(n int) { st.rx.Add(uint64(n)) }
+	up.Received = func(n int) { st.tx.Add(uint64(n)) }
+	res := relay.Run(ctx, down, up, relay.Options{Pool: s.p.deps.Pool, Wheel: s.p.deps.Wheel, Idle: s.p.cfg.IdleTimeout})
+	s.info.BytesReceived, s.info.BytesSent = res.FromDownstream, res.FromUpstream
+	s.info.Upstream.WireSent, s.info.Upstream.WireReceived = res.FromDownstream, res.FromUpstream
+	switch res.End {
+	case relay.Idle:
+		st.idle.Inc()
+		s.down.Info.TerminationDetails = "tcp_session_idle_timeout"
+	case relay.Aborted:
+		s.ended(res.Err)
+	}
+}
+
+// ended notes that we ended the connection.
+func (s *session) ended(cause error) {
+	if errors.Is(cause, errDuration) {
+		s.p.stats.maxDuration.Inc()
+		s.info.Flags |= streaminfo.DurationTimeout
+		s.down.Info.TerminationDetails = "max_connection_duration_reached"
+	}
+}
+
+// side makes a relay side of a connection: the socket below TLS is what is aborted and reset.
+func side(c net.Conn) relay.Side {
+	s := relay.Side{
+		Conn:  c,
+		Abort: func() { _ = c.SetDeadline(time.Unix(1, 0)) },
+		Reset: func() { _ = c.Close() },
+	}
+	for {
+		if sock, ok := c.(interface {
+			Abort()
+			Reset()
+		}); ok {
+			s.Abort, s.Reset = sock.Abort, sock.Reset
+			return s
+		}
+		over, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return s
+		}
+		c = over.NetConn()
+	}
+}

@@ -1,0 +1,228 @@
+package accesslog_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/accesslog"
+	"github.com/weir-proxy/weir/pkg/observe/format"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+)
+
+func decode(t *testing.T, name string, m proto.Message, text string) any {
+	t.Helper()
+	if err := protojson.Unmarshal([]byte(text), m); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range accesslog.Factories() {
+		if f.Name == name {
+			v, err := f.Decode(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	t.Fatalf("no factory %s", name)
+	return nil
+}
+
+func entry(status int) *format.Context {
+	req := &message.Request{Method: "GET", Path: "/"}
+	req.Headers.Add("x-a", "1")
+	return &format.Context{Info: &streaminfo.Info{ResponseCode: status, Duration: 5 * time.Millisecond}, Request: req, Type: format.DownstreamEnd}
+}
+
+func TestFileAndReopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	cfg := decode(t, "envoy.access_loggers.file", &filev3.FileAccessLog{},
+		`{"path": "`+path+`", "log_format": {"text_format_source": {"inline_string": "%RESPONSE_CODE%\n"}}}`)
+	store := stats.NewStore()
+	m := accesslog.NewManager(accesslog.Options{Stats: store.Root(), FlushInterval: time.Hour})
+	logs, err := m.Build([]*model.AccessLog{{Name: "a", Config: cfg}, {Name: "b", Config: cfg}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs.Log(entry(200))
+	if err := m.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	logs.Log(entry(404)) // before the reopening: belongs to the old file
+	if err := m.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	logs.Log(entry(500))
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{path + ".1": "200\n200\n404\n404\n", path: "500\n500\n"} {
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+		}
+	}
+	if _, err := m.Build([]*model.AccessLog{{Config: &accesslog.File{Path: filepath.Join(path, "x")}}}); err == nil {
+		t.Error("a closed manager opens files")
+	}
+}
+
+func TestFlushBySizeAndTime(t *testing.T) {
+	f, err := format.Compile(strings.Repeat("x", 1023) + "\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "log")
+	m := accesslog.NewManager(accesslog.Options{FlushInterval: 20 * time.Millisecond})
+	logs, err := m.Build([]*model.AccessLog{{Config: &accesslog.File{Path: path, Format: f}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10_000 {
+		logs.Log(entry(200))
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		info, err := os.Stat(path)
+		if err == nil && info.Size() == 10_000*1024 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%v, %v", info, err)
+		}
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStandardStream(t *testing.T) {
+	var out bytes.Buffer
+	cfg := decode(t, "envoy.access_loggers.stdout", accesslog.Factories()[1].Config, `{"log_format": {"json_format": {"code": "%RESPONSE_CODE%"}}}`)
+	m := accesslog.NewManager(accesslog.Options{Stdout: &out})
+	logs, err := m.Build([]*model.AccessLog{{Config: cfg}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs.Log(entry(200))
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != "{\"code\":200}\n" {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+func TestFilters(t *testing.T) {
+	for _, tc := range []struct {
+		filter  string
+		yes, no func(*format.Context)
+	}{
+		{`{"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 500}}}}`,
+			func(c *format.Context) { c.Info.ResponseCode = 500 }, func(c *format.Context) { c.Info.ResponseCode = 499 }},
+		{`{"duration_filter": {"comparison": {"op": "LE", "value": {"default_value": 5}}}}`,
+			nil, func(c *format.Context) { c.Info.Duration = 6 * time.Millisecond }},
+		{`{"not_health_check_filter": {}}`, nil, func(c *format.Context) { c.Info.FilterState = map[string]any{accesslog.HealthCheckKey: true} }},
+		{`{"response_flag_filter": {"flags": ["UH", "NR"]}}`,
+			func(c *format.Context) { c.Info.Flags = streaminfo.NoRouteFound }, func(c *format.Context) { c.Info.Flags = streaminfo.LocalReset }},
+		{`{"response_flag_filter": {}}`, func(c *format.Context) { c.Info.Flags = streaminfo.LocalReset }, func(*format.Context) {}},
+		{`{"header_filter": {"header": {"name": "X-A", "string_match": {"exact": "1"}}}}`, nil, func(c *format.Context) { c.Request.Headers.Reset() }},
+		{`{"and_filter": {"filters": [{"not_health_check_filter": {}}, {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 200}}}}]}}`,
+			nil, func(c *format.Context) { c.Info.ResponseCode = 201 }},
+		{`{"or_filter": {"filters": [{"response_flag_filter": {}}, {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 200}}}}]}}`,
+			nil, func(c *format.Context) { c.Info.ResponseCode = 201 }},
+		{`{"grpc_status_filter": {"statuses": ["UNAVAILABLE"]}}`,
+			func(c *format.Context) { c.Info.ResponseCode = 503 }, func(*format.Context) {}},
+		{`{"log_type_filter": {"types": ["DownstreamEnd"]}}`, nil, func(c *format.Context) { c.Type = format.DownstreamStart }},
+	} {
+		m := &accesslogv3.AccessLogFilter{}
+		if err := protojson.Unmarshal([]byte(tc.filter), m); err != nil {
+			t.Fatal(err)
+		}
+		v, err := accesslog.DecodeFilter(m)
+		if err != nil {
+			t.Errorf("%s: %v", tc.filter, err)
+			continue
+		}
+		f := v.(accesslog.Filter)
+		yes, no := entry(200), entry(200)
+		if tc.yes != nil {
+			tc.yes(yes)
+		}
+		tc.no(no)
+		if !f.Match(yes) || f.Match(no) {
+			t.Errorf("%s: %v, %v", tc.filter, f.Match(yes), f.Match(no))
+		}
+	}
+}
+
+func TestDecodeErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"runtime_filter": {"runtime_key": "k"}}`:                       "runtime_filter: is not supported",
+		`{"response_flag_filter": {"flags": ["XX"]}}`:                    `response_flag_filter: flags: "XX"`,
+		`{"and_filter": {"filters": [{"not_health_check_filter": {}}]}}`: "and_filter: filters: needs two",
+		`{}`: "filter_specifier: must be set",
+		`{"or_filter": {"filters": [{"traceable_filter": {}}, {"header_filter": {"header": {"name": "a", "safe_regex_match": {"regex": "("}}}}]}}`: "safe_regex",
+	} {
+		m := &accesslogv3.AccessLogFilter{}
+		if err := protojson.Unmarshal([]byte(text), m); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := accesslog.DecodeFilter(m); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", text, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"path": ""}`: "path: must not be empty",
+		`{"path": "x", "log_format": {"text_format_source": {"inline_string": "%NONE%"}}}`: "operator NONE: not known",
+		`{"path": "x", "log_format": {"json_format": {"a": {"b": "%NONE%"}}}}`:             `"a": "b": compile format`,
+	} {
+		m := &filev3.FileAccessLog{}
+		if err := protojson.Unmarshal([]byte(text), m); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := accesslog.Factories()[0].Decode(m); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", text, err, want)
+		}
+	}
+}
+
+func TestFactoriesRegister(t *testing.T) {
+	if _, err := extension.NewRegistry(accesslog.Factories()...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLogDoesNotAllocate(t *testing.T) {
+	f, err := format.Compile(format.Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := accesslog.NewManager(accesslog.Options{FlushInterval: time.Hour, Stdout: &bytes.Buffer{}})
+	defer m.Close()
+	logs, err := m.Build([]*model.AccessLog{{Config: &accesslog.File{Path: "/dev/stdout", Format: f}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := entry(200)
+	for range 300 {
+		logs.Log(e)
+	}
+	if n := testing.AllocsPerRun(200, func() { logs.Log(e) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

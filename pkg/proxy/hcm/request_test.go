@@ -1,0 +1,75 @@
+package hcm_test
+
+import (
+	"testing"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// TestOrigin checks what a request may say about where it comes from. The client is 127.0.0.1.
+func TestOrigin(t *testing.T) {
+	const none = "\x00"
+	edge := func(c *model.HTTPConnectionManager) { c.UseRemoteAddress = true }
+	for _, tc := range []struct {
+		name    string
+		cfg     func(*model.HTTPConnectionManager)
+		headers []string
+		want    map[string]string // as the upstream sees them; none: absent
+	}{
+		{name: "no forwarding, nothing said", want: map[string]string{"X-Forwarded-For": none, "X-Envoy-Internal": none, "X-Forwarded-Proto": "http"}},
+		{name: "trusted internal address", headers: []string{"x-forwarded-for: 10.0.0.1"},
+			want: map[string]string{"X-Forwarded-For": "10.0.0.1", "X-Envoy-Internal": "true"}},
+		{name: "two addresses are not internal", headers: []string{"x-forwarded-for: 8.8.8.8, 10.0.0.1", "x-envoy-max-retries: 3"},
+			want: map[string]string{"X-Envoy-Internal": none, "X-Envoy-Max-Retries": none}},
+		{name: "claim is not believed", headers: []string{"x-envoy-internal: true"}, want: map[string]string{"X-Envoy-Internal": none}},
+		{name: "edge", cfg: edge, want: map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Envoy-Internal": "true"}},
+		{name: "edge appends", cfg: edge, headers: []string{"x-forwarded-for: 10.0.0.1", "x-forwarded-proto: https", "x-request-id: mine", "x-envoy-original-path: /x"},
+			want: map[string]string{"X-Forwarded-For": "10.0.0.1,127.0.0.1", "X-Envoy-Internal": none, "X-Forwarded-Proto": "http",
+				"X-Envoy-External-Address": "127.0.0.1", "X-Envoy-Original-Path": none}},
+		{name: "edge keeps the id when told", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.PreserveRequestID = true, true },
+			headers: []string{"x-forwarded-for: 1.1.1.1", "x-request-id: mine"}, want: map[string]string{"X-Request-Id": "mine"}},
+		{name: "skip append", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.SkipXFFAppend = true, true },
+			headers: []string{"x-forwarded-for: 1.1.1.1"}, want: map[string]string{"X-Forwarded-For": "1.1.1.1"}},
+		{name: "trusted hop", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.XFFNumTrustedHops = true, 1 },
+			headers: []string{"x-forwarded-for: 9.9.9.9, 8.8.8.8", "x-forwarded-proto: https"},
+			want:    map[string]string{"X-Envoy-External-Address": "8.8.8.8", "X-Forwarded-Proto": "https"}},
+		{name: "id is generated once", headers: []string{"x-request-id: mine"}, want: map[string]string{"X-Request-Id": "mine"}},
+		{name: "client certificate header", headers: []string{"x-forwarded-client-cert: By=me"}, want: map[string]string{"X-Forwarded-Client-Cert": none}},
+		{name: "via", cfg: func(c *model.HTTPConnectionManager) { c.Via = "weir" }, headers: []string{"via: 1.0 a"}, want: map[string]string{"Via": "1.0 a, weir"}},
+		{name: "internal only headers", headers: []string{"x-secret: 1"}, want: map[string]string{"X-Secret": none}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			routes := routeConfig(prefix("/", &model.RouteAction{Cluster: "web"}))
+			routes.InternalOnlyHeaders = []string{"x-secret"}
+			p := start(t, routes, options{cfg: tc.cfg, clusters: map[string]*model.Cluster{"web": static("web", backend(t, echo))}})
+			resp, _ := p.do(get("/", tc.headers...))
+			for name, want := range tc.want {
+				got, ok := resp.Header["Seen-"+name]
+				switch {
+				case want == none && ok:
+					t.Errorf("%s = %q, want none", name, got)
+				case want != none && (!ok || got[0] != want):
+					t.Errorf("%s = %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestPathAndHostAreNormalized(t *testing.T) {
+	p := start(t, routeConfig(prefix("/b", &model.RouteAction{Cluster: "web"})), options{
+		clusters: map[string]*model.Cluster{"web": static("web", backend(t, echo))},
+		cfg: func(c *model.HTTPConnectionManager) {
+			c.NormalizePath, c.StripAnyHostPort, c.StripTrailingDot = true, true, true
+			c.EscapedSlashes = model.EscapedUnescapeRedirect
+		},
+	})
+	resp, _ := p.do("GET /a/../b?q HTTP/1.1\r\nHost: example.com.:99\r\n\r\n")
+	if resp.Header.Get("x-seen-path") != "/b?q" || resp.Header.Get("x-seen-host") != "example.com" {
+		t.Errorf("upstream saw %v", resp.Header)
+	}
+	resp, _ = p.do(get("/a%2Fb"))
+	if resp.StatusCode != 307 || resp.Header.Get("location") != "/a/b" {
+		t.Errorf("got %d to %q", resp.StatusCode, resp.Header.Get("location"))
+	}
+}

@@ -1,27 +1,24 @@
 package cluster
 
 import (
-	"errors"
+	"fmt"
 	"net"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
+	"github.com/weir-proxy/weir/pkg/proxy/http/h2"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
 )
-
-// HTTP2 speaks HTTP/2 on a connection; see pool.Codecs.
-type HTTP2 func(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, changed func()) (pool.Client2, error)
 
 // codecs are weir's own.
 type codecs struct {
 	buffers *h1.Buffers
-	http2   HTTP2
 }
 
 var _ pool.Codecs = (*codecs)(nil)
 
-func newCodecs(http2 HTTP2) *codecs { return &codecs{buffers: h1.NewBuffers(), http2: http2} }
+func newCodecs() *codecs { return &codecs{buffers: h1.NewBuffers()} }
 
 // HTTP1 implements pool.Codecs.
 func (c *codecs) HTTP1(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, released func(reusable bool)) pool.Client1 {
@@ -29,9 +26,10 @@ func (c *codecs) HTTP1(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, 
 }
 
 // HTTP2 implements pool.Codecs.
-func (c *codecs) HTTP2(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, changed func()) (pool.Client2, error) {
-	if c.http2 == nil {
-		return nil, errors.New("start HTTP/2: no codec")
+func (c *codecs) HTTP2(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, gone func()) (pool.Client2, error) {
+	cc, err := h2.NewClientConn(nc, h2.ClientOptions{Info: info, HTTP2: o.HTTP2, Gone: gone})
+	if err != nil {
+		return nil, fmt.Errorf("start HTTP/2: %w", err)
 	}
-	return c.http2(nc, info, o, changed)
+	return cc, nil
 }

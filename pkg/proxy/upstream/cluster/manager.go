@@ -35,8 +35,6 @@ type Options struct {
 	Wheel *timer.Wheel
 	// Secrets gives TLS contexts the secrets that they name; nil when there are none.
 	Secrets tlsctx.Secrets
-	// HTTP2 is the HTTP/2 codec; nil when there is none, and then HTTP/2 connections fail.
-	HTTP2 HTTP2
 	// Mark is set on sockets as SO_MARK; 0 sets none.
 	Mark uint32
 	// Self tells weir's own addresses, which are never connected to; nil refuses none.
@@ -69,7 +67,7 @@ func New(opt Options) *Manager {
 	if opt.Resolver == nil {
 		opt.Resolver = dns.System()
 	}
-	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel, newCodecs(opt.HTTP2))}
+	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel, newCodecs())}
 	m.clusters.Store(&map[string]*Cluster{})
 	return m
 }

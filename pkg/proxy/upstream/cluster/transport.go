@@ -77,10 +77,11 @@ func contains(have, want map[string]any) bool {
 // transport makes connections to the address that target gives.
 func (t *transports) transport(cfg *model.UpstreamTLS, target func() (netip.AddrPort, string)) pool.Transport {
 	return func(ctx context.Context, sni string, fallback []string) (pool.Raw, error) {
-		raw, err := t.dial(ctx, target)
+		c, err := t.dial(ctx, target)
 		if err != nil {
 			return pool.Raw{}, dialError(err)
 		}
+		raw := pool.Raw{Conn: c, Local: c.Local(), Remote: c.Remote(), Socket: c}
 		if cfg == nil {
 			return raw, nil
 		}
@@ -88,30 +89,29 @@ func (t *transports) transport(cfg *model.UpstreamTLS, target func() (netip.Addr
 		if len(cfg.ALPN) == 0 {
 			opts.ALPN = fallback
 		}
-		secured, err := t.clients[cfg].Handshake(ctx, raw.Conn, opts)
+		secured, err := t.clients[cfg].Handshake(ctx, c, opts)
 		if err != nil {
-			_ = raw.Conn.Close()
+			_ = c.Close()
 			return pool.Raw{}, tlsError(err)
 		}
+		look, err := newHangup(c)
+		if err != nil {
+			_ = c.Close()
+			return pool.Raw{}, dialError(err)
+		}
+		raw.HungUp = look.seen
 		state := secured.ConnectionState()
 		raw.Conn, raw.TLS = secured, &state
 		return raw, nil
 	}
 }
 
-func (t *transports) dial(ctx context.Context, target func() (netip.AddrPort, string)) (pool.Raw, error) {
+func (t *transports) dial(ctx context.Context, target func() (netip.AddrPort, string)) (*conn.Conn, error) {
 	addr, pipe := target()
-	var c *conn.Conn
-	var err error
 	if pipe != "" {
-		c, err = t.dialer.DialPipe(ctx, pipe)
-	} else {
-		c, err = t.dialer.Dial(ctx, addr)
+		return t.dialer.DialPipe(ctx, pipe)
 	}
-	if err != nil {
-		return pool.Raw{}, err
-	}
-	return pool.Raw{Conn: c, Local: c.Local(), Remote: c.Remote(), Socket: c}, nil
+	return t.dialer.Dial(ctx, addr)
 }
 
 // dialError words a failed connect as Envoy does: "delayed connect error: Connection refused" for what the peer or the

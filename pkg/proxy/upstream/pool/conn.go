@@ -26,6 +26,7 @@ type conn struct {
 	idleAt   int64
 	draining bool // HTTP/2: takes no more streams, closed after the last one
 
+	dead   atomic.Bool // HTTP/2: has ended by itself
 	closed atomic.Bool
 }
 
@@ -76,7 +77,10 @@ func (p *Pool) dial(ctx context.Context) (codec.ClientStream, *upstream.Error) {
 		c.close(false, false)
 		return nil, &upstream.Error{Kind: upstream.KindAborted, BeforeResponse: true}
 	}
-	return c.start(false), nil
+	if s := c.start(false); s != nil {
+		return s, nil
+	}
+	return nil, &upstream.Error{Kind: upstream.KindTermination, BeforeResponse: true}
 }
 
 // connectFailure is err as every caller of a failed dial may have it.
@@ -119,9 +123,8 @@ func (p *Pool) open(raw Raw, m *meter) (*conn, error) {
 		return c, nil
 	}
 	info.Version = message.HTTP2
-	h2, err := shared.Runtime.codecs.HTTP2(raw.Conn, info, &p.host.http, c.changed)
+	h2, err := shared.Runtime.codecs.HTTP2(raw.Conn, info, &p.host.http, c.gone)
 	if err != nil {
-		raw.Conn.Close()
 		return nil, &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Err: err}
 	}
 	shared.Stats.CxHTTP2Total.Inc()
@@ -153,13 +156,16 @@ func (c *conn) start(idle bool) codec.ClientStream {
 // lookIdle is fate without the idle timeout: who is about to be used is not idle.
 func (c *conn) lookIdle() fate {
 	switch {
-	case !c.h1.Usable():
+	case !c.usable():
 		return goneByPeer
 	case c.old(c.pool.limits()):
 		return tooOld
 	}
 	return keep
 }
+
+// usable tells whether an idle HTTP/1 connection is still open.
+func (c *conn) usable() bool { return c.h1.Usable() && (c.raw.HungUp == nil || !c.raw.HungUp()) }
 
 func (c *conn) startShared() codec.ClientStream {
 	s, err := c.h2.NewStream()
@@ -253,22 +259,33 @@ func (c *conn) streamDone() {
 	if c.active == 0 {
 		c.idleAt = p.now()
 	}
-	c.draining = c.draining || p.retired || !c.underLimits(p.limits())
+	spent := !c.underLimits(p.limits())
+	c.draining = c.draining || p.retired || spent
 	last := c.draining && c.active == 0
 	p.wakeOne()
 	p.mu.Unlock()
-	if last {
-		c.close(false, false)
+	switch {
+	case last && spent:
+		c.closeFor(tooOld)
+	case last:
+		c.close(c.dead.Load(), false)
 	}
 }
 
-// changed is what the HTTP/2 codec calls when a stream may have a place, or the connection takes none any more.
-func (c *conn) changed() {
-	p := c.pool
-	p.mu.Lock()
-	p.wakeOne()
-	p.armIfIdle()
-	p.mu.Unlock()
+// gone is what the HTTP/2 codec calls when the connection has ended. The codec may hold locks that CanTake wants under
+// the pool's mu, and may wait for this call in Close: so nothing is done here but to ask for it.
+func (c *conn) gone() {
+	c.dead.Store(true)
+	c.pool.host.shared.Runtime.Do(func() {
+		p := c.pool
+		p.mu.Lock()
+		_, open := p.all[c]
+		busy := c.active > 0
+		p.mu.Unlock()
+		if open { // otherwise it is still being set up, and its first stream finds out
+			c.close(true, busy)
+		}
+	})
 }
 
 // underLimits tells whether one more exchange is allowed. The pool's mu is held.
@@ -283,7 +300,7 @@ func (c *conn) old(l *Limits) bool {
 // fate looks at a connection of the idle lists. The pool's mu is held.
 func (c *conn) fate(l *Limits, now int64) fate {
 	switch {
-	case c.h1 != nil && !c.h1.Usable(), c.h2 != nil && c.h2.Closed():
+	case c.h1 != nil && !c.usable(), c.dead.Load():
 		return goneByPeer
 	case c.old(l):
 		return tooOld
@@ -319,9 +336,9 @@ func (c *conn) close(remote, active bool) {
 		return
 	}
 	if c.h1 != nil {
-		c.h1.Close()
+		_ = c.h1.Close()
 	} else {
-		c.h2.Close()
+		_ = c.h2.Close()
 	}
 	p := c.pool
 	p.mu.Lock()

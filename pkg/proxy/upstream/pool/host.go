@@ -63,8 +63,6 @@ type Client2 interface {
 	NewStream() (codec.ClientStream, error)
 	// CanTake tells that the peer lets one more stream start.
 	CanTake() bool
-	// Closed tells that the peer or an error has ended it.
-	Closed() bool
 	Close() error
 }
 
@@ -72,8 +70,8 @@ type Client2 interface {
 type Codecs interface {
 	// HTTP1 speaks HTTP/1 on c. released is called when an exchange is over, with whether another may follow.
 	HTTP1(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, released func(reusable bool)) Client1
-	// HTTP2 speaks HTTP/2 on c. changed is called when CanTake may have become true, or false for ever.
-	HTTP2(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, changed func()) (Client2, error)
+	// HTTP2 speaks HTTP/2 on c. gone is called once when the connection has ended, whatever locks the codec may hold.
+	HTTP2(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, gone func()) (Client2, error)
 }
 
 // Raw is a connection that is ready for its application protocol.
@@ -82,6 +80,9 @@ type Raw struct {
 	Local, Remote netip.AddrPort
 	TLS           *tls.ConnectionState
 	Socket        Socket
+	// HungUp tells, without blocking, whether the peer has ended its direction, even behind unread bytes. It is nil when
+	// unread bytes of an idle connection cannot be in order, and then they are what Usable looks for.
+	HungUp func() bool
 }
 
 // Socket is the connection below TLS.

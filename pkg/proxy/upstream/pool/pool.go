@@ -73,7 +73,7 @@ func (p *Pool) reuse() codec.ClientStream {
 // take reserves a place for an exchange on a connection. The caller holds mu.
 func (p *Pool) take() *conn {
 	for _, c := range p.shared {
-		if !c.draining && c.h2.CanTake() && c.underLimits(p.limits()) {
+		if !c.draining && !c.dead.Load() && c.h2.CanTake() && c.underLimits(p.limits()) {
 			c.active++
 			c.requests++
 			return c

@@ -75,7 +75,7 @@ func (m *Manager) build(cfg *model.Listener, was *active) (*active, error) {
 		}
 		a.chains[fc] = r
 	}
-	a.stats = newListenerStats(m.opts.Stats, statPrefix(cfg))
+	a.stats = newListenerStats(m.opts.Stats, StatPrefix(cfg))
 	return a, nil
 }
 
@@ -126,7 +126,7 @@ func (m *Manager) newRuntime(cfg *model.Listener, fc *model.FilterChain) (*runti
 		}
 		r.filter = f
 	}
-	r.scope = m.opts.Stats.Scope("listener." + statPrefix(cfg))
+	r.scope = m.opts.Stats.Scope("listener." + StatPrefix(cfg))
 	if fc.TLS != nil {
 		r.tls = tlsctx.NewServer(fc.TLS, m.opts.Secrets, r.scope)
 	}
@@ -157,8 +157,9 @@ func (r *runtime) close() {
 	r.scope.Close()
 }
 
-// statPrefix is the listener's name in statistics; the stats package replaces what names may not hold.
-func statPrefix(cfg *model.Listener) string {
+// StatPrefix is what stands for a listener in statistic names, listener.<StatPrefix>; the stats package replaces what names may
+// not hold.
+func StatPrefix(cfg *model.Listener) string {
 	switch {
 	case cfg.StatPrefix != "":
 		return cfg.StatPrefix

@@ -11,7 +11,20 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
-// Apply makes the listeners those of the snapshot. A listener that cannot be built or bound is reported, by name, and
+// Error is why a listener could not be built or bound.
+type Error struct {
+	// Listener is its name.
+	Listener string
+	Err      error
+}
+
+// Error implements error.
+func (e *Error) Error() string { return "listener " + e.Listener + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Apply makes the listeners those of the snapshot. A listener that cannot be built or bound is reported as an *Error and
 // keeps its present version, if it has one; the others are applied. It is tried again by the next Apply.
 func (m *Manager) Apply(snap *model.Snapshot) []error {
 	m.mu.Lock()
@@ -39,7 +52,7 @@ func (m *Manager) Apply(snap *model.Snapshot) []error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(failed)) {
 		m.stats.failure.Inc()
-		errs = append(errs, fmt.Errorf("listener %s: %w", name, failed[name]))
+		errs = append(errs, &Error{Listener: name, Err: failed[name]})
 	}
 	for _, a := range removed {
 		m.leave(a, nil, gone)
@@ -253,6 +266,23 @@ func (m *Manager) Drain(graceful, inboundOnly bool) {
 		m.drainEnd.Arm(m.opts.DrainTime)
 	}
 	m.publish()
+	m.mu.Unlock()
+	m.signal(func(r *runtime) bool { return chosen[r] })
+}
+
+// DrainOpen asks the connections of all listeners, or of inbound ones only, to finish, while the listeners go on accepting:
+// /drain_listeners?skip_exit.
+func (m *Manager) DrainOpen(inboundOnly bool) {
+	chosen := map[*runtime]bool{}
+	m.mu.Lock()
+	for _, a := range m.active {
+		if inboundOnly && a.cfg.TrafficDirection != model.TrafficInbound {
+			continue
+		}
+		for _, r := range a.chains {
+			chosen[r] = true
+		}
+	}
 	m.mu.Unlock()
 	m.signal(func(r *runtime) bool { return chosen[r] })
 }

@@ -78,9 +78,7 @@ type Result struct {
 	Err error
 }
 
-var (
-	errIdle = errors.New("idle timeout")
-)
+var errIdle = errors.New("idle timeout")
 
 // relay is the state of one Run.
 type relay struct {

@@ -49,7 +49,8 @@ type ServerStream interface {
 	WriteResponse(r *message.Response) error
 	// Reset ends the stream without (further) response: RST_STREAM, or closing the HTTP/1 connection.
 	Reset(err error)
-	// Abort makes blocked reads of the request body and blocked writes of the response return err; from any goroutine.
+	// Abort makes blocked reads of the request body and blocked writes of the response return err; from any goroutine,
+	// but not after the handler has returned. When no response was begun, one can still be sent: the reply that tells why.
 	Abort(err error)
 	// PeerGone looks, without blocking, whether the peer has closed or reset the stream.
 	PeerGone() bool
@@ -74,7 +75,8 @@ type ClientStream interface {
 	// Abort ends the exchange from any goroutine: RoundTrip, request-body sending and response-body reads return err.
 	Abort(err error)
 	// Close ends the exchange. The connection goes back to its pool when both messages are complete, and is closed
-	// (HTTP/1) or the stream reset (HTTP/2) otherwise. It waits for the goroutine that sends the request body.
+	// (HTTP/1) or the stream reset (HTTP/2) otherwise. It waits for the goroutine that sends the request body; when that
+	// is blocked in a Read of the body, Close closes the body, which has to wake it up.
 	Close()
 	// Conn describes the connection.
 	Conn() ConnInfo

@@ -53,6 +53,7 @@ type Server struct {
 	base *http.Server
 	h2   *http2.Server
 
+	buffers  sync.Pool // *[copySize]byte
 	aborted  atomic.Pointer[error]
 	draining atomic.Bool
 	drained  sync.WaitGroup // goroutines of shutdown
@@ -77,7 +78,7 @@ func NewServer(c net.Conn, opt ServerOptions) *Server {
 	if opt.Scheme == "" {
 		opt.Scheme = "http"
 	}
-	s := &Server{conn: c, opt: opt}
+	s := &Server{conn: c, opt: opt, buffers: sync.Pool{New: func() any { return new([copySize]byte) }}}
 	s.h2 = &http2.Server{
 		MaxConcurrentStreams:         or(opt.HTTP2.MaxConcurrentStreams, defaultStreams),
 		MaxDecoderHeaderTableSize:    opt.HTTP2.HPACKTableSize,

@@ -161,7 +161,9 @@ func (st *serverStream) writeBody(r *message.Response) error {
 		return nil
 	}
 	buffered, _ := r.Body.(message.Buffered)
-	buf := make([]byte, copySize)
+	block := st.srv.buffers.Get().(*[copySize]byte)
+	defer st.srv.buffers.Put(block)
+	buf := block[:]
 	for dirty := true; ; {
 		ready := false
 		if buffered != nil {

@@ -31,7 +31,8 @@ type Body interface {
 	io.Reader
 	// Trailers returns the trailers once Read has returned io.EOF; nil when there are none.
 	Trailers() *Headers
-	// Close releases the body; unread payload is discarded or the stream reset, as the codec sees fit.
+	// Close releases the body; unread payload is discarded or the stream reset, as the codec sees fit. For the body of a
+	// request it may be called beside a Read on another goroutine, which then returns.
 	Close() error
 }
 

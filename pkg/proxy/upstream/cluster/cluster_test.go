@@ -158,6 +158,7 @@ func TestConfigChange(t *testing.T) {
 		{"balancing keeps connections", func(c *model.Cluster) { c.LB = model.LBRandom }, 1},
 		{"another HTTP option makes new ones", func(c *model.Cluster) { c.HTTP.HTTP1.EnableTrailers = true }, 2},
 		{"another statistics name makes new ones", func(c *model.Cluster) { c.AltStatName = "other" }, 2},
+		{"another discovery makes new ones", func(c *model.Cluster) { c.Type = model.ClusterStrictDNS }, 2},
 		{"another source address makes new ones", func(c *model.Cluster) { c.BindAddress = netip.MustParseAddrPort("127.0.0.1:0") }, 2},
 	}
 	for _, tt := range tests {

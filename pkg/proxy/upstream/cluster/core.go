@@ -75,8 +75,7 @@ func (k *core) limit(priority int, track bool, b *breaker.Breaker, limit uint32,
 
 // sameCore tells whether a changed configuration leaves connections as good as new ones.
 func sameCore(a, b *model.Cluster) bool {
-	return a.StatName() == b.StatName() &&
-		(a.Type == model.ClusterLogicalDNS) == (b.Type == model.ClusterLogicalDNS) &&
+	return a.StatName() == b.StatName() && a.Type == b.Type &&
 		sameTLS(a.TLS, b.TLS) && sameMatches(a.TransportSocketMatches, b.TransportSocketMatches) &&
 		a.HTTP == b.HTTP && a.BindAddress == b.BindAddress && a.PerConnectionBufferLimit == b.PerConnectionBufferLimit &&
 		reflect.DeepEqual(a.TCPKeepalive, b.TCPKeepalive)

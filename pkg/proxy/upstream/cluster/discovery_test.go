@@ -80,6 +80,12 @@ func TestStrictDNS(t *testing.T) {
 	if d := cmp.Diff(want, hostNames(h.Get("web"))); d != "" {
 		t.Errorf("hosts (-want +got):\n%s", d)
 	}
+	host, unchanged := h.Get("web").Hosts()[0], h.counter("cluster.web.update_no_rebuild")
+	n.set("web.test", "127.0.0.2", "127.0.0.1")
+	wait(t, "a rotated answer", func() bool { return h.counter("cluster.web.update_no_rebuild") > unchanged+2 })
+	if h.Get("web").Hosts()[0] != host {
+		t.Error("a rotated answer rebuilt the hosts")
+	}
 	n.set("web.test", "127.0.0.3")
 	wait(t, "the new address", func() bool { return len(h.Get("web").Hosts()) == 2 })
 	n.set("web.test")

@@ -90,6 +90,9 @@ func (c *Cluster) setReady() { c.readyOnce.Do(func() { close(c.ready) }) }
 
 // resolvedName is called by the DNS watch with the addresses of a name, when they differ from those before.
 func (c *Cluster) resolvedName(name string, addrs []netip.Addr) {
+	if c.cfg.Type == model.ClusterStrictDNS { // servers rotate their answers, which is no change where all are used
+		addrs = slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare)
+	}
 	c.mu.Lock()
 	if slices.Equal(c.resolved[name], addrs) {
 		c.mu.Unlock()

@@ -253,6 +253,8 @@ func (p *Pool) sweepIdle() {
 		c.meter.bytes(c.raw.Socket)
 	}
 	empty := len(p.all) == 0 && p.dialing == 0 && len(p.waiters) == 0
+	// Whoever has found the pool just before it is dropped may use it still; what it opens then must not stay.
+	p.retired = p.retired || empty
 	p.mu.Unlock()
 	for c, f := range victims {
 		c.closeFor(f)

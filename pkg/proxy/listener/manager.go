@@ -88,6 +88,7 @@ type Manager struct {
 	nextID atomic.Uint64
 	routes atomic.Pointer[handOff]
 	own    atomic.Pointer[map[netip.AddrPort]struct{}] // bound addresses
+	host   atomic.Pointer[hostAddrs]
 
 	mu       sync.Mutex
 	active   map[string]*active
@@ -136,35 +137,6 @@ func (m *Manager) List() []Status {
 	return out
 }
 
-// SelfAddrs tells whether connecting to addr would reach one of weir's own listening sockets, with the wildcard addresses
-// standing for loopback. Sockets bound to a wildcard address are recognised by loopback and unspecified addresses only:
-// which others are this host's is not known here.
-func (m *Manager) SelfAddrs(addr netip.AddrPort) bool {
-	own := *m.own.Load()
-	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	if _, ok := own[addr]; ok {
-		return true
-	}
-	ip := addr.Addr()
-	if !ip.IsLoopback() && !ip.IsUnspecified() {
-		return false
-	}
-	any4 := netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())
-	any6 := netip.AddrPortFrom(netip.IPv6Unspecified(), addr.Port())
-	_, on4 := own[any4]
-	_, on6 := own[any6]
-	if ip.IsUnspecified() {
-		loop := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
-		if ip.Is6() {
-			loop = netip.AddrPortFrom(netip.IPv6Loopback(), addr.Port())
-		}
-		if _, ok := own[loop]; ok {
-			return true
-		}
-	}
-	return (ip.Is4() && on4) || (ip.Is6() && on6)
-}
-
 // publish recomputes what connections look up. The caller holds mu.
 func (m *Manager) publish() {
 	m.routes.Store(newHandOff(m.active))
@@ -172,6 +144,9 @@ func (m *Manager) publish() {
 	for _, s := range m.sockets {
 		if s.bound.IsValid() {
 			own[s.bound] = struct{}{}
+		}
+		if a := s.target.Load(); a.cfg.IPv4Compat && s.bound.Addr() == netip.IPv6Unspecified() {
+			own[netip.AddrPortFrom(netip.IPv4Unspecified(), s.bound.Port())] = struct{}{}
 		}
 	}
 	for _, s := range m.capture {

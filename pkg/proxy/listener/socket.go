@@ -35,7 +35,8 @@ type spec struct {
 	pipe string
 }
 
-// specs are the sockets of a listener; none when it does not bind.
+// specs are the sockets of a listener; none when it does not bind. One socket serves all processors, so reuse_port needs
+// nothing: SO_REUSEPORT would only hide that another process has the address.
 func specs(l *model.Listener) []spec {
 	if !l.BindToPort {
 		return nil

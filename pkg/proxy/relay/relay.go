@@ -19,17 +19,35 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 )
 
-// bufferSize is what one read takes at most: large enough that system calls do not show on bulk transfers.
-const bufferSize = 64 << 10
+const (
+	// bufferSize is what one read takes at most: large enough that system calls do not show on bulk transfers.
+	bufferSize = 64 << 10
+	// recordSize is that for connections whose buffer is held while they wait: one TLS record (RFC 8446 section 5.1).
+	recordSize = 16 << 10
+)
 
 // Pool keeps copy buffers. The zero value is usable.
-type Pool struct{ buffers sync.Pool }
+type Pool struct{ large, small sync.Pool }
 
-func (p *Pool) get() *[bufferSize]byte {
-	if b, ok := p.buffers.Get().(*[bufferSize]byte); ok {
+// get gives a buffer, which put takes back.
+func (p *Pool) get(large bool) *[]byte {
+	pool, size := &p.small, recordSize
+	if large {
+		pool, size = &p.large, bufferSize
+	}
+	if b, ok := pool.Get().(*[]byte); ok {
 		return b
 	}
-	return new([bufferSize]byte)
+	b := make([]byte, size)
+	return &b
+}
+
+func (p *Pool) put(b *[]byte) {
+	if len(*b) == bufferSize {
+		p.large.Put(b)
+	} else {
+		p.small.Put(b)
+	}
 }
 
 // Side is one of the two connections.
@@ -173,10 +191,12 @@ func (r *relay) burst(src readiness, from, to *Side) (total uint64, readErr, wri
 	if err := src.WaitReadable(); err != nil {
 		return 0, err, nil
 	}
-	buf := r.pool.get()
-	defer r.pool.buffers.Put(buf)
+	_, waits := src.(blocking)
+	b := r.pool.get(!waits)
+	defer r.pool.put(b)
+	buf := *b
 	for {
-		n, err := src.TryRead(buf[:])
+		n, err := src.TryRead(buf)
 		if n > 0 {
 			if from.Received != nil {
 				from.Received(n)

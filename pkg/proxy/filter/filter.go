@@ -27,12 +27,13 @@ type Host interface {
 	ClearRoute(s *Stream)
 	// Reply builds a local reply, with Envoy's mapping for gRPC requests.
 	Reply(s *Stream, r Reply) *message.Response
-	// Informational sends a 1xx response at once.
+	// Informational sends a 1xx response at once, where the connection manager lets such responses pass.
 	Informational(s *Stream, r *message.Response) error
 	// Watch names what an abort of the stream (timer, downstream gone, connection closed) must abort too; nil ends that.
 	// It returns the reason when the stream was aborted already, and then does not keep a.
 	Watch(s *Stream, a Aborter) error
-	// Finish names what is told when the response was sent or given up; at most one per stream.
+	// Finish names what is told when the response was sent or given up. A later call ends what an earlier one named, so it
+	// must come before anything of the new exchange is set up.
 	Finish(s *Stream, e Ender)
 	// RequestComplete tells whether the whole request was received, and when (Info.Timing.LastDownstreamRx).
 	RequestComplete(s *Stream) bool

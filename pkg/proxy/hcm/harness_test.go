@@ -160,6 +160,10 @@ func (p *proxy) listen() {
 		_ = ln.Close()
 		wg.Wait()
 		_ = p.logs.Close()
+		p.manager.Close()
+		if n := p.counter("http.test.downstream_rq_total"); n != 0 {
+			p.t.Errorf("statistics outlive the manager: %d", n)
+		}
 	})
 }
 

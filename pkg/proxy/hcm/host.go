@@ -42,8 +42,11 @@ func (s *stream) ClearRoute(*filter.Stream) {
 	s.info.RouteName, s.info.VirtualHost = "", ""
 }
 
-// Informational implements filter.Host.
+// Informational implements filter.Host. As in Envoy, 1xx responses pass only with proxy_100_continue.
 func (s *stream) Informational(_ *filter.Stream, r *message.Response) error {
+	if !s.conn.m.cfg.Proxy100Continue {
+		return nil
+	}
 	return s.src.WriteInformational(r)
 }
 
@@ -58,8 +61,14 @@ func (s *stream) Watch(_ *filter.Stream, a filter.Aborter) error {
 	return nil
 }
 
-// Finish implements filter.Host.
-func (s *stream) Finish(_ *filter.Stream, e filter.Ender) { s.ender = e }
+// Finish implements filter.Host. An earlier exchange, whose response a filter has discarded, ends here.
+func (s *stream) Finish(_ *filter.Stream, e filter.Ender) {
+	if s.ender != nil {
+		s.ender.End()
+		s.ender.Release()
+	}
+	s.ender = e
+}
 
 // RequestComplete implements filter.Host.
 func (s *stream) RequestComplete(*filter.Stream) bool {

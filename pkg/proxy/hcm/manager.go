@@ -42,10 +42,10 @@ type Deps struct {
 	// Routes returns the current RDS route configuration of a name; nil when there is none yet.
 	Routes   func(name string) *model.RouteConfig
 	Clusters filter.Clusters
+	// HTTP2 makes the server side of an HTTP/2 connection; nil uses pkg/proxy/http/h2.
+	HTTP2 func(c net.Conn, cfg *model.HTTPConnectionManager) (codec.Server, error)
 	// AccessLogs opens the access logs; nil writes none.
 	AccessLogs *accesslog.Manager
-	// HTTP2 makes the server side of an HTTP/2 connection; nil refuses HTTP/2.
-	HTTP2 func(c net.Conn, cfg *model.HTTPConnectionManager) (codec.Server, error)
 	// Buffers of HTTP/1 connections, to be shared by all managers; nil makes own ones.
 	Buffers *h1.Buffers
 	// LocalAddr stands in x-forwarded-for for clients on the loopback; the client's own address when invalid.
@@ -130,6 +130,7 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
+		m.stats.close()
 		return nil, fmt.Errorf("build http connection manager %q: %w", cfg.StatPrefix, err)
 	}
 	return m, nil
@@ -163,6 +164,9 @@ func (m *Manager) table() *router.Table {
 	m.rds.Store(&compiled{cfg, t})
 	return t
 }
+
+// Close releases the manager's statistics, after its last connection has ended.
+func (m *Manager) Close() { m.stats.close() }
 
 // Serve implements filter.Network.
 func (m *Manager) Serve(ctx context.Context, fc *filter.Connection) {

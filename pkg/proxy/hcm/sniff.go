@@ -1,7 +1,6 @@
 package hcm
 
 import (
-	"errors"
 	"fmt"
 	"net"
 
@@ -9,6 +8,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
+	"github.com/weir-proxy/weir/pkg/proxy/http/h2"
 )
 
 // preface begins every HTTP/2 connection of a client (RFC 9113 section 3.4).
@@ -41,14 +41,17 @@ func (m *Manager) newServer(fc *filter.Connection) (codec.Server, error) {
 			UnderscoresAction: m.cfg.UnderscoresAction, LingerTimeout: m.cfg.DelayedCloseTimeout, Buffers: m.deps.Buffers,
 		}), nil
 	}
-	if m.deps.HTTP2 == nil {
-		return nil, errors.New("choose codec: the client speaks HTTP/2, which is not served here")
+	if m.deps.HTTP2 != nil {
+		s, err := m.deps.HTTP2(c, m.cfg)
+		if err != nil {
+			return nil, fmt.Errorf("start http/2: %w", err)
+		}
+		return s, nil
 	}
-	s, err := m.deps.HTTP2(c, m.cfg)
-	if err != nil {
-		return nil, fmt.Errorf("start http/2: %w", err)
-	}
-	return s, nil
+	return h2.NewServer(c, h2.ServerOptions{
+		HTTP2: m.cfg.HTTP2, MaxHeadersBytes: m.cfg.MaxRequestHeadersBytes, MaxHeadersCount: m.cfg.MaxHeadersCount,
+		MaxRequests: m.cfg.MaxRequestsPerConnection, Scheme: scheme(fc), UnderscoresAction: m.cfg.UnderscoresAction,
+	}), nil
 }
 
 func negotiated(fc *filter.Connection) string {

@@ -21,6 +21,7 @@ type httpStats struct {
 	cxActive, cxSSLActive, cxHTTP1Active, cxHTTP2Active, cxUpgrades, rqActive *stats.Gauge
 	cxLength, rqTime                                                          *stats.Histogram
 	class                                                                     [6]*stats.Counter
+	listener                                                                  *stats.Scope
 	listenerCompleted                                                         *stats.Counter
 	listenerClass                                                             [6]*stats.Counter
 }
@@ -56,12 +57,20 @@ func newHTTPStats(sc, listener *stats.Scope, prefix string) *httpStats {
 	s.rqTime = sc.Histogram("downstream_rq_time", stats.Milliseconds)
 	if listener != nil {
 		lsc := listener.Scope("http." + prefix)
+		s.listener = lsc
 		s.listenerCompleted = lsc.Counter("downstream_rq_completed")
 		for i, name := range []string{"1xx", "2xx", "3xx", "4xx", "5xx"} {
 			s.listenerClass[i+1] = lsc.Counter("downstream_rq_" + name)
 		}
 	}
 	return s
+}
+
+func (s *httpStats) close() {
+	s.scope.Close()
+	if s.listener != nil {
+		s.listener.Close()
+	}
 }
 
 // response counts a response by its class.

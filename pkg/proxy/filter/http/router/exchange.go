@@ -42,6 +42,7 @@ type exchange struct {
 	global, perTry timer.Timer
 	onGlobal       func()
 	onPerTry       func()
+	onInfo         func(*message.Response)
 
 	mu     sync.Mutex
 	target filter.Aborter // what blocks now; nil while nothing does
@@ -54,6 +55,11 @@ func newExchange(f *Filter) *exchange {
 	x.send.x, x.recv.x = x, x
 	x.onGlobal = func() { x.stop(errTimeout, true) }
 	x.onPerTry = func() { x.stop(errPerTryTimeout, false) }
+	x.onInfo = func(r *message.Response) {
+		if r.Status == 100 || r.Status == 103 {
+			_ = x.s.Host.Informational(x.s, r) // the final response will meet the same fate
+		}
+	}
 	return x
 }
 
@@ -249,7 +255,7 @@ func (x *exchange) roundTrip() error {
 		info.Timing.LastUpstreamTx = info.Timing.FirstUpstreamTx
 	}
 	s.Response.Reset()
-	err := x.stream.RoundTrip(s.Request, s.Response, nil)
+	err := x.stream.RoundTrip(s.Request, s.Response, x.onInfo)
 	x.perTry.Disarm()
 	if err != nil {
 		if cause := x.unblock(); cause != nil {

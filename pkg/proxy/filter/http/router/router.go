@@ -132,8 +132,8 @@ func (f *Filter) forward(s *filter.Stream, rt filter.Route) (*message.Response, 
 		}), nil
 	}
 	x := f.pool.Get().(*exchange)
-	x.begin(s, rt, c)
 	s.Host.Finish(s, x)
+	x.begin(s, rt, c)
 	if err := s.Host.Watch(s, x); err != nil {
 		return nil, err
 	}

@@ -114,7 +114,6 @@ func (m *Manager) abort(pick func(*connection) bool) {
 	defer m.connMu.Unlock()
 	for cn := range m.conns {
 		if pick(cn) {
-			cn.info.TerminationDetails = "drain_timeout"
 			cn.c.Abort()
 		}
 	}

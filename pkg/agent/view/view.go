@@ -1,8 +1,8 @@
 // Package view shows the parts of weir to the administration interface: it turns what the configuration store, the clusters,
 // the listeners and the kernel side know into the messages of envoy.admin.v3.
 //
-// It owns that translation and, since nothing else needs it, the admin layer of the runtime. It must not know HTTP, and it
-// changes nothing that it looks at. Everything is built for each request; only Runtime holds state, behind a mutex.
+// It owns that translation. It must not know HTTP, and it changes nothing that it looks at. Everything is built for each
+// request; nothing here holds state.
 package view
 
 import (

@@ -41,6 +41,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 	"github.com/weir-proxy/weir/pkg/config/store"
+	"github.com/weir-proxy/weir/pkg/config/runtime"
 	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/config/xds"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
@@ -196,7 +197,7 @@ func (w *world) server(t *testing.T) *admin.Server {
 			}
 			return nil
 		}},
-		Runtime:      NewRuntime(w.static.Runtime),
+		Runtime:      Runtime{Of: runtime.New(nil)},
 		Interception: Interception{Interceptor: func() Interceptor { return fakeInterceptor{} }},
 	})
 	if err != nil {
@@ -280,28 +281,15 @@ func golden(t *testing.T, file, got string) {
 }
 
 func TestRuntime(t *testing.T) {
-	r := NewRuntime([]translate.RuntimeLayer{
-		{Name: "base", Static: map[string]any{"a": 12.5, "b": "x", "c": true}}, {Name: "admin", Admin: true},
-	})
-	if err := r.Modify(map[string]string{"b": "y", "d": "z"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Modify(map[string]string{"d": ""}); err != nil {
+	r := Runtime{Of: runtime.New([]runtime.Layer{{Name: "base", Values: map[string]string{"a": "12.5", "b": "x"}}, {Name: "admin", Admin: true}})}
+	if err := r.Modify(map[string]string{"b": "y"}); err != nil {
 		t.Fatal(err)
 	}
 	want := []admin.RuntimeLayer{
-		{Name: "base", Values: map[string]string{"a": "12.5", "b": "x", "c": "true"}}, {Name: "admin", Values: map[string]string{"b": "y"}},
+		{Name: "base", Values: map[string]string{"a": "12.5", "b": "x"}}, {Name: "admin", Values: map[string]string{"b": "y"}},
 	}
 	if diff := cmp.Diff(want, r.Layers()); diff != "" {
 		t.Error(diff)
-	}
-	for key, want := range map[string]string{"a": "12.5", "b": "y", "d": ""} {
-		if got, ok := r.Value(key); got != want || ok != (want != "") {
-			t.Errorf("%s: %q %v", key, got, ok)
-		}
-	}
-	if err := NewRuntime(nil).Modify(map[string]string{"a": "b"}); err == nil || err.Error() != "No admin layer specified" {
-		t.Errorf("%v", err)
 	}
 }
 

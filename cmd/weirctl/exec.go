@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/pkg/lifecycle/notify"
+)
+
+const execHelp = `usage: weirctl exec [-c FILE] [-l LEVEL] -- COMMAND [ARGUMENTS]
+
+Runs COMMAND with its connections intercepted, and exits with its status (128 + the signal when one ended it).
+
+With -c a private weir is started from FILE for as long as COMMAND runs. Without it, the running daemon takes the
+connections: one that was not told which cgroups to capture takes those of this command.
+
+  -c FILE    bootstrap configuration of a private weir
+  -l LEVEL   its log level (default: warning)
+`
+
+// exitNotRun is the shell's status for a command that could not be run.
+const exitNotRun = 127
+
+// startTimeout bounds the start of a private weir: its configuration may come from a control plane.
+const startTimeout = 60 * time.Second
+
+func runExec(ctx context.Context, args []string, std stdio) int {
+	config, level := "", "warning"
+	for len(args) > 0 && args[0] != "--" {
+		switch {
+		case args[0] == "--help" || args[0] == "-h":
+			fmt.Fprint(std.out, execHelp)
+			return exitOK
+		case args[0] == "-c" && len(args) > 1:
+			config, args = args[1], args[2:]
+		case args[0] == "-l" && len(args) > 1:
+			level, args = args[1], args[2:]
+		default:
+			fmt.Fprintf(std.err, "weirctl exec: unexpected argument %q: the command comes after --\n\n%s", args[0], execHelp)
+			return exitUsage
+		}
+	}
+	if len(args) < 2 {
+		fmt.Fprintf(std.err, "weirctl exec: there is no command\n\n%s", execHelp)
+		return exitUsage
+	}
+	status, err := intercepted(ctx, config, level, args[1:], std)
+	if err != nil {
+		fmt.Fprintf(std.err, "weirctl exec: %v\n", err)
+	}
+	return status
+}
+
+// intercepted runs the command in a cgroup whose connections weir takes.
+func intercepted(ctx context.Context, config, level string, command []string, std stdio) (status int, err error) {
+	h, err := cgroup.Find()
+	if err != nil {
+		return exitError, err
+	}
+	name := "weir.private." + strconv.Itoa(os.Getpid())
+	if config == "" {
+		parent, err := h.Path(steer.DefaultCgroup)
+		if err != nil {
+			return exitError, err
+		}
+		if ok, err := intercept.Attached(parent); err != nil || !ok {
+			return exitError, errors.Join(errors.New("no running weir takes connections of this command: start one, or give a configuration with -c"), err)
+		}
+		name = filepath.Join(steer.DefaultCgroup, strconv.Itoa(os.Getpid()))
+	}
+	dir, _, err := h.Create(name)
+	if err != nil {
+		return exitError, err
+	}
+	defer func() { err = errors.Join(err, h.Remove(dir)) }()
+	if config != "" {
+		stop, err := startPrivate(ctx, config, level, name, std)
+		if err != nil {
+			return exitError, err
+		}
+		defer stop()
+	}
+	return runIn(dir, command, std)
+}
+
+// startPrivate starts a weir that captures one cgroup, and returns once it serves.
+func startPrivate(ctx context.Context, config, level, name string, std stdio) (stop func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find weir beside weirctl: %w", err)
+	}
+	temp, err := os.MkdirTemp("", "weirctl-exec-")
+	if err != nil {
+		return nil, fmt.Errorf("make directory: %w", err)
+	}
+	defer os.RemoveAll(temp)
+	socket := filepath.Join(temp, "notify")
+	ready, err := notify.Listen(socket)
+	if err != nil {
+		return nil, err
+	}
+	defer ready.Close()
+
+	cmd := exec.Command(filepath.Join(filepath.Dir(self), "weir"), "-c", config, "--config-yaml", captureOverlay(name),
+		"-l", level, "--drain-strategy", "immediate", "--drain-time-s", "0")
+	cmd.Stdout, cmd.Stderr = std.err, std.err
+	cmd.Env = append(os.Environ(), notify.Environment+"="+socket)
+	// A process group of its own: Ctrl-C is for the command, weir outlives it. It dies with weirctl.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start weir: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	stop = func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+		<-ended
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	live := make(chan error, 1)
+	go func() { live <- ready.Wait(ctx, notify.Ready) }()
+	select {
+	case err := <-live:
+		if err != nil {
+			stop()
+			return nil, fmt.Errorf("wait for weir to serve: %w", err)
+		}
+		return stop, nil
+	case err := <-ended:
+		if err == nil {
+			err = errors.New("it exited")
+		}
+		return nil, fmt.Errorf("weir did not start: %w", err)
+	}
+}
+
+// captureOverlay is configuration that is merged over the user's: capture this cgroup.
+func captureOverlay(name string) string {
+	return fmt.Sprintf(`{"bootstrap_extensions": [{"name": "weir.interception", "typed_config": {`+
+		`"@type": "type.googleapis.com/weir.interception.v1.Interception", "cgroups": [%q], "required": true}}]}`, "/"+name)
+}
+
+// runIn runs the command from its first instruction inside the cgroup and passes signals on.
+func runIn(dir string, command []string, std stdio) (int, error) {
+	cg, err := os.Open(dir)
+	if err != nil {
+		return exitError, fmt.Errorf("open cgroup: %w", err)
+	}
+	defer cg.Close()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = std.in, std.out, std.err
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cg.Fd())}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+	if err := cmd.Start(); err != nil {
+		return exitNotRun, fmt.Errorf("run %s: %w", command[0], err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	for {
+		select {
+		case s := <-signals:
+			// The terminal already told the whole foreground group of Ctrl-C and Ctrl-\.
+			if s != syscall.SIGINT && s != syscall.SIGQUIT {
+				_ = cmd.Process.Signal(s) // it may have just ended
+			}
+		case err := <-done:
+			return exitStatus(err)
+		}
+	}
+}
+
+// exitStatus is the status that a shell would give.
+func exitStatus(err error) (int, error) {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return exitOK, nil
+	case !errors.As(err, &exit):
+		return exitNotRun, err
+	}
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return exit.ExitCode(), nil
+}

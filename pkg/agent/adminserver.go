@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"github.com/weir-proxy/weir/pkg/agent/view"
+	"github.com/weir-proxy/weir/pkg/observe/admin"
+)
+
+// adminTimeout bounds the end of the admin interface: whoever polls it gets the answer under way.
+const adminTimeout = 2 * time.Second
+
+// startAdmin opens the admin interface if one is configured.
+func (a *Agent) startAdmin() error {
+	cfg := a.cfg.Static.Admin
+	if cfg == nil || (cfg.Pipe == "" && !cfg.Address.IsValid()) {
+		return nil
+	}
+	node := a.node()
+	server, err := admin.New(admin.Options{
+		Address: cfg.Address, Pipe: cfg.Pipe, Mode: fs.FileMode(cfg.PipeMode), AddressPath: a.opt.AdminAddressPath,
+		ProfilePath: cfg.ProfilePath, MutexTracing: a.opt.MutexTracing,
+		Stats: a.stats, Log: a.logs, Control: control{a}, FlushStats: a.updateGauges,
+		Server:       &view.Server{Started: a.start, Flags: a.opt, NodeOf: func() *corev3.Node { return node }, StateOf: a.stateName},
+		Clusters:     view.Clusters{All: a.clusters.All},
+		Listeners:    view.Listeners{Snapshot: a.store.Snapshot, Bound: a.bound},
+		ConfigDump:   view.Config{Dump: a.store.Dump, Clusters: a.clusters.All},
+		InitDump:     view.Config{Dump: a.store.Dump},
+		Certificates: view.Config{Dump: a.store.Dump},
+		Runtime:      view.Runtime{Of: a.runtime},
+		Interception: view.Interception{Interceptor: a.capture.view, Unavailable: a.capture.problem},
+	})
+	if err != nil {
+		return fmt.Errorf("open admin interface: %w", err)
+	}
+	a.admin = server
+	a.adminDone = make(chan struct{})
+	go func() {
+		defer close(a.adminDone)
+		if err := server.Run(); err != nil {
+			a.log.Error("the admin interface ended", "error", err)
+		}
+	}()
+	a.log.Info("admin address: " + server.Addr().String())
+	return nil
+}
+
+func (a *Agent) closeAdmin() {
+	if a.admin == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	if err := a.admin.Close(ctx); err != nil {
+		a.log.Warn("close admin interface", "error", err)
+	}
+	<-a.adminDone
+}
+
+// bound are the addresses that a listener is really bound to.
+func (a *Agent) bound(name string) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, l := range a.listeners.List() {
+		if l.Name != name || l.Draining {
+			continue
+		}
+		for _, text := range l.Addresses {
+			if addr, err := netip.ParseAddrPort(text); err == nil { // others are unix sockets
+				out = append(out, addr)
+			}
+		}
+	}
+	return out
+}
+
+// control is what the admin interface may do with the process.
+type control struct{ a *Agent }
+
+var _ admin.Control = control{}
+
+// Quit implements admin.Control.
+func (c control) Quit() { c.a.stop() }
+
+// DrainListeners implements admin.Control.
+func (c control) DrainListeners(graceful, inboundOnly, skipExit bool) {
+	if skipExit {
+		c.a.listeners.DrainOpen(inboundOnly)
+		return
+	}
+	c.a.listeners.Drain(graceful, inboundOnly)
+}
+
+// FailHealthcheck implements admin.Control.
+func (c control) FailHealthcheck(fail bool) {
+	c.a.unwell.Store(fail)
+	c.a.setState(c.a.state.Load())
+}
+
+// ReopenLogs implements admin.Control.
+func (c control) ReopenLogs() { c.a.reopenLogs() }
+
+// localAddress stands for weir's own address where a request comes from the loopback.
+func localAddress(v6 bool) netip.Addr {
+	if v6 {
+		return netip.IPv6Loopback()
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}

@@ -1,0 +1,254 @@
+// Package agent wires weir together and owns its life: what starts in which order, and stops in reverse.
+//
+// It is the one package that knows all others; they do not know it. It owns the state of the process (Envoy's
+// PRE_INITIALIZING, INITIALIZING, LIVE, DRAINING) and the order in which a new snapshot reaches the clusters, the routes, the
+// listeners and the kernel.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/agent/options"
+	"github.com/weir-proxy/weir/pkg/agent/version"
+	"github.com/weir-proxy/weir/pkg/config/filewatch"
+	"github.com/weir-proxy/weir/pkg/config/model"
+	weirruntime "github.com/weir-proxy/weir/pkg/config/runtime"
+	"github.com/weir-proxy/weir/pkg/config/store"
+	"github.com/weir-proxy/weir/pkg/config/xds"
+	"github.com/weir-proxy/weir/pkg/observe/accesslog"
+	"github.com/weir-proxy/weir/pkg/observe/admin"
+	"github.com/weir-proxy/weir/pkg/observe/log"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
+	"github.com/weir-proxy/weir/pkg/proxy/listener"
+	"github.com/weir-proxy/weir/pkg/proxy/relay"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
+)
+
+// Agent is a weir process.
+type Agent struct {
+	opt *options.Options
+	cfg *Configuration
+
+	logFile *log.File
+	logs    *log.Registry
+	log     *slog.Logger
+	stats   *stats.Store
+	server  *serverStats
+	wheel   *timer.Wheel
+	buffers *h1.Buffers
+	access  *accesslog.Manager
+	runtime *weirruntime.Runtime
+	watch   *filewatch.Watcher
+
+	relays       *relay.Pool
+	listenerLogs listenerLogs
+
+	clusters  *cluster.Manager
+	listeners *listener.Manager
+	capture   *capture
+	store     *store.Store
+	sources   *xds.Sources
+	admin     *admin.Server
+	adminDone chan struct{}
+	// channels to control planes, by service.
+	channels channels
+
+	start    time.Time
+	state    atomic.Int32
+	unwell   atomic.Bool // POST /healthcheck/fail
+	quit     chan struct{}
+	quitOnce sync.Once
+
+	// secrets and routes are what handshakes and requests look names up in.
+	secrets atomic.Pointer[map[string]*model.Secret]
+	routes  atomic.Pointer[map[string]*model.RouteConfig]
+
+	// mu guards serving and last, and orders snapshots against the start of the listeners.
+	mu      sync.Mutex
+	serving bool
+	last    *model.Snapshot
+}
+
+// States of the process, in Envoy's numbers (server.state).
+const (
+	stateLive            = 0
+	stateDraining        = 1
+	statePreInitializing = 2
+	stateInitializing    = 3
+)
+
+// Run reads the configuration and serves until a signal, /quitquitquit or ctx ends it. The error says why it could not start.
+func Run(ctx context.Context, o *options.Options) error {
+	cfg, err := Configure(o)
+	if err != nil {
+		return err
+	}
+	a, err := build(o, cfg)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	return a.serve(ctx)
+}
+
+// build makes every part; nothing listens, dials or attaches yet.
+func build(o *options.Options, cfg *Configuration) (*Agent, error) {
+	a := &Agent{opt: o, cfg: cfg, start: time.Now(), quit: make(chan struct{})}
+	a.state.Store(statePreInitializing)
+	a.secrets.Store(&map[string]*model.Secret{})
+	a.routes.Store(&map[string]*model.RouteConfig{})
+	if err := a.openLog(); err != nil {
+		return nil, err
+	}
+	if o.Concurrency > 0 {
+		runtime.GOMAXPROCS(int(o.Concurrency))
+	}
+	if o.MutexTracing {
+		runtime.SetMutexProfileFraction(100)
+	}
+	watch, err := filewatch.New()
+	if err != nil {
+		return nil, err
+	}
+	a.watch = watch
+	if a.stats, err = newStats(o, cfg.Static); err != nil {
+		return nil, err
+	}
+	root := a.stats.Root()
+	a.server = newServerStats(root, cfg)
+	a.runtime = newRuntime(cfg.Static.Runtime)
+	a.wheel = timer.New()
+	a.buffers, a.relays = h1.NewBuffers(), &relay.Pool{}
+	a.access = accesslog.NewManager(accesslog.Options{FlushInterval: o.FileFlushInterval, Stats: root})
+	a.buildProxy(root)
+	a.store = store.New(store.Options{
+		Translate: cfg.Translator, Publish: a.publish, Stats: root, Log: a.logs.Logger("config"), Watch: watch,
+		RejectUnknown: o.RejectUnknownDynamic, IgnoreUnknown: o.IgnoreUnknownDynamic,
+	})
+	a.sources = xds.NewSources(xds.SourcesOptions{
+		ADS: cfg.Static.ADS, Dial: a.dialControlPlane, Node: a.node, Handler: a.store, Log: a.logs.Logger("config"), Watch: watch,
+	})
+	a.store.SetSources(a.sources)
+	return a, nil
+}
+
+func (a *Agent) buildProxy(root *stats.Scope) {
+	a.capture = newCapture(a.logs.Logger("intercept"))
+	strategy := listener.DrainGradual
+	if a.opt.DrainImmediately {
+		strategy = listener.DrainImmediate
+	}
+	a.listeners = listener.New(listener.Options{
+		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, NewFilter: a.newFilter, Secrets: a, OriginalDst: a.capture,
+		AccessLog: a.listenerAccessLog, DrainTime: a.opt.DrainTime, DrainStrategy: strategy,
+	})
+	a.capture.listeners = a.listeners
+	a.clusters = cluster.New(cluster.Options{
+		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Secrets: a, Mark: a.capture.mark(),
+		Self: a.listeners.SelfAddrs,
+	})
+}
+
+func (a *Agent) openLog() error {
+	format := a.opt.LogFormat
+	if f := a.cfg.Static.LogFormat; f != "" && format == log.DefaultPattern {
+		format = f
+	}
+	if a.opt.LogFormatEscaped {
+		format = strings.ReplaceAll(format, "%v", "%_")
+	}
+	parsed, err := log.ParseFormat(format)
+	if err != nil {
+		return fmt.Errorf("--log-format: %w", err)
+	}
+	o := log.Options{Level: a.opt.LogLevel, Format: parsed}
+	if a.opt.LogPath != "" {
+		if a.logFile, err = log.OpenFile(a.opt.LogPath); err != nil {
+			return fmt.Errorf("--log-path: %w", err)
+		}
+		o.Output = a.logFile
+	}
+	a.logs = log.New(o)
+	a.log = a.logs.Logger("main")
+	if err := a.logs.SetSome(a.opt.ComponentLogLevels); err != nil {
+		return fmt.Errorf("--component-log-level: %w", err)
+	}
+	return nil
+}
+
+// Secret finds a secret for TLS handshakes; nil when there is none.
+func (a *Agent) Secret(name string) *model.Secret { return (*a.secrets.Load())[name] }
+
+// route finds an RDS route configuration; nil when there is none yet.
+func (a *Agent) route(name string) *model.RouteConfig { return (*a.routes.Load())[name] }
+
+// publish puts a snapshot in force, make before break: what is referred to comes before what refers to it, and the kernel
+// captures for a listener only while there is one.
+func (a *Agent) publish(snap *model.Snapshot) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.secrets.Store(&snap.Secrets)
+	a.clusters.Apply(snap)
+	a.routes.Store(&snap.Routes)
+	if a.serving {
+		a.applyListeners(snap)
+	}
+	a.last = snap
+}
+
+// applyListeners opens, changes and closes listeners. Called with mu held.
+func (a *Agent) applyListeners(snap *model.Snapshot) {
+	a.openListenerLogs(snap)
+	a.capture.shrink(a.last, snap)
+	for _, err := range a.listeners.Apply(snap) {
+		a.log.Error("listener is not served", "error", err)
+	}
+	a.capture.apply(snap)
+}
+
+// stop asks the process to end.
+func (a *Agent) stop() { a.quitOnce.Do(func() { close(a.quit) }) }
+
+// close releases everything, in reverse order of use.
+func (a *Agent) close() {
+	a.closeAdmin()
+	a.sources.Close()
+	a.channels.close()
+	a.listeners.Close()
+	a.capture.close()
+	a.clusters.Close()
+	a.wheel.Close()
+	if err := a.watch.Close(); err != nil {
+		a.log.Warn("close file watcher", "error", err)
+	}
+	if err := a.access.Close(); err != nil {
+		a.log.Warn("write access logs", "error", err)
+	}
+	a.log.Info("exiting")
+	if a.logFile != nil {
+		if err := a.logFile.Close(); err != nil {
+			fmt.Fprintf(os.Stderr, "weir: close log: %v\n", err)
+		}
+	}
+}
+
+// announce logs what the command line and the configuration ask for that has no effect.
+func (a *Agent) announce() {
+	a.log.Info("weir "+version.Build()+" starting", "envoy", version.Envoy, "pid", os.Getpid())
+	for _, w := range a.opt.WithoutMeaning {
+		a.log.Info("flag without effect", "flag", w)
+	}
+	for _, w := range a.cfg.Warnings {
+		a.log.Warn("configuration: " + w)
+	}
+}

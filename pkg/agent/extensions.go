@@ -1,0 +1,20 @@
+package agent
+
+import (
+	"slices"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/observe/accesslog"
+	httprouter "github.com/weir-proxy/weir/pkg/proxy/filter/http/router"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originaldst"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
+)
+
+// extensions lists every extension of this build; adding one is a line here.
+func extensions() []extension.Factory {
+	return slices.Concat(
+		httprouter.Factories(),
+		[]extension.Factory{originaldst.Factory(), tlsinspector.Factory()},
+		accesslog.Factories(),
+	)
+}

@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/agent/options"
+	"github.com/weir-proxy/weir/pkg/config/store"
+	"github.com/weir-proxy/weir/pkg/config/xds"
+	"github.com/weir-proxy/weir/pkg/lifecycle/notify"
+	"github.com/weir-proxy/weir/pkg/proxy/listener"
+)
+
+// serve runs the process from the first snapshot to the last connection.
+func (a *Agent) serve(ctx context.Context) error {
+	a.announce()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	a.store.Load(a.cfg.Static, a.cfg.Bootstrap)
+	if err := a.startAdmin(); err != nil {
+		return err
+	}
+	work, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ready := make(chan error, 1)
+	go func() { ready <- a.initialize(work) }()
+	flush := time.NewTicker(a.flushInterval())
+	defer flush.Stop()
+	for {
+		select {
+		case err := <-ready:
+			if err != nil {
+				return err
+			}
+			ready = nil
+			if a.opt.Mode == options.InitOnly {
+				a.log.Info("initialized; --mode init_only ends here")
+				return nil
+			}
+		case s := <-signals:
+			if a.signalled(s) {
+				cancel()
+				return a.shutdown(signals)
+			}
+		case <-a.quit:
+			cancel()
+			return a.shutdown(signals)
+		case <-ctx.Done():
+			return a.shutdown(signals)
+		case <-flush.C:
+			a.flushStats()
+		}
+	}
+}
+
+// signalled acts on a signal and tells whether it ends the process.
+func (a *Agent) signalled(s os.Signal) (end bool) {
+	switch s {
+	case syscall.SIGUSR1:
+		a.reopenLogs()
+	case syscall.SIGHUP: // ignored, as Envoy does
+	default:
+		a.log.Info("caught a signal", "signal", s.String())
+		return true
+	}
+	return false
+}
+
+// initialize brings the process from PRE_INITIALIZING to LIVE in Envoy's order: static clusters, CDS, then LDS, then the
+// listeners open.
+func (a *Agent) initialize(ctx context.Context) error {
+	if err := a.clustersReady(ctx); err != nil {
+		return nil //nolint:nilerr // ctx ended: the process stops
+	}
+	a.sources.Start(ctx)
+	if src := a.cfg.Static.CDS; src != nil {
+		a.store.Follow(src, xds.ClusterType)
+	}
+	if a.store.Await(ctx, func(p store.Progress) bool { return len(p.Waiting) == 0 && p.ClustersWarming == 0 }) != nil {
+		return nil
+	}
+	if err := a.clustersReady(ctx); err != nil {
+		return nil //nolint:nilerr // ctx ended: the process stops
+	}
+	a.setState(stateInitializing)
+	if src := a.cfg.Static.LDS; src != nil {
+		a.store.Follow(src, xds.ListenerType)
+	}
+	if a.store.Await(ctx, func(p store.Progress) bool { return len(p.Waiting) == 0 && p.ListenersWarming == 0 }) != nil {
+		return nil
+	}
+	return a.goLive()
+}
+
+// clustersReady waits for the first resolution of the clusters that there are.
+func (a *Agent) clustersReady(ctx context.Context) error {
+	var names []string
+	for name := range a.clusters.All() {
+		names = append(names, name)
+	}
+	return a.clusters.WaitReady(ctx, names...)
+}
+
+// goLive opens the listeners and attaches the kernel programs.
+func (a *Agent) goLive() error {
+	if a.opt.Mode == options.InitOnly {
+		return nil
+	}
+	a.mu.Lock()
+	a.serving = true
+	snap := a.last
+	a.last = nil
+	var errs []error
+	a.openListenerLogs(snap)
+	for _, err := range a.listeners.Apply(snap) {
+		a.log.Error("listener is not served", "error", err)
+		if named, ok := errors.AsType[*listener.Error](err); !ok || !snap.Listeners[named.Listener].Dynamic {
+			errs = append(errs, err)
+		}
+	}
+	a.last = snap
+	if len(errs) == 0 {
+		errs = append(errs, a.capture.begin(snap))
+	}
+	a.mu.Unlock()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	a.server.workersStarted.Set(1)
+	a.server.initTime.Record(uint64(time.Since(a.start).Milliseconds()))
+	a.setState(stateLive)
+	a.log.Info("all dependencies initialized. serving", "took", time.Since(a.start).Round(time.Millisecond))
+	if err := notify.Send(notify.Ready); err != nil {
+		a.log.Warn("the supervisor was not told", "error", err)
+	}
+	return nil
+}
+
+// shutdown ends the process in order: the kernel stops sending, the listeners stop accepting, what is under way finishes
+// within the drain time. A second signal ends it at once.
+func (a *Agent) shutdown(signals <-chan os.Signal) error {
+	a.setState(stateDraining)
+	if err := notify.Send(notify.Stopping); err != nil {
+		a.log.Warn("the supervisor was not told", "error", err)
+	}
+	a.mu.Lock()
+	a.serving = false
+	a.mu.Unlock()
+	a.capture.release()
+	ctx, cancel := context.WithTimeout(context.Background(), a.opt.DrainTime)
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				if s == syscall.SIGTERM || s == syscall.SIGINT {
+					a.log.Warn("caught a second signal: closing all connections now")
+					cancel()
+					return
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	a.log.Info("draining", "limit", a.opt.DrainTime)
+	a.listeners.StopAccepting()
+	a.listeners.Drain(false, false)
+	if err := a.listeners.Wait(ctx); err != nil {
+		a.log.Warn("connections were closed before they had ended")
+	}
+	a.flushStats()
+	return nil
+}
+
+func (a *Agent) setState(s int32) {
+	a.state.Store(s)
+	a.server.state.Set(uint64(s))
+}
+
+// stateName is Envoy's name of the state.
+func (a *Agent) stateName() string {
+	s := a.state.Load()
+	if s == stateLive && a.unwell.Load() {
+		s = stateDraining
+	}
+	return [...]string{stateLive: "LIVE", stateDraining: "DRAINING", statePreInitializing: "PRE_INITIALIZING", stateInitializing: "INITIALIZING"}[s]
+}
+
+func (a *Agent) reopenLogs() {
+	if err := a.access.Reopen(); err != nil {
+		a.log.Warn("reopen access logs", "error", err)
+	}
+	if a.logFile == nil {
+		return
+	}
+	if err := a.logFile.Reopen(); err != nil {
+		a.log.Warn("reopen log", "error", err)
+	}
+}
+
+// flushInterval is how often interval statistics close.
+func (a *Agent) flushInterval() time.Duration {
+	if d := a.cfg.Static.StatsFlushInterval; d > 0 {
+		return d
+	}
+	return 5 * time.Second
+}

@@ -1,9 +1,18 @@
 package xds
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
 
 	_ "github.com/weir-proxy/weir/pkg/config/apitypes"
 	"github.com/weir-proxy/weir/pkg/config/filewatch"
@@ -64,4 +73,198 @@ func startSources(t *testing.T, opt SourcesOptions) *Sources {
 		}
 	})
 	return s
+}
+
+func TestFileSourceKeepsWhatItHad(t *testing.T) {
+	const listener = "\"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\nname: l\naddress: { pipe: { path: /x } }\n"
+	tests := []struct{ name, content, want string }{
+		{"truncated", "", "is empty"},
+		{"comments only", "# nothing\n", "is empty"},
+		{"broken", "resources: [", "cds.yaml"},
+		{"unknown type", "\"@type\": type.googleapis.com/nonsense\n", "nonsense"},
+		{"another type", listener, "none of type"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "cds.yaml")
+			replace(t, path, twoClusters)
+			h := newRecorder()
+			s := startSources(t, SourcesOptions{Handler: h})
+			s.SubscribeAll(&model.Source{Kind: model.SourcePath, Path: path}, ClusterType)
+			h.next(t)
+			replace(t, path, tt.content)
+			if err := receive(t, h.failure); !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("failure = %v, want %q", err, tt.want)
+			}
+			replace(t, path, twoClusters+"\n")
+			if u := h.next(t); len(u.Resources) != 2 {
+				t.Errorf("update = %+v", u)
+			}
+		})
+	}
+}
+
+func TestFileSourceWaitsForItsFileAndSharesIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "later.yaml")
+	h := newRecorder()
+	s := startSources(t, SourcesOptions{Handler: h})
+	src := func() *model.Source { return &model.Source{Kind: model.SourcePath, Path: path} }
+	s.Subscribe(src(), ClusterType, "a")
+	receive(t, h.failure)
+	replace(t, path, twoClusters)
+	h.next(t)
+	s.Subscribe(src(), ClusterType, "b")
+	if u := h.next(t); len(u.Resources) != 2 {
+		t.Errorf("update = %+v", u)
+	}
+	s.mu.Lock()
+	feeds := len(s.feeds)
+	s.mu.Unlock()
+	if feeds != 1 {
+		t.Errorf("%d feeds", feeds)
+	}
+	s.Unsubscribe(src(), ClusterType, "a")
+	s.Unsubscribe(src(), ClusterType, "b")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.feeds) != 0 {
+		t.Error("the file is still followed")
+	}
+}
+
+func apiSource(cluster string) *model.APISource {
+	return &model.APISource{
+		Type: model.APIGRPC, RateLimit: &model.RequestRateLimit{MaxTokens: 100, FillRate: 10},
+		Services: []model.GRPCService{{Cluster: cluster, InitialMetadata: []model.NameValue{{Name: "X-Token", Value: "t"}}}},
+	}
+}
+
+func TestSourcesShareStreamsByContentAndType(t *testing.T) {
+	f := newFake(t, "")
+	conn, err := serverAt(t, f.addr).Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := filewatch.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close() //nolint:errcheck // nothing is watched
+	h := newRecorder()
+	s := NewSources(SourcesOptions{
+		ADS: apiSource("ads"), Handler: h, Log: testLog(t), Node: testNode, Watch: w,
+		Dial: func(model.GRPCService) (grpc.ClientConnInterface, error) { return conn, nil },
+	})
+	own := func() *model.Source { return &model.Source{Kind: model.SourceAPI, API: apiSource("own")} }
+	// Before Start all is kept.
+	s.Subscribe(own(), EndpointType, "a")
+	s.Subscribe(own(), EndpointType, "b")
+	s.SubscribeAll(&model.Source{Kind: model.SourceADS}, ClusterType)
+	s.Subscribe(&model.Source{Kind: model.SourceSelf}, RouteType, "r")
+	s.Start(t.Context())
+	defer s.Close()
+
+	seen := map[string][]string{}
+	for range 2 {
+		st := receive(t, f.streams)
+		if !slices.Equal(st.md["x-token"], []string{"t"}) {
+			t.Errorf("metadata = %v", st.md)
+		}
+		n := 1
+		if st.method == aggregated[0] {
+			n = 2
+		}
+		for range n {
+			q := receive(t, st.sotw)
+			seen[st.method] = append(seen[st.method], q.TypeUrl+" "+strings.Join(q.ResourceNames, " "))
+		}
+	}
+	want := map[string][]string{
+		aggregated[0]:            {ClusterType + " ", RouteType + " r"},
+		methods[EndpointType][0]: {EndpointType + " a b"},
+	}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Error(diff)
+	}
+	// Another type of the same server has a stream of its own, which ends with its last subscription.
+	s.Subscribe(own(), RouteType, "x")
+	st := receive(t, f.streams)
+	receive(t, st.sotw)
+	s.Unsubscribe(own(), RouteType, "x")
+	select {
+	case <-st.stream.Context().Done():
+	case <-time.After(patience):
+		t.Error("the stream did not end")
+	}
+}
+
+func TestSourcesThatCannotWorkAreReported(t *testing.T) {
+	tests := []struct {
+		name, typeURL, want string
+		src                 *model.Source
+	}{
+		{"no ADS", ClusterType, "no ads_config", &model.Source{Kind: model.SourceADS}},
+		{"REST", ClusterType, "REST is not supported", &model.Source{Kind: model.SourceAPI, API: &model.APISource{Type: model.APIREST}}},
+		{"no service", ClusterType, "no gRPC service", &model.Source{Kind: model.SourceAPI, API: &model.APISource{Type: model.APIGRPC}}},
+		{"type without service", "type.googleapis.com/x.Y", "no discovery service", &model.Source{Kind: model.SourceAPI, API: apiSource("c")}},
+		{"no API", ClusterType, "unknown kind", &model.Source{Kind: model.SourceAPI}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var log strings.Builder
+			s := NewSources(SourcesOptions{Handler: newRecorder(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+			s.Start(t.Context())
+			defer s.Close()
+			s.SubscribeAll(tt.src, tt.typeURL)
+			s.Unsubscribe(tt.src, tt.typeURL, "x")
+			if !strings.Contains(log.String(), tt.want) {
+				t.Errorf("log %q lacks %q", log.String(), tt.want)
+			}
+		})
+	}
+}
+
+func TestCloseWaitsForEverything(t *testing.T) {
+	before := runtime.NumGoroutine()
+	func() {
+		w, err := filewatch.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := NewSources(SourcesOptions{
+			ADS: apiSource("ads"), Handler: newRecorder(), Log: testLog(t), Node: testNode, Watch: w,
+			Dial: func(model.GRPCService) (grpc.ClientConnInterface, error) { return nil, errors.New("no cluster") },
+		})
+		s.SubscribeAll(&model.Source{Kind: model.SourceADS}, ClusterType)
+		s.Start(t.Context())
+		s.Subscribe(&model.Source{Kind: model.SourcePath, Path: "/nonexistent/dir/file"}, EndpointType, "a")
+		s.Close()
+		s.Close()
+		s.Subscribe(&model.Source{Kind: model.SourcePath, Path: "/x"}, EndpointType, "b") // starts nothing any more
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<16)
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
+func TestLimit(t *testing.T) {
+	l := NewLimit(2, 4)
+	now := l.last
+	for i, want := range []time.Duration{0, 0, 250 * time.Millisecond, 500 * time.Millisecond} {
+		if got := max(0, l.take(now)); got != want {
+			t.Errorf("request %d waits %v, want %v", i, got, want)
+		}
+	}
+	if got := l.take(now.Add(time.Hour)); got > 0 {
+		t.Errorf("after an hour: %v", got)
+	}
+	if !(*Limit)(nil).wait(t.Context()) {
+		t.Error("no limit does not let pass")
+	}
 }

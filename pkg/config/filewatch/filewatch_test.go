@@ -1,0 +1,230 @@
+package filewatch
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// patience bounds each wait of a test.
+const patience = 10 * time.Second
+
+func newWatcher(t *testing.T) *Watcher {
+	t.Helper()
+	w, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// follow returns a channel with the content of path after each change.
+func follow(t *testing.T, w *Watcher, path, directory string) (changes chan string, cancel func()) {
+	t.Helper()
+	changes = make(chan string, 100)
+	cancel, err := w.Add(path, directory, func() {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			content = []byte(err.Error())
+		}
+		changes <- string(content)
+	})
+	must(t, err)
+	return changes, cancel
+}
+
+// expect waits until the content is as wanted; a write shows as two changes when its truncation was seen.
+func expect(t *testing.T, changes <-chan string, want string) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case got := <-changes:
+			if got == want {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("no change to %q was seen", want)
+		}
+	}
+}
+
+func TestWaysToChangeAFile(t *testing.T) {
+	tests := map[string]func(t *testing.T, path string){
+		"write in place": func(t *testing.T, path string) { write(t, path, "new") },
+		"rename into place": func(t *testing.T, path string) {
+			write(t, path+".tmp", "new")
+			must(t, os.Rename(path+".tmp", path))
+		},
+		"remove and return": func(t *testing.T, path string) {
+			must(t, os.Remove(path))
+			write(t, path, "new")
+		},
+		"replace by a link": func(t *testing.T, path string) {
+			write(t, path+".target", "new")
+			must(t, os.Remove(path))
+			must(t, os.Symlink(path+".target", path))
+		},
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "f")
+			write(t, path, "old")
+			changes, _ := follow(t, newWatcher(t), path, "")
+			change(t, path)
+			expect(t, changes, "new")
+		})
+	}
+}
+
+func TestFileThatComesLater(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	changes, _ := follow(t, newWatcher(t), path, "")
+	write(t, path, "here")
+	expect(t, changes, "here")
+}
+
+func TestUnchangedContentIsNoChange(t *testing.T) {
+	dir := t.TempDir()
+	same, other := filepath.Join(dir, "same"), filepath.Join(dir, "other")
+	write(t, same, "x")
+	w := newWatcher(t)
+	unwanted, _ := follow(t, w, same, "")
+	changes, _ := follow(t, w, other, "")
+	write(t, same+".tmp", "x")
+	must(t, os.Rename(same+".tmp", same))
+	must(t, os.Chmod(same, 0o640))
+	write(t, other, "done") // seen after all of the above
+	expect(t, changes, "done")
+	if len(unwanted) > 0 {
+		t.Errorf("a change to %q was told", <-unwanted)
+	}
+}
+
+func TestKubernetesSwap(t *testing.T) {
+	dir := t.TempDir()
+	for _, v := range []string{"1", "2"} {
+		must(t, os.Mkdir(filepath.Join(dir, "..v"+v), 0o700))
+		write(t, filepath.Join(dir, "..v"+v, "f"), "version "+v)
+	}
+	must(t, os.Symlink("..v1", filepath.Join(dir, "..data")))
+	path := filepath.Join(dir, "f")
+	must(t, os.Symlink("..data/f", path))
+	changes, _ := follow(t, newWatcher(t), path, "")
+	must(t, os.Symlink("..v2", filepath.Join(dir, "..data_tmp")))
+	must(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+	expect(t, changes, "version 2")
+}
+
+func TestWatchedDirectory(t *testing.T) {
+	root := t.TempDir()
+	for _, v := range []string{"1", "2"} {
+		must(t, os.Mkdir(filepath.Join(root, v), 0o700))
+		write(t, filepath.Join(root, v, "f"), "version "+v)
+	}
+	live := filepath.Join(root, "live")
+	must(t, os.Symlink("1", live))
+	changes, _ := follow(t, newWatcher(t), filepath.Join(live, "f"), root)
+	must(t, os.Symlink("2", live+".tmp"))
+	must(t, os.Rename(live+".tmp", live))
+	expect(t, changes, "version 2")
+}
+
+func TestTwoWatchesOfOneFileAreApart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	write(t, path, "0")
+	w := newWatcher(t)
+	first, cancel := follow(t, w, path, "")
+	second, _ := follow(t, w, path, "")
+	write(t, path, "1")
+	expect(t, first, "1")
+	expect(t, second, "1")
+	cancel()
+	cancel() // twice is once
+	write(t, path, "2")
+	expect(t, second, "2")
+	for len(first) > 0 {
+		if got := <-first; got == "2" {
+			t.Error("a cancelled watch was called")
+		}
+	}
+}
+
+func TestCallbacksMayAddAndCancel(t *testing.T) {
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "f"), filepath.Join(dir, "g")
+	w := newWatcher(t)
+	changes := make(chan string, 100)
+	var cancel func()
+	ready := make(chan struct{})
+	cancel, err := w.Add(path, "", func() {
+		<-ready
+		cancel()
+		if _, err := w.Add(other, "", func() { changes <- "other" }); err != nil {
+			t.Error(err)
+		}
+		changes <- "first"
+	})
+	must(t, err)
+	close(ready)
+	write(t, path, "1")
+	expect(t, changes, "first")
+	write(t, other, "1")
+	expect(t, changes, "other")
+	write(t, path, "2")
+	write(t, other, "2")
+	expect(t, changes, "other")
+	for len(changes) > 0 {
+		if got := <-changes; got == "first" {
+			t.Error("a cancelled watch was called")
+		}
+	}
+}
+
+func TestMissingDirectoryIsAnErrorThatLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	w := newWatcher(t)
+	for _, args := range [][2]string{{filepath.Join(dir, "no", "f"), ""}, {filepath.Join(dir, "f"), filepath.Join(dir, "no")}} {
+		if _, err := w.Add(args[0], args[1], func() {}); err == nil {
+			t.Errorf("Add(%v) worked", args)
+		}
+	}
+	if len(w.files)+len(w.dirs)+len(w.fs.WatchList()) > 0 {
+		t.Errorf("left over: %d files, %v, %v", len(w.files), w.dirs, w.fs.WatchList())
+	}
+}
+
+func TestCancelReleasesTheDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	w := newWatcher(t)
+	_, one := follow(t, w, path, "")
+	_, two := follow(t, w, path, "")
+	one()
+	if len(w.fs.WatchList()) != 1 {
+		t.Errorf("watched: %v", w.fs.WatchList())
+	}
+	two()
+	if len(w.fs.WatchList()) != 0 || len(w.files) != 0 {
+		t.Errorf("watched: %v", w.fs.WatchList())
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
@@ -284,12 +285,16 @@ func TestControlPlaneDiesAndReturns(t *testing.T) {
 func TestFailsOverInOrderOfPreference(t *testing.T) {
 	second := newFake(t, "")
 	r := newRig(t, func(o *Options) {
-		bad := Server{Name: "nowhere", Dial: func() (grpc.ClientConnInterface, error) { return nil, errors.New("no such cluster") }, Backoff: o.Servers[0].Backoff}
-		o.Servers = append([]Server{bad}, o.Servers[0], serverAt(t, second.addr))
+		gone := Server{Name: "gone", Dial: func() (grpc.ClientConnInterface, error) { return nil, errors.New("no such cluster") }, Backoff: o.Servers[0].Backoff}
+		last := Server{Name: "last", Dial: func() (grpc.ClientConnInterface, error) {
+			t.Error("the last server was tried while others worked")
+			return nil, errors.New("last")
+		}}
+		o.Servers = append([]Server{gone}, o.Servers[0], serverAt(t, second.addr), last)
 	})
 	r.mux.SubscribeAll(ClusterType)
 	r.run(t)
-	if err := receive(t, r.rec.failure); !strings.Contains(err.Error(), "nowhere") {
+	if err := receive(t, r.rec.failure); !strings.Contains(err.Error(), "gone") {
 		t.Errorf("failure = %v", err)
 	}
 	r.stream(t).fail(status.Error(codes.Unimplemented, "not here")) // before it answered: the next one's turn
@@ -299,6 +304,45 @@ func TestFailsOverInOrderOfPreference(t *testing.T) {
 	receive(t, s.sotw)
 	s.fail(nil) // after it answered: from the first one on
 	r.stream(t)
+}
+
+func TestNothingLeavesWhileAResponseIsApplied(t *testing.T) {
+	r := newRig(t, nil)
+	streams := make(chan *fakeStream, 1)
+	r.rec.verdict = func(Update) error {
+		s := <-streams
+		r.mux.Subscribe(EndpointType, "e")
+		select {
+		case q := <-s.sotw:
+			t.Errorf("sent before the ACK: %v", q)
+		case <-time.After(50 * time.Millisecond): // long enough for a request that should not come
+		}
+		return nil
+	}
+	r.mux.SubscribeAll(ClusterType)
+	r.run(t)
+	s := r.stream(t)
+	receive(t, s.sotw)
+	streams <- s
+	s.answer(ClusterType, "v1", "n1", "a")
+	if q := receive(t, s.sotw); q.ResponseNonce != "n1" {
+		t.Errorf("request = %v", q)
+	}
+	if q := receive(t, s.sotw); q.TypeUrl != EndpointType {
+		t.Errorf("request = %v", q)
+	}
+}
+
+func TestLargeResponse(t *testing.T) {
+	r := newRig(t, nil)
+	r.mux.SubscribeAll(ClusterType)
+	r.run(t)
+	s := r.stream(t)
+	receive(t, s.sotw)
+	s.answer(ClusterType, "v1", "n1", strings.Repeat("x", 8<<20)) // gRPC's own bound is 4 MiB
+	if u := r.rec.next(t); u.Version != "v1" {
+		t.Errorf("version = %s", u.Version)
+	}
 }
 
 func TestSingleTypeServices(t *testing.T) {

@@ -104,16 +104,19 @@ func startPrivate(ctx context.Context, config, level, name string, std stdio) (s
 	if err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
 	}
-	defer os.RemoveAll(temp)
+	ended := make(chan error, 1)
+	defer func() {
+		if err != nil {
+			os.RemoveAll(temp)
+		}
+	}()
 	socket := filepath.Join(temp, "notify")
 	ready, err := notify.Listen(socket)
 	if err != nil {
 		return nil, err
 	}
-	defer ready.Close()
-
 	cmd := exec.Command(filepath.Join(filepath.Dir(self), "weir"), "-c", config, "--config-yaml", captureOverlay(name),
-		"-l", level, "--drain-strategy", "immediate", "--drain-time-s", "0")
+		"-l", level, "--drain-strategy", "immediate", "--drain-time-s", "1")
 	cmd.Stdout, cmd.Stderr = std.err, std.err
 	cmd.Env = append(os.Environ(), notify.Environment+"="+socket)
 	// A process group of its own: Ctrl-C is for the command, weir outlives it. It dies with weirctl.
@@ -121,11 +124,12 @@ func startPrivate(ctx context.Context, config, level, name string, std stdio) (s
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start weir: %w", err)
 	}
-	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	stop = func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
 		<-ended
+		ready.Close()
+		os.RemoveAll(temp)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -197,7 +197,7 @@ func (w *world) server(t *testing.T) *admin.Server {
 			}
 			return nil
 		}},
-		Runtime:      Runtime{Of: runtime.New(nil)},
+		Runtime:      Runtime{Of: runtime.New([]runtime.Layer{{Name: "base"}, {Name: "admin", Admin: true}})},
 		Interception: Interception{Interceptor: func() Interceptor { return fakeInterceptor{} }},
 	})
 	if err != nil {

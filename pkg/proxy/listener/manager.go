@@ -87,7 +87,7 @@ type Manager struct {
 	loops  sync.WaitGroup // accept loops
 	nextID atomic.Uint64
 	routes atomic.Pointer[handOff]
-	own    atomic.Pointer[map[netip.AddrPort]struct{}] // bound addresses
+	own    atomic.Pointer[map[netip.AddrPort]struct{}] // addresses that weir must not connect to
 	host   atomic.Pointer[hostAddrs]
 
 	mu       sync.Mutex
@@ -142,10 +142,12 @@ func (m *Manager) publish() {
 	m.routes.Store(newHandOff(m.active))
 	own := map[netip.AddrPort]struct{}{}
 	for _, s := range m.sockets {
-		if s.bound.IsValid() {
-			own[s.bound] = struct{}{}
+		a := s.target.Load()
+		if !a.cfg.UseOriginalDst || !s.bound.IsValid() {
+			continue // one listener may well be another one's upstream
 		}
-		if a := s.target.Load(); a.cfg.IPv4Compat && s.bound.Addr() == netip.IPv6Unspecified() {
+		own[s.bound] = struct{}{}
+		if a.cfg.IPv4Compat && s.bound.Addr() == netip.IPv6Unspecified() {
 			own[netip.AddrPortFrom(netip.IPv4Unspecified(), s.bound.Port())] = struct{}{}
 		}
 	}

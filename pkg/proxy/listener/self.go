@@ -17,8 +17,10 @@ type hostAddrs struct {
 	set  map[netip.Addr]struct{}
 }
 
-// SelfAddrs tells whether connecting to addr would reach one of weir's own listening sockets: bound to it, or to the
-// wildcard address while addr is the host's. The capture sockets are among them.
+// SelfAddrs tells whether connecting to addr would come back to where connections of any destination are taken: a capture
+// socket, or a listener with use_original_dst, which would take its own address for the original destination and connect to
+// itself for ever. A listener at a wildcard address counts with every address of the host. Other listeners may be connected
+// to: chains of them are ordinary configuration.
 func (m *Manager) SelfAddrs(addr netip.AddrPort) bool {
 	own := *m.own.Load()
 	addr = conn.Unmap(addr)

@@ -20,7 +20,12 @@ func TestSelfAddrs(t *testing.T) {
 		}
 	}
 	b := newBed(t, nil)
-	b.mustApply(bound("one", "127.0.0.1:0", plainChain("main", model.FilterChainMatch{})))
+	all := bound("one", "127.0.0.1:0", plainChain("main", model.FilterChainMatch{}))
+	all.UseOriginalDst = true
+	b.mustApply(all, bound("other", "127.0.0.1:0", plainChain("other", model.FilterChainMatch{})))
+	if b.SelfAddrs(netip.MustParseAddrPort(b.address("other"))) {
+		t.Error("a listener without use_original_dst may be connected to")
+	}
 	one := netip.MustParseAddrPort(b.address("one"))
 	// A socket at the wildcard address, without one that others could reach.
 	own := map[netip.AddrPort]struct{}{one: {}, netip.MustParseAddrPort("0.0.0.0:7"): {}}

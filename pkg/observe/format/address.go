@@ -12,24 +12,30 @@ func addressOperators() map[string]operator {
 		"UPSTREAM_HOST":      text(appendUpstreamHost),
 		"UPSTREAM_HOST_NAME": text(appendUpstreamHostName),
 	}
-	add := func(prefix string, of func(*streaminfo.Info) netip.AddrPort) {
+	add := func(prefix string, of func(*Context) netip.AddrPort) {
 		ops[prefix+"_ADDRESS"] = text(addressOf(of, appendAddrPort))
 		ops[prefix+"_ADDRESS_WITHOUT_PORT"] = text(addressOf(of, func(dst []byte, a netip.AddrPort) []byte { return a.Addr().AppendTo(dst) }))
 		ops[prefix+"_PORT"] = number(addressOf(of, func(dst []byte, a netip.AddrPort) []byte {
 			return strconv.AppendUint(dst, uint64(a.Port()), 10)
 		}))
 	}
-	downstream := func(f func(*streaminfo.Connection) netip.AddrPort) func(*streaminfo.Info) netip.AddrPort {
-		return func(i *streaminfo.Info) netip.AddrPort {
-			if i.Conn == nil {
+	downstream := func(f func(*streaminfo.Connection) netip.AddrPort) func(*Context) netip.AddrPort {
+		return func(c *Context) netip.AddrPort {
+			if c.Info.Conn == nil {
 				return netip.AddrPort{}
 			}
-			return f(i.Conn)
+			return f(c.Info.Conn)
 		}
 	}
-	add("UPSTREAM_LOCAL", func(i *streaminfo.Info) netip.AddrPort { return i.Upstream.Local })
-	add("UPSTREAM_REMOTE", func(i *streaminfo.Info) netip.AddrPort { return i.Upstream.Host })
-	add("DOWNSTREAM_REMOTE", downstream(func(c *streaminfo.Connection) netip.AddrPort { return c.Remote }))
+	remote := downstream(func(c *streaminfo.Connection) netip.AddrPort { return c.Remote })
+	add("UPSTREAM_LOCAL", func(c *Context) netip.AddrPort { return c.Info.Upstream.Local })
+	add("UPSTREAM_REMOTE", func(c *Context) netip.AddrPort { return c.Info.Upstream.Host })
+	add("DOWNSTREAM_REMOTE", func(c *Context) netip.AddrPort {
+		if c.Client.IsValid() {
+			return c.Client
+		}
+		return remote(c)
+	})
 	add("DOWNSTREAM_DIRECT_REMOTE", downstream(func(c *streaminfo.Connection) netip.AddrPort { return c.DirectRemote }))
 	add("DOWNSTREAM_LOCAL", downstream(func(c *streaminfo.Connection) netip.AddrPort { return c.Local }))
 	return ops
@@ -37,12 +43,12 @@ func addressOperators() map[string]operator {
 
 func appendAddrPort(dst []byte, a netip.AddrPort) []byte { return a.AppendTo(dst) }
 
-func addressOf(of func(*streaminfo.Info) netip.AddrPort, form func([]byte, netip.AddrPort) []byte) appender {
+func addressOf(of func(*Context) netip.AddrPort, form func([]byte, netip.AddrPort) []byte) appender {
 	return func(dst []byte, c *Context) ([]byte, bool) {
 		if c.Info == nil {
 			return dst, false
 		}
-		a := of(c.Info)
+		a := of(c)
 		if !a.IsValid() {
 			return dst, false
 		}

@@ -7,6 +7,7 @@ package format
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -29,6 +30,8 @@ type Context struct {
 	Type LogType
 	// Now is the time of rendering; the zero value takes the clock.
 	Now time.Time
+	// Client is the downstream's address as forwarding headers tell it, with port 0; the zero value takes the connection's.
+	Client netip.AddrPort
 	// Metadata of the objects that served the stream: filter name -> values.
 	RouteMetadata, ClusterMetadata, HostMetadata map[string]map[string]any
 }

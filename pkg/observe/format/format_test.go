@@ -82,6 +82,18 @@ func TestOperators(t *testing.T) {
 	}
 }
 
+func TestForwardedClient(t *testing.T) {
+	f, err := format.Compile("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := sample()
+	c.Client = netip.MustParseAddrPort("192.0.2.1:0")
+	if got := string(f.Append(nil, c)); got != "192.0.2.1:0 192.0.2.1 10.1.2.4:4568" {
+		t.Error(got)
+	}
+}
+
 func TestDefaultFormat(t *testing.T) {
 	f, err := format.Compile(format.Default)
 	if err != nil {

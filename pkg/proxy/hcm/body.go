@@ -80,7 +80,13 @@ func (b *responseBody) Read(p []byte) (int, error) {
 func (b *responseBody) Buffered() (int, bool) { return buffered(b.src) }
 
 // Trailers implements message.Body.
-func (b *responseBody) Trailers() *message.Headers { return b.src.Trailers() }
+func (b *responseBody) Trailers() *message.Headers {
+	t := b.src.Trailers()
+	if t != nil && b.s.Request.Version == message.HTTP2 {
+		detach(t)
+	}
+	return t
+}
 
 // Close implements message.Body.
 func (b *responseBody) Close() error { return b.src.Close() }

@@ -3,6 +3,7 @@ package hcm_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -30,22 +31,23 @@ func TestHTTP2(t *testing.T) {
 		options{clusters: map[string]*model.Cluster{"web": static("web", backend(t, echo))}})
 	c := http2Client(t, p.addr)
 	var wg sync.WaitGroup
-	for range 20 {
+	for i := range 20 {
+		path := fmt.Sprintf("/a/%d", i)
 		wg.Go(func() {
-			resp, err := c.Post("http://example.com/a", "text/plain", strings.NewReader("body"))
+			resp, err := c.Post("http://example.com"+path, "text/plain", strings.NewReader("body"))
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
-			if err != nil || resp.StatusCode != 200 || string(body) != "echo:body" || resp.Header.Get("x-seen-host") != "example.com" {
+			if err != nil || resp.StatusCode != 200 || string(body) != "echo:body" || resp.Header.Get("x-seen-path") != path {
 				t.Errorf("%d %q %v", resp.StatusCode, body, err)
 			}
 		})
 	}
 	wg.Wait()
-	p.logged("POST /a 200 - via_upstream 4 9 web")
+	p.logged("POST /a/7 200 - via_upstream 4 9 web")
 	p.eventually("all are counted", func() bool { return p.counter("http.test.downstream_rq_http2_total") == 20 })
 	if n := p.counter("http.test.downstream_cx_http2_total"); n == 0 {
 		t.Error("downstream_cx_http2_total is 0")

@@ -79,6 +79,9 @@ func (s *stream) isLocalPort(port string) bool {
 func (s *stream) mutateRequest() {
 	cfg, h := s.conn.m.cfg, &s.Request.Headers
 	client, trusted := s.takeForwarded()
+	if client.IsValid() && client != s.conn.fc.Info.Remote.Addr() {
+		s.Format.Client = netip.AddrPortFrom(client, 0)
+	}
 	h.DelID(message.XEnvoyInternal)
 	s.internal = trusted && client.IsValid() && isInternal(cfg, client)
 	edge := !s.internal && cfg.UseRemoteAddress

@@ -111,19 +111,19 @@ func (c *connection) Idle(idle bool) {
 	} else {
 		c.idleSince, c.headSince = time.Time{}, now
 	}
-	c.mu.Unlock()
-	if !idle {
-		c.timer.Arm(c.m.tick)
-		return
+	d := c.m.tick
+	if idle {
+		d = c.untilIdleEvent(now)
 	}
-	if d := c.untilIdleEvent(now); d > 0 {
+	c.mu.Unlock()
+	if d > 0 {
 		c.timer.Arm(d)
 	} else {
 		c.timer.Disarm()
 	}
 }
 
-// untilIdleEvent is the time until an idle connection must be looked at; 0 is never.
+// untilIdleEvent is the time until an idle connection must be looked at; 0 is never. The caller holds mu.
 func (c *connection) untilIdleEvent(now time.Time) time.Duration {
 	d := c.m.cfg.IdleTimeout
 	if life := c.m.cfg.MaxConnectionDuration; life > 0 && !c.drained {

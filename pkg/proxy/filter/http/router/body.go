@@ -124,7 +124,7 @@ func (b *recvBody) Read(p []byte) (int, error) {
 	if err != nil && !b.done {
 		b.done = true
 		x := b.x
-		x.global.Disarm()
+		x.disarm(&x.global)
 		if err == io.EOF {
 			x.s.Info.Timing.LastUpstreamRx = x.s.Info.Since(time.Now())
 			x.s.Format.Trailers = b.src.Trailers()

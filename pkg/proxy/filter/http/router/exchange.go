@@ -10,7 +10,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
-	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
@@ -39,9 +38,7 @@ type exchange struct {
 	status     int // to record for the cluster; 0: none
 	canary     bool
 
-	global, perTry timer.Timer
-	onGlobal       func()
-	onPerTry       func()
+	global, perTry deadline
 	onInfo         func(*message.Response)
 
 	mu     sync.Mutex
@@ -53,8 +50,8 @@ type exchange struct {
 func newExchange(f *Filter) *exchange {
 	x := &exchange{f: f}
 	x.send.x, x.recv.x = x, x
-	x.onGlobal = func() { x.stop(errTimeout, true) }
-	x.onPerTry = func() { x.stop(errPerTryTimeout, false) }
+	x.global.timer.Init(f.deps.Wheel, func() { x.expire(&x.global, errTimeout, true) })
+	x.perTry.timer.Init(f.deps.Wheel, func() { x.expire(&x.perTry, errPerTryTimeout, false) })
 	x.onInfo = func(r *message.Response) {
 		if r.Status == 100 || r.Status == 103 {
 			_ = x.s.Host.Informational(x.s, r) // the final response will meet the same fate
@@ -92,8 +89,6 @@ func (x *exchange) begin(s *filter.Stream, rt filter.Route, c filter.Cluster) {
 	}
 	rt.Rules.FinalizeRequest(s, &x.route, !x.f.cfg.SuppressEnvoyHeaders)
 	x.opt = filter.StreamOptions{Version: s.Request.Version, HighPriority: a.HighPriority, Authority: s.Request.Authority}
-	x.global.Init(x.f.deps.Wheel, x.onGlobal)
-	x.perTry.Init(x.f.deps.Wheel, x.onPerTry)
 	x.send.begin(s.Request.Body)
 	if s.Request.Body == nil {
 		x.requestDone()
@@ -105,7 +100,7 @@ func (x *exchange) begin(s *filter.Stream, rt filter.Route, c filter.Cluster) {
 // requestDone starts the timeout of the exchange. It may run on the goroutine that sends the body.
 func (x *exchange) requestDone() {
 	if x.limits.global > 0 && !x.upgrade {
-		x.global.Arm(x.limits.global)
+		x.arm(&x.global, x.limits.global)
 	}
 }
 
@@ -116,6 +111,10 @@ func (x *exchange) Abort(err error) { x.stop(err, true) }
 func (x *exchange) stop(err error, final bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.stopLocked(err, final)
+}
+
+func (x *exchange) stopLocked(err error, final bool) {
 	if final && x.failed == nil {
 		x.failed = err
 	}
@@ -205,7 +204,7 @@ func (x *exchange) attempt() error {
 	x.tryErr = nil
 	x.mu.Unlock()
 	if x.limits.perTry > 0 {
-		x.perTry.Arm(x.limits.perTry)
+		x.arm(&x.perTry, x.limits.perTry)
 	}
 	if x.stream = x.cluster.Reuse(h, &x.opt); x.stream == nil {
 		if err := x.connect(h); err != nil {
@@ -256,7 +255,7 @@ func (x *exchange) roundTrip() error {
 	}
 	s.Response.Reset()
 	err := x.stream.RoundTrip(s.Request, s.Response, x.onInfo)
-	x.perTry.Disarm()
+	x.disarm(&x.perTry)
 	if err != nil {
 		if cause := x.unblock(); cause != nil {
 			return cause
@@ -365,7 +364,7 @@ func (x *exchange) releaseRetry() {
 }
 
 func (x *exchange) closeStream() {
-	x.perTry.Disarm()
+	x.disarm(&x.perTry)
 	if x.stream == nil {
 		return
 	}
@@ -394,8 +393,8 @@ func (x *exchange) End() {
 		return
 	}
 	x.ended = true
-	x.global.Release()
-	x.perTry.Release()
+	x.disarm(&x.global)
+	x.disarm(&x.perTry)
 	x.releaseRetry()
 	if at := x.send.endAt.Load(); at != 0 {
 		x.s.Info.Timing.LastUpstreamTx = at
@@ -439,6 +438,7 @@ func (x *exchange) record() {
 func (x *exchange) Release() {
 	x.End()
 	x.closeStream()
+	x.disarm(&x.global) // the goroutine that sent the body may have armed it after End
 	x.s.Request.Body = x.send.src
 	clear(x.pick.Tried)
 	x.s, x.cluster, x.host, x.route = nil, nil, nil, filter.Route{}

@@ -59,7 +59,7 @@ func (x *exchange) respond() *message.Response {
 	}
 	if resp.Body == nil {
 		s.Info.Timing.LastUpstreamRx = s.Info.Timing.FirstUpstreamRx
-		x.global.Disarm()
+		x.disarm(&x.global)
 		return resp
 	}
 	x.recv.begin(resp.Body)
@@ -90,7 +90,7 @@ func (x *exchange) noteReset(e *upstream.Error) {
 // answer is the reply to a request that no upstream answered.
 func (x *exchange) answer(e *upstream.Error) *message.Response {
 	s := x.s
-	x.global.Disarm()
+	x.disarm(&x.global)
 	r := filter.Reply{Status: 503, Flags: e.Flag()}
 	switch e.Kind {
 	case upstream.KindNoHost:

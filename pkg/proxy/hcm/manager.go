@@ -2,9 +2,9 @@
 // request may claim about itself, finds its route, runs it through the HTTP filters and writes the response.
 //
 // It owns connections from the moment a filter chain was chosen for them, request and connection timeouts, local replies
-// and the http.<stat_prefix> statistics. It must not know upstream connections or protobuf. A Manager is shared by all
-// connections of its filter chain. A connection's lock guards its set of streams; a stream belongs to the goroutine that
-// serves it, and only its abort functions may be called from others.
+// and the http.<stat_prefix> statistics. It must not know protobuf, nor upstream connections: only Clusters adapts their
+// manager for filters. A Manager is shared by all connections of its filter chain. A connection's lock guards its set of
+// streams; a stream belongs to the goroutine that serves it, and only its abort functions may be called from others.
 package hcm
 
 import (

@@ -1,0 +1,111 @@
+package httprouter
+
+import (
+	"context"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+)
+
+// attempt sends the request to one host and waits for the head of the response.
+func (x *exchange) attempt() error {
+	h, err := x.cluster.Pick(&x.pick)
+	if err != nil {
+		return err
+	}
+	x.attempts++
+	x.sent = false
+	x.describeAttempt(h)
+	x.mu.Lock()
+	x.tryErr = nil
+	x.mu.Unlock()
+	if x.limits.perTry > 0 {
+		x.arm(&x.perTry, x.limits.perTry)
+	}
+	if x.stream = x.cluster.Reuse(h, &x.opt); x.stream == nil {
+		if err := x.connect(h); err != nil {
+			return err
+		}
+	}
+	return x.roundTrip()
+}
+
+// connect opens a new connection; the context is only made here, since most requests find a pooled one.
+func (x *exchange) connect(h *upstream.Host) error {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	if err := x.blockOn(canceller(cancel)); err != nil {
+		return err
+	}
+	st, err := x.cluster.Connect(ctx, h, &x.opt)
+	if cause := x.unblock(); cause != nil {
+		if err == nil {
+			st.Close()
+		}
+		return cause
+	}
+	if err != nil {
+		return err
+	}
+	x.stream = st
+	return nil
+}
+
+type canceller context.CancelCauseFunc
+
+// Abort implements filter.Aborter.
+func (c canceller) Abort(err error) { c(err) }
+
+// roundTrip exchanges the heads.
+func (x *exchange) roundTrip() error {
+	s, info := x.s, x.s.Info
+	x.describeConn(x.stream.Conn())
+	if err := x.blockOn(x.stream); err != nil {
+		return err
+	}
+	x.sent = true
+	now := time.Now()
+	info.Timing.FirstUpstreamTx = info.Since(now)
+	if s.Request.Body == nil {
+		info.Timing.LastUpstreamTx = info.Timing.FirstUpstreamTx
+	}
+	s.Response.Reset()
+	err := x.stream.RoundTrip(s.Request, s.Response, x.onInfo)
+	x.disarm(&x.perTry)
+	if err != nil {
+		if cause := x.unblock(); cause != nil {
+			return cause
+		}
+		return err
+	}
+	info.Timing.FirstUpstreamRx = info.Since(time.Now())
+	return nil
+}
+
+func (x *exchange) describeAttempt(h *upstream.Host) {
+	s := x.s
+	x.host = h
+	up := &s.Info.Upstream
+	up.Host, up.Pipe, up.Hostname, up.AttemptCount = h.Address, h.Pipe, h.Hostname, x.attempts
+	up.TransportFailure = ""
+	if h.Endpoint != nil {
+		s.Format.HostMetadata = h.Endpoint.Metadata
+	}
+	s.Format.ClusterMetadata = x.cluster.Config().Metadata
+	if x.route.VirtualHost.IncludeAttemptCount {
+		s.Request.Headers.SetID(message.XEnvoyAttemptCount, s.Arena.Int(int64(x.attempts)))
+	}
+	if a := x.route.Route.Action; a.AutoHostRewrite && h.Hostname != "" && h.Hostname != s.Request.Authority {
+		setHost(s, h.Hostname, a.AppendXFH && x.attempts == 1)
+	}
+	if x.pick.AvoidTried {
+		x.pick.Tried = append(x.pick.Tried, h)
+	}
+}
+
+func (x *exchange) describeConn(c codec.ConnInfo) {
+	up := &x.s.Info.Upstream
+	up.Local, up.ConnectionID, up.TLS, up.Protocol = c.Local, c.ID, c.TLS, c.Version.String()
+}

@@ -16,12 +16,14 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	_ "github.com/weir-proxy/weir/pkg/config/apitypes"
+	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/filewatch"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/config/xds"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	httprouter "github.com/weir-proxy/weir/pkg/proxy/filter/http/router"
 )
 
 // sources record what the store subscribes to.
@@ -47,7 +49,11 @@ type rig struct {
 
 func newRig(t *testing.T, tune func(*Options)) *rig {
 	t.Helper()
-	tr, err := translate.New(translate.Options{})
+	registry, err := extension.NewRegistry(httprouter.Factories()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := translate.New(translate.Options{Registry: registry})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +331,11 @@ static_resources:
 }
 
 func TestStaticClusterKeepsItsName(t *testing.T) {
-	tr, err := translate.New(translate.Options{})
+	registry, err := extension.NewRegistry(httprouter.Factories()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := translate.New(translate.Options{Registry: registry})
 	if err != nil {
 		t.Fatal(err)
 	}

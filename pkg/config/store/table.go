@@ -131,16 +131,25 @@ func (t *table[M]) remove(deps *dependencies, name string) bool {
 	return s.Active != nil || s.Warming != nil
 }
 
-// dynamicNames are the resources that did not come from the bootstrap.
+// dynamicNames are the resources that did not come from the bootstrap, those included of which no form was ever accepted.
 func (t *table[M]) dynamicNames() []string {
 	var names []string
 	for name := range t.slots {
-		if e := t.latest(name); e != nil && !e.Static {
+		if t.dynamic(name) {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
 	return names
+}
+
+// dynamic tells a resource that did not come from the bootstrap.
+func (t *table[M]) dynamic(name string) bool {
+	if t.slots[name] == nil {
+		return false
+	}
+	e := t.latest(name)
+	return e == nil || !e.Static
 }
 
 // snapshot returns the active resources, the same map as before when nothing changed.

@@ -201,7 +201,7 @@ func (b *batch) clusters() {
 		}
 	}
 	for _, name := range b.gone(t.dynamicNames()) {
-		if e := t.latest(name); e != nil && !e.Static && t.remove(b.store.deps, name) {
+		if t.dynamic(name) && t.remove(b.store.deps, name) {
 			b.store.metrics.clusterRemoved.Inc()
 		}
 	}
@@ -216,7 +216,7 @@ func (b *batch) listeners() {
 		}
 	}
 	for _, name := range b.gone(t.dynamicNames()) {
-		if e := t.latest(name); e != nil && !e.Static {
+		if t.dynamic(name) {
 			t.remove(b.store.deps, name)
 		}
 	}
@@ -313,6 +313,8 @@ func applyNamed[P proto.Message, M any](b *batch, t *table[M], prototype P, name
 			one.reject(name, r, err, &t.slot(name).Failure)
 			b.errs = append(b.errs, one.errs...)
 			one.tell(w)
+			// As Envoy does: what waits for it goes on without, rather than for ever.
+			b.store.deps.settle(key{b.update.Type, name})
 			continue
 		}
 		one.warn(warnings)

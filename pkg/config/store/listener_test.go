@@ -1,0 +1,118 @@
+package store
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/weir-proxy/weir/pkg/config/xds"
+)
+
+const (
+	rdsListener = `
+"@type": type.googleapis.com/envoy.config.listener.v3.Listener
+name: %NAME%
+address: { socket_address: { address: 127.0.0.1, port_value: %PORT% } }
+filter_chains:
+- filters:
+  - name: envoy.filters.network.http_connection_manager
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+      stat_prefix: web
+      rds: { route_config_name: web, config_source: { resource_api_version: V3, ads: {} } }
+      http_filters: [{ name: envoy.filters.http.router }]
+---
+`
+	routes = `
+"@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration
+name: web
+virtual_hosts: [{ name: all, domains: [%DOMAINS%], routes: [{ match: { prefix: / }, direct_response: { status: 200 } }] }]
+---
+`
+	tcpListener = `
+"@type": type.googleapis.com/envoy.config.listener.v3.Listener
+name: %NAME%
+address: { socket_address: { address: 127.0.0.1, port_value: %PORT% } }
+filter_chains:
+- filters:
+  - name: envoy.filters.network.tcp_proxy
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+      stat_prefix: t
+      cluster: plain
+---
+`
+)
+
+func at(listener, name, port string) string {
+	return strings.NewReplacer("%NAME%", name, "%PORT%", port).Replace(listener)
+}
+
+func (r *rig) listeners() []string { return slices.Sorted(maps.Keys(r.Snapshot().Listeners)) }
+
+func TestListenersAddressesAreTheirOwn(t *testing.T) {
+	r := newRig(t, nil)
+	err := r.full(t, xds.ListenerType, "1", at(tcpListener, "one", "1001")+at(tcpListener, "two", "1001"))
+	if err == nil || !strings.Contains(err.Error(), "two: has duplicate address 127.0.0.1:1001 as existing listener one") {
+		t.Errorf("error = %v", err)
+	}
+	if got := r.listeners(); !slices.Equal(got, []string{"one"}) {
+		t.Errorf("listeners = %v", got)
+	}
+	// What the response removes makes its address free for what it adds.
+	if err := r.full(t, xds.ListenerType, "2", at(tcpListener, "two", "1001")); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.listeners(); !slices.Equal(got, []string{"two"}) {
+		t.Errorf("listeners = %v", got)
+	}
+}
+
+func TestWhatWasNeverAcceptedGoesWithItsResponse(t *testing.T) {
+	r := newRig(t, nil)
+	if err := r.full(t, xds.ClusterType, "1", badCluster); err == nil {
+		t.Fatal("the bad cluster was accepted")
+	}
+	if got := len(r.Dump().Clusters); got != 1 {
+		t.Fatalf("%d slots while the bad cluster is sent", got)
+	}
+	if err := r.full(t, xds.ClusterType, "2", ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Dump().Clusters; len(got) != 0 {
+		t.Errorf("kept %+v", got)
+	}
+}
+
+func TestRejectedEndpointsEndTheWait(t *testing.T) {
+	r := newRig(t, nil)
+	if err := r.full(t, xds.ClusterType, "1", edsCluster); err != nil {
+		t.Fatal(err)
+	}
+	bad := strings.ReplaceAll(endpoints, "127.0.0.1", "not-an-address")
+	if err := r.full(t, xds.EndpointType, "1", bad); err == nil || !strings.Contains(err.Error(), "ends: ") {
+		t.Errorf("error = %v", err)
+	}
+	if got := r.clusters(); !slices.Equal(got, []string{"eds"}) {
+		t.Errorf("clusters = %v", got)
+	}
+	r.counter(t, "cluster.eds.update_rejected", 1)
+}
+
+func TestListenerWarmsUntilItsRoutesCome(t *testing.T) {
+	r := newRig(t, nil)
+	if err := r.full(t, xds.ListenerType, "1", at(rdsListener, "web", "1002")); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.listeners(); len(got) != 0 {
+		t.Errorf("listeners = %v before their routes", got)
+	}
+	if err := r.full(t, xds.RouteType, "1", strings.ReplaceAll(routes, "%DOMAINS%", `"*"`)); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.listeners(); !slices.Equal(got, []string{"web"}) || r.Snapshot().Routes["web"] == nil {
+		t.Errorf("listeners = %v, routes %v", got, r.Snapshot().Routes)
+	}
+	r.counter(t, "http.web.rds.web.update_success", 1)
+}

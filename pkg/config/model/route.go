@@ -47,14 +47,13 @@ const (
 // Route is one entry of a virtual host; the first whose Match fits is taken. Exactly one of Action, Redirect and
 // Direct is set.
 type Route struct {
-	Name       string
-	StatPrefix string
-	Match      RouteMatch
-	Action     *RouteAction
-	Redirect   *Redirect
-	Direct     *DirectResponse
-	Headers    HeaderMutations
-	PerFilter  map[string]*FilterOverride
+	Name      string
+	Match     RouteMatch
+	Action    *RouteAction
+	Redirect  *Redirect
+	Direct    *DirectResponse
+	Headers   HeaderMutations
+	PerFilter map[string]*FilterOverride
 	// Metadata as in Cluster.Metadata.
 	Metadata map[string]map[string]any
 }
@@ -63,7 +62,6 @@ type Route struct {
 type FilterOverride struct {
 	Config   any
 	Disabled bool
-	Optional bool
 }
 
 // PathKind is the way a route matches the path.
@@ -165,8 +163,10 @@ type RouteAction struct {
 	// IdleTimeout overrides the stream idle timeout when HasIdleTimeout.
 	IdleTimeout    time.Duration
 	HasIdleTimeout bool
-	// MaxStreamDuration and the grpc-timeout bounds; negative: unset.
-	MaxStreamDuration   time.Duration
+	// MaxStreamDuration overrides the one of the connection manager when HasMaxStreamDuration; 0 disables.
+	MaxStreamDuration    time.Duration
+	HasMaxStreamDuration bool
+	// The grpc-timeout bounds; negative: unset.
 	GRPCTimeoutMax      time.Duration
 	GRPCTimeoutOffset   time.Duration
 	Retry               *RetryPolicy

@@ -139,7 +139,8 @@ func (c *call) hostRewrite(m *routev3.RouteAction, out *model.RouteAction, p *pa
 // streamDurations translates max_stream_duration and the deprecated gRPC timeout fields.
 func (c *call) streamDurations(m *routev3.RouteAction, out *model.RouteAction, p *path) {
 	d, at := m.GetMaxStreamDuration(), p.field("max_stream_duration")
-	out.MaxStreamDuration = c.duration(d.GetMaxStreamDuration(), unset, at, "max_stream_duration")
+	out.MaxStreamDuration = c.duration(d.GetMaxStreamDuration(), 0, at, "max_stream_duration")
+	out.HasMaxStreamDuration = d.GetMaxStreamDuration() != nil
 	out.GRPCTimeoutMax = c.duration(m.GetMaxGrpcTimeout(), unset, p, "max_grpc_timeout")
 	out.GRPCTimeoutOffset = c.duration(m.GetGrpcTimeoutOffset(), unset, p, "grpc_timeout_offset")
 	if d != nil {
@@ -162,7 +163,7 @@ func (c *call) routeUpgrades(m *routev3.RouteAction, out *model.RouteAction, p *
 			c.fail(at.field("connect_config"), "non-CONNECT upgrade type %s has ConnectConfig", u.GetUpgradeType())
 		}
 		out.Upgrades = append(out.Upgrades, model.Upgrade{
-			Type: u.GetUpgradeType(), Disabled: !isSet(u.GetEnabled(), true), ConnectTCP: u.GetConnectConfig() != nil,
+			Type: u.GetUpgradeType(), Disabled: !isSet(u.GetEnabled(), true),
 		})
 	}
 }

@@ -98,6 +98,9 @@ func TestTimeouts(t *testing.T) {
 			log: "POST / 408 - request_overall_timeout", stat: "http.test.downstream_rq_timeout"},
 		{name: "stream duration", cfg: func(c *model.HTTPConnectionManager) { c.MaxStreamDuration = 60 * time.Millisecond }, request: get("/"),
 			status: 504, log: "GET / 504 DT max_duration_timeout", stat: "http.test.downstream_rq_max_duration_reached"},
+		{name: "stream duration of the route", action: model.RouteAction{MaxStreamDuration: 60 * time.Millisecond, HasMaxStreamDuration: true},
+			cfg: func(c *model.HTTPConnectionManager) { c.MaxStreamDuration = time.Hour }, request: get("/"),
+			status: 504, log: "GET / 504 DT max_duration_timeout", stat: "http.test.downstream_rq_max_duration_reached"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a := tc.action

@@ -19,7 +19,7 @@ func (s *stream) Route(*filter.Stream) filter.Route {
 		return s.route
 	}
 	s.route = s.table.Match(s.Request, s.random)
-	idle := s.conn.m.cfg.StreamIdleTimeout
+	idle, life := s.conn.m.cfg.StreamIdleTimeout, s.conn.m.cfg.MaxStreamDuration
 	if v := s.route.VirtualHost; v != nil {
 		s.info.VirtualHost = v.Name
 	}
@@ -29,9 +29,12 @@ func (s *stream) Route(*filter.Stream) filter.Route {
 		if a := r.Action; a != nil && a.HasIdleTimeout {
 			idle = a.IdleTimeout
 		}
+		if a := r.Action; a != nil && a.HasMaxStreamDuration {
+			life = a.MaxStreamDuration
+		}
 	}
 	s.mu.Lock()
-	s.idle = idle
+	s.idle, s.life = idle, life
 	s.mu.Unlock()
 	return s.route
 }

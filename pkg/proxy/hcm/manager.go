@@ -120,7 +120,7 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 		m.upgrade[strings.ToLower(u.Type)] = up
 	}
 	if cfg.InlineRoutes != nil {
-		if m.inline, err = router.Compile(cfg.InlineRoutes); err != nil {
+		if m.inline, err = router.Compile(cfg.InlineRoutes, d.Runtime); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -156,7 +156,7 @@ func (m *Manager) table() *router.Table {
 	if c := m.rds.Load(); c != nil && c.config == cfg {
 		return c.table
 	}
-	t, err := router.Compile(cfg)
+	t, err := router.Compile(cfg, m.deps.Runtime)
 	if err != nil {
 		m.deps.Log.Error("route configuration cannot be used", "error", err)
 		t = nil

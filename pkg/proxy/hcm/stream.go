@@ -52,6 +52,7 @@ type stream struct {
 	seen     uint32        // activity at the last sweep
 	seenAt   time.Time     // when it last changed; of the sweep
 	idle     time.Duration // stream idle timeout; guarded by mu
+	life     time.Duration // maximum stream duration; guarded by mu
 
 	mu      sync.Mutex
 	target  filter.Aborter
@@ -89,7 +90,8 @@ func (s *stream) begin(c *connection, src codec.ServerStream) {
 	s.table = nil
 	s.written.Store(false)
 	s.target, s.aborted, s.ender = nil, nil, nil
-	s.seen, s.seenAt, s.idle = s.activity.Load(), now, m.cfg.StreamIdleTimeout
+	s.seen, s.seenAt = s.activity.Load(), now
+	s.idle, s.life = m.cfg.StreamIdleTimeout, m.cfg.MaxStreamDuration
 	s.reqBody.begin(s.Request.Body)
 	if s.Request.Body != nil {
 		s.Request.Body = &s.reqBody

@@ -19,7 +19,7 @@ func (s *stream) sweep(now time.Time) {
 		s.seen, s.seenAt = n, now
 	}
 	s.mu.Lock()
-	idle := s.idle
+	idle, life := s.idle, s.life
 	s.mu.Unlock()
 	cfg := m.cfg
 	switch {
@@ -27,7 +27,7 @@ func (s *stream) sweep(now time.Time) {
 		s.abort(errDownstreamGone)
 	case cfg.RequestTimeout > 0 && !complete && age >= cfg.RequestTimeout:
 		s.expire(m.stats.rqTimeout, &abortion{408, "request timeout", "request_overall_timeout", 0})
-	case cfg.MaxStreamDuration > 0 && age >= cfg.MaxStreamDuration:
+	case life > 0 && age >= life:
 		s.expire(m.stats.rqMaxDuration, &abortion{lateStatus(complete), "downstream duration timeout", "max_duration_timeout", streaminfo.DurationTimeout})
 	case idle > 0 && now.Sub(s.seenAt) >= idle:
 		s.expire(m.stats.rqIdleTimeout, &abortion{lateStatus(complete), "stream timeout", "stream_idle_timeout", streaminfo.StreamIdleTimeout})

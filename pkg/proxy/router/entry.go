@@ -90,10 +90,18 @@ func (e *entry) matches(q *question) bool {
 	if m.GRPC && !format.IsGRPC(q.req.Headers.Get(message.ContentType)) {
 		return false
 	}
-	if f := m.Fraction; f != nil && f.Denominator > 0 && q.random%uint64(f.Denominator) >= uint64(f.Numerator) {
-		return false
+	return m.Fraction == nil || e.table.drawn(m.Fraction, q.random)
+}
+
+// drawn tells whether a request is among a fraction. As in Envoy a number at the runtime key stands for so many percent
+// instead, and one over 100 for all.
+func (t *Table) drawn(f *model.Fraction, random uint64) bool {
+	if f.RuntimeKey != "" && t.runtime != nil {
+		if percent, ok := t.runtime(f.RuntimeKey); ok {
+			return percent > 100 || random%100 < percent
+		}
 	}
-	return true
+	return f.Denominator == 0 || random%uint64(f.Denominator) < uint64(f.Numerator)
 }
 
 func matchesPath(m *model.RouteMatch, q *question) bool {

@@ -14,7 +14,7 @@ import (
 
 func compile(t testing.TB, c *model.RouteConfig) *router.Table {
 	t.Helper()
-	table, err := router.Compile(c)
+	table, err := router.Compile(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,6 +139,39 @@ func TestFractionAndWeights(t *testing.T) {
 	}
 	if got := table.Match(request("a", "/", "x-random: 5"), 99).Cluster; got != "a" {
 		t.Errorf("by header: %q", got)
+	}
+}
+
+func TestFractionFromRuntime(t *testing.T) {
+	c := hosts("*")
+	c.VirtualHosts[0].Routes = []*model.Route{
+		to("canary", model.RouteMatch{Path: "/", Fraction: &model.Fraction{Numerator: 10, Denominator: 100, RuntimeKey: "share"}}),
+		to("stable", model.RouteMatch{Path: "/"}),
+	}
+	for _, tc := range []struct {
+		name   string
+		value  uint64
+		set    bool
+		random uint64
+		want   string
+	}{
+		{"unset, below the default", 0, false, 9, "canary"},
+		{"unset, over the default", 0, false, 10, "stable"},
+		{"none", 0, true, 0, "stable"},
+		{"half, below", 50, true, 149, "canary"},
+		{"half, over", 50, true, 50, "stable"},
+		{"all", 100, true, 99, "canary"},
+		{"over all", 1000, true, 99, "canary"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			table, err := router.Compile(c, func(key string) (uint64, bool) { return tc.value, tc.set && key == "share" })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := table.Match(request("a", "/"), tc.random).Cluster; got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
 	}
 }
 
@@ -307,7 +340,7 @@ func TestCompileErrors(t *testing.T) {
 	c.Headers.RequestAdd = []model.HeaderOption{{Name: ":path", Value: "x"}, {Name: "x", Value: "%NONE%"}}
 	c.Headers.ResponseRemove = []string{"host"}
 	c.VirtualHosts[0].Routes = []*model.Route{{}, {Action: &model.RouteAction{Weighted: []model.WeightedCluster{{Name: "w"}}}}}
-	_, err := router.Compile(c)
+	_, err := router.Compile(c, nil)
 	if err == nil {
 		t.Fatal("no error")
 	}

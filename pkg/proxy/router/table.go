@@ -20,6 +20,7 @@ import (
 // Table is a compiled route configuration.
 type Table struct {
 	config  *model.RouteConfig
+	runtime func(key string) (uint64, bool)
 	exact   map[string]*host
 	suffix  []wildcards // longest first
 	prefix  []wildcards // longest first
@@ -41,9 +42,10 @@ type host struct {
 	toHTTPS *entry // answers when RequireTLS is not met
 }
 
-// Compile builds the table of a configuration. All faults are reported, each with the virtual host and the route.
-func Compile(c *model.RouteConfig) (*Table, error) {
-	t := &Table{config: c, exact: make(map[string]*host)}
+// Compile builds the table of a configuration. All faults are reported, each with the virtual host and the route. runtime
+// answers the runtime keys of fractions; nil knows none.
+func Compile(c *model.RouteConfig, runtime func(key string) (uint64, bool)) (*Table, error) {
+	t := &Table{config: c, runtime: runtime, exact: make(map[string]*host)}
 	var errs []error
 	var err error
 	if t.headers, err = compileMutations(&c.Headers); err != nil {

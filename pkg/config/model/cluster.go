@@ -104,8 +104,6 @@ type LeastRequest struct {
 // CircuitBreaker bounds what a cluster may have under way per priority. Defaults 1024, 1024, 1024, 3.
 type CircuitBreaker struct {
 	MaxConnections, MaxPendingRequests, MaxRequests, MaxRetries uint32
-	// MaxConnectionPools is unlimited when 0.
-	MaxConnectionPools uint32
 	// TrackRemaining publishes the remaining_* gauges.
 	TrackRemaining bool
 }
@@ -114,7 +112,6 @@ type CircuitBreaker struct {
 type DNS struct {
 	Family         DNSFamily
 	RefreshRate    time.Duration // default 5 s
-	RespectTTL     bool
 	FailureRefresh time.Duration // base interval after a failure; RefreshRate when 0
 }
 
@@ -170,7 +167,6 @@ type HTTP2Options struct {
 	InitialStreamWindowSize     uint32
 	InitialConnectionWindowSize uint32
 	HPACKTableSize              uint32
-	AllowConnect                bool
 }
 
 // HTTP1Options is envoy.config.core.v3.Http1ProtocolOptions.

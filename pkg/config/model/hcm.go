@@ -18,30 +18,28 @@ type HTTPConnectionManager struct {
 	HTTPFilters []*HTTPFilter
 	AccessLogs  []*AccessLog
 
-	ServerName          string // default "envoy"
-	ServerHeader        ServerHeaderMode
-	GenerateRequestID   bool // default true
-	PreserveRequestID   bool // preserve_external_request_id
-	ResponseRequestID   bool // always_set_request_id_in_response
-	UseRemoteAddress    bool
-	XFFNumTrustedHops   uint32
-	SkipXFFAppend       bool
-	Via                 string
-	AddUserAgent        bool
-	InternalCIDRs       []netip.Prefix // default: RFC 1918, loopback and their IPv6 kin
-	NormalizePath       bool
-	MergeSlashes        bool
-	EscapedSlashes      EscapedSlashes
-	StripMatchingPort   bool
-	StripAnyHostPort    bool
-	StripTrailingDot    bool
-	UnderscoresAction   UnderscoresAction
-	StreamErrorOnHTTP   bool // stream_error_on_invalid_http_message
-	SchemeOverwrite     string
-	SchemeMatchUpstream bool
-	Upgrades            []Upgrade
-	HTTP1               HTTP1Options
-	HTTP2               HTTP2Options
+	ServerName        string // default "envoy"
+	ServerHeader      ServerHeaderMode
+	GenerateRequestID bool // default true
+	PreserveRequestID bool // preserve_external_request_id
+	ResponseRequestID bool // always_set_request_id_in_response
+	UseRemoteAddress  bool
+	XFFNumTrustedHops uint32
+	SkipXFFAppend     bool
+	Via               string
+	AddUserAgent      bool
+	InternalCIDRs     []netip.Prefix // default: RFC 1918, loopback and their IPv6 kin
+	NormalizePath     bool
+	MergeSlashes      bool
+	EscapedSlashes    EscapedSlashes
+	StripMatchingPort bool
+	StripAnyHostPort  bool
+	StripTrailingDot  bool
+	UnderscoresAction UnderscoresAction
+	SchemeOverwrite   string
+	Upgrades          []Upgrade
+	HTTP1             HTTP1Options
+	HTTP2             HTTP2Options
 
 	// IdleTimeout of the connection. Default 1 h; 0 disables.
 	IdleTimeout time.Duration
@@ -51,8 +49,8 @@ type HTTPConnectionManager struct {
 	StreamIdleTimeout time.Duration
 	// RequestTimeout bounds receiving the whole request; RequestHeadersTimeout its head. 0 disables, the default.
 	RequestTimeout, RequestHeadersTimeout time.Duration
-	// DrainTimeout between the first and the last GOAWAY, default 5 s; DelayedCloseTimeout default 1 s.
-	DrainTimeout, DelayedCloseTimeout time.Duration
+	// DelayedCloseTimeout bounds the wait for the peer to close, after the last response. Default 1 s.
+	DelayedCloseTimeout time.Duration
 	// MaxRequestHeadersBytes default 60 KiB; MaxHeadersCount default 100.
 	MaxRequestHeadersBytes, MaxHeadersCount int
 	// MaxRequestsPerConnection is unlimited when 0.
@@ -108,8 +106,6 @@ type Upgrade struct {
 	Disabled bool
 	// Filters replaces the filter chain for upgraded streams; nil keeps it.
 	Filters []*HTTPFilter
-	// ConnectTCP terminates CONNECT and forwards its payload as TCP (route level).
-	ConnectTCP bool
 }
 
 // HTTPFilter is one configured HTTP filter. Config was decoded by the filter's own package.
@@ -119,5 +115,4 @@ type HTTPFilter struct {
 	TypeURL  string
 	Config   any
 	Disabled bool
-	Optional bool
 }

@@ -21,9 +21,9 @@ type Listener struct {
 	BindToPort bool
 	// UseOriginalDst hands connections over to the listener of their original destination.
 	UseOriginalDst bool
-	// Transparent, Freebind, ReusePort and TCPBacklog are socket options. TCPBacklog 0 means the system's default.
-	Transparent, Freebind, ReusePort bool
-	TCPBacklog                       int
+	// Transparent, Freebind and TCPBacklog are socket options. TCPBacklog 0 means the system's default.
+	Transparent, Freebind bool
+	TCPBacklog            int
 	// IPv4Compat lets an [::] listener take IPv4 connections too.
 	IPv4Compat bool
 	// PerConnectionBufferLimit bounds the bytes buffered per connection. Default 1 MiB.
@@ -42,8 +42,6 @@ type Listener struct {
 	TrafficDirection TrafficDirection
 	// AccessLogs of the listener itself: written for connections that found no filter chain.
 	AccessLogs []*AccessLog
-	// DrainType DrainModifyOnly drains only on removal or change, not on health-check failure.
-	DrainType DrainType
 	// IgnoreGlobalConnLimit and MaxConnections bound connections; 0 is unlimited.
 	MaxConnections int
 }
@@ -56,15 +54,6 @@ const (
 	TrafficUnspecified TrafficDirection = iota
 	TrafficInbound
 	TrafficOutbound
-)
-
-// DrainType is Listener.DrainType.
-type DrainType uint8
-
-// Drain types.
-const (
-	DrainDefault DrainType = iota
-	DrainModifyOnly
 )
 
 // ListenerFilter is one configured listener filter. Config was decoded by the filter's own package.

@@ -25,19 +25,15 @@ const (
 	SourceSelf
 	// SourcePath is a file.
 	SourcePath
-	// SourceAPI is a stream (or poll) of its own.
+	// SourceAPI is a stream of its own.
 	SourceAPI
 )
 
 // APISource is a management server (envoy.config.core.v3.ApiConfigSource).
 type APISource struct {
 	Type APIType
-	// Services in order of preference; at least one, except for REST.
+	// Services in order of preference; at least one.
 	Services []GRPCService
-	// ClusterNames serve REST.
-	ClusterNames []string
-	// RefreshDelay between two polls and RequestTimeout (default 1 s) of REST.
-	RefreshDelay, RequestTimeout time.Duration
 	// NodeOnFirstMessageOnly leaves the node out of all requests of a stream but the first.
 	NodeOnFirstMessageOnly bool
 	// RateLimit bounds discovery requests; nil does not.
@@ -71,8 +67,6 @@ type GRPCService struct {
 	Cluster string
 	// Authority is the :authority header; the cluster's name when empty.
 	Authority string
-	// Timeout of a unary call or of connecting a stream; 0 is unlimited.
-	Timeout time.Duration
 	// InitialMetadata is sent with every call, in order.
 	InitialMetadata []NameValue
 	// BackOffBase and BackOffMax bound the jittered exponential reconnect delay. Defaults 500 ms and 30 s.

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"regexp"
-	"time"
 )
 
 // TLSParams are the options both directions share (envoy CommonTlsContext).
@@ -113,13 +112,6 @@ type Secret struct {
 	Generic     []byte
 	// Files that the secret was read from, watched for changes.
 	Files []string
-}
-
-// CertificateInfo describes a loaded certificate for admin's /certs.
-type CertificateInfo struct {
-	Path      string
-	NotBefore time.Time
-	NotAfter  time.Time
 }
 
 // StringMatcher is envoy.type.matcher.v3.StringMatcher.

@@ -135,7 +135,6 @@ func (c *call) customType(m *clusterv3.Cluster_CustomClusterType, out *model.Clu
 	}
 	out.DNS.RefreshRate = c.duration(dns.GetDnsRefreshRate(), defaultDNSRefresh, at, "dns_refresh_rate")
 	out.DNS.FailureRefresh = c.duration(dns.GetDnsFailureRefreshRate().GetBaseInterval(), 0, at.field("dns_failure_refresh_rate"), "base_interval")
-	out.DNS.RespectTTL = dns.GetRespectDnsTtl()
 	switch dns.GetDnsLookupFamily() {
 	case commondnsv3.DnsLookupFamily_V4_ONLY:
 		out.DNS.Family = model.DNSV4Only
@@ -153,7 +152,6 @@ func (c *call) clusterDNS(m *clusterv3.Cluster, out *model.Cluster) {
 	var root *path
 	out.DNS = model.DNS{
 		RefreshRate:    c.duration(m.GetDnsRefreshRate(), defaultDNSRefresh, nil, "dns_refresh_rate"),
-		RespectTTL:     m.GetRespectDnsTtl(),
 		FailureRefresh: c.duration(m.GetDnsFailureRefreshRate().GetBaseInterval(), 0, root.field("dns_failure_refresh_rate"), "base_interval"),
 	}
 	switch m.GetDnsLookupFamily() {
@@ -215,7 +213,6 @@ func (c *call) breakers(m *clusterv3.CircuitBreakers) [2]model.CircuitBreaker {
 			MaxPendingRequests: u32(t.GetMaxPendingRequests(), defaultMaxPending),
 			MaxRequests:        u32(t.GetMaxRequests(), defaultMaxRequests),
 			MaxRetries:         u32(t.GetMaxRetries(), defaultMaxRetries),
-			MaxConnectionPools: t.GetMaxConnectionPools().GetValue(),
 			TrackRemaining:     t.GetTrackRemaining(),
 		}
 	}

@@ -69,7 +69,6 @@ func TestDefaults(t *testing.T) {
 		got, want any
 	}{
 		{"bind_to_port", l.BindToPort, true},
-		{"enable_reuse_port", l.ReusePort, true},
 		{"listener buffer limit", l.PerConnectionBufferLimit, 1 << 20},
 		{"listener_filters_timeout", l.ListenerFiltersTimeout, 15 * time.Second},
 		{"tcp_backlog_size", l.TCPBacklog, 0},
@@ -91,7 +90,6 @@ func TestDefaults(t *testing.T) {
 		{"stream_idle_timeout", h.StreamIdleTimeout, 5 * time.Minute},
 		{"request_timeout", h.RequestTimeout, time.Duration(0)},
 		{"request_headers_timeout", h.RequestHeadersTimeout, time.Duration(0)},
-		{"drain_timeout", h.DrainTimeout, 5 * time.Second},
 		{"delayed_close_timeout", h.DelayedCloseTimeout, time.Second},
 		{"max_request_headers_kb", h.MaxRequestHeadersBytes, 60 << 10},
 		{"max_headers_count", h.MaxHeadersCount, 100},
@@ -120,7 +118,7 @@ func TestDefaults(t *testing.T) {
 		{"route timeout", action.Timeout, 15 * time.Second},
 		{"route idle_timeout", action.HasIdleTimeout, false},
 		{"cluster_not_found_response_code", action.ClusterNotFoundCode, 503},
-		{"max_stream_duration", action.MaxStreamDuration < 0, true},
+		{"max_stream_duration", action.HasMaxStreamDuration, false},
 		{"num_retries", action.Retry.NumRetries, uint32(1)},
 		{"retry base_interval", action.Retry.BaseInterval, 25 * time.Millisecond},
 		{"retry max_interval", action.Retry.MaxInterval, 250 * time.Millisecond},

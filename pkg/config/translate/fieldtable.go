@@ -46,6 +46,7 @@ const (
 	informative = "only informs people and control planes"
 	noWorkers   = "weir has no worker threads that share work"
 	codecChoice = "weir has one codec of its own"
+	subsets     = "only read by subset balancers, which have a warning of their own"
 	opaque      = "data for filters that read it; no filter of weir does"
 )
 
@@ -53,11 +54,13 @@ func listenerTable() table {
 	t := table{}
 	t.message("envoy.config.listener.v3.Listener",
 		"name address additional_addresses stat_prefix filter_chains use_original_dst default_filter_chain "+
-			"per_connection_buffer_limit_bytes drain_type listener_filters listener_filters_timeout "+
-			"continue_on_listener_filters_timeout transparent freebind traffic_direction enable_reuse_port access_log "+
+			"per_connection_buffer_limit_bytes listener_filters listener_filters_timeout "+
+			"continue_on_listener_filters_timeout transparent freebind traffic_direction access_log "+
 			"tcp_backlog_size bind_to_port deprecated_v1",
 		"metadata", informative,
-		"connection_balance_config max_connections_to_accept_per_socket_event reuse_port", noWorkers,
+		"connection_balance_config max_connections_to_accept_per_socket_event", noWorkers,
+		"reuse_port enable_reuse_port", "one socket serves all processors, and SO_REUSEPORT would only hide that another process has the address",
+		"drain_type", "weir drains a listener only when it is changed, removed or told to, as MODIFY_ONLY asks; a failed health check never drains",
 		"ignore_global_conn_limit bypass_overload_manager", "weir has no overload manager yet, so nothing limits the listener")
 	t.message("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
 	t.message("envoy.config.listener.v3.AdditionalAddress", "address")
@@ -69,9 +72,10 @@ func listenerTable() table {
 			"transport_protocol application_protocols")
 	t.message("envoy.config.listener.v3.Filter", "name typed_config")
 	t.message("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-		"stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts max_downstream_connection_duration")
+		"stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts max_downstream_connection_duration",
+		"metadata_match", subsets)
 	t.message("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", "clusters")
-	t.message("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight", "name weight metadata_match")
+	t.message("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight", "name weight", "metadata_match", subsets)
 	return t
 }
 
@@ -81,11 +85,11 @@ func httpTable() table {
 	t.message(hcm+"HttpConnectionManager",
 		"codec_type stat_prefix rds route_config http_filters add_user_agent common_http_protocol_options http_protocol_options "+
 			"http2_protocol_options server_name server_header_transformation scheme_header_transformation max_request_headers_kb "+
-			"stream_idle_timeout request_timeout request_headers_timeout drain_timeout delayed_close_timeout access_log "+
+			"stream_idle_timeout request_timeout request_headers_timeout delayed_close_timeout access_log "+
 			"use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id "+
 			"preserve_external_request_id always_set_request_id_in_response proxy_100_continue upgrade_configs normalize_path "+
 			"merge_slashes path_with_escaped_slashes_action request_id_extension strip_matching_host_port strip_any_host_port "+
-			"stream_error_on_invalid_http_message strip_trailing_host_dot",
+			"strip_trailing_host_dot",
 		"typed_header_validation_config", codecChoice)
 	t.message(hcm+"HttpConnectionManager.InternalAddressConfig", "cidr_ranges")
 	t.message(hcm+"HttpConnectionManager.UpgradeConfig", "upgrade_type enabled filters")
@@ -94,7 +98,7 @@ func httpTable() table {
 	t.message(hcm+"RequestIDExtension", "typed_config")
 	t.message("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", "",
 		"pack_trace_reason use_request_id_for_trace_sampling", "weir does not trace yet")
-	t.message("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite match_upstream")
+	t.message("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite")
 	t.message("envoy.config.core.v3.HttpProtocolOptions",
 		"idle_timeout max_connection_duration max_headers_count max_stream_duration headers_with_underscores_action max_requests_per_connection")
 	t.message("envoy.config.core.v3.Http1ProtocolOptions",
@@ -104,7 +108,7 @@ func httpTable() table {
 	t.message("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords", "")
 	t.message("envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig", "")
 	t.message("envoy.config.core.v3.Http2ProtocolOptions",
-		"hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size allow_connect",
+		"hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size",
 		"use_oghttp2_codec", codecChoice)
 	return t
 }
@@ -120,22 +124,22 @@ func routeTable() table {
 		"name domains routes require_tls "+mutations+"typed_per_filter_config include_request_attempt_count "+
 			"include_attempt_count_in_response retry_policy", "metadata", opaque)
 	t.message(route+"Route",
-		"name match route redirect direct_response metadata "+mutations+"typed_per_filter_config stat_prefix",
+		"name match route redirect direct_response metadata "+mutations+"typed_per_filter_config",
 		"decorator tracing", "weir does not trace yet")
 	t.message(route+"FilterConfig", "config is_optional disabled")
 	t.message(route+"WeightedCluster", "clusters total_weight header_name")
 	t.message(route+"WeightedCluster.ClusterWeight",
-		"name weight metadata_match "+mutations+"typed_per_filter_config host_rewrite_literal")
+		"name weight "+mutations+"typed_per_filter_config host_rewrite_literal", "metadata_match", subsets)
 	t.message(route+"RouteAction",
-		"cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite regex_rewrite "+
+		"cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite "+
 			"host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex append_x_forwarded_host timeout "+
 			"idle_timeout retry_policy priority max_grpc_timeout grpc_timeout_offset "+
 			"upgrade_configs max_stream_duration",
+		"metadata_match", subsets,
 		"hash_policy", "only read by RING_HASH and MAGLEV, which have a warning of their own",
 		"include_vh_rate_limits", "only read by the rate limit filter, which weir does not have yet")
 	t.message(route+"RouteAction.MaxStreamDuration", "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset")
-	t.message(route+"RouteAction.UpgradeConfig", "upgrade_type enabled connect_config")
-	t.message(route+"RouteAction.UpgradeConfig.ConnectConfig", "")
+	t.message(route+"RouteAction.UpgradeConfig", "upgrade_type enabled")
 	t.message(route+"RedirectAction",
 		"https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite response_code strip_query")
 	t.message(route+"DirectResponseAction", "status body")

@@ -7,12 +7,12 @@ func clusterTable() table {
 		"transport_socket_matches name alt_stat_name type cluster_type eds_cluster_config connect_timeout "+
 			"per_connection_buffer_limit_bytes lb_policy load_assignment max_requests_per_connection circuit_breakers "+
 			"upstream_http_protocol_options common_http_protocol_options http_protocol_options http2_protocol_options "+
-			"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family "+
+			"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "+
 			"cleanup_interval upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config "+
 			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy",
 		"ring_hash_lb_config maglev_lb_config", "options of a balancer that has a warning of its own when it is chosen",
 		"ignore_health_on_host_removal", "weir has no health checks yet that could keep a removed host")
-	t.message(cluster+"Cluster.TransportSocketMatch", "name match transport_socket")
+	t.message(cluster+"Cluster.TransportSocketMatch", "match transport_socket", "name", informative)
 	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")
 	t.message(cluster+"Cluster.EdsClusterConfig", "eds_config service_name")
 	t.message(cluster+"Cluster.RefreshRate", "base_interval")
@@ -22,12 +22,12 @@ func clusterTable() table {
 	t.message(cluster+"Cluster.CommonLbConfig", "healthy_panic_threshold", "update_merge_window", "weir applies updates when they arrive")
 	t.message(cluster+"CircuitBreakers", "thresholds")
 	t.message(cluster+"CircuitBreakers.Thresholds",
-		"priority max_connections max_pending_requests max_requests max_retries track_remaining max_connection_pools")
+		"priority max_connections max_pending_requests max_requests max_retries track_remaining")
 	t.message(cluster+"UpstreamConnectionOptions", "tcp_keepalive")
 	t.message(cluster+"LoadBalancingPolicy", "policies")
 	t.message(cluster+"LoadBalancingPolicy.Policy", "typed_extension_config")
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster",
-		"dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family all_addresses_in_single_endpoint")
+		"dns_refresh_rate dns_failure_refresh_rate dns_lookup_family all_addresses_in_single_endpoint")
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate", "base_interval")
 	const lb = "envoy.extensions.load_balancing_policies."
 	t.message(lb+"round_robin.v3.RoundRobin", "")
@@ -91,8 +91,7 @@ func tlsTable() table {
 	t.message(tls+"CertificateValidationContext.SystemRootCerts", "")
 	t.message(tls+"SubjectAltNameMatcher", "san_type matcher")
 	t.message(tls+"SdsSecretConfig", "name sds_config")
-	t.message(tls+"Secret", "name tls_certificate validation_context generic_secret")
-	t.message(tls+"GenericSecret", "secret")
+	t.message(tls+"Secret", "name tls_certificate validation_context", "generic_secret", opaque)
 	return t
 }
 
@@ -120,10 +119,11 @@ func coreTable() table {
 	t.message(core+"PathConfigSource", "path watched_directory")
 	t.message(core+"WatchedDirectory", "path")
 	t.message(core+"ApiConfigSource",
-		"api_type transport_api_version cluster_names grpc_services refresh_delay request_timeout rate_limit_settings "+
-			"set_node_on_first_message_only")
+		"api_type transport_api_version cluster_names grpc_services rate_limit_settings set_node_on_first_message_only",
+		"refresh_delay request_timeout", "only read by REST, which is refused")
 	t.message(core+"RateLimitSettings", "max_tokens fill_rate")
-	t.message(core+"GrpcService", "envoy_grpc timeout initial_metadata")
+	t.message(core+"GrpcService", "envoy_grpc initial_metadata",
+		"timeout", "bounds single calls; weir makes none, its subscriptions are streams")
 	t.message(core+"GrpcService.EnvoyGrpc", "cluster_name authority retry_policy max_receive_message_length",
 		"skip_envoy_headers", "weir adds no such headers to its own calls")
 	t.message(core+"RetryPolicy", "retry_back_off")

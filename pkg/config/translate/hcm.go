@@ -37,31 +37,29 @@ func internalRanges() []netip.Prefix {
 // hcm translates an HTTP connection manager.
 func (c *call) hcm(m *hcmv3.HttpConnectionManager, p *path) *model.HTTPConnectionManager {
 	out := &model.HTTPConnectionManager{
-		StatPrefix:          m.GetStatPrefix(),
-		HTTPFilters:         c.httpFilters(m.GetHttpFilters(), p, "http_filters"),
-		AccessLogs:          c.accessLogs(m.GetAccessLog(), p, "access_log"),
-		ServerName:          m.GetServerName(),
-		ServerHeader:        model.ServerHeaderMode(m.GetServerHeaderTransformation()),
-		GenerateRequestID:   isSet(m.GetGenerateRequestId(), true),
-		PreserveRequestID:   m.GetPreserveExternalRequestId(),
-		ResponseRequestID:   m.GetAlwaysSetRequestIdInResponse(),
-		UseRemoteAddress:    m.GetUseRemoteAddress().GetValue(),
-		XFFNumTrustedHops:   m.GetXffNumTrustedHops(),
-		SkipXFFAppend:       m.GetSkipXffAppend(),
-		Via:                 m.GetVia(),
-		AddUserAgent:        m.GetAddUserAgent().GetValue(),
-		InternalCIDRs:       internalRanges(),
-		NormalizePath:       m.GetNormalizePath().GetValue(),
-		MergeSlashes:        m.GetMergeSlashes(),
-		StripMatchingPort:   m.GetStripMatchingHostPort(),
-		StripAnyHostPort:    m.GetStripAnyHostPort(),
-		StripTrailingDot:    m.GetStripTrailingHostDot(),
-		StreamErrorOnHTTP:   m.GetStreamErrorOnInvalidHttpMessage().GetValue(),
-		SchemeOverwrite:     m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
-		SchemeMatchUpstream: m.GetSchemeHeaderTransformation().GetMatchUpstream(),
-		HTTP1:               c.http1(m.GetHttpProtocolOptions(), p.field("http_protocol_options")),
-		HTTP2:               http2(m.GetHttp2ProtocolOptions()),
-		Proxy100Continue:    m.GetProxy_100Continue(),
+		StatPrefix:        m.GetStatPrefix(),
+		HTTPFilters:       c.httpFilters(m.GetHttpFilters(), p, "http_filters"),
+		AccessLogs:        c.accessLogs(m.GetAccessLog(), p, "access_log"),
+		ServerName:        m.GetServerName(),
+		ServerHeader:      model.ServerHeaderMode(m.GetServerHeaderTransformation()),
+		GenerateRequestID: isSet(m.GetGenerateRequestId(), true),
+		PreserveRequestID: m.GetPreserveExternalRequestId(),
+		ResponseRequestID: m.GetAlwaysSetRequestIdInResponse(),
+		UseRemoteAddress:  m.GetUseRemoteAddress().GetValue(),
+		XFFNumTrustedHops: m.GetXffNumTrustedHops(),
+		SkipXFFAppend:     m.GetSkipXffAppend(),
+		Via:               m.GetVia(),
+		AddUserAgent:      m.GetAddUserAgent().GetValue(),
+		InternalCIDRs:     internalRanges(),
+		NormalizePath:     m.GetNormalizePath().GetValue(),
+		MergeSlashes:      m.GetMergeSlashes(),
+		StripMatchingPort: m.GetStripMatchingHostPort(),
+		StripAnyHostPort:  m.GetStripAnyHostPort(),
+		StripTrailingDot:  m.GetStripTrailingHostDot(),
+		SchemeOverwrite:   m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
+		HTTP1:             c.http1(m.GetHttpProtocolOptions(), p.field("http_protocol_options")),
+		HTTP2:             http2(m.GetHttp2ProtocolOptions()),
+		Proxy100Continue:  m.GetProxy_100Continue(),
 	}
 	if out.ServerName == "" {
 		out.ServerName = defaultServerName
@@ -122,7 +120,6 @@ func (c *call) hcmLimits(m *hcmv3.HttpConnectionManager, out *model.HTTPConnecti
 	out.StreamIdleTimeout = c.duration(m.GetStreamIdleTimeout(), defaultStreamIdleTimeout, p, "stream_idle_timeout")
 	out.RequestTimeout = c.duration(m.GetRequestTimeout(), 0, p, "request_timeout")
 	out.RequestHeadersTimeout = c.duration(m.GetRequestHeadersTimeout(), 0, p, "request_headers_timeout")
-	out.DrainTimeout = c.duration(m.GetDrainTimeout(), defaultDrainTimeout, p, "drain_timeout")
 	out.DelayedCloseTimeout = c.duration(m.GetDelayedCloseTimeout(), defaultDelayedClose, p, "delayed_close_timeout")
 	kb := u32(m.GetMaxRequestHeadersKb(), defaultHeadersKB)
 	if kb > maxHeadersKB {
@@ -194,7 +191,7 @@ func (c *call) httpFilters(list []*hcmv3.HttpFilter, p *path, name string) []*mo
 			continue
 		}
 		out = append(out, &model.HTTPFilter{
-			Name: f.GetName(), TypeURL: factory.TypeURL(), Config: config, Disabled: f.GetDisabled(), Optional: f.GetIsOptional(),
+			Name: f.GetName(), TypeURL: factory.TypeURL(), Config: config, Disabled: f.GetDisabled(),
 		})
 	}
 	return out

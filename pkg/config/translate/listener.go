@@ -50,7 +50,6 @@ func (c *call) listener(m *listenerv3.Listener) *model.Listener {
 		UseOriginalDst:                   m.GetUseOriginalDst().GetValue(),
 		Transparent:                      m.GetTransparent().GetValue(),
 		Freebind:                         m.GetFreebind().GetValue(),
-		ReusePort:                        isSet(m.GetEnableReusePort(), true),
 		TCPBacklog:                       int(min(m.GetTcpBacklogSize().GetValue(), maxBacklog)),
 		IPv4Compat:                       m.GetAddress().GetSocketAddress().GetIpv4Compat(),
 		PerConnectionBufferLimit:         int(u32(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimit)),
@@ -67,9 +66,6 @@ func (c *call) listener(m *listenerv3.Listener) *model.Listener {
 		out.TrafficDirection = model.TrafficInbound
 	case corev3.TrafficDirection_OUTBOUND:
 		out.TrafficDirection = model.TrafficOutbound
-	}
-	if m.GetDrainType() == listenerv3.Listener_MODIFY_ONLY {
-		out.DrainType = model.DrainModifyOnly
 	}
 	if v1 := m.GetDeprecatedV1(); v1.GetBindToPort() != nil && m.GetBindToPort() == nil {
 		out.BindToPort = v1.GetBindToPort().GetValue()

@@ -42,7 +42,6 @@ func http2(m *corev3.Http2ProtocolOptions) model.HTTP2Options {
 		InitialStreamWindowSize:     m.GetInitialStreamWindowSize().GetValue(),
 		InitialConnectionWindowSize: m.GetInitialConnectionWindowSize().GetValue(),
 		HPACKTableSize:              m.GetHpackTableSize().GetValue(),
-		AllowConnect:                m.GetAllowConnect(),
 	}
 }
 

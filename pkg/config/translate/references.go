@@ -124,13 +124,9 @@ func (r *references) source(resource, at string, s *model.Source) {
 	if s == nil || s.API == nil {
 		return
 	}
-	names := slices.Clone(s.API.ClusterNames)
 	for _, service := range s.API.Services {
-		names = append(names, service.Cluster)
-	}
-	for _, name := range names {
-		if r.snapshot.Clusters[name] == nil {
-			r.fail(resource, at, "unknown gRPC or REST cluster '%s': it must be a static cluster", name)
+		if r.snapshot.Clusters[service.Cluster] == nil {
+			r.fail(resource, at, "unknown gRPC cluster '%s': it must be a static cluster", service.Cluster)
 		}
 	}
 }

@@ -105,9 +105,8 @@ func (c *call) virtualHost(m *routev3.VirtualHost, maxBody int, p *path) *model.
 // route translates one route.
 func (c *call) route(m *routev3.Route, maxBody int, p *path) *model.Route {
 	out := &model.Route{
-		Name:       m.GetName(),
-		StatPrefix: m.GetStatPrefix(),
-		Match:      c.routeMatch(m.GetMatch(), p.field("match")),
+		Name:  m.GetName(),
+		Match: c.routeMatch(m.GetMatch(), p.field("match")),
 		Headers: c.mutations(headerLists{
 			m.GetRequestHeadersToAdd(), m.GetRequestHeadersToRemove(), m.GetResponseHeadersToAdd(), m.GetResponseHeadersToRemove(),
 		}, p),
@@ -191,13 +190,13 @@ func (c *call) perFilter(m map[string]*anypb.Any, p *path) map[string]*model.Fil
 
 // override translates one entry: the filter's own message, or a FilterConfig around it.
 func (c *call) override(a *anypb.Any, p *path) *model.FilterOverride {
-	out := &model.FilterOverride{}
+	out, optional := &model.FilterOverride{}, false
 	if c.typeOf(a) == extension.TypeURL(&routev3.FilterConfig{}) {
 		wrapper, ok := c.unpack(a, p).(*routev3.FilterConfig)
 		if !ok {
 			return nil
 		}
-		out.Disabled, out.Optional = wrapper.GetDisabled(), wrapper.GetIsOptional()
+		out.Disabled, optional = wrapper.GetDisabled(), wrapper.GetIsOptional()
 		if wrapper.GetConfig() == nil {
 			return out
 		}
@@ -207,7 +206,7 @@ func (c *call) override(a *anypb.Any, p *path) *model.FilterOverride {
 	if err != nil {
 		if own, e := c.t.registry.Lookup(extension.HTTPFilters, c.typeOf(a), ""); e == nil {
 			c.fail(p, "the filter %s does not support virtual host or route specific configurations", own.Name)
-		} else if out.Optional {
+		} else if optional {
 			c.warn(p, "optional per-route configuration is skipped: %v", err)
 		} else {
 			c.fail(p, "%v", err)

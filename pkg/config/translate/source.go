@@ -57,9 +57,6 @@ func (c *call) apiSource(s *corev3.ApiConfigSource, p *path) *model.APISource {
 		return nil
 	}
 	out := &model.APISource{
-		ClusterNames:           s.GetClusterNames(),
-		RefreshDelay:           c.duration(s.GetRefreshDelay(), 0, p, "refresh_delay"),
-		RequestTimeout:         c.duration(s.GetRequestTimeout(), defaultRequestTimeout, p, "request_timeout"),
 		NodeOnFirstMessageOnly: s.GetSetNodeOnFirstMessageOnly(),
 	}
 	if v := s.GetTransportApiVersion(); v != corev3.ApiVersion_V3 {
@@ -85,12 +82,7 @@ func (c *call) apiType(s *corev3.ApiConfigSource, out *model.APISource, p *path)
 	switch s.GetApiType() {
 	case corev3.ApiConfigSource_REST:
 		out.Type = model.APIREST
-		if len(s.GetClusterNames()) != 1 {
-			c.fail(p.field("cluster_names"), "REST needs exactly one cluster, has %d", len(s.GetClusterNames()))
-		}
-		if s.GetRefreshDelay() == nil {
-			c.fail(p.field("refresh_delay"), "must be set for REST")
-		}
+		c.fail(p.field("api_type"), "REST is not supported by weir yet")
 		return
 	case corev3.ApiConfigSource_GRPC:
 		out.Type = model.APIGRPC
@@ -122,7 +114,6 @@ func (c *call) grpcService(g *corev3.GrpcService, p *path) (model.GRPCService, b
 	out := model.GRPCService{
 		Cluster:                 e.GetClusterName(),
 		Authority:               e.GetAuthority(),
-		Timeout:                 c.duration(g.GetTimeout(), 0, p, "timeout"),
 		MaxReceiveMessageLength: e.GetMaxReceiveMessageLength().GetValue(),
 		BackOffBase:             defaultBackOffBase,
 		BackOffMax:              defaultBackOffMax,

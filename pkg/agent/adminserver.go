@@ -5,12 +5,19 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	"github.com/weir-proxy/weir/pkg/agent/view"
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
+	"github.com/weir-proxy/weir/pkg/observe/format"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/router/match"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // adminTimeout bounds the end of the admin interface: whoever polls it gets the answer under way.
@@ -23,10 +30,19 @@ func (a *Agent) startAdmin() error {
 		return nil
 	}
 	node := a.node()
+	logs, err := a.access.Build(cfg.AccessLogs)
+	if err != nil {
+		return fmt.Errorf("admin.access_log: %w", err)
+	}
+	flush := a.updateGauges
+	if a.cfg.Static.StatsFlushOnAdmin {
+		flush = a.flushStats
+	}
 	server, err := admin.New(admin.Options{
 		Address: cfg.Address, Pipe: cfg.Pipe, Mode: fs.FileMode(cfg.PipeMode), AddressPath: a.opt.AdminAddressPath,
 		ProfilePath: cfg.ProfilePath, MutexTracing: a.opt.MutexTracing,
-		Stats: a.stats, Log: a.logs, Control: control{a}, FlushStats: a.updateGauges,
+		Stats: a.stats, Log: a.logs, Control: control{a}, FlushStats: flush,
+		AllowPath: allowPath(cfg.AllowPaths), AccessLog: adminAccessLog(logs),
 		Server:       &view.Server{Started: a.start, Flags: a.opt, NodeOf: func() *corev3.Node { return node }, StateOf: a.stateName},
 		Clusters:     view.Clusters{All: a.clusters.All},
 		Listeners:    view.Listeners{Snapshot: a.store.Snapshot, Bound: a.bound},
@@ -49,6 +65,35 @@ func (a *Agent) startAdmin() error {
 	}()
 	a.log.Info("admin address: " + server.Addr().String())
 	return nil
+}
+
+// allowPath tells the paths that the configuration limits the admin interface to; nil allows all.
+func allowPath(allowed []model.StringMatcher) func(string) bool {
+	if len(allowed) == 0 {
+		return nil
+	}
+	return func(path string) bool {
+		return slices.ContainsFunc(allowed, func(m model.StringMatcher) bool { return match.String(&m, path) })
+	}
+}
+
+// adminAccessLog writes requests to the admin interface as those of any other listener.
+func adminAccessLog(logs accesslog.Loggers) func(*admin.Access) {
+	if len(logs) == 0 {
+		return nil
+	}
+	return func(e *admin.Access) {
+		request := &message.Request{Method: e.Method, Path: e.Path, Authority: e.Authority}
+		request.Headers.AddID(message.UserAgent, e.UserAgent)
+		logs.Log(&format.Context{
+			Type:    format.DownstreamEnd,
+			Request: request,
+			Info: &streaminfo.Info{
+				Conn: &streaminfo.Connection{Remote: e.Remote, DirectRemote: e.Remote}, Start: e.Start, Duration: e.Duration, Protocol: e.Protocol,
+				ResponseCode: e.Status, BytesReceived: uint64(e.Received), BytesSent: uint64(e.Sent),
+			},
+		})
+	}
 }
 
 func (a *Agent) closeAdmin() {

@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -110,12 +112,6 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	if err := a.openLog(); err != nil {
 		return nil, err
 	}
-	if o.Concurrency > 0 {
-		runtime.GOMAXPROCS(int(o.Concurrency))
-	}
-	if o.MutexTracing {
-		runtime.SetMutexProfileFraction(100)
-	}
 	watch, err := filewatch.New()
 	if err != nil {
 		return nil, err
@@ -137,6 +133,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	})
 	a.sources = xds.NewSources(xds.SourcesOptions{
 		ADS: cfg.Static.ADS, Dial: a.dialControlPlane, Node: a.node, Handler: a.store, Log: a.logs.Logger("config"), Watch: watch,
+		RejectUnknown: o.RejectUnknownDynamic,
 	})
 	a.store.SetSources(a.sources)
 	return a, nil
@@ -150,13 +147,33 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 	}
 	a.listeners = listener.New(listener.Options{
 		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, NewFilter: a.newFilter, Secrets: a, OriginalDst: a.capture,
-		AccessLog: a.listenerAccessLog, DrainTime: a.opt.DrainTime, DrainStrategy: strategy,
+		AccessLog: a.listenerAccessLog, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy,
 	})
 	a.capture.listeners = a.listeners
 	a.clusters = cluster.New(cluster.Options{
 		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Secrets: a, Mark: a.capture.mark(),
 		Self: a.listeners.SelfAddrs,
 	})
+}
+
+// obeyFlags acts on the flags that concern the process as a whole.
+func (a *Agent) obeyFlags() error {
+	if a.opt.Concurrency > 0 {
+		runtime.GOMAXPROCS(int(a.opt.Concurrency))
+	}
+	if a.opt.MutexTracing {
+		runtime.SetMutexProfileFraction(100)
+	}
+	if a.opt.CoreDump {
+		debug.SetTraceback("crash")
+	}
+	if a.opt.BaseIDPath != "" {
+		if err := os.WriteFile(a.opt.BaseIDPath, []byte(strconv.FormatUint(uint64(a.opt.BaseID), 10)), 0o644); err != nil {
+			return fmt.Errorf("--base-id-path: %w", err)
+		}
+	}
+	a.server.concurrency.Set(uint64(runtime.GOMAXPROCS(0)))
+	return nil
 }
 
 func (a *Agent) openLog() error {

@@ -39,6 +39,7 @@ func Configure(o *options.Options) (*Configuration, error) {
 	}
 	translator, err := translate.New(translate.Options{
 		Registry: registry, DecodeAccessLogFilter: accesslog.DecodeFilter, AllowUnknown: o.AllowUnknownStatic,
+		RejectUnknownDynamic: o.RejectUnknownDynamic,
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/hcm"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
@@ -22,21 +23,39 @@ import (
 func (a *Agent) newFilter(l *model.Listener, fc *model.FilterChain, f *model.NetworkFilter) (filter.Network, error) {
 	switch cfg := f.Config.(type) {
 	case *model.HTTPConnectionManager:
-		return hcm.New(cfg, a.hcmDeps(l))
+		return a.newHTTP(l, cfg)
 	case *model.TCPProxy:
 		return a.newTCPProxy(cfg)
 	}
 	return nil, fmt.Errorf("listener %s, filter chain %s: filter %s cannot end a chain", l.Name, fc.Name, f.Name)
 }
 
-func (a *Agent) hcmDeps(l *model.Listener) hcm.Deps {
-	root := a.stats.Root()
-	return hcm.Deps{
-		Stats: root, ListenerStats: root.Scope("listener." + listener.StatPrefix(l)), Log: a.logs.Logger("http"), Wheel: a.wheel,
+// httpManager is a connection manager with the statistics scope that was made for it.
+type httpManager struct {
+	*hcm.Manager
+	scope *stats.Scope
+}
+
+// Close implements io.Closer: the listener calls it after the last connection of the filter chain.
+func (m *httpManager) Close() error {
+	m.Manager.Close()
+	m.scope.Close()
+	return nil
+}
+
+func (a *Agent) newHTTP(l *model.Listener, cfg *model.HTTPConnectionManager) (filter.Network, error) {
+	scope := a.stats.Root().Scope("listener." + listener.StatPrefix(l))
+	m, err := hcm.New(cfg, hcm.Deps{
+		Stats: a.stats.Root(), ListenerStats: scope, Log: a.logs.Logger("http"), Wheel: a.wheel,
 		Routes: a.route, Clusters: hcm.Clusters(a.clusters), AccessLogs: a.access, Buffers: a.buffers,
 		LocalAddr: localAddress(a.opt.LocalAddressIPv6), ServiceCluster: a.cfg.Static.Node.Cluster, ServiceNode: a.cfg.Static.Node.ID,
 		Runtime: a.runtime.Number, BufferLimit: l.PerConnectionBufferLimit,
+	})
+	if err != nil {
+		scope.Close()
+		return nil, err
 	}
+	return &httpManager{m, scope}, nil
 }
 
 // node is what control planes are told of this process.

@@ -19,6 +19,9 @@ import (
 // serve runs the process from the first snapshot to the last connection.
 func (a *Agent) serve(ctx context.Context) error {
 	a.announce()
+	if err := a.obeyFlags(); err != nil {
+		return err
+	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -182,9 +185,18 @@ func (a *Agent) shutdown(signals <-chan os.Signal) error {
 	return nil
 }
 
+// setState changes the state of the process, and what statistics say of it: a process whose health check is made to fail counts
+// as draining.
 func (a *Agent) setState(s int32) {
 	a.state.Store(s)
+	if s == stateLive && a.unwell.Load() {
+		s = stateDraining
+	}
 	a.server.state.Set(uint64(s))
+	a.server.live.Set(0)
+	if s != stateDraining {
+		a.server.live.Set(1)
+	}
 }
 
 // stateName is Envoy's name of the state.

@@ -64,7 +64,7 @@ func acceptsStat(c *translate.StatsConfig, name string) bool {
 type serverStats struct {
 	state, live, uptime, connections *stats.Gauge
 	allocated, heap, physical        *stats.Gauge
-	workersStarted                   *stats.Gauge
+	workersStarted, concurrency      *stats.Gauge
 	initTime                         *stats.Histogram
 	total                            []*stats.Gauge
 }
@@ -74,12 +74,11 @@ func newServerStats(root *stats.Scope, cfg *Configuration) *serverStats {
 	s := &serverStats{
 		state: sc.Gauge("state"), live: sc.Gauge("live"), uptime: sc.Gauge("uptime"), connections: sc.Gauge("total_connections"),
 		allocated: sc.Gauge("memory_allocated"), heap: sc.Gauge("memory_heap_size"), physical: sc.Gauge("memory_physical_size"),
-		workersStarted: root.Gauge("listener_manager.workers_started"),
-		initTime:       sc.Histogram("initialization_time_ms", stats.Milliseconds),
+		concurrency: sc.Gauge("concurrency"), workersStarted: root.Gauge("listener_manager.workers_started"),
+		initTime: sc.Histogram("initialization_time_ms", stats.Milliseconds),
 	}
 	s.state.Set(statePreInitializing)
 	s.live.Set(1)
-	sc.Gauge("concurrency").Set(uint64(runtime.GOMAXPROCS(0)))
 	sc.Gauge("hot_restart_epoch").Set(0)
 	sc.Gauge("version").Set(uint64(version.EnvoyMajor*10000 + version.EnvoyMinor*100 + version.EnvoyPatch))
 	sc.Counter("static_unknown_fields").Add(uint64(cfg.UnknownFields))

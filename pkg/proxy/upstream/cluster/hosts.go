@@ -23,15 +23,14 @@ type endpointKey struct {
 type endpoint struct {
 	stats upstream.HostStats
 	conns *pool.Host
-	// current is the address that new connections go to.
-	current atomic.Pointer[netip.AddrPort]
+	// current is where new connections go.
+	current atomic.Pointer[target]
 }
 
-func (c *Cluster) newEndpoint(key endpointKey, addr netip.AddrPort) *endpoint {
+func (c *Cluster) newEndpoint(key endpointKey, to *target) *endpoint {
 	e := &endpoint{}
-	e.current.Store(&addr)
-	target := func() (netip.AddrPort, string) { return *e.current.Load(), key.pipe }
-	e.conns = pool.NewHost(c.core.shared, c.core.transports.transport(key.tls, target), c.cfg.HTTP, &e.stats)
+	e.current.Store(to)
+	e.conns = pool.NewHost(c.core.shared, c.core.transports.transport(key.tls, e.current.Load), c.cfg.HTTP, &e.stats)
 	return e
 }
 
@@ -146,17 +145,18 @@ func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpo
 		key.addr = netip.AddrPort{}
 	}
 	key.tls = c.core.transports.of(e)
+	to := &target{addr: addr, others: e.AdditionalAddresses, pipe: key.pipe}
 	point := b.kept[key]
 	if point != nil && c.cfg.Type != model.ClusterStatic {
 		return // as in Envoy, one address is one host, however often it was discovered
 	}
 	if point == nil {
 		if point = b.old[key]; point == nil {
-			point = c.newEndpoint(key, addr)
+			point = c.newEndpoint(key, to)
 		}
 		b.kept[key] = point
 	}
-	point.current.Store(&addr)
+	point.current.Store(to)
 	h := &upstream.Host{
 		Pipe: key.pipe, Hostname: hostname, Endpoint: e, Locality: l, Weight: max(1, e.Weight), Priority: l.Priority,
 		Health: e.Health, Stats: &point.stats, Conns: point.conns,

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"reflect"
 	"strings"
 	"syscall"
@@ -74,10 +73,10 @@ func contains(have, want map[string]any) bool {
 	return true
 }
 
-// transport makes connections to the address that target gives.
-func (t *transports) transport(cfg *model.UpstreamTLS, target func() (netip.AddrPort, string)) pool.Transport {
+// transport makes connections to where the target is.
+func (t *transports) transport(cfg *model.UpstreamTLS, where func() *target) pool.Transport {
 	return func(ctx context.Context, sni string, fallback []string) (pool.Raw, error) {
-		c, err := t.dial(ctx, target)
+		c, err := t.dial(ctx, where())
 		if err != nil {
 			return pool.Raw{}, dialError(err)
 		}
@@ -104,14 +103,6 @@ func (t *transports) transport(cfg *model.UpstreamTLS, target func() (netip.Addr
 		raw.Conn, raw.TLS = secured, &state
 		return raw, nil
 	}
-}
-
-func (t *transports) dial(ctx context.Context, target func() (netip.AddrPort, string)) (*conn.Conn, error) {
-	addr, pipe := target()
-	if pipe != "" {
-		return t.dialer.DialPipe(ctx, pipe)
-	}
-	return t.dialer.Dial(ctx, addr)
 }
 
 // dialError words a failed connect as Envoy does: "delayed connect error: Connection refused" for what the peer or the

@@ -16,10 +16,12 @@ type Cluster struct {
 	// EDSSource delivers the endpoints of an EDS cluster; nil for other types.
 	EDSSource *Source
 	// Inline endpoints: of STATIC, STRICT_DNS and LOGICAL_DNS clusters. EDS clusters have theirs in Snapshot.Endpoints.
-	Inline         *LoadAssignment
-	LB             LBPolicy
-	LeastRequest   LeastRequest
-	ConnectTimeout time.Duration // default 5 s
+	Inline       *LoadAssignment
+	LB           LBPolicy
+	LeastRequest LeastRequest
+	// LocalityWeighted shares traffic by the weights of localities, which are ignored otherwise.
+	LocalityWeighted bool
+	ConnectTimeout   time.Duration // default 5 s
 	// PerConnectionBufferLimit bounds the bytes buffered per upstream connection. Default 1 MiB.
 	PerConnectionBufferLimit int
 	// TLS originates TLS; nil connects in plain text.

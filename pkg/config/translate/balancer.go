@@ -7,6 +7,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	csrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3"
 	providedv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/cluster_provided/v3"
+	commonlbv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
 	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
@@ -31,6 +32,7 @@ func (c *call) balancer(m *clusterv3.Cluster, out *model.Cluster) {
 	var root *path
 	at := root.field("lb_policy")
 	out.LeastRequest = model.LeastRequest{ChoiceCount: defaultChoices, ActiveRequestBias: defaultRequestBias}
+	out.LocalityWeighted = m.GetLoadBalancingPolicy() == nil && m.GetCommonLbConfig().GetLocalityWeightedLbConfig() != nil
 	switch policy := m.GetLbPolicy(); {
 	case m.GetLoadBalancingPolicy() != nil:
 		c.policies(m.GetLoadBalancingPolicy(), out, root.field("load_balancing_policy"), 0)
@@ -78,6 +80,11 @@ func (c *call) leastRequest(out *model.Cluster, choices *wrapperspb.UInt32Value,
 	}
 }
 
+// localities notes whether a policy heeds the weights of localities.
+func localities(m *commonlbv3.LocalityLbConfig, out *model.Cluster) {
+	out.LocalityWeighted = out.LocalityWeighted || m.GetLocalityWeightedLbConfig() != nil
+}
+
 // policies takes the first policy of the list that weir has.
 func (c *call) policies(m *clusterv3.LoadBalancingPolicy, out *model.Cluster, p *path, depth int) {
 	if depth > maxPolicyDepth {
@@ -102,14 +109,18 @@ func (c *call) policies(m *clusterv3.LoadBalancingPolicy, out *model.Cluster, p 
 		switch lb := config.(type) {
 		case *roundv3.RoundRobin:
 			out.LB = model.LBRoundRobin
+			localities(lb.GetLocalityLbConfig(), out)
 		case *leastv3.LeastRequest:
 			out.LB = model.LBLeastRequest
 			c.leastRequest(out, lb.GetChoiceCount(), lb.GetActiveRequestBias())
+			localities(lb.GetLocalityLbConfig(), out)
 		case *randomv3.Random:
 			out.LB = model.LBRandom
+			localities(lb.GetLocalityLbConfig(), out)
 		case *providedv3.ClusterProvided:
 			out.LB = model.LBClusterProvided
 		case *wrrv3.WrrLocality:
+			out.LocalityWeighted = true
 			c.policies(lb.GetEndpointPickingPolicy(), out, at.field("typed_config").field("endpoint_picking_policy"), depth+1)
 		case *csrrv3.ClientSideWeightedRoundRobin:
 			c.warn(at, "the weights that backends report are not used yet: ROUND_ROBIN is used")

@@ -82,7 +82,8 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 
 func (c *Cluster) lbOptions() lb.Options {
 	o := lb.Options{
-		Policy: c.cfg.LB, LeastRequest: c.cfg.LeastRequest, PanicThreshold: c.cfg.PanicThreshold, Rand: c.manager.opt.Rand,
+		Policy: c.cfg.LB, LeastRequest: c.cfg.LeastRequest, PanicThreshold: c.cfg.PanicThreshold,
+		LocalityWeighted: c.cfg.LocalityWeighted, Rand: c.manager.opt.Rand,
 	}
 	if c.assigned != nil {
 		o.Overprovisioning = c.assigned.OverprovisioningFactor

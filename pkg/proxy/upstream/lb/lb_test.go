@@ -96,11 +96,15 @@ func TestDistribution(t *testing.T) {
 			[]float64{35, 65. / 3, 65. / 3, 65. / 3},
 		},
 		{
-			"locality weights", Options{},
+			"locality weights", Options{LocalityWeighted: true},
 			[]*upstream.Host{host(1, in(near)), host(2, in(near)), host(3, in(far)), host(4, in(closed))}, []float64{37.5, 37.5, 25, 0},
 		},
 		{
-			"locality weight shrinks with health", Options{PanicThreshold: 10},
+			"locality weights that nobody asked for", Options{},
+			[]*upstream.Host{host(1, in(near)), host(2, in(near)), host(3, in(far)), host(4, in(closed))}, []float64{25, 25, 25, 25},
+		},
+		{
+			"locality weight shrinks with health", Options{PanicThreshold: 10, LocalityWeighted: true},
 			[]*upstream.Host{host(1, in(near)), host(2, in(near), health(model.HealthUnhealthy)), host(3, in(far)), host(4, in(far))},
 			[]float64{100 * 2.1 / 3.1, 0, 50 / 3.1, 50 / 3.1},
 		},
@@ -264,7 +268,7 @@ func TestPickDoesNotAllocate(t *testing.T) {
 		"weighted":    New([]*upstream.Host{host(1), host(2, weight(2))}, Options{}),
 		"least":       New([]*upstream.Host{host(1), host(2)}, Options{Policy: model.LBLeastRequest}),
 		"biased":      New([]*upstream.Host{host(1), host(2, weight(2))}, Options{Policy: model.LBLeastRequest}),
-		"locality":    New([]*upstream.Host{host(1, in(l)), host(2, in(l))}, Options{}),
+		"locality":    New([]*upstream.Host{host(1, in(l)), host(2, in(l))}, Options{LocalityWeighted: true}),
 		"spill":       New([]*upstream.Host{host(1, health(model.HealthUnhealthy)), host(2), host(3, prio(1))}, Options{}),
 	} {
 		pc := &upstream.PickContext{}

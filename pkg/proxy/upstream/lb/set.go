@@ -22,6 +22,8 @@ type Options struct {
 	Overprovisioning uint32
 	// PanicThreshold in percent: with a smaller share of available hosts health is ignored. 0 never panics.
 	PanicThreshold float64
+	// LocalityWeighted shares traffic by the weights of localities.
+	LocalityWeighted bool
 	// Rand gives random bits and is safe for concurrent use; nil is the runtime's generator.
 	Rand func() uint64
 }
@@ -101,7 +103,7 @@ func newPriority(hosts []*upstream.Host, opt *Options) (priority, availability) 
 // newGroup makes a group of the eligible ones among all hosts of a priority.
 func newGroup(eligible, all []*upstream.Host, opt *Options) group {
 	g := group{picker: newPicker(eligible, opt)}
-	if !slices.ContainsFunc(all, func(h *upstream.Host) bool { return h.Locality != nil && h.Locality.Weight > 0 }) {
+	if !opt.LocalityWeighted || !slices.ContainsFunc(all, func(h *upstream.Host) bool { return h.Locality != nil && h.Locality.Weight > 0 }) {
 		return g
 	}
 	total := make(map[*model.Locality]int)

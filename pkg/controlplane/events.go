@@ -95,6 +95,11 @@ func (h sotwHooks) OnStreamOpen(ctx context.Context, id int64, typeURL string) e
 func (h sotwHooks) OnStreamClosed(id int64, _ *corev3.Node) { h.closed(streamID{false, id}) }
 
 func (h sotwHooks) OnStreamRequest(id int64, r *discoveryv3.DiscoveryRequest) error {
+	// A client that rejects tells the version that it had before. Taken by the word, it would be sent the same again at once
+	// and for ever, and nothing when the set goes back to that version, although it kept what was good of the one between.
+	if version := h.versionSent(streamID{false, id}, r.GetResponseNonce()); version != "" && r.GetErrorDetail() != nil {
+		r.VersionInfo = version
+	}
 	h.request(streamID{false, id}, r.GetNode(), r.GetResponseNonce(), r.GetErrorDetail())
 	return nil
 }
@@ -179,6 +184,16 @@ func (e *events) response(id streamID, nonce string, sent Event) {
 		maps.DeleteFunc(s.sent, func(_ string, old Event) bool { return !id.delta && old.Type == sent.Type })
 		s.sent[nonce] = sent
 	}
+}
+
+// versionSent is the version of the response with the nonce, "" when none waits for an answer.
+func (e *events) versionSent(id streamID, nonce string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s := e.streams[id]; s != nil {
+		return s.sent[nonce].Version
+	}
+	return ""
 }
 
 func (e *events) request(id streamID, node *corev3.Node, nonce string, detail *statuspb.Status) {

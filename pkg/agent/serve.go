@@ -177,7 +177,7 @@ func (a *Agent) shutdown(signals <-chan os.Signal) error {
 	}()
 	a.log.Info("draining", "limit", a.opt.DrainTime)
 	a.listeners.StopAccepting()
-	a.listeners.Drain(false, false)
+	a.listeners.Finish()
 	if err := a.listeners.Wait(ctx); err != nil {
 		a.log.Warn("connections were closed before they had ended")
 	}

@@ -77,6 +77,16 @@ func (m *Manager) signal(pick func(*runtime) bool) {
 	}
 }
 
+// Finish asks all connections to finish now, whatever the strategy of draining is: those that are idle end at once. It is for
+// the end of the process, after StopAccepting.
+func (m *Manager) Finish() {
+	m.connMu.Lock()
+	defer m.connMu.Unlock()
+	for cn := range m.conns {
+		cn.tellDrain()
+	}
+}
+
 // retire drains chains that no listener has any more. What still runs after the drain time is ended.
 func (m *Manager) retire(chains map[*runtime]bool) {
 	if len(chains) == 0 {

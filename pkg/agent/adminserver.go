@@ -138,6 +138,11 @@ func (c control) DrainListeners(graceful, inboundOnly, skipExit bool) {
 		c.a.listeners.DrainOpen(inboundOnly)
 		return
 	}
+	if !graceful && !inboundOnly {
+		c.a.mu.Lock()
+		c.a.capture.retire() // listeners without a socket of their own close by not being captured for
+		c.a.mu.Unlock()
+	}
 	c.a.listeners.Drain(graceful, inboundOnly)
 }
 

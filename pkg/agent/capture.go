@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,8 +31,10 @@ type capture struct {
 	kernel atomic.Pointer[intercept.Interceptor]
 	// unavailable is why this host does not intercept; set once.
 	unavailable atomic.Pointer[error]
-	stop        chan struct{}
-	refreshing  sync.WaitGroup
+	// retired is set once the listeners were drained.
+	retired    bool
+	stop       chan struct{}
+	refreshing sync.WaitGroup
 }
 
 func newCapture(log *slog.Logger) *capture { return &capture{log: log, stop: make(chan struct{})} }
@@ -77,7 +80,7 @@ func (c *capture) problem() error {
 // shrink stops capturing for listeners that the next snapshot has not, before they close.
 func (c *capture) shrink(now, next *model.Snapshot) {
 	k := c.kernel.Load()
-	if k == nil || now == nil {
+	if k == nil || now == nil || c.retired {
 		return
 	}
 	both := *next
@@ -96,6 +99,9 @@ func (c *capture) shrink(now, next *model.Snapshot) {
 
 // apply captures what a snapshot asks for.
 func (c *capture) apply(snap *model.Snapshot) {
+	if c.retired {
+		return
+	}
 	plan, notices := steer.Compile(snap)
 	for _, n := range notices {
 		c.log.Warn("interception: " + n.String())
@@ -106,7 +112,7 @@ func (c *capture) apply(snap *model.Snapshot) {
 			return
 		}
 		var err error
-		if k, err = c.load(); err != nil {
+		if k, err = c.load(plan.Cgroups); err != nil {
 			c.unavailable.Store(&err)
 			c.log.Error("interception is off; everything else works", "error", err)
 			return
@@ -115,10 +121,10 @@ func (c *capture) apply(snap *model.Snapshot) {
 	c.install(k, plan)
 }
 
-// load opens the capture sockets and loads the programs.
-func (c *capture) load() (*intercept.Interceptor, error) {
+// load opens the capture sockets and loads the programs, for the connections of cgroups.
+func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
 	o := intercept.Options{ProxyMark: c.mark()}
-	if h, err := cgroup.Find(); err == nil {
+	if h, err := cgroup.Find(); err == nil && !chosen(h, cgroups) {
 		o.ProxyCgroup = h.OwnID()
 	}
 	k, err := intercept.New(o)
@@ -142,6 +148,17 @@ func (c *capture) load() (*intercept.Interceptor, error) {
 	c.log.Info("interception is on", "capture", fmt.Sprint(addrs))
 	c.refreshing.Go(c.refresh)
 	return k, nil
+}
+
+// chosen tells whether weir's own cgroup is itself one of those captured. The cgroup does not stand for weir then, since the
+// applications that were meant may come into it later; the mark excludes weir's connections in any case.
+func chosen(h *cgroup.Hierarchy, cgroups []string) bool {
+	own, err := h.Of(0)
+	if err != nil {
+		return false
+	}
+	dirs, _, err := h.Resolve(cgroups)
+	return err == nil && slices.Contains(dirs, own)
 }
 
 func (c *capture) install(k *intercept.Interceptor, plan *steer.Plan) {
@@ -171,6 +188,12 @@ func (c *capture) release() {
 	if k := c.kernel.Load(); k != nil {
 		c.install(k, nil)
 	}
+}
+
+// retire stops capturing for good: the listeners are drained, and updates do not bring them back.
+func (c *capture) retire() {
+	c.retired = true
+	c.release()
 }
 
 // close detaches everything. It may be called more than once.

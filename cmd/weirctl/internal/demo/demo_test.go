@@ -55,12 +55,14 @@ func TestTally(t *testing.T) {
 			tally{by: map[string]int{"a": 2, "b": 1}, total: 3},
 		},
 		{
-			"status", []curled{{out: "no healthy upstream\x01503 ::1 80\n"}},
+			"status",
+			[]curled{{out: "no healthy upstream\x01503 ::1 80\n"}},
 			tally{failed: 1, total: 1, why: `status 503, body "no healthy upstream"`},
 		},
 		{"not from a backend", []curled{{out: "hello\x01200 ::1 80\n"}}, tally{failed: 1, total: 1, why: `status 200, body "hello"`}},
 		{
-			"no connection", []curled{{out: "\x01000  0\n", err: "curl: (7) no\nmore", status: 7}},
+			"no connection",
+			[]curled{{out: "\x01000  0\n", err: "curl: (7) no\nmore", status: 7}},
 			tally{failed: 1, total: 1, why: "curl ended with status 7: curl: (7) no"},
 		},
 		{"silent failure", []curled{{status: 2}}, tally{failed: 1, total: 1, why: "curl ended with status 2: "}},

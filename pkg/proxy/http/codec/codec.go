@@ -37,6 +37,23 @@ type Handler interface {
 	Idle(idle bool)
 }
 
+// Fate is what an exchange leaves of an HTTP/1 client connection.
+type Fate uint8
+
+// Fates of connections.
+const (
+	// Reusable connections can carry another exchange.
+	Reusable Fate = iota
+	// Spent ones were closed after a whole response, since it was to be the last.
+	Spent
+	// Ended ones were closed by the peer, which ended its response so.
+	Ended
+	// Cut ones were closed here, before the exchange was over.
+	Cut
+	// Lost ones were closed by the peer before the exchange was over.
+	Lost
+)
+
 // ServerStream is one request and its response.
 type ServerStream interface {
 	// Request is valid until the handler returns.

@@ -16,9 +16,9 @@ type ClientOptions struct {
 	// Info is what Conn of the streams returns; Reused is set by the codec.
 	Info  codec.ConnInfo
 	HTTP1 model.HTTP1Options
-	// Release is called exactly once for each stream, at its end; reusable tells that the connection can carry another
-	// one. The connection has been closed when it cannot. May be nil.
-	Release func(reusable bool)
+	// Release is called exactly once for each stream, at its end, with what is left of the connection, which has been
+	// closed unless it is codec.Reusable. May be nil.
+	Release func(left codec.Fate)
 	// MaxHeadersBytes bounds a response head; default 61440. MaxHeadersCount bounds its fields; default 100.
 	MaxHeadersBytes, MaxHeadersCount int
 	// Buffers should be shared by all connections; nil gives this one its own.

@@ -20,7 +20,7 @@ func newRequest(method, path, body string) *message.Request {
 	return r
 }
 
-// connect makes a client connection to addr; released collects what Release was called with.
+// connect makes a client connection to addr; released collects whether it could be used again.
 func connect(t *testing.T, addr string, opt ClientOptions) (cc *ClientConn, released *[]bool) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -28,7 +28,7 @@ func connect(t *testing.T, addr string, opt ClientOptions) (cc *ClientConn, rele
 		t.Fatal(err)
 	}
 	released = new([]bool)
-	opt.Release = func(reusable bool) { *released = append(*released, reusable) }
+	opt.Release = func(left codec.Fate) { *released = append(*released, left == codec.Reusable) }
 	cc = NewClientConn(c, opt)
 	t.Cleanup(func() { cc.Close() })
 	return cc, released

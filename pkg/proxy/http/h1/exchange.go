@@ -29,6 +29,7 @@ type clientStream struct {
 	sent    atomic.Bool   // the whole request was sent
 	sending chan struct{} // closed when the goroutine that sends the body has ended; nil without one
 	used    bool          // an earlier exchange used the connection
+	lost    atomic.Bool   // the peer ended the connection too early
 
 	aborted atomic.Pointer[error]
 
@@ -39,6 +40,7 @@ func (st *clientStream) reset() {
 	st.req, st.parsed, st.sending = nil, parsedResponse{}, nil
 	st.started, st.gotHead, st.gotSome, st.closed = false, false, false, false
 	st.sent.Store(false)
+	st.lost.Store(false)
 	for _, n := range [...]*atomic.Uint64{&st.sentHead, &st.sentBody, &st.recvHead, &st.recvBody} {
 		n.Store(0)
 	}
@@ -200,6 +202,7 @@ func (st *clientStream) broken(err error) error {
 	if p := st.aborted.Load(); p != nil {
 		return *p
 	}
+	st.lost.Store(true)
 	return &upstream.Error{
 		Kind: upstream.KindTermination, BeforeResponse: !st.gotSome, Reused: st.used && !st.gotSome, Err: err,
 	}
@@ -254,8 +257,24 @@ func (st *clientStream) Close() {
 		_ = cc.conn.Close() // nothing depends on it any more
 	}
 	if cc.opt.Release != nil {
-		cc.opt.Release(reusable)
+		cc.opt.Release(st.fate(reusable))
 	}
+}
+
+// fate says what became of the connection.
+func (st *clientStream) fate(reusable bool) codec.Fate {
+	switch {
+	case reusable:
+		return codec.Reusable
+	case st.gotHead && st.body.complete():
+		if st.body.frame == framedEOF {
+			return codec.Ended
+		}
+		return codec.Spent
+	case st.lost.Load():
+		return codec.Lost
+	}
+	return codec.Cut
 }
 
 // stopSending waits for the goroutine that sends the body, and ends it when the body is not at its end.

@@ -21,7 +21,7 @@ var _ pool.Codecs = (*codecs)(nil)
 func newCodecs() *codecs { return &codecs{buffers: h1.NewBuffers()} }
 
 // HTTP1 implements pool.Codecs.
-func (c *codecs) HTTP1(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, released func(reusable bool)) pool.Client1 {
+func (c *codecs) HTTP1(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, released func(left codec.Fate)) pool.Client1 {
 	return h1.NewClientConn(nc, h1.ClientOptions{Info: info, HTTP1: o.HTTP1, Release: released, Buffers: c.buffers})
 }
 

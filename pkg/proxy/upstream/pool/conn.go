@@ -188,21 +188,21 @@ func (c *conn) requestStarted() {
 }
 
 // released is what the HTTP/1 codec calls at the end of an exchange.
-func (c *conn) released(reusable bool) {
+func (c *conn) released(left codec.Fate) {
 	c.pool.host.stats.RqActive.Add(-1)
-	c.giveBack(reusable)
+	c.giveBack(left)
 }
 
 // giveBack hands an HTTP/1 connection to the next who waits, keeps it, or closes it.
-func (c *conn) giveBack(reusable bool) {
+func (c *conn) giveBack(left codec.Fate) {
 	p := c.pool
 	limits := p.limits()
 	p.mu.Lock()
 	c.active = 0
 	switch {
-	case !reusable || c.closed.Load():
+	case left != codec.Reusable || c.closed.Load():
 		p.mu.Unlock()
-		c.close(false, false)
+		c.close(left == codec.Ended || left == codec.Lost, left == codec.Cut || left == codec.Lost)
 		return
 	case !c.underLimits(limits):
 		p.mu.Unlock()
@@ -229,7 +229,7 @@ func (c *conn) giveBack(reusable bool) {
 // undo takes back a reserved exchange that was not started.
 func (c *conn) undo() {
 	if c.h1 != nil {
-		c.giveBack(true)
+		c.giveBack(codec.Reusable)
 		return
 	}
 	c.streamDone()

@@ -68,8 +68,8 @@ type Client2 interface {
 
 // Codecs make client connections of sockets.
 type Codecs interface {
-	// HTTP1 speaks HTTP/1 on c. released is called when an exchange is over, with whether another may follow.
-	HTTP1(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, released func(reusable bool)) Client1
+	// HTTP1 speaks HTTP/1 on c. released is called when an exchange is over, with what it left of c.
+	HTTP1(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, released func(left codec.Fate)) Client1
 	// HTTP2 speaks HTTP/2 on c. gone is called once when the connection has ended, whatever locks the codec may hold.
 	HTTP2(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, gone func()) (Client2, error)
 }
@@ -243,6 +243,6 @@ func (h *Host) TCP(ctx context.Context, sni string, high bool) (raw Raw, id uint
 		remote := raw.Socket.PeerClosed()
 		_ = raw.Conn.Close()
 		m.bytes(raw.Socket)
-		m.end(remote, false)
+		m.end(remote, true) // as in Envoy, the connection is a request
 	}, nil
 }

@@ -24,9 +24,16 @@ type fakeCodecs struct {
 	streams int // that an HTTP/2 connection takes at once
 }
 
-func (f *fakeCodecs) HTTP1(_ net.Conn, _ codec.ConnInfo, _ *model.UpstreamHTTP, released func(bool)) Client1 {
+func (f *fakeCodecs) HTTP1(_ net.Conn, _ codec.ConnInfo, _ *model.UpstreamHTTP, released func(codec.Fate)) Client1 {
 	c := &fakeConn{limit: 1}
-	c.stream = &fakeStream{end: func() { c.active.Add(-1); released(!c.closed.Load()) }}
+	c.stream = &fakeStream{end: func() {
+		c.active.Add(-1)
+		if c.closed.Load() {
+			released(codec.Cut)
+			return
+		}
+		released(codec.Reusable)
+	}}
 	return c
 }
 

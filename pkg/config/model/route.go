@@ -166,6 +166,9 @@ type RouteAction struct {
 	// MaxStreamDuration overrides the one of the connection manager when HasMaxStreamDuration; 0 disables.
 	MaxStreamDuration    time.Duration
 	HasMaxStreamDuration bool
+	// StreamTimeouts tells that max_stream_duration is set at all: then, as in Envoy, Timeout does not apply and the
+	// grpc-timeout bounds are for the duration of the stream.
+	StreamTimeouts bool
 	// The grpc-timeout bounds; negative: unset.
 	GRPCTimeoutMax      time.Duration
 	GRPCTimeoutOffset   time.Duration

@@ -143,7 +143,7 @@ func (c *call) streamDurations(m *routev3.RouteAction, out *model.RouteAction, p
 	out.HasMaxStreamDuration = d.GetMaxStreamDuration() != nil
 	out.GRPCTimeoutMax = c.duration(m.GetMaxGrpcTimeout(), unset, p, "max_grpc_timeout")
 	out.GRPCTimeoutOffset = c.duration(m.GetGrpcTimeoutOffset(), unset, p, "grpc_timeout_offset")
-	if d != nil {
+	if out.StreamTimeouts = d != nil; out.StreamTimeouts {
 		out.GRPCTimeoutMax = c.duration(d.GetGrpcTimeoutHeaderMax(), unset, at, "grpc_timeout_header_max")
 		out.GRPCTimeoutOffset = c.duration(d.GetGrpcTimeoutHeaderOffset(), unset, at, "grpc_timeout_header_offset")
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -119,4 +120,36 @@ func appendGRPCNumber(dst []byte, c *Context) ([]byte, bool) {
 		return dst, false
 	}
 	return strconv.AppendUint(dst, n, 10), true
+}
+
+// GRPCTimeout reads a grpc-timeout value: up to 8 digits and a unit (gRPC over HTTP/2: Timeout). It does not overflow.
+func GRPCTimeout(s string) (time.Duration, bool) {
+	if len(s) < 2 || len(s) > 9 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
+	if err != nil {
+		return 0, false
+	}
+	var unit time.Duration
+	switch s[len(s)-1] {
+	case 'H':
+		unit = time.Hour
+	case 'M':
+		unit = time.Minute
+	case 'S':
+		unit = time.Second
+	case 'm':
+		unit = time.Millisecond
+	case 'u':
+		unit = time.Microsecond
+	case 'n':
+		unit = time.Nanosecond
+	default:
+		return 0, false
+	}
+	if n > uint64((1<<63-1)/unit) {
+		return 1<<63 - 1, true
+	}
+	return time.Duration(n) * unit, true
 }

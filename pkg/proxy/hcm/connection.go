@@ -43,6 +43,7 @@ type connection struct {
 	rx, tx uint64 // bytes that were counted already; of the sweep and of closed
 
 	mu        sync.Mutex
+	tick      time.Duration // until the next sweep while requests are under way
 	active    []*stream
 	idleSince time.Time // zero while a request is under way
 	headSince time.Time // zero unless a request head is being received
@@ -111,15 +112,36 @@ func (c *connection) Idle(idle bool) {
 	} else {
 		c.idleSince, c.headSince = time.Time{}, now
 	}
-	d := c.m.tick
+	c.tick = c.m.tick
+	d := c.tick
 	if idle {
 		d = c.untilIdleEvent(now)
 	}
-	c.mu.Unlock()
 	if d > 0 {
 		c.timer.Arm(d)
 	} else {
 		c.timer.Disarm()
+	}
+	c.mu.Unlock()
+}
+
+// hurry sweeps more often, as far as the timeouts of a stream need it, until the connection is idle again.
+func (c *connection) hurry(idle, life time.Duration) {
+	d := c.m.tick
+	if idle > 0 {
+		d = min(d, idle/4)
+	}
+	if life > 0 {
+		d = min(d, life)
+	}
+	if d = max(d, minSweep); d >= c.m.tick {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d < c.tick {
+		c.tick = d
+		c.timer.Arm(d)
 	}
 }
 
@@ -147,9 +169,12 @@ func (c *connection) sweep() {
 		idleFor = now.Sub(c.idleSince)
 	}
 	drain, abort := c.judge(now, idleFor)
-	next := c.m.tick
+	next := c.tick
 	if !c.idleSince.IsZero() {
 		next = c.untilIdleEvent(now)
+	}
+	if next > 0 {
+		c.timer.Arm(next)
 	}
 	c.mu.Unlock()
 	if drain {
@@ -157,9 +182,6 @@ func (c *connection) sweep() {
 	}
 	if abort != nil {
 		c.server.Abort(abort)
-	}
-	if next > 0 {
-		c.timer.Arm(next)
 	}
 }
 

@@ -101,6 +101,11 @@ func TestTimeouts(t *testing.T) {
 		{name: "stream duration of the route", action: model.RouteAction{MaxStreamDuration: 60 * time.Millisecond, HasMaxStreamDuration: true},
 			cfg: func(c *model.HTTPConnectionManager) { c.MaxStreamDuration = time.Hour }, request: get("/"),
 			status: 504, log: "GET / 504 DT max_duration_timeout", stat: "http.test.downstream_rq_max_duration_reached"},
+		{name: "grpc-timeout of the stream", action: model.RouteAction{Timeout: time.Millisecond, StreamTimeouts: true, GRPCTimeoutMax: time.Hour,
+			GRPCTimeoutOffset: 40 * time.Millisecond}, request: get("/", "grpc-timeout: 100m"), status: 504,
+			log: "GET / 504 DT max_duration_timeout", stat: "http.test.downstream_rq_max_duration_reached"},
+		{name: "bounded grpc-timeout of the stream", action: model.RouteAction{StreamTimeouts: true, GRPCTimeoutMax: 60 * time.Millisecond},
+			request: get("/", "grpc-timeout: 1H"), status: 504, log: "GET / 504 DT max_duration_timeout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a := tc.action
@@ -111,7 +116,7 @@ func TestTimeouts(t *testing.T) {
 				t.Errorf("got %d %q", resp.StatusCode, body)
 			}
 			p.logged(tc.log)
-			if p.counter(tc.stat) == 0 {
+			if tc.stat != "" && p.counter(tc.stat) == 0 {
 				t.Errorf("%s was not counted", tc.stat)
 			}
 			p.eventually("the exchange ends", func() bool { return p.counter("cluster.web.upstream_rq_active") == 0 })

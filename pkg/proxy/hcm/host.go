@@ -2,7 +2,10 @@ package hcm
 
 import (
 	"math/rand/v2"
+	"time"
 
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -26,17 +29,34 @@ func (s *stream) Route(*filter.Stream) filter.Route {
 	if r := s.route.Route; r != nil {
 		s.info.RouteName = r.Name
 		s.Format.RouteMetadata = r.Metadata
-		if a := r.Action; a != nil && a.HasIdleTimeout {
-			idle = a.IdleTimeout
-		}
-		if a := r.Action; a != nil && a.HasMaxStreamDuration {
-			life = a.MaxStreamDuration
+		if a := r.Action; a != nil {
+			life = s.lifeOn(a)
+			if a.HasIdleTimeout {
+				idle = a.IdleTimeout
+			}
 		}
 	}
 	s.mu.Lock()
 	s.idle, s.life = idle, life
 	s.mu.Unlock()
+	s.conn.hurry(idle, life)
 	return s.route
+}
+
+// lifeOn is how long the stream may last on a route; 0 is unlimited. A grpc-timeout counts where the route says how.
+func (s *stream) lifeOn(a *model.RouteAction) time.Duration {
+	if a.StreamTimeouts && a.GRPCTimeoutMax >= 0 {
+		if t, ok := format.GRPCTimeout(s.Request.Headers.Get(message.GRPCTimeout)); ok {
+			if a.GRPCTimeoutMax > 0 {
+				t = min(t, a.GRPCTimeoutMax)
+			}
+			return max(t-max(a.GRPCTimeoutOffset, 0), 1)
+		}
+	}
+	if a.HasMaxStreamDuration {
+		return a.MaxStreamDuration
+	}
+	return s.conn.m.cfg.MaxStreamDuration
 }
 
 // ClearRoute implements filter.Host.

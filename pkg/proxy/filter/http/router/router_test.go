@@ -128,14 +128,3 @@ func TestBackOff(t *testing.T) {
 		}
 	}
 }
-
-func FuzzGRPCTimeout(f *testing.F) {
-	for _, s := range []string{"1S", "99999999H", "0n", "12", "", "1x", "-1S"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if d, ok := parseGRPCTimeout(s); ok && d < 0 {
-			t.Fatalf("%q is %v", s, d)
-		}
-	})
-}

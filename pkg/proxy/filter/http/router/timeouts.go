@@ -28,7 +28,10 @@ func (f *Filter) takeTimeouts(s *filter.Stream, a *model.RouteAction, retry *mod
 	if retry != nil {
 		t.perTry, t.perTryIdle = retry.PerTryTimeout, retry.PerTryIdleTimeout
 	}
-	if a.GRPCTimeoutMax >= 0 && format.IsGRPC(h.Get(message.ContentType)) {
+	switch {
+	case a.StreamTimeouts: // the connection manager bounds the stream instead
+		t.global = 0
+	case a.GRPCTimeoutMax >= 0 && format.IsGRPC(h.Get(message.ContentType)):
 		t.global = grpcTimeout(h.Get(message.GRPCTimeout), a)
 	}
 	expected, ok := time.Duration(0), false
@@ -73,7 +76,7 @@ func milliseconds(h *message.Headers, id message.ID) (time.Duration, bool) {
 
 // grpcTimeout bounds the client's grpc-timeout by the route's maximum and takes its offset off; 0 is unlimited.
 func grpcTimeout(header string, a *model.RouteAction) time.Duration {
-	t, ok := parseGRPCTimeout(header)
+	t, ok := format.GRPCTimeout(header)
 	if !ok {
 		t = 0
 	}
@@ -84,38 +87,6 @@ func grpcTimeout(header string, a *model.RouteAction) time.Duration {
 		t = max
 	}
 	return t
-}
-
-// parseGRPCTimeout reads a grpc-timeout value: up to 8 digits and a unit.
-func parseGRPCTimeout(s string) (time.Duration, bool) {
-	if len(s) < 2 || len(s) > 9 {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
-	if err != nil {
-		return 0, false
-	}
-	var unit time.Duration
-	switch s[len(s)-1] {
-	case 'H':
-		unit = time.Hour
-	case 'M':
-		unit = time.Minute
-	case 'S':
-		unit = time.Second
-	case 'm':
-		unit = time.Millisecond
-	case 'u':
-		unit = time.Microsecond
-	case 'n':
-		unit = time.Nanosecond
-	default:
-		return 0, false
-	}
-	if n > uint64((1<<63-1)/unit) {
-		return 1<<63 - 1, true
-	}
-	return time.Duration(n) * unit, true
 }
 
 // checkStrictly answers a request with a bad value in one of the strictly checked headers; nil when all are fine.

@@ -8,11 +8,11 @@ set -euo pipefail
 
 declare -A package=(
   [curl]=curl [ip]=iproute2 [python3]=python3-minimal [nginx]=nginx-light [haproxy]=haproxy [wrk]=wrk
-  [clang-14]=clang-14 [llvm-strip-14]=llvm-14 [protoc]=protobuf-compiler [openssl]=openssl
+  [clang-14]=clang-14 [llvm-strip-14]=llvm-14 [protoc]=protobuf-compiler [nft]=nftables
 )
 declare -A commands=(
   [demo]="curl"
-  [test]="curl ip python3 openssl"
+  [test]="curl ip python3 nft"
   [generate]="clang-14 llvm-strip-14 protoc"
   [bench]="nginx haproxy wrk"
 )

@@ -51,6 +51,10 @@ type Cluster struct {
 	endpoints map[endpointKey]*endpoint
 	resolved  map[string][]netip.Addr // what DNS last said, by name
 	closed    bool
+	// held tells that the hosts are still those of the predecessor, since names of this one were never looked up yet.
+	// released retires the predecessor's afterwards.
+	held     bool
+	released func()
 }
 
 // Config is the configuration of the cluster.

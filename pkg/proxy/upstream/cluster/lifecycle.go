@@ -12,7 +12,8 @@ import (
 
 // build makes the runtime of a cluster's configuration. was is its predecessor or nil; it resolves no more, and its
 // connections are the new one's unless those connect in another way. The function has to be called when the new
-// cluster is in place.
+// cluster is in place. A cluster with names that were never looked up serves from the hosts of its predecessor until
+// they have been, as an updated cluster that warms does in Envoy.
 func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAssignment) (*Cluster, func()) {
 	c := &Cluster{
 		manager: m, cfg: cfg, assigned: assigned, ready: make(chan struct{}),
@@ -24,7 +25,7 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 		c.core = m.newCore(cfg)
 	case sameCore(was.cfg, cfg):
 		c.core = was.core
-		c.endpoints, c.resolved = was.handOver()
+		c.endpoints, c.resolved, retirePredecessor = was.handOver()
 	default:
 		c.core = m.newCore(cfg)
 		was.stop()
@@ -33,10 +34,14 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 	}
 	c.core.configure(cfg)
 	var removed map[endpointKey]*endpoint
-	if cfg.Type == model.ClusterOriginalDst {
+	switch {
+	case cfg.Type == model.ClusterOriginalDst:
 		c.set.Store(lb.New(nil, lb.Options{}))
 		c.original = newOriginalDst(c)
-	} else {
+	case was != nil && was.original == nil && !c.knows(c.names()) && len(was.Hosts()) > 0:
+		c.hold(was, retirePredecessor)
+		retirePredecessor = func() {}
+	default:
 		removed = c.rebuild()
 	}
 	c.startResolving()
@@ -46,6 +51,37 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 	}
 }
 
+// hold serves from the hosts of the predecessor for the time being.
+func (c *Cluster) hold(was *Cluster, released func()) {
+	c.held, c.released = true, released
+	c.set.Store(was.set.Load())
+	c.current.Store(was.current.Load())
+}
+
+// settle is called when every name was looked up once.
+func (c *Cluster) settle() {
+	c.mu.Lock()
+	var removed map[endpointKey]*endpoint
+	if c.held && !c.closed {
+		removed = c.rebuild()
+	}
+	released := c.release()
+	c.mu.Unlock()
+	retire(removed)
+	released()
+	c.setReady()
+}
+
+// release ends the hold and returns what is to be done without the lock. The caller holds mu.
+func (c *Cluster) release() func() {
+	released := c.released
+	c.held, c.released = false, nil
+	if released == nil {
+		return func() {}
+	}
+	return released
+}
+
 // startResolving starts the DNS watch of the clusters that have one. Those that need none are ready.
 func (c *Cluster) startResolving() {
 	names := c.names()
@@ -53,12 +89,7 @@ func (c *Cluster) startResolving() {
 		c.setReady()
 		return
 	}
-	known := true
-	for _, name := range names {
-		_, ok := c.resolved[name]
-		known = known && ok
-	}
-	if known {
+	if c.knows(names) {
 		c.setReady()
 	}
 	s := c.Stats()
@@ -66,8 +97,18 @@ func (c *Cluster) startResolving() {
 		Names: names, Family: c.cfg.DNS.Family, Refresh: c.cfg.DNS.RefreshRate, FailureRefresh: c.cfg.DNS.FailureRefresh,
 		Resolver: c.manager.opt.Resolver, Log: c.manager.opt.Log.With("cluster", c.cfg.Name),
 		Stats:  dns.Stats{Attempt: s.UpdateAttempt, Success: s.UpdateSuccess, Failure: s.UpdateFailure, Empty: s.UpdateEmpty},
-		Update: c.resolvedName, First: c.setReady,
+		Update: c.resolvedName, First: c.settle,
 	})
+}
+
+// knows tells whether all names have been resolved.
+func (c *Cluster) knows(names []string) bool {
+	for _, name := range names {
+		if _, ok := c.resolved[name]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // names are the distinct DNS names of the endpoints.
@@ -100,19 +141,24 @@ func (c *Cluster) resolvedName(name string, addrs []netip.Addr) {
 		return
 	}
 	c.resolved[name] = addrs
+	if c.held {
+		c.mu.Unlock()
+		return
+	}
 	removed := c.rebuild()
 	c.mu.Unlock()
 	retire(removed)
 }
 
-// handOver stops the cluster and gives its endpoints to its successor.
-func (c *Cluster) handOver() (map[endpointKey]*endpoint, map[string][]netip.Addr) {
+// handOver stops the cluster and gives its endpoints to its successor, and what is to be done when that needs the hosts
+// of the cluster no more.
+func (c *Cluster) handOver() (map[endpointKey]*endpoint, map[string][]netip.Addr, func()) {
 	c.stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	endpoints := c.endpoints
 	c.endpoints, c.closed = nil, true
-	return endpoints, c.resolved
+	return endpoints, c.resolved, c.release()
 }
 
 // stop ends the DNS watch and the sweeping of original destinations, and waits for both.
@@ -131,7 +177,9 @@ func (c *Cluster) remove() {
 	c.mu.Lock()
 	removed := c.endpoints
 	c.endpoints, c.closed = nil, true
+	released := c.release()
 	c.mu.Unlock()
 	retire(removed)
+	released()
 	c.Stats().Close()
 }

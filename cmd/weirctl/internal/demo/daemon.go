@@ -27,9 +27,11 @@ type daemon struct {
 	ended  chan error
 	logs   *os.File
 	client *http.Client
+	// over is set when weir ended by itself and that has been told.
+	over bool
 }
 
-// startDaemon starts weir and returns when it serves.
+// startDaemon starts weir and returns when it serves. With an error comes the daemon if it was started: it must be stopped.
 func startDaemon(ctx context.Context, dir, config string) (*daemon, error) {
 	program, err := beside("weir")
 	if err != nil {
@@ -67,11 +69,11 @@ func (d *daemon) awaitReady(ctx context.Context, ready *notify.Listener) error {
 	select {
 	case err := <-live:
 		if err != nil {
-			return fmt.Errorf("wait for weir to serve: %w", err)
+			return fmt.Errorf("wait (at most %v) for weir to serve: %w", patience, err)
 		}
 		return nil
 	case err := <-d.ended:
-		d.ended <- err
+		d.over = true
 		cancel()
 		<-live
 		return fmt.Errorf("weir ended at start: %w", exitReason(err))
@@ -91,6 +93,9 @@ func (d *daemon) stop() error {
 		return nil
 	}
 	defer d.logs.Close()
+	if d.over {
+		return nil
+	}
 	_ = d.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself, which Wait tells
 	limit := time.NewTimer(patience / 2)
 	defer limit.Stop()
@@ -113,7 +118,7 @@ func (d *daemon) printLog(w io.Writer) {
 		return
 	}
 	text, err := os.ReadFile(d.logs.Name())
-	if err != nil {
+	if err != nil || len(text) == 0 {
 		return
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")

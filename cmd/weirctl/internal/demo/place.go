@@ -3,6 +3,7 @@ package demo
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -63,11 +64,23 @@ func loopbackUp() error {
 	if err != nil {
 		return fmt.Errorf("switch on loopback: %w", err)
 	}
+	// Container runtimes switch IPv6 off for new devices. Where it cannot be switched on, the story goes without.
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/lo/disable_ipv6", []byte("0"), 0)
 	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
 		return fmt.Errorf("switch on loopback: %w", err)
 	}
 	return nil
+}
+
+// speaksIPv6 tells whether the loopback device has its IPv6 address.
+func speaksIPv6() bool {
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		return false
+	}
+	_ = l.Close() // it was only to see
+	return true
 }
 
 // remove ends what runs in the cgroup and removes the cgroup and the directory. It may run more than once.

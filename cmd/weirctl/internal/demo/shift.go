@@ -200,7 +200,7 @@ func (s *shop) sum(ctx context.Context) error {
 	s.check(s.all.failed == 0, "%d requests, %d failed%s", s.all.total, s.all.failed, s.all.trouble())
 	s.check(served == int64(s.all.total) && counted == served, "order, weir and the backends counted the same: %d", served)
 	s.check(strangers == 0, "each request came over TLS with the name (SNI) of its version")
-	captured := uint64(canaryMany + 5) // one canary curl of many requests, one after the shift, the download, two that were followed
+	captured := uint64(canaryMany + 3 + s.followed) // the canary's curl of many requests, the one after the shift, the download
 	s.check(d.count("captured") == captured, "the kernel captured the connection of each of %d curls, once", captured)
 	fmt.Fprintln(s.out)
 	s.verdicts()

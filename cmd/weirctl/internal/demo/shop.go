@@ -21,6 +21,8 @@ type shop struct {
 	order    *order
 	// all counts every request that was made through weir.
 	all tally
+	// followed counts requests that were shown one by one.
+	followed int
 }
 
 // open starts what the story needs but weir. What was started is closed again on error.

@@ -127,7 +127,7 @@ func (a *Agent) dialCluster(ctx context.Context, name string) (net.Conn, error) 
 	if c == nil {
 		return nil, fmt.Errorf("unknown cluster %s", name)
 	}
-	lease, err := c.Dial(ctx, &upstream.PickContext{})
+	lease, err := c.DialFor(ctx, &upstream.PickContext{}, []string{"h2"})
 	if err != nil {
 		return nil, err
 	}

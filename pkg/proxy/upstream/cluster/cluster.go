@@ -150,6 +150,12 @@ func (l *Lease) Close() { l.once.Do(l.end) }
 
 // Dial picks a host and connects to it, for TCP proxying. Errors are as of Pick and Connect.
 func (c *Cluster) Dial(ctx context.Context, pc *upstream.PickContext) (*Lease, error) {
+	return c.DialFor(ctx, pc, nil)
+}
+
+// DialFor is Dial for a caller who speaks a protocol of its own: TLS offers alpn when the cluster configures no ALPN.
+// Servers of gRPC insist on "h2".
+func (c *Cluster) DialFor(ctx context.Context, pc *upstream.PickContext, alpn []string) (*Lease, error) {
 	h, err := c.Pick(pc)
 	if err != nil {
 		return nil, err
@@ -157,7 +163,7 @@ func (c *Cluster) Dial(ctx context.Context, pc *upstream.PickContext) (*Lease, e
 	if err := c.TryRequest(pc.HighPriority); err != nil {
 		return nil, err
 	}
-	raw, id, done, err := h.Conns.(*pool.Host).TCP(ctx, c.serverName(h, ""), pc.HighPriority)
+	raw, id, done, err := h.Conns.(*pool.Host).TCP(ctx, pool.TCPOptions{SNI: c.serverName(h, ""), ALPN: alpn, HighPriority: pc.HighPriority})
 	if err != nil {
 		c.ReleaseRequest(pc.HighPriority)
 		return nil, err

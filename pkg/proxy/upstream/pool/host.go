@@ -221,11 +221,20 @@ func (h *Host) Retire() {
 	}
 }
 
+// TCPOptions choose how a connection that is used as it is gets made.
+type TCPOptions struct {
+	// SNI overrides the configured server name when not empty.
+	SNI string
+	// ALPN is offered when none is configured.
+	ALPN         []string
+	HighPriority bool
+}
+
 // TCP makes a connection that is used as it is. Errors are *upstream.Error. The caller must call done once instead
 // of closing the connection.
-func (h *Host) TCP(ctx context.Context, sni string, high bool) (raw Raw, id uint64, done func(), err error) {
+func (h *Host) TCP(ctx context.Context, o TCPOptions) (raw Raw, id uint64, done func(), err error) {
 	priority := 0
-	if high {
+	if o.HighPriority {
 		priority = 1
 	}
 	s := h.shared
@@ -234,7 +243,7 @@ func (h *Host) TCP(ctx context.Context, sni string, high bool) (raw Raw, id uint
 		return Raw{}, 0, nil, &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
 	}
 	m := newMeter(h, priority)
-	raw, err = dial(ctx, h, sni, nil, m)
+	raw, err = dial(ctx, h, o.SNI, o.ALPN, m)
 	if err != nil {
 		m.end(connectFailure(err).Kind == upstream.KindConnect, false)
 		return Raw{}, 0, nil, err

@@ -29,6 +29,8 @@ type Cluster interface {
 	Reuse(h *upstream.Host, o *StreamOptions) codec.ClientStream
 	// Connect opens an exchange on a new connection, or waits for one; ctx ends the wait.
 	Connect(ctx context.Context, h *upstream.Host, o *StreamOptions) (codec.ClientStream, error)
+	// DropOverload draws whether the control plane wants the request dropped, which it then counts; category is why.
+	DropOverload() (category string, drop bool)
 	// TryRequest takes a place among the cluster's concurrent requests; the error says that the circuit breaker is open.
 	TryRequest(high bool) error
 	// ReleaseRequest gives it back.

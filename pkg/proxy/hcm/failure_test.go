@@ -91,6 +91,9 @@ func TestTimeouts(t *testing.T) {
 		{name: "per try", action: model.RouteAction{Timeout: requestTimeout, Retry: &model.RetryPolicy{
 			On: model.Retry5xx, NumRetries: 1, PerTryTimeout: 30 * time.Millisecond, BaseInterval: time.Millisecond}}, request: get("/"),
 			status: 504, log: "GET / 504 UT,URX upstream_per_try_timeout", stat: "cluster.web.upstream_rq_per_try_timeout"},
+		{name: "per try idle", action: model.RouteAction{Timeout: requestTimeout, Retry: &model.RetryPolicy{
+			On: model.Retry5xx, NumRetries: 1, PerTryIdleTimeout: 30 * time.Millisecond, BaseInterval: time.Millisecond}}, request: get("/"),
+			status: 504, log: "GET / 504 UT,URX upstream_per_try_idle_timeout", stat: "cluster.web.upstream_rq_per_try_idle_timeout"},
 		{name: "stream idle", cfg: func(c *model.HTTPConnectionManager) { c.StreamIdleTimeout = 60 * time.Millisecond }, request: get("/"),
 			status: 504, body: "stream timeout", log: "GET / 504 SI stream_idle_timeout", stat: "http.test.downstream_rq_idle_timeout"},
 		{name: "request", cfg: func(c *model.HTTPConnectionManager) { c.RequestTimeout = 60 * time.Millisecond },
@@ -160,6 +163,55 @@ func TestResponseBreaksOff(t *testing.T) {
 		t.Errorf("the client took %q for a whole response", body)
 	}
 	p.logged("GET / 200 UC upstream_reset_after_response_started{connection_termination}")
+}
+
+// TestSilentResponse: the head has come, but the rest does not.
+func TestSilentResponse(t *testing.T) {
+	addr := raw(t, func(c net.Conn, _ int) {
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
+		_, _ = io.Copy(io.Discard, c)
+	})
+	p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web", Retry: &model.RetryPolicy{PerTryIdleTimeout: 30 * time.Millisecond}})),
+		options{clusters: map[string]*model.Cluster{"web": static("web", addr)}})
+	c := p.dial()
+	c.send(get("/"))
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("the client took %q for a whole response", body)
+	}
+	p.logged("GET / 200 UT upstream_per_try_idle_timeout")
+}
+
+// TestPerTryTimeoutWaitsForRequest: the time that the client takes to send its request does not count.
+func TestPerTryTimeoutWaitsForRequest(t *testing.T) {
+	p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web", Retry: &model.RetryPolicy{PerTryTimeout: 50 * time.Millisecond}})),
+		options{clusters: map[string]*model.Cluster{"web": static("web", backend(t, echo))}})
+	c := p.dial()
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")
+	time.Sleep(150 * time.Millisecond) // what is tested is that nothing happens meanwhile
+	c.send("dy")
+	if resp, body := c.read("POST"); resp.StatusCode != 200 || body != "echo:body" {
+		t.Errorf("got %d %q", resp.StatusCode, body)
+	}
+}
+
+func TestDropOverload(t *testing.T) {
+	web := static("web", "127.0.0.1:1")
+	web.Inline.DropOverloads = []model.DropOverload{{Category: "all", Percent: 100}}
+	p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web"})), options{clusters: map[string]*model.Cluster{"web": web}})
+	resp, body := p.do(get("/"))
+	if resp.StatusCode != 503 || body != "drop overload" || resp.Header.Get("x-envoy-drop-overload") != "true" {
+		t.Errorf("got %d %q %v", resp.StatusCode, body, resp.Header)
+	}
+	p.logged("GET / 503 DO drop_overload 0 13 web")
+	for _, name := range []string{"upstream_rq_drop_overload", "upstream_rq_503", "upstream_rq_completed"} {
+		if p.counter("cluster.web."+name) != 1 {
+			t.Errorf("%s was not counted", name)
+		}
+	}
 }
 
 // TestEarlyResponse: the upstream answers before the client has sent its request.

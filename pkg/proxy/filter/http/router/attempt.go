@@ -21,9 +21,6 @@ func (x *exchange) attempt() error {
 	x.mu.Lock()
 	x.tryErr = nil
 	x.mu.Unlock()
-	if x.limits.perTry > 0 {
-		x.arm(&x.perTry, x.limits.perTry)
-	}
 	if x.stream = x.cluster.Reuse(h, &x.opt); x.stream == nil {
 		if err := x.connect(h); err != nil {
 			return err
@@ -72,8 +69,9 @@ func (x *exchange) roundTrip() error {
 		info.Timing.LastUpstreamTx = info.Timing.FirstUpstreamTx
 	}
 	s.Response.Reset()
+	x.beginTry()
 	err := x.stream.RoundTrip(s.Request, s.Response, x.onInfo)
-	x.disarm(&x.perTry)
+	x.endTry()
 	if err != nil {
 		if cause := x.unblock(); cause != nil {
 			return cause

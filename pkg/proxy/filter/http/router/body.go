@@ -120,6 +120,10 @@ func (b *recvBody) release() { b.src = nil }
 
 // Read implements message.Body.
 func (b *recvBody) Read(p []byte) (int, error) {
+	if idle := b.x.limits.perTryIdle; idle > 0 && !b.done {
+		b.x.arm(&b.x.idle, idle)
+		defer b.x.disarm(&b.x.idle)
+	}
 	n, err := b.src.Read(p)
 	if err != nil && !b.done {
 		b.done = true

@@ -20,6 +20,54 @@ func (x *exchange) arm(d *deadline, after time.Duration) {
 	d.timer.Arm(after)
 }
 
+// timesTries tells whether attempts have timeouts of their own.
+func (x *exchange) timesTries() bool { return x.limits.perTry > 0 || x.limits.perTryIdle > 0 }
+
+// beginTry starts the timeouts of an attempt that has a connection; when the request is not complete, requestDone will.
+func (x *exchange) beginTry() {
+	if !x.timesTries() {
+		return
+	}
+	x.mu.Lock()
+	x.trying = true
+	x.mu.Unlock()
+	if x.send.src == nil || x.send.complete.Load() {
+		x.armTry()
+	}
+}
+
+func (x *exchange) armTry() {
+	if !x.timesTries() {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.trying {
+		return
+	}
+	now := time.Now()
+	if d := x.limits.perTry; d > 0 {
+		x.perTry.due = now.Add(d)
+		x.perTry.timer.Arm(d)
+	}
+	if d := x.limits.perTryIdle; d > 0 {
+		x.idle.due = now.Add(d)
+		x.idle.timer.Arm(d)
+	}
+}
+
+// endTry stops the timeouts of an attempt.
+func (x *exchange) endTry() {
+	if !x.timesTries() {
+		return
+	}
+	x.mu.Lock()
+	x.trying = false
+	x.mu.Unlock()
+	x.disarm(&x.perTry)
+	x.disarm(&x.idle)
+}
+
 func (x *exchange) disarm(d *deadline) {
 	x.mu.Lock()
 	d.due = time.Time{}

@@ -37,10 +37,11 @@ type exchange struct {
 	status     int // to record for the cluster; 0: none
 	canary     bool
 
-	global, perTry deadline
-	onInfo         func(*message.Response)
+	global, perTry, idle deadline
+	onInfo               func(*message.Response)
 
 	mu     sync.Mutex
+	trying bool           // an attempt waits for the response: its timeouts run once the request is complete
 	target filter.Aborter // what blocks now; nil while nothing does
 	failed error          // ends the exchange
 	tryErr error          // ends the attempt
@@ -51,6 +52,7 @@ func newExchange(f *Filter) *exchange {
 	x.send.x, x.recv.x = x, x
 	x.global.timer.Init(f.deps.Wheel, func() { x.expire(&x.global, errTimeout, true) })
 	x.perTry.timer.Init(f.deps.Wheel, func() { x.expire(&x.perTry, errPerTryTimeout, false) })
+	x.idle.timer.Init(f.deps.Wheel, func() { x.expire(&x.idle, errPerTryIdle, false) })
 	x.onInfo = func(r *message.Response) {
 		if r.Status == 100 || r.Status == 103 {
 			_ = x.s.Host.Informational(x.s, r) // the final response will meet the same fate
@@ -63,6 +65,7 @@ func newExchange(f *Filter) *exchange {
 var (
 	errTimeout       = &upstream.Error{Kind: upstream.KindTimeout, BeforeResponse: true}
 	errPerTryTimeout = &upstream.Error{Kind: upstream.KindPerTryTimeout, BeforeResponse: true}
+	errPerTryIdle    = &upstream.Error{Kind: upstream.KindPerTryTimeout, BeforeResponse: true}
 )
 
 var (
@@ -74,7 +77,7 @@ func (x *exchange) begin(s *filter.Stream, rt filter.Route, c filter.Cluster) {
 	a := rt.Route.Action
 	x.s, x.route, x.cluster = s, rt, c
 	x.attempts, x.sent, x.ended, x.status, x.canary = 0, false, false, 0, false
-	x.failed, x.tryErr, x.target = nil, nil, nil
+	x.failed, x.tryErr, x.target, x.trying = nil, nil, nil, false
 	x.internal = s.Request.Headers.Get(message.XEnvoyInternal) == "true"
 	x.upgrade = s.Request.Protocol != "" || s.Request.Method == "CONNECT"
 	policy := rt.Rules.Retry()
@@ -96,11 +99,12 @@ func (x *exchange) begin(s *filter.Stream, rt filter.Route, c filter.Cluster) {
 	}
 }
 
-// requestDone starts the timeout of the exchange. It may run on the goroutine that sends the body.
+// requestDone starts the timeouts of the exchange and of the attempt. It may run on the goroutine that sends the body.
 func (x *exchange) requestDone() {
 	if x.limits.global > 0 && !x.upgrade {
 		x.arm(&x.global, x.limits.global)
 	}
+	x.armTry()
 }
 
 // Abort implements filter.Aborter: the downstream is gone or a timer of the connection manager fired.
@@ -228,7 +232,11 @@ func (x *exchange) again(flag flags) bool {
 // wait backs off before the next attempt.
 func (x *exchange) wait() error {
 	w := make(waiter, 1)
-	if err := x.blockOn(w); err != nil && err != errPerTryTimeout {
+	x.mu.Lock()
+	x.target, x.tryErr = w, nil
+	err := x.failed
+	x.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	t := time.NewTimer(x.retry.backOff())
@@ -262,7 +270,7 @@ func (x *exchange) releaseRetry() {
 }
 
 func (x *exchange) closeStream() {
-	x.disarm(&x.perTry)
+	x.endTry()
 	if x.stream == nil {
 		return
 	}
@@ -292,7 +300,7 @@ func (x *exchange) End() {
 	}
 	x.ended = true
 	x.disarm(&x.global)
-	x.disarm(&x.perTry)
+	x.endTry()
 	x.releaseRetry()
 	if at := x.send.endAt.Load(); at != 0 {
 		x.s.Info.Timing.LastUpstreamTx = at

@@ -74,7 +74,11 @@ func (x *exchange) noteReset(e *upstream.Error) {
 	case upstream.KindTimeout:
 		st.RqTimeout.Inc()
 	case upstream.KindPerTryTimeout:
-		st.RqPerTryTimeout.Inc()
+		if e == errPerTryIdle {
+			st.RqPerTryIdleTimeout.Inc()
+		} else {
+			st.RqPerTryTimeout.Inc()
+		}
 	case upstream.KindTermination, upstream.KindRemoteReset, upstream.KindRefusedStream:
 		st.RqRxReset.Inc()
 	case upstream.KindProtocol:
@@ -96,10 +100,7 @@ func (x *exchange) answer(e *upstream.Error) *message.Response {
 	case upstream.KindNoHost:
 		r.Body, r.Details = "no healthy upstream", "no_healthy_upstream"
 	case upstream.KindTimeout, upstream.KindPerTryTimeout:
-		r.Status, r.Body, r.Details = 504, "upstream request timeout", "upstream_response_timeout"
-		if e.Kind == upstream.KindPerTryTimeout {
-			r.Details = "upstream_per_try_timeout"
-		}
+		r.Status, r.Body, r.Details = 504, "upstream request timeout", timeoutDetails(e)
 		if s.Request.Headers.Has(message.XEnvoyUpstreamRQTimeoutAltResponse) {
 			r.Status, r.Body = 204, ""
 		}
@@ -127,7 +128,7 @@ func (x *exchange) describeReset(e *upstream.Error, r *filter.Reply) {
 		r.Status = 502
 	}
 	if e.Kind == upstream.KindOverflow {
-		r.Modify = x.f.overloaded()
+		r.Modify = x.f.mark(markOverloaded)
 	}
 	retried, transport, detail := "", "", ""
 	if x.attempts > 1 {
@@ -155,7 +156,17 @@ func (x *exchange) broken(err error) {
 	x.f.stats.resetAfterStart.Inc()
 	x.s.Info.Flags |= bad.Flag()
 	x.s.Info.Details = unspaced("upstream_reset_after_response_started{" + bad.Reason() + "}")
-	if bad.Kind == upstream.KindTimeout {
-		x.s.Info.Details = "upstream_response_timeout"
+	if bad.Kind == upstream.KindTimeout || bad == errPerTryIdle {
+		x.s.Info.Details = timeoutDetails(bad)
 	}
+}
+
+func timeoutDetails(e *upstream.Error) string {
+	switch {
+	case e == errPerTryIdle:
+		return "upstream_per_try_idle_timeout"
+	case e.Kind == upstream.KindPerTryTimeout:
+		return "upstream_per_try_timeout"
+	}
+	return "upstream_response_timeout"
 }

@@ -127,8 +127,13 @@ func (f *Filter) forward(s *filter.Stream, rt filter.Route) (*message.Response, 
 	}
 	if f.inMaintenance(s, cfg.Name) {
 		c.Stats().RqMaintenance.Inc()
-		return s.Reply(filter.Reply{
-			Status: 503, Body: "maintenance mode", Details: "maintenance_mode", Flags: streaminfo.UpstreamOverflow, Modify: f.overloaded(),
+		return f.refuse(s, c, filter.Reply{
+			Body: "maintenance mode", Details: "maintenance_mode", Flags: streaminfo.UpstreamOverflow, Modify: f.mark(markOverloaded),
+		}), nil
+	}
+	if _, drop := c.DropOverload(); drop {
+		return f.refuse(s, c, filter.Reply{
+			Body: "drop overload", Details: "drop_overload", Flags: streaminfo.DropOverload, Modify: f.mark(markDropped),
 		}), nil
 	}
 	x := f.pool.Get().(*exchange)
@@ -149,12 +154,24 @@ func (f *Filter) inMaintenance(s *filter.Stream, cluster string) bool {
 	return ok && random()%100 < percent
 }
 
-// overloaded marks replies that a circuit breaker or maintenance caused.
-func (f *Filter) overloaded() func(*message.Response) {
+// refuse answers 503 for a cluster that is not to be asked. As in Envoy, its response statistics count that.
+func (f *Filter) refuse(s *filter.Stream, c filter.Cluster, r filter.Reply) *message.Response {
+	r.Status = 503
+	if f.cfg.DynamicStats {
+		c.Stats().RecordResponse(r.Status, 0, false)
+		c.Stats().RecordOrigin(r.Status, 0, s.Request.Headers.Get(message.XEnvoyInternal) == "true")
+	}
+	return s.Reply(r)
+}
+
+// mark is how a reply tells why it was given, unless such headers are suppressed.
+func (f *Filter) mark(with func(*message.Response)) func(*message.Response) {
 	if f.cfg.SuppressEnvoyHeaders {
 		return nil
 	}
-	return markOverloaded
+	return with
 }
+
+func markDropped(r *message.Response) { r.Headers.Set("x-envoy-drop-overload", "true") }
 
 func markOverloaded(r *message.Response) { r.Headers.SetID(message.XEnvoyOverloaded, "true") }

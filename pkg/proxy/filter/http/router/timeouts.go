@@ -15,9 +15,9 @@ import (
 type timeouts struct {
 	// global runs from the end of the request, over all attempts.
 	global time.Duration
-	perTry time.Duration
-	// perTryIdle bounds the silence of one attempt.
-	perTryIdle time.Duration
+	// perTry and perTryIdle run once the request is complete and the attempt has a connection: perTry until the head of the
+	// response, perTryIdle between any two parts of it, without the time that the downstream takes to receive them.
+	perTry, perTryIdle time.Duration
 }
 
 // takeTimeouts works out the timeouts from the route and the request's x-envoy headers, removes those headers and tells

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
@@ -91,7 +92,8 @@ func connectError(ctx, dialCtx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return &upstream.Error{Kind: upstream.KindAborted, BeforeResponse: true, Err: context.Cause(ctx)}
-	case dialCtx.Err() != nil:
+	// The poller's clock may strike a moment before the context's.
+	case dialCtx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
 		return &upstream.Error{Kind: upstream.KindConnectTimeout, BeforeResponse: true, Err: err}
 	}
 	if e, ok := errors.AsType[*upstream.Error](err); ok {

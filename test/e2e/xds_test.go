@@ -70,7 +70,7 @@ type meshed struct {
 	one, two *harness.HTTPBackend
 }
 
-func startMesh(t *testing.T, kind string) *meshed {
+func startMesh(t *testing.T, kind string, captured ...*harness.Cgroup) *meshed {
 	t.Helper()
 	host := harness.NewHost(t)
 	m := &meshed{host: host, ca: harness.NewCA(t), one: host.HTTPBackend("one", "127.0.0.1:0"), two: host.HTTPBackend("two", "127.0.0.1:0")}
@@ -80,7 +80,7 @@ func startMesh(t *testing.T, kind string) *meshed {
 	m.weir = host.StartWeir(harness.WeirOptions{Config: harness.Bootstrap{
 		Clusters: []string{harness.Cluster("xds", harness.To(netip.MustParseAddrPort(controlPlaneAddr)), harness.HTTP2())},
 		More:     harness.ADS(kind),
-	}.YAML()})
+	}.YAML(), Capture: captured})
 	return m
 }
 

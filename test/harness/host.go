@@ -193,3 +193,31 @@ func (h *Host) Client() *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
+
+// Link connects two hosts by a pair of virtual Ethernet devices. Each gets an address of the prefix, such as 192.0.2.0/30:
+// the first host the first one.
+func Link(a, b *Host, prefix string) {
+	a.t.Helper()
+	p := netip.MustParsePrefix(prefix)
+	first := p.Addr().Next()
+	device := fmt.Sprintf("weir%d", b.inode)
+	// The peer is made in b at once, by the descriptor that stands for its namespace.
+	a.mustRun("ip", "link", "add", device, "type", "veth", "peer", "name", device,
+		"netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), b.netns.Fd()))
+	for h, addr := range map[*Host]netip.Addr{a: first, b: first.Next()} {
+		h.mustRun("ip", "addr", "add", netip.PrefixFrom(addr, p.Bits()).String(), "dev", device)
+		h.mustRun("ip", "link", "set", device, "up")
+	}
+}
+
+// AddRoute sends a prefix to another host, by one of its addresses.
+func (h *Host) AddRoute(prefix, via string) {
+	h.t.Helper()
+	h.mustRun("ip", "route", "add", prefix, "via", via)
+}
+
+// Swallow loses what comes for a prefix without a word.
+func (h *Host) Swallow(prefix string) {
+	h.t.Helper()
+	h.mustRun("ip", "route", "add", "blackhole", prefix)
+}

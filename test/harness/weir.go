@@ -161,6 +161,11 @@ func (w *Weir) end() {
 			w.t.Errorf("weir ended with status %d", status)
 		}
 	}
+	for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+		if strings.Contains(w.Log(), sign) {
+			w.t.Errorf("weir's log has %q", sign)
+		}
+	}
 	if w.t.Failed() {
 		w.t.Logf("weir's log:\n%s", tail(w.Log(), 60))
 	}

@@ -1,6 +1,7 @@
 package hcm
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -45,10 +46,25 @@ type connection struct {
 	mu        sync.Mutex
 	tick      time.Duration // until the next sweep while requests are under way
 	active    []*stream
+	served    int
 	idleSince time.Time // zero while a request is under way
 	headSince time.Time // zero unless a request head is being received
 	drained   bool
-	timedOut  bool // by us: a local close
+	timedOut  bool
+	cutOff    bool // we ended the connection in the middle of a response
+}
+
+// Abilities of some codecs.
+type (
+	// headExpirer answers a request whose head does not come to its end.
+	headExpirer interface{ Expire(late *codec.Error) }
+	// ender tells whether the connection ended in the middle of a request, and whether the codec chose to end it.
+	ender interface{ Ended() (busy, ours bool) }
+)
+
+// errHeadTimeout is what a request head that takes too long is answered with; read only.
+var errHeadTimeout = &codec.Error{
+	Status: 408, Details: "request_header_timeout", Reason: "head_timeout", Err: errors.New("the request head was not received in time"),
 }
 
 var _ codec.Handler = (*connection)(nil)
@@ -86,14 +102,37 @@ func (c *connection) closed() {
 	} else {
 		st.cxHTTP1Active.Dec()
 	}
-	st.cxDestroy.Inc()
-	if c.drained || c.timedOut {
-		st.cxDestroyLocal.Inc()
-	} else {
-		st.cxDestroyRemote.Inc()
-	}
+	c.countEnd()
 	st.cxLength.Record(uint64(time.Since(c.start).Milliseconds()))
 	c.countBytes()
+}
+
+// countEnd counts who ended the connection, and whether in the middle of a request.
+func (c *connection) countEnd() {
+	st := c.m.stats
+	busy, local := false, false
+	if e, ok := c.server.(ender); ok {
+		busy, local = e.Ended()
+	}
+	st.cxDestroy.Inc()
+	if busy {
+		st.cxDestroyActive.Inc()
+	}
+	c.mu.Lock()
+	local = local || c.drained || c.timedOut || c.cutOff
+	c.mu.Unlock()
+	switch {
+	case local && busy:
+		st.cxDestroyLocal.Inc()
+		st.cxDestroyLocalActive.Inc()
+	case local:
+		st.cxDestroyLocal.Inc()
+	case busy:
+		st.cxDestroyRemote.Inc()
+		st.cxDestroyRemoteActive.Inc()
+	default:
+		st.cxDestroyRemote.Inc()
+	}
 }
 
 func (c *connection) countBytes() {
@@ -168,7 +207,7 @@ func (c *connection) sweep() {
 	if !c.idleSince.IsZero() {
 		idleFor = now.Sub(c.idleSince)
 	}
-	drain, abort := c.judge(now, idleFor)
+	drain, late := c.judge(now, idleFor)
 	next := c.tick
 	if !c.idleSince.IsZero() {
 		next = c.untilIdleEvent(now)
@@ -180,13 +219,13 @@ func (c *connection) sweep() {
 	if drain {
 		c.server.Drain()
 	}
-	if abort != nil {
-		c.server.Abort(abort)
+	if e, ok := c.server.(headExpirer); ok && late {
+		e.Expire(errHeadTimeout)
 	}
 }
 
 // judge says what must happen to the connection itself. The caller holds mu.
-func (c *connection) judge(now time.Time, idleFor time.Duration) (drain bool, abort error) {
+func (c *connection) judge(now time.Time, idleFor time.Duration) (drain, late bool) {
 	cfg, st := c.m.cfg, c.m.stats
 	if cfg.IdleTimeout > 0 && idleFor >= cfg.IdleTimeout && !c.timedOut {
 		c.timedOut, drain = true, true
@@ -197,11 +236,9 @@ func (c *connection) judge(now time.Time, idleFor time.Duration) (drain bool, ab
 		st.cxMaxDuration.Inc()
 	}
 	if t := cfg.RequestHeadersTimeout; t > 0 && !c.headSince.IsZero() && len(c.active) == 0 && now.Sub(c.headSince) >= t {
-		c.timedOut, c.headSince = true, time.Time{}
-		st.rqHeaderTimeout.Inc()
-		abort = &abortion{details: "request_header_timeout"}
+		late, c.headSince = true, time.Time{}
 	}
-	return drain, abort
+	return drain, late
 }
 
 func (c *connection) add(s *stream) {
@@ -209,7 +246,12 @@ func (c *connection) add(s *stream) {
 	c.headSince = time.Time{}
 	s.index = len(c.active)
 	c.active = append(c.active, s)
+	c.served++
+	last := c.served == c.m.cfg.MaxRequestsPerConnection
 	c.mu.Unlock()
+	if last {
+		c.m.stats.cxMaxRequests.Inc()
+	}
 }
 
 // remove makes sure that no sweep touches the stream any more.
@@ -235,7 +277,11 @@ func (c *connection) ServeStream(src codec.ServerStream) {
 func (c *connection) ServeError(src codec.ServerStream, bad *codec.Error) {
 	s := c.m.streams.Get().(*stream)
 	s.begin(c, src)
-	c.m.stats.cxProtocolError.Inc()
-	s.deliver(s.rejected(bad))
+	if bad == errHeadTimeout {
+		s.deliver(s.expired(), nil)
+	} else {
+		c.m.stats.cxProtocolError.Inc()
+		s.deliver(s.rejected(bad))
+	}
 	s.finish()
 }

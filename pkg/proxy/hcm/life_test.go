@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,11 +97,70 @@ func TestConnectionTimeouts(t *testing.T) {
 			if tc.name != "headers" {
 				c.read("GET")
 			}
+			if tc.name == "headers" {
+				resp, body := c.read("GET")
+				if resp.StatusCode != 408 || body != "request header timeout" || !resp.Close {
+					t.Errorf("got %d %q", resp.StatusCode, body)
+				}
+				p.logged("- - 408 - request_header_timeout")
+			}
 			if _, err := io.Copy(io.Discard, c.br); err != nil {
 				t.Errorf("connection ended with %v", err)
 			}
+			_ = c.Close()
+			p.eventually("a local close is counted", func() bool { return p.counter("http.test.downstream_cx_destroy_local") == 1 })
 			if p.counter("http.test."+tc.stat) != 1 {
 				t.Errorf("%s was not counted", tc.stat)
+			}
+		})
+	}
+}
+
+func TestConnectionEndsCounted(t *testing.T) {
+	hang := func(t *testing.T) string { return raw(t, func(c net.Conn, _ int) { _, _ = io.Copy(io.Discard, c) }) }
+	breakOff := func(t *testing.T) string {
+		return raw(t, func(c net.Conn, _ int) {
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
+			}
+		})
+	}
+	for _, tc := range []struct {
+		name     string
+		upstream func(*testing.T) string
+		leave    bool // the client closes when the request is under way
+		want     []string
+	}{
+		{"client leaves", hang, true, []string{"destroy_active_rq", "destroy_remote", "destroy_remote_active_rq"}},
+		{"upstream breaks off", breakOff, false, []string{"destroy_active_rq", "destroy_local", "destroy_local_active_rq"}},
+		{"answered", func(t *testing.T) string { return backend(t, echo) }, false, []string{"destroy_local"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web"})), options{
+				clusters: map[string]*model.Cluster{"web": static("web", tc.upstream(t))},
+				cfg:      func(c *model.HTTPConnectionManager) { c.MaxRequestsPerConnection = 1 },
+			})
+			c := p.dial()
+			c.send(get("/"))
+			if tc.leave {
+				p.eventually("request is under way", func() bool { return p.counter("cluster.web.upstream_rq_active") == 1 })
+				_ = c.Close()
+			} else {
+				_, _ = io.Copy(io.Discard, c.br)
+				_ = c.Close()
+			}
+			p.eventually("connection ends", func() bool { return p.counter("http.test.downstream_cx_destroy") == 1 })
+			for _, name := range []string{"destroy_active_rq", "destroy_local", "destroy_local_active_rq", "destroy_remote", "destroy_remote_active_rq"} {
+				want := uint64(0)
+				if slices.Contains(tc.want, name) {
+					want = 1
+				}
+				if got := p.counter("http.test.downstream_cx_" + name); got != want {
+					t.Errorf("%s is %d, want %d", name, got, want)
+				}
+			}
+			if p.counter("http.test.downstream_cx_max_requests_reached") != 1 {
+				t.Error("max_requests_reached was not counted")
 			}
 		})
 	}

@@ -142,6 +142,7 @@ func (s *stream) deliver(resp *message.Response, err error) {
 		resp, err = s.failed(err)
 	}
 	if resp == nil {
+		s.noteCutOff()
 		s.src.Reset(err)
 		return
 	}
@@ -204,6 +205,12 @@ func (s *stream) rejected(bad *codec.Error) (*message.Response, error) {
 	return s.Reply(&s.Stream, filter.Reply{Status: bad.Status, Body: rejectionBody(bad.Status), Details: bad.Details}), nil
 }
 
+// expired answers a request whose head did not come to its end.
+func (s *stream) expired() *message.Response {
+	s.conn.m.stats.rqHeaderTimeout.Inc()
+	return s.Reply(&s.Stream, filter.Reply{Status: errHeadTimeout.Status, Body: "request header timeout", Details: errHeadTimeout.Details})
+}
+
 // rejectionBody is what Envoy's codec error replies say.
 func rejectionBody(status int) string {
 	switch status {
@@ -234,6 +241,17 @@ func (s *stream) broken() {
 		s.info.Details = "downstream_remote_disconnect"
 		s.conn.m.stats.rqRxReset.Inc()
 	}
+	s.noteCutOff()
+}
+
+// noteCutOff notes that the stream ends without a whole response because of us, which ends an HTTP/1 connection.
+func (s *stream) noteCutOff() {
+	if s.info.Flags&streaminfo.DownstreamConnectionTermination != 0 || s.Request.Version >= message.HTTP2 {
+		return
+	}
+	s.conn.mu.Lock()
+	s.conn.cutOff = true
+	s.conn.mu.Unlock()
 }
 
 // finish accounts for the stream, logs it and gives it back.

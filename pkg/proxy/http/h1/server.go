@@ -52,10 +52,12 @@ type Server struct {
 	served int
 	first  [1]byte
 
-	aborted  atomic.Pointer[error]
-	draining atomic.Bool
-	mu       sync.Mutex // orders the deadlines of Drain, stream aborts and the serving goroutine
-	waiting  waitState  // guarded by mu
+	aborted    atomic.Pointer[error]
+	draining   atomic.Bool
+	mu         sync.Mutex   // orders the deadlines of Drain, stream aborts and the serving goroutine
+	waiting    waitState    // guarded by mu
+	late       *codec.Error // of Expire; guarded by mu
+	busy, ours bool         // what Ended tells; of the serving goroutine
 }
 
 // waitState is what the serving goroutine does while no request is under way.
@@ -65,6 +67,7 @@ const (
 	waitBusy waitState = iota
 	waitIdle
 	waitWoken // by Drain
+	waitHead  // for the rest of a request head
 )
 
 // NewServer makes the server side of c. It does not close c.
@@ -128,6 +131,9 @@ func (s *Server) serveOne(h codec.Handler) (again bool, err error) {
 	st.reset()
 	defer st.end()
 	head, bad, err := s.rd.head(s.rules.bytes, maxLeadingLines)
+	if late := s.headDone(); late != nil && err != nil {
+		bad, err = late, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("read request head: %w", unexpected(err))
 	}
@@ -139,6 +145,7 @@ func (s *Server) serveOne(h codec.Handler) (again bool, err error) {
 		st.parsed = parsedRequest{}
 		st.closeAfter.Store(true)
 		h.ServeError(st, bad)
+		s.ours = true
 		s.linger()
 		return false, bad
 	}
@@ -148,15 +155,46 @@ func (s *Server) serveOne(h codec.Handler) (again bool, err error) {
 	return s.settle()
 }
 
+// headDone ends the time in which Expire has an effect, and returns its error if it had one.
+func (s *Server) headDone() *codec.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	late := s.late
+	s.late, s.waiting = nil, waitBusy
+	if late != nil {
+		_ = s.conn.SetReadDeadline(time.Time{}) // a broken connection shows in the read
+	}
+	return late
+}
+
+// Expire gives up on a request head that is being received: the handler is asked to answer late. It has no effect when no
+// head is being received. It may be called from any goroutine.
+func (s *Server) Expire(late *codec.Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting != waitHead || s.late != nil {
+		return
+	}
+	s.late = late
+	_ = s.conn.SetReadDeadline(longAgo()) // a broken connection shows in the read
+}
+
+// Ended tells, when Serve has returned, whether a request was under way then, and whether the end was our choice: after
+// the last response, or for a drain.
+func (s *Server) Ended() (busy, ours bool) { return s.busy, s.ours }
+
 // settle decides what becomes of the connection after a request.
 func (s *Server) settle() (again bool, err error) {
 	st := &s.stream
 	switch {
 	case st.failed != nil:
+		s.busy = true
 		return false, st.failed
 	case !st.responded && st.failure() != nil:
+		s.busy = true
 		return false, st.failure()
 	case !st.responded:
+		s.busy = true
 		return false, errNoResponse
 	case st.tunnel || st.failure() != nil:
 		s.linger()
@@ -171,6 +209,7 @@ func (s *Server) settle() (again bool, err error) {
 		}
 		return err == nil, err
 	}
+	s.ours = true
 	if !whole || s.rd.buffered() > 0 || st.parsed.keepAlive {
 		s.linger()
 	}
@@ -179,10 +218,12 @@ func (s *Server) settle() (again bool, err error) {
 
 // await parks until the first bytes of a request are buffered; came is false when the connection ended in order.
 func (s *Server) await() (came bool, err error) {
+	s.mu.Lock()
 	if s.rd.buffered() > 0 {
+		s.waiting = waitHead
+		s.mu.Unlock()
 		return true, nil
 	}
-	s.mu.Lock()
 	s.waiting = waitIdle
 	woken := s.draining.Load()
 	if woken {
@@ -194,10 +235,12 @@ func (s *Server) await() (came bool, err error) {
 	}
 	s.mu.Lock()
 	woken = s.waiting == waitWoken
-	s.waiting = waitBusy
+	s.waiting = waitHead
 	s.mu.Unlock()
 	if woken && s.rd.buffered() == 0 {
-		return s.lastCall(), nil
+		came = s.lastCall()
+		s.ours = !came
+		return came, nil
 	}
 	switch {
 	case err == nil:

@@ -62,6 +62,7 @@ type Server struct {
 	active  int
 	served  int
 	closed  bool // Serve is about to return
+	busy    bool // a request was under way when the connection ended
 	handler codec.Handler
 	streams sync.WaitGroup
 }
@@ -121,7 +122,7 @@ func (s *Server) Serve(ctx context.Context, h codec.Handler) error {
 	h.Idle(true)
 	s.h2.ServeConn(s.conn, &http2.ServeConnOpts{Context: context.WithoutCancel(ctx), BaseConfig: s.base})
 	s.mu.Lock()
-	s.closed = true
+	s.closed, s.busy = true, s.active > 0
 	s.mu.Unlock()
 	s.streams.Wait()
 	s.drained.Wait()
@@ -129,6 +130,13 @@ func (s *Server) Serve(ctx context.Context, h codec.Handler) error {
 		return *p
 	}
 	return nil
+}
+
+// Ended tells, when Serve has returned, whether a request was under way then, and whether the end was our choice: a drain.
+func (s *Server) Ended() (busy, ours bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.busy, s.draining.Load()
 }
 
 // Drain implements codec.Server: a graceful GOAWAY, after which the connection closes when its streams have ended.

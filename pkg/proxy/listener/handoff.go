@@ -68,19 +68,35 @@ func catchRank(l *model.Listener) int {
 // find gives the listener at exactly this address, bound or not, else the one for any address on the port; nil when
 // there is neither.
 func (h *handOff) find(dst netip.AddrPort) *active {
-	if a := h.exact[dst]; a != nil {
-		return a
-	}
-	if dst.Addr().Is4() {
-		return h.any4[dst.Port()]
-	}
-	return h.any6[dst.Port()]
+	a, _ := h.at(dst)
+	return a
 }
 
 // captured is find, with the listener that has use_original_dst for what is left.
 func (h *handOff) captured(dst netip.AddrPort) *active {
-	if a := h.find(dst); a != nil {
-		return a
+	a, _ := h.lookUp(dst)
+	return a
+}
+
+// at is find, and says how.
+func (h *handOff) at(dst netip.AddrPort) (*active, Found) {
+	if a := h.exact[dst]; a != nil {
+		return a, FoundExact
 	}
-	return h.catchAll
+	a := h.any6[dst.Port()]
+	if dst.Addr().Is4() {
+		a = h.any4[dst.Port()]
+	}
+	if a == nil {
+		return nil, FoundNone
+	}
+	return a, FoundAnyAddress
+}
+
+// lookUp is captured, and says how.
+func (h *handOff) lookUp(dst netip.AddrPort) (*active, Found) {
+	if a, found := h.at(dst); a != nil || h.catchAll == nil {
+		return a, found
+	}
+	return h.catchAll, FoundCatchAll
 }

@@ -51,6 +51,7 @@ func (a *Agent) startAdmin() error {
 		Certificates: view.Config{Dump: a.store.Dump},
 		Runtime:      view.Runtime{Of: a.runtime},
 		Interception: view.Interception{Interceptor: a.capture.view, Unavailable: a.capture.problem},
+		Explainer:    explainer{a.newExplainer()},
 	})
 	if err != nil {
 		return fmt.Errorf("open admin interface: %w", err)

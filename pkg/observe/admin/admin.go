@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
@@ -119,6 +120,18 @@ type Interception interface {
 	InterceptionStatus() any
 }
 
+// Explainer tells what would become of a connection, without making it.
+type Explainer interface {
+	// Explain answers the parameters of a request. The error is about them, one a line.
+	Explain(params url.Values) (Explanation, error)
+}
+
+// Explanation is an answer. It is printed as JSON by encoding/json.
+type Explanation interface {
+	// Text is the answer for people.
+	Text() string
+}
+
 // Access is what the access log learns of a finished request.
 type Access struct {
 	Start    time.Time
@@ -164,6 +177,8 @@ type Options struct {
 	Certificates Certificates
 	Runtime      Runtime
 	Interception Interception
+	// Explainer answers /weir/explain; nil leaves that path unanswered.
+	Explainer Explainer
 	// AllowPath tells which paths are answered (bootstrap's admin.allow_paths); nil allows all.
 	AllowPath func(path string) bool
 	// FlushStats is called before statistics are shown (bootstrap's stats_flush_on_admin); nil does nothing.

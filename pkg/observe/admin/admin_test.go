@@ -36,7 +36,7 @@ func newServer(t testing.TB, f *fake, edit func(*Options)) *Server {
 	opt := Options{
 		Address: netip.MustParseAddrPort("127.0.0.1:0"), ProfilePath: filepath.Join(t.TempDir(), "weir.prof"),
 		Stats: store, Log: log.New(log.Options{Output: io.Discard}), Server: f, Control: f,
-		Clusters: f, Listeners: f, ConfigDump: f, InitDump: f, Certificates: f, Runtime: f, Interception: f,
+		Clusters: f, Listeners: f, ConfigDump: f, InitDump: f, Certificates: f, Runtime: f, Interception: f, Explainer: f,
 	}
 	if edit != nil {
 		edit(&opt)
@@ -90,6 +90,11 @@ func TestGolden(t *testing.T) {
 		{"stats.json", "/stats?format=json&pretty&filter=^cluster", typeJSON, 200},
 		{"stats.html", "/stats?format=html&filter=^cluster", typeHTML, 200},
 		{"stats.prom", "/stats/prometheus?filter=^cluster&text_readouts", typeText, 200},
+		{"explain.txt", "/weir/explain?dst=10.0.0.1:80&header=a:b&header=c:d", typeText, 200},
+		{"explain.json", "/weir/explain?dst=10.0.0.1:80&format=json", typeJSON, 200},
+		{"explain_error.txt", "/weir/explain?dst=nowhere", typeText, 400},
+		{"explain_format.txt", "/weir/explain?dst=10.0.0.1:80&format=xml", typeText, 400},
+		{"explain_params.txt", "/weir/explain?dst=%zz", typeText, 400},
 		{"interception.json", "/weir/interception", typeJSON, 200},
 		{"interception.txt", "/weir/interception?format=text", typeText, 200},
 		{"unknown.txt", "/nowhere", typeText, 404},
@@ -344,7 +349,11 @@ func TestNothingBehind(t *testing.T) {
 		*o = Options{Address: o.Address, Stats: o.Stats, Log: o.Log, Server: o.Server, Control: o.Control, ProfilePath: o.ProfilePath}
 	})
 	for path, e := range s.endpoints {
-		if w := ask(s, http.MethodGet, path); !e.mutates && w.Code != 200 {
+		want := 200
+		if path == "/weir/explain" { // without its parameters it could not answer anyway
+			want = 404
+		}
+		if w := ask(s, http.MethodGet, path); !e.mutates && w.Code != want {
 			t.Errorf("%s: %d %q", path, w.Code, w.Body)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -151,6 +152,20 @@ func (f *fake) InterceptionStatus() any {
 		Programs []string          `json:"programs"`
 		Counters map[string]uint64 `json:"counters"`
 	}{true, []string{"weir_connect4", "weir_connect6"}, map[string]uint64{"captured": 3, "no_rule": 10}}
+}
+
+// fakeExplanation repeats the question.
+type fakeExplanation struct {
+	Query string `json:"query"`
+}
+
+func (e *fakeExplanation) Text() string { return e.Query + "\n" }
+
+func (f *fake) Explain(params url.Values) (Explanation, error) {
+	if params.Get("dst") == "nowhere" {
+		return nil, errors.New(`dst: "nowhere" is not IP:PORT`)
+	}
+	return &fakeExplanation{params.Encode()}, nil
 }
 
 func epoch() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }

@@ -1,0 +1,292 @@
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+)
+
+// target is a cluster that the connection or the request may go to.
+type target struct {
+	name string
+	// share of a weighted split, "" when there is no other cluster.
+	share string
+	high  bool
+	// code answers requests when there is no such cluster; 0 for TCP.
+	code int
+	// rewritten says how the request differs when it is sent there.
+	rewritten string
+	// request is what is sent there, nil for TCP.
+	request *message.Request
+}
+
+func targetsText(list []target) string {
+	var parts []string
+	for i := range list {
+		text := "cluster " + list[i].name
+		if list[i].share != "" {
+			text += " (" + list[i].share + ")"
+		}
+		parts = append(parts, text)
+	}
+	if len(parts) == 0 {
+		return "no cluster"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// forward ends the answer with the clusters that something is sent to.
+func (w *walk) forward(what string, targets []target) {
+	outcome := OutcomeNoHost
+	var parts []string
+	for i := range targets {
+		t := &targets[i]
+		text, reachable := w.cluster(t)
+		if reachable {
+			outcome = OutcomeForwarded
+		}
+		if t.share != "" {
+			text = t.share + " " + text
+		}
+		parts = append(parts, text)
+	}
+	w.verdict(outcome, w.prefix+" and "+what+" "+strings.Join(parts, "; ")+".")
+}
+
+// cluster shows a cluster. It gives the end of the verdict, and whether there is an endpoint to reach.
+func (w *walk) cluster(t *target) (text string, reachable bool) {
+	c := w.opt.Cluster(t.name)
+	if c == nil {
+		w.step("cluster", t.name+": there is no such cluster")
+		if t.code == 0 {
+			return "to cluster " + t.name + ", which does not exist: the connection is reset", false
+		}
+		return fmt.Sprintf("to cluster %s, which does not exist: the answer is %d", t.name, t.code), false
+	}
+	cfg := c.Config()
+	s := w.step("cluster", cfg.Name)
+	if t.share != "" {
+		s.Result += ", " + t.share
+	}
+	s.detail("version", "%s", version(&cfg.Resource))
+	w.endpointSource(s, cfg)
+	s.detail("balancing", "%s", balancing(cfg))
+	s.detail("transport", "%s", w.upstreamTransport(cfg))
+	if t.request != nil {
+		s.detail("protocol", "%s", [...]string{"HTTP/1.1", "HTTP/2", "by ALPN", "that of the downstream"}[cfg.HTTP.Protocol])
+	}
+	if t.rewritten != "" {
+		s.detail("rewritten", "%s", t.rewritten)
+	}
+	breakers(s, c, t.high)
+	if cfg.Type == model.ClusterOriginalDst {
+		return w.originalDst(s, cfg, t)
+	}
+	hosts := c.Hosts()
+	if len(hosts) == 0 {
+		s.note("The cluster has no endpoints.")
+		return "to cluster " + t.name + ", which has no endpoints: " + refused(t), false
+	}
+	for _, h := range hosts {
+		s.Endpoints = append(s.Endpoints, endpoint(h))
+		if h.Pipe == "" && w.opt.Listeners.SelfAddrs(h.Address) {
+			s.note("%s is weir itself, which is never connected to.", h.Address)
+		}
+	}
+	return "to cluster " + t.name + ", " + health(s, cfg, hosts), true
+}
+
+// refused is what the client sees when there is no endpoint.
+func refused(t *target) string {
+	if t.code == 0 {
+		return "the connection is reset"
+	}
+	return "the answer is 503"
+}
+
+// endpointSource says where the endpoints come from.
+func (w *walk) endpointSource(s *Step, cfg *model.Cluster) {
+	if !cfg.NeedsEDS() {
+		s.detail("type", "%s", cfg.Type)
+		return
+	}
+	a := w.opt.Endpoints(cfg.EDSName())
+	if a == nil {
+		s.detail("type", "EDS: %s has not come yet", cfg.EDSName())
+		return
+	}
+	s.detail("type", "EDS: %s, %s", cfg.EDSName(), version(&a.Resource))
+}
+
+func balancing(cfg *model.Cluster) string {
+	text := [...]string{"ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "CLUSTER_PROVIDED"}[cfg.LB]
+	if cfg.LB == model.LBLeastRequest {
+		text += fmt.Sprintf(" of %d choices", cfg.LeastRequest.ChoiceCount)
+	}
+	return text + ", connect timeout " + limit(cfg.ConnectTimeout)
+}
+
+func (w *walk) upstreamTransport(cfg *model.Cluster) string {
+	text := "plain text"
+	if cfg.TLS != nil {
+		text = w.upstreamTLS(cfg.TLS)
+	}
+	if n := len(cfg.TransportSocketMatches); n > 0 {
+		text += fmt.Sprintf(", unless one of %s says otherwise for an endpoint", counted(int64(n), "transport_socket_match rule"))
+	}
+	return text
+}
+
+func (w *walk) upstreamTLS(t *model.UpstreamTLS) string {
+	text := "TLS, "
+	switch {
+	case t.AutoHostSNI:
+		text += "server name of the endpoint's hostname"
+	case t.AutoSNI:
+		text += "server name of the request's host"
+	case t.SNI != "":
+		text += "server name " + t.SNI
+	default:
+		text += "no server name"
+	}
+	return text + "; " + w.verification(t)
+}
+
+// verification says how the peer's certificate is checked.
+func (w *walk) verification(t *model.UpstreamTLS) string {
+	v := t.Validation
+	if v == nil {
+		return "the peer is NOT verified"
+	}
+	inline, by := v.Inline, "an inline CA"
+	if v.Secret != "" {
+		by = "secret " + v.Secret
+		secret := w.opt.Secret(v.Secret)
+		if secret == nil || secret.Validation == nil {
+			return "secret " + v.Secret + " for verification is not there yet: handshakes fail"
+		}
+		inline = merged(inline, secret.Validation)
+	}
+	if inline == nil || inline.Roots == nil && len(inline.CertificateHashes)+len(inline.SPKIHashes) == 0 {
+		return "the peer is NOT verified: there is no trusted CA"
+	}
+	if inline.AcceptUntrusted {
+		return "the peer is checked, but accepted also when it is not trusted"
+	}
+	if v.Secret == "" && inline.File != "" {
+		by = inline.File
+	}
+	text := "the peer is verified by " + by
+	if n := len(inline.SANs); n > 0 {
+		return text + ", and its name by " + counted(int64(n), "matcher")
+	}
+	if t.AutoSAN {
+		return text + ", and its name by the server name"
+	}
+	return text + "; any name is accepted"
+}
+
+// merged is a secret as an inline context refines it, as far as verification shows it.
+func merged(inline, secret *model.Validation) *model.Validation {
+	if inline == nil {
+		return secret
+	}
+	out := *secret
+	out.Roots = cmp.Or(secret.Roots, inline.Roots)
+	out.SANs = append(slices.Clip(out.SANs), inline.SANs...)
+	out.CertificateHashes = append(slices.Clip(out.CertificateHashes), inline.CertificateHashes...)
+	out.SPKIHashes = append(slices.Clip(out.SPKIHashes), inline.SPKIHashes...)
+	out.AcceptUntrusted = out.AcceptUntrusted || inline.AcceptUntrusted
+	return &out
+}
+
+func breakers(s *Step, c Cluster, high bool) {
+	b, name := &c.Config().Breakers[0], "default"
+	if high {
+		b, name = &c.Config().Breakers[1], "high"
+	}
+	st := c.Stats()
+	s.detail("breakers", "priority %s: connections %d of %d, pending requests %d of %d, requests %d of %d, retries at most %d", name,
+		st.CxActive.Value(), b.MaxConnections, st.RqPendingActive.Value(), b.MaxPendingRequests,
+		st.RqActive.Value(), b.MaxRequests, b.MaxRetries)
+}
+
+func endpoint(h *upstream.Host) Endpoint {
+	e := Endpoint{Address: h.Name(), Hostname: h.Hostname, Health: healthName(h.Health), Weight: h.Weight, Priority: h.Priority}
+	if h.Stats != nil {
+		e.ActiveConnections, e.ActiveRequests = h.Stats.CxActive.Load(), h.Stats.RqActive.Load()
+	}
+	if l := h.Locality; l != nil {
+		e.Locality = strings.Trim(l.Region+"/"+l.Zone+"/"+l.SubZone, "/")
+	}
+	return e
+}
+
+func healthName(h model.HealthStatus) string {
+	return [...]string{"healthy", "healthy", "unhealthy", "draining", "timeout", "degraded"}[h]
+}
+
+func available(h *upstream.Host) bool {
+	return h.Health == model.HealthUnknown || h.Health == model.HealthHealthy
+}
+
+// health says which of the hosts come into question, as far as that can be told without balancing.
+func health(s *Step, cfg *model.Cluster, hosts []*upstream.Host) string {
+	healthy := 0
+	for _, h := range hosts {
+		if available(h) {
+			healthy++
+		}
+	}
+	several := slices.ContainsFunc(hosts, func(h *upstream.Host) bool { return h.Priority != hosts[0].Priority })
+	total := counted(int64(len(hosts)), "endpoint")
+	switch {
+	case several:
+		s.note("There are several priorities; health decides how the load is spread over them.")
+	case float64(healthy)*100 < cfg.PanicThreshold*float64(len(hosts)):
+		s.note("Fewer than %v%% of the endpoints are healthy: their health is ignored (healthy_panic_threshold).", cfg.PanicThreshold)
+	}
+	switch {
+	case healthy == len(hosts) && healthy == 1:
+		return "to its one endpoint " + hosts[0].Name()
+	case healthy == len(hosts):
+		return "to one of its " + total
+	}
+	return fmt.Sprintf("to one of its %s, %d of them healthy", total, healthy)
+}
+
+// originalDst says where a cluster sends what it sends to its original destination.
+func (w *walk) originalDst(s *Step, cfg *model.Cluster, t *target) (string, bool) {
+	dst, by := w.q.Dst, "the original destination"
+	if w.direct {
+		dst = netip.AddrPort{}
+	}
+	if header := cmp.Or(cfg.OriginalDst.HTTPHeader, "x-envoy-original-dst-host"); cfg.OriginalDst.UseHTTPHeader && t.request != nil {
+		if value, ok := t.request.Lookup(header); ok {
+			if named, err := netip.ParseAddrPort(value); err == nil {
+				dst, by = named, "header "+header
+			} else {
+				s.note("Header %s is %q, which is not IP:PORT.", header, value)
+			}
+		}
+	}
+	if !dst.IsValid() {
+		s.note("Nothing redirected the connection, so it has no original destination.")
+		return "to cluster " + t.name + ", which finds no destination: " + refused(t), false
+	}
+	if port := cfg.OriginalDst.PortOverride; port != 0 {
+		dst = netip.AddrPortFrom(dst.Addr(), port)
+	}
+	s.detail("endpoint", "%s, by %s", dst, by)
+	if w.opt.Listeners.SelfAddrs(dst) {
+		s.note("That is weir itself, which is never connected to.")
+		return "to cluster " + t.name + ", whose destination is weir itself: " + refused(t), false
+	}
+	return "to cluster " + t.name + ", to " + dst.String() + " itself", true
+}

@@ -1,0 +1,293 @@
+package explain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/router"
+)
+
+// tcp follows a connection that is proxied as it is.
+func (w *walk) tcp(name string, cfg *model.TCPProxy) {
+	var total uint64
+	for i := range cfg.Clusters {
+		total += uint64(cfg.Clusters[i].Weight)
+	}
+	var targets []target
+	for i := range cfg.Clusters {
+		c := &cfg.Clusters[i]
+		switch {
+		case len(cfg.Clusters) == 1:
+			targets = append(targets, target{name: c.Name})
+		case c.Weight > 0:
+			targets = append(targets, target{name: c.Name, share: share(c.Weight, total)})
+		}
+	}
+	s := w.step("filter", "TCP proxy to "+targetsText(targets))
+	s.detail("name", "%s", name)
+	s.detail("timeouts", "idle %s, whole connection %s, up to %s to connect", limit(cfg.IdleTimeout),
+		limit(cfg.MaxDownstreamConnectionDuration), counted(int64(cfg.MaxConnectAttempts), "attempt"))
+	w.forward("proxies its bytes,", targets)
+}
+
+// http follows a request.
+func (w *walk) http(fc *model.FilterChain, name string, cfg *model.HTTPConnectionManager) {
+	s := w.step("filter", "HTTP connection manager "+cfg.StatPrefix)
+	s.detail("name", "%s", name)
+	var names []string
+	for _, f := range cfg.HTTPFilters {
+		if !f.Disabled {
+			names = append(names, f.Name)
+		}
+	}
+	s.detail("filters", "%s", strings.Join(names, ", "))
+	if len(names) > 1 {
+		s.note("What the filters before the last one do to the request is unknown to explain.")
+	}
+	if fc.TLS == nil && w.q.TLS {
+		s.note("The client speaks TLS and the filter chain does not terminate it.")
+		w.closed("what it says is TLS, and its filter chain expects HTTP in plain text")
+		return
+	}
+	req, assumed := w.q.request(fc.TLS != nil)
+	w.normalize(s, cfg, req)
+	text := req.Method + " " + req.Scheme + "://" + req.Authority + req.Path
+	if assumed {
+		text += " (the host is assumed; --host gives another)"
+	}
+	s.detail("request", "%s", text)
+	w.route(cfg, req)
+}
+
+// normalize applies what the connection manager does to the host before it looks for a route, and tells of what it may do to
+// the path.
+func (w *walk) normalize(s *Step, cfg *model.HTTPConnectionManager, req *message.Request) {
+	bare := router.WithoutPort(req.Authority)
+	port := req.Authority[len(bare):]
+	if cfg.StripTrailingDot {
+		bare = strings.TrimSuffix(bare, ".")
+	}
+	if cfg.StripAnyHostPort || cfg.StripMatchingPort && port == fmt.Sprintf(":%d", w.q.Dst.Port()) {
+		port = ""
+	}
+	req.Authority = bare + port
+	path, _, _ := strings.Cut(req.Path, "?")
+	unusual := strings.Contains(path, "//") || strings.Contains(path, "/.") || strings.ContainsAny(path, `%\`)
+	if unusual && (cfg.NormalizePath || cfg.MergeSlashes || cfg.EscapedSlashes != model.EscapedKeep) {
+		s.note("The connection manager normalises paths; this one is matched here as it was given.")
+	}
+}
+
+// table gives the routes in force.
+func (w *walk) table(s *Step, cfg *model.HTTPConnectionManager) *router.Table {
+	rc, from := cfg.InlineRoutes, "inline"
+	if rc == nil {
+		if rc = w.opt.Routes(cfg.RouteConfigName); rc == nil {
+			s.detail("config", "%s: it has not come from RDS yet", cfg.RouteConfigName)
+			return nil
+		}
+		from = version(&rc.Resource)
+	}
+	s.detail("config", "%s (%s)", rc.Name, from)
+	t, err := router.Compile(rc, w.opt.Runtime)
+	if err != nil {
+		s.note("%v", err)
+		return nil
+	}
+	return t
+}
+
+// route follows a request to the route that takes it.
+func (w *walk) route(cfg *model.HTTPConnectionManager, req *message.Request) {
+	s := w.step("route", "none")
+	t := w.table(s, cfg)
+	if t == nil {
+		w.noRoute("there is no route configuration")
+		return
+	}
+	// 0 takes every route that takes a share of the requests, however small.
+	r := t.Match(req, 0)
+	if r.VirtualHost == nil {
+		w.noRoute("no virtual host of " + r.Config.Name + " has the domain " + req.Authority)
+		return
+	}
+	s.detail("host", "virtual host %s, by domain %s", r.VirtualHost.Name, domain(r.Config, r.VirtualHost, req.Authority))
+	if r.Route == nil {
+		w.noRoute(fmt.Sprintf("none of the %s of virtual host %s matches", counted(int64(len(r.VirtualHost.Routes)), "route"), r.VirtualHost.Name))
+		return
+	}
+	index := slices.Index(r.VirtualHost.Routes, r.Route)
+	if index < 0 {
+		s.Result = "a redirect to HTTPS, because the virtual host has require_tls"
+		if r.VirtualHost.RequireTLS == model.TLSExternalOnly {
+			s.note("Only requests from outside are redirected; whether this one is internal depends on addresses and headers.")
+		}
+		w.redirect(s, &r, req)
+		return
+	}
+	s.Result = routeName(r.Route, index)
+	s.detail("match", "%s; %s", matchText(&r.Route.Match), "it is the first that fits of "+counted(int64(len(r.VirtualHost.Routes)), "route"))
+	w.fraction(s, t, &r, req)
+	w.act(s, &r, req)
+}
+
+func (w *walk) noRoute(why string) {
+	w.answer.Steps[len(w.answer.Steps)-1].Result = "none: " + why
+	w.verdict(OutcomeAnswered, w.prefix+" and answers 404: "+why+".")
+}
+
+func routeName(r *model.Route, index int) string {
+	if r.Name == "" {
+		return fmt.Sprintf("routes[%d]", index)
+	}
+	return fmt.Sprintf("%s (routes[%d])", r.Name, index)
+}
+
+// fraction tells what becomes of the requests that a route with runtime_fraction leaves.
+func (w *walk) fraction(s *Step, t *router.Table, r *filter.Route, req *message.Request) {
+	f := r.Route.Match.Fraction
+	if f == nil {
+		return
+	}
+	const last = 999_999 // the last one of 100, of 10,000 and of 1,000,000
+	rest := t.Match(req, last)
+	if rest.Route == r.Route {
+		return
+	}
+	takes := fmt.Sprintf("%d of %d requests", f.Numerator, f.Denominator)
+	if w.opt.Runtime != nil && f.RuntimeKey != "" {
+		if percent, ok := w.opt.Runtime(f.RuntimeKey); ok {
+			takes = fmt.Sprintf("%d%% of requests, by runtime key %s", percent, f.RuntimeKey)
+		}
+	}
+	where := "where none matches them"
+	if rest.Route != nil {
+		where = "in the end to " + routeName(rest.Route, slices.Index(r.VirtualHost.Routes, rest.Route))
+	}
+	s.note("The route takes %s; the others go on to the routes after it, %s.", takes, where)
+}
+
+// domain is the entry of a virtual host's domains that an authority was found by: the exact one, else the longest suffix, else
+// the longest prefix, else "*".
+func domain(c *model.RouteConfig, v *model.VirtualHost, authority string) string {
+	if c.IgnorePortInHost {
+		authority = router.WithoutPort(authority)
+	}
+	authority = strings.ToLower(authority)
+	best, rank := "*", 0
+	for _, d := range v.Domains {
+		d = strings.ToLower(d)
+		found := 0
+		switch suffix, isSuffix := strings.CutPrefix(d, "*"); {
+		case d == authority:
+			return d
+		case d == "*":
+		case isSuffix && len(suffix) < len(authority) && strings.HasSuffix(authority, suffix):
+			found = 1<<20 + len(d)
+		case strings.HasSuffix(d, "*") && len(d) <= len(authority) && strings.HasPrefix(authority, d[:len(d)-1]):
+			found = len(d)
+		}
+		if found > rank {
+			best, rank = d, found
+		}
+	}
+	return best
+}
+
+// act follows what the route says is to be done.
+func (w *walk) act(s *Step, r *filter.Route, req *message.Request) {
+	switch a := r.Route.Action; {
+	case r.Route.Direct != nil:
+		s.detail("action", "direct_response %d with %s", r.Route.Direct.Status, counted(int64(len(r.Route.Direct.Body)), "byte"))
+		w.verdict(OutcomeAnswered, fmt.Sprintf("%s and answers %d itself: %s is a direct response.", w.prefix, r.Route.Direct.Status, s.Result))
+	case r.Route.Redirect != nil:
+		w.redirect(s, r, req)
+	case a != nil:
+		w.forwardRequest(s, r, a, req)
+	}
+}
+
+func (w *walk) redirect(s *Step, r *filter.Route, req *message.Request) {
+	code := r.Route.Redirect.Code
+	if code == 0 {
+		code = 301
+	}
+	location := r.Rules.Location(&filter.Stream{Request: req}, r)
+	s.detail("action", "redirect %d to %s", code, location)
+	w.verdict(OutcomeAnswered, fmt.Sprintf("%s and answers %d itself: a redirect to %s.", w.prefix, code, location))
+}
+
+// forwardRequest follows a request to the clusters of its route.
+func (w *walk) forwardRequest(s *Step, r *filter.Route, a *model.RouteAction, req *message.Request) {
+	targets := w.targets(s, r, a, req)
+	s.detail("action", "forward to %s", targetsText(targets))
+	timeouts := "timeout " + limit(a.Timeout)
+	if a.HasIdleTimeout {
+		timeouts += ", idle " + limit(a.IdleTimeout)
+	}
+	s.detail("limits", "%s; retries: %s", timeouts, retryText(r.Rules.Retry()))
+	if a.HighPriority {
+		s.detail("priority", "HIGH")
+	}
+	if computes(r) {
+		s.note("Headers are added whose values depend on the connection; what is not known of it is left out of them here.")
+	}
+	if len(targets) == 0 {
+		w.verdict(OutcomeNoHost, fmt.Sprintf("%s and answers %d: no cluster is chosen.", w.prefix, notFound(a)))
+		return
+	}
+	w.forward("forwards the request, by "+s.Result+" of virtual host "+r.VirtualHost.Name+",", targets)
+}
+
+func notFound(a *model.RouteAction) int {
+	if a.ClusterNotFoundCode != 0 {
+		return a.ClusterNotFoundCode
+	}
+	return 503
+}
+
+// targets are the clusters that the route may choose for this request.
+func (w *walk) targets(s *Step, r *filter.Route, a *model.RouteAction, req *message.Request) []target {
+	one := target{name: r.Cluster, high: a.HighPriority, code: notFound(a), request: req}
+	switch {
+	case a.ClusterHeader != "":
+		s.detail("cluster", "named by header %s", a.ClusterHeader)
+		if r.Cluster == "" {
+			s.note("The request has no header %s, so no cluster is chosen; --header gives it.", a.ClusterHeader)
+			return nil
+		}
+	case len(a.Weighted) > 0:
+		if _, given := req.Lookup(a.WeightedHeader); a.WeightedHeader != "" && given {
+			s.detail("split", "decided by header %s", a.WeightedHeader)
+			one.rewritten = rewritten(r, req)
+			return []target{one}
+		}
+		return split(r, a, req, one)
+	}
+	one.rewritten = rewritten(r, req)
+	return []target{one}
+}
+
+// split are the clusters of a weighted split that get anything.
+func split(r *filter.Route, a *model.RouteAction, req *message.Request, like target) []target {
+	var total uint64
+	for i := range a.Weighted {
+		total += uint64(a.Weighted[i].Weight)
+	}
+	var out []target
+	for i := range a.Weighted {
+		c := &a.Weighted[i]
+		if c.Weight == 0 {
+			continue
+		}
+		chosen, t := *r, like
+		chosen.Weighted, chosen.Cluster = c, c.Name
+		t.name, t.share, t.rewritten = c.Name, share(c.Weight, total), rewritten(&chosen, req)
+		out = append(out, t)
+	}
+	return out
+}

@@ -1,0 +1,126 @@
+package explain
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+)
+
+// elsewhere stands for the cookie of any network namespace that is not weir's. The kernel counts cookies from 1 up.
+const elsewhere = ^uint64(0)
+
+// kernel asks the kernel. The reason is there when it does not capture.
+func (w *walk) kernel() (fate, string) {
+	k := w.opt.Kernel()
+	if k == nil {
+		why := "the configuration captures nothing"
+		if w.opt.Unavailable != nil {
+			if err := w.opt.Unavailable(); err != nil {
+				why = err.Error()
+			}
+		}
+		w.step("kernel", "interception is off: "+why)
+		return fatePassed, "interception is off: " + why
+	}
+	query := intercept.Query{Dst: w.q.Dst}
+	if c := w.caller; c != nil {
+		query.Cgroup = c.ID
+		if c.OtherNetns {
+			query.Netns = elsewhere
+		}
+	}
+	x, err := k.Explain(query)
+	if err != nil {
+		w.step("kernel", "unknown: "+err.Error())
+		return fateUnknown, err.Error()
+	}
+	w.meant = x.Listener
+	s := w.step("kernel", action(&x))
+	s.detail("reason", "%s: %s", x.Reason, x.Reason.Text())
+	if x.Rule != nil {
+		s.detail("rule", "%s", rule(x.Rule))
+		s.detail("from", "%s", x.Rule.Origin)
+	}
+	s.detail("rules", "generation %d", x.Generation)
+	attached, why := w.attached(k, s)
+	switch {
+	case x.Action == intercept.ActionPass:
+		return fatePassed, x.Reason.Text()
+	case !attached:
+		return fatePassed, why
+	case x.Action == intercept.ActionRefuse:
+		return fateRefused, x.Reason.Text()
+	}
+	return fateCaptured, ""
+}
+
+func action(x *intercept.Explanation) string {
+	switch x.Action {
+	case intercept.ActionPass:
+		return "pass: the kernel leaves the connection alone"
+	case intercept.ActionRedirect:
+		return fmt.Sprintf("redirect to weir's capture socket %s", x.Target)
+	case intercept.ActionRefuse:
+		return "refuse: connect() fails with ECONNREFUSED"
+	}
+	return x.Action.String()
+}
+
+func rule(r *steer.Rule) string {
+	port := "any port"
+	if r.Port != 0 {
+		port = fmt.Sprintf("port %d", r.Port)
+	}
+	text := fmt.Sprintf("%s, %s: %s", r.Prefix, port, r.Action)
+	if r.Listener != "" {
+		text += ", for listener " + r.Listener
+	}
+	return text
+}
+
+// attached tells whether weir's programs see the caller's connections, as far as the question says who that is.
+func (w *walk) attached(k Kernel, s *Step) (bool, string) {
+	status, err := k.Status()
+	if err != nil {
+		s.detail("caller", "unknown: %v", err)
+		return true, ""
+	}
+	var names []string
+	for i := range status.Cgroups {
+		c := &status.Cgroups[i]
+		if w.caller != nil && w.caller.in(c.Dir) {
+			text := "cgroup " + w.caller.Cgroup + ", which weir's programs are attached to"
+			if w.caller.Dir != c.Dir {
+				text = "cgroup " + w.caller.Cgroup + ", below " + c.Name + ", which weir's programs are attached to"
+			}
+			s.detail("caller", "%s", text)
+			w.namespace(s)
+			return true, ""
+		}
+		names = append(names, c.Name)
+	}
+	if len(names) == 0 {
+		why := "weir's programs are attached to no cgroup"
+		if len(status.MissingCgroups) > 0 {
+			why += " (there is no " + strings.Join(status.MissingCgroups, ", ") + ")"
+		}
+		s.detail("caller", "any: %s", why)
+		return false, why
+	}
+	if w.caller == nil {
+		s.detail("caller", "not given; the answer holds for processes in %s", strings.Join(names, ", "))
+		return true, ""
+	}
+	why := "the caller's cgroup " + w.caller.Cgroup + " is not in " + strings.Join(names, ", ") + ", where weir's programs are attached"
+	s.detail("caller", "cgroup %s: not in %s, where weir's programs are attached", w.caller.Cgroup, strings.Join(names, ", "))
+	w.namespace(s)
+	return false, why
+}
+
+func (w *walk) namespace(s *Step) {
+	if w.caller.OtherNetns {
+		s.note("The caller is in another network namespace than weir.")
+	}
+}

@@ -4,6 +4,8 @@ package translate
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -21,7 +23,6 @@ import (
 // Envoy's defaults of the bootstrap.
 const (
 	defaultStatsFlush  = 5 * time.Second
-	defaultHeader      = "x-envoy"
 	defaultProfilePath = "/var/log/envoy/envoy.prof"
 )
 
@@ -32,13 +33,8 @@ func (t *Translator) Bootstrap(m *bootstrapv3.Bootstrap, meta Meta) (*Static, []
 	c := t.begin(withoutStatic(m), meta, "")
 	out := &Static{
 		Node:              node(m.GetNode()),
-		HeaderPrefix:      m.GetHeaderPrefix(),
 		StatsFlushOnAdmin: m.GetStatsFlushOnAdmin(),
-		LocalCluster:      m.GetClusterManager().GetLocalClusterName(),
 		LogFormat:         m.GetApplicationLogConfig().GetLogFormat().GetTextFormat(),
-	}
-	if out.HeaderPrefix == "" {
-		out.HeaderPrefix = defaultHeader
 	}
 	if !out.StatsFlushOnAdmin {
 		out.StatsFlushInterval = c.duration(m.GetStatsFlushInterval(), defaultStatsFlush, nil, "stats_flush_interval")
@@ -253,17 +249,27 @@ func (c *call) runtime(m *bootstrapv3.LayeredRuntime, out *Static) {
 		case *bootstrapv3.RuntimeLayer_StaticLayer:
 			layer.Static = map[string]any{}
 			flatten(layer.Static, "", k.StaticLayer, 0)
-		case *bootstrapv3.RuntimeLayer_DiskLayer_:
-			layer.Disk = &RuntimeDisk{
-				SymlinkRoot: k.DiskLayer.GetSymlinkRoot(), Subdirectory: k.DiskLayer.GetSubdirectory(),
-				AppendServiceCluster: k.DiskLayer.GetAppendServiceCluster(),
-			}
+			c.idleKeys(layer.Static, at.field("static_layer"))
 		case *bootstrapv3.RuntimeLayer_AdminLayer_:
 			layer.Admin = true
-		case *bootstrapv3.RuntimeLayer_RtdsLayer_:
-			layer.RTDS = &RuntimeRTDS{Name: k.RtdsLayer.GetName(), Source: c.source(k.RtdsLayer.GetRtdsConfig(), at.field("rtds_layer").field("rtds_config"))}
 		}
 		out.Runtime = append(out.Runtime, layer)
+	}
+}
+
+// idleKeys warns about the keys that switch features of Envoy itself, which nothing in weir reads.
+func (c *call) idleKeys(values map[string]any, p *path) {
+	var keys []string
+	for k := range values {
+		for _, prefix := range []string{"envoy.reloadable_features.", "envoy.restart_features.", "envoy.deprecated_features", "overload.", "re2."} {
+			if strings.HasPrefix(k, prefix) {
+				keys = append(keys, k)
+			}
+		}
+	}
+	if len(keys) > 0 {
+		slices.Sort(keys)
+		c.warn(p, "these keys have no effect in weir: %s", strings.Join(keys, ", "))
 	}
 }
 

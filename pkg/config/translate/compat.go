@@ -38,19 +38,36 @@ func writeCompatibility(w io.Writer, table map[protoreflect.FullName]extension.F
 	return nil
 }
 
-// writeMessage writes the table of one message; fields of the descriptor that are not in it are not supported.
+// writeMessage lists the fields of one message by what becomes of them; fields of the descriptor that are not in the table
+// are not supported.
 func writeMessage(w io.Writer, md protoreflect.MessageDescriptor, fields extension.Fields) {
-	fmt.Fprintf(w, "### `%s`\n\n| field | in weir |\n|---|---|\n", md.FullName())
+	var effective, unsupported, reasons []string
+	harmless := map[string][]string{}
 	for i := range md.Fields().Len() {
 		name := string(md.Fields().Get(i).Name())
-		state := "not supported: a warning when it is set"
-		if f, ok := fields[name]; ok {
-			state = "effective"
-			if f.Harmless != "" {
-				state = "accepted: " + strings.ReplaceAll(f.Harmless, "|", `\|`)
+		quoted := "`" + name + "`"
+		switch f, ok := fields[name]; {
+		case !ok:
+			unsupported = append(unsupported, quoted)
+		case f.Harmless == "":
+			effective = append(effective, quoted)
+		default:
+			if harmless[f.Harmless] == nil {
+				reasons = append(reasons, f.Harmless)
 			}
+			harmless[f.Harmless] = append(harmless[f.Harmless], quoted)
 		}
-		fmt.Fprintf(w, "| `%s` | %s |\n", name, state)
 	}
+	fmt.Fprintf(w, "### `%s`\n\n", md.FullName())
+	list := func(what string, names []string) {
+		if len(names) > 0 {
+			fmt.Fprintf(w, "- %s: %s\n", what, strings.Join(names, ", "))
+		}
+	}
+	list("effective", effective)
+	for _, reason := range reasons {
+		list("harmless ("+reason+")", harmless[reason])
+	}
+	list("not supported", unsupported)
 	fmt.Fprintln(w)
 }

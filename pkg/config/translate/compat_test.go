@@ -17,9 +17,9 @@ func TestWriteCompatibility(t *testing.T) {
 	}
 	for _, want := range []string{
 		"### `envoy.config.listener.v3.Listener`",
-		"| `bind_to_port` | effective |",
-		"| `connection_balance_config` | accepted: weir has no worker threads that share work |",
-		"| `enable_mptcp` | not supported: a warning when it is set |",
+		"- effective: `name`, `address`",
+		"- harmless (weir has no worker threads that share work): `connection_balance_config`",
+		"`enable_mptcp`",
 	} {
 		if !strings.Contains(all.String(), want) {
 			t.Errorf("the table lacks %q", want)

@@ -31,12 +31,8 @@ type Static struct {
 	Stats             StatsConfig
 	// Runtime layers in order; later ones win. With nothing configured it is an empty static layer and an admin layer.
 	Runtime []RuntimeLayer
-	// HeaderPrefix replaces x-envoy in the names of such headers. Default "x-envoy".
-	HeaderPrefix string
 	// LogFormat is the format of the application log (application_log_config.text_format); empty keeps the default.
 	LogFormat string
-	// LocalCluster is cluster_manager.local_cluster_name.
-	LocalCluster string
 }
 
 // BootstrapExtension is a decoded entry of bootstrap_extensions.
@@ -98,24 +94,10 @@ type StatsBuckets struct {
 	Bounds []float64
 }
 
-// RuntimeLayer is one layer of the runtime. One of Static, Disk, Admin and RTDS is set.
+// RuntimeLayer is one layer of the runtime. Layers from disk and from RTDS are empty: they yield a warning.
 type RuntimeLayer struct {
 	Name string
 	// Static values, flattened: "a.b" -> string, float64, bool, or what else a Struct value holds.
 	Static map[string]any
-	Disk   *RuntimeDisk
 	Admin  bool
-	RTDS   *RuntimeRTDS
-}
-
-// RuntimeDisk is a layer that is read from a directory.
-type RuntimeDisk struct {
-	SymlinkRoot, Subdirectory string
-	AppendServiceCluster      bool
-}
-
-// RuntimeRTDS is a layer that comes over xDS.
-type RuntimeRTDS struct {
-	Name   string
-	Source *model.Source
 }

@@ -45,7 +45,7 @@ func bootstrapTable() table {
 	const memory = "weir has no such allocator or thread to tune"
 	t := table{}
 	t.message(bootstrap+"Bootstrap",
-		"node dynamic_resources stats_config stats_flush_interval stats_flush_on_admin layered_runtime admin header_prefix "+
+		"node dynamic_resources stats_config stats_flush_interval stats_flush_on_admin layered_runtime admin "+
 			"bootstrap_extensions cluster_manager application_log_config",
 		"static_resources", "each static resource is reported by itself",
 		"memory_allocator_manager watchdog watchdogs enable_dispatcher_stats fatal_actions default_socket_interface "+
@@ -58,13 +58,11 @@ func bootstrapTable() table {
 	t.message(bootstrap+"Bootstrap.ApplicationLogConfig.LogFormat", "text_format")
 	t.message(bootstrap+"Admin", "access_log access_log_path profile_path address allow_paths",
 		"ignore_global_conn_limit", "weir has no overload manager yet, so nothing limits the listener")
-	t.message(bootstrap+"ClusterManager", "local_cluster_name",
+	t.message(bootstrap+"ClusterManager", "",
 		"enable_deferred_cluster_creation", "only saves memory in Envoy")
 	t.message(bootstrap+"LayeredRuntime", "layers")
-	t.message(bootstrap+"RuntimeLayer", "name static_layer disk_layer admin_layer rtds_layer")
-	t.message(bootstrap+"RuntimeLayer.DiskLayer", "symlink_root subdirectory append_service_cluster")
+	t.message(bootstrap+"RuntimeLayer", "name static_layer admin_layer")
 	t.message(bootstrap+"RuntimeLayer.AdminLayer", "")
-	t.message(bootstrap+"RuntimeLayer.RtdsLayer", "name rtds_config")
 	t.message("envoy.config.metrics.v3.StatsConfig", "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings")
 	t.message("envoy.config.metrics.v3.TagSpecifier", "tag_name regex fixed_value")
 	t.message("envoy.config.metrics.v3.StatsMatcher", "reject_all exclusion_list inclusion_list")

@@ -101,7 +101,7 @@ func TestXDSServesAndPrintsLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // it is ended from the other side
+	defer conn.Close() // it is ended from the other side
 	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).StreamAggregatedResources(ctx)
 	if err != nil {
 		t.Fatal(err)

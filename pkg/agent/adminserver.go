@@ -64,7 +64,6 @@ func (a *Agent) startAdmin() error {
 			a.log.Error("the admin interface ended", "error", err)
 		}
 	}()
-	a.log.Info("admin address: " + server.Addr().String())
 	return nil
 }
 

@@ -39,10 +39,13 @@ func (a *Agent) serve(ctx context.Context) error {
 	for {
 		select {
 		case err := <-ready:
+			ready = nil
+			if work.Err() != nil {
+				continue // told to stop while it started
+			}
 			if err != nil {
 				return err
 			}
-			ready = nil
 			if a.opt.Mode == options.InitOnly {
 				a.log.Info("initialized; --mode init_only ends here")
 				return nil
@@ -77,27 +80,27 @@ func (a *Agent) signalled(s os.Signal) (end bool) {
 }
 
 // initialize brings the process from PRE_INITIALIZING to LIVE in Envoy's order: static clusters, CDS, then LDS, then the
-// listeners open.
+// listeners open. It returns ctx's error when the process is to end before.
 func (a *Agent) initialize(ctx context.Context) error {
 	if err := a.clustersReady(ctx); err != nil {
-		return nil //nolint:nilerr // ctx ended: the process stops
+		return err
 	}
 	a.sources.Start(ctx)
 	if src := a.cfg.Static.CDS; src != nil {
 		a.store.Follow(src, xds.ClusterType)
 	}
-	if a.store.Await(ctx, func(p store.Progress) bool { return len(p.Waiting) == 0 && p.ClustersWarming == 0 }) != nil {
-		return nil
+	if err := a.store.Await(ctx, func(p store.Progress) bool { return len(p.Waiting) == 0 && p.ClustersWarming == 0 }); err != nil {
+		return err
 	}
 	if err := a.clustersReady(ctx); err != nil {
-		return nil //nolint:nilerr // ctx ended: the process stops
+		return err
 	}
 	a.setState(stateInitializing)
 	if src := a.cfg.Static.LDS; src != nil {
 		a.store.Follow(src, xds.ListenerType)
 	}
-	if a.store.Await(ctx, func(p store.Progress) bool { return len(p.Waiting) == 0 && p.ListenersWarming == 0 }) != nil {
-		return nil
+	if err := a.store.Await(ctx, func(p store.Progress) bool { return len(p.Waiting) == 0 && p.ListenersWarming == 0 }); err != nil {
+		return err
 	}
 	return a.goLive()
 }

@@ -40,7 +40,7 @@ func (s *Server) WatchDir(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("watch resources: %w", err)
 	}
-	defer w.Close() //nolint:errcheck // nothing was written
+	defer w.Close() // nothing was written
 	// The parent tells when the directory itself is replaced.
 	for _, d := range []string{dir, filepath.Dir(dir)} {
 		if err := w.Add(d); err != nil {

@@ -72,7 +72,7 @@ func (r *Runtime) Layers() []Layer {
 }
 
 // ErrNoAdminLayer is returned by Modify when no layer can be written.
-var ErrNoAdminLayer = errors.New("No admin layer specified") //nolint:staticcheck // Envoy's words
+var ErrNoAdminLayer = errors.New("No admin layer specified") // Envoy's words
 
 // Modify sets keys of the admin layer and deletes those with an empty value.
 func (r *Runtime) Modify(values map[string]string) error {

@@ -118,9 +118,9 @@ func (b *batch) result() error {
 	err := errors.Join(b.errs...)
 	switch b.update.Type {
 	case xds.ClusterType:
-		return fmt.Errorf("Error adding/updating cluster(s) %w", err) //nolint:staticcheck // Envoy's words
+		return fmt.Errorf("Error adding/updating cluster(s) %w", err) // Envoy's words
 	case xds.ListenerType:
-		return fmt.Errorf("Error adding/updating listener(s) %w", err) //nolint:staticcheck // Envoy's words
+		return fmt.Errorf("Error adding/updating listener(s) %w", err) // Envoy's words
 	}
 	return err
 }

@@ -149,7 +149,7 @@ func TestSourcesShareStreamsByContentAndType(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close() //nolint:errcheck // nothing is watched
+	defer w.Close() // nothing is watched
 	h := newRecorder()
 	s := NewSources(SourcesOptions{
 		ADS: apiSource("ads"), Handler: h, Log: testLog(t), Node: testNode, Watch: w,

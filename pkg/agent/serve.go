@@ -34,16 +34,23 @@ func (a *Agent) serve(ctx context.Context) error {
 	defer cancel()
 	ready := make(chan error, 1)
 	go func() { ready <- a.initialize(work) }()
+	end := func() error {
+		cancel()
+		if ready != nil {
+			<-ready // it has stopped, or has just gone live
+		}
+		return a.shutdown(signals)
+	}
 	flush := time.NewTicker(a.flushInterval())
 	defer flush.Stop()
 	for {
 		select {
 		case err := <-ready:
 			ready = nil
-			if work.Err() != nil {
-				continue // told to stop while it started
-			}
-			if err != nil {
+			switch {
+			case ctx.Err() != nil:
+				continue
+			case err != nil:
 				return err
 			}
 			if a.opt.Mode == options.InitOnly {
@@ -52,14 +59,12 @@ func (a *Agent) serve(ctx context.Context) error {
 			}
 		case s := <-signals:
 			if a.signalled(s) {
-				cancel()
-				return a.shutdown(signals)
+				return end()
 			}
 		case <-a.quit:
-			cancel()
-			return a.shutdown(signals)
+			return end()
 		case <-ctx.Done():
-			return a.shutdown(signals)
+			return end()
 		case <-flush.C:
 			a.flushStats()
 		}

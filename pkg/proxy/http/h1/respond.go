@@ -14,7 +14,8 @@ func (st *serverStream) WriteResponse(r *message.Response) (err error) {
 	st.mu.Lock()
 	again := st.answering
 	st.answering = true
-	unanswered := st.parsed.expect && !st.continued
+	// A client that sent the whole body did not wait for a 100.
+	unanswered := st.parsed.expect && !st.continued && !st.body.whole.Load()
 	st.mu.Unlock()
 	if again {
 		return errSecondReply

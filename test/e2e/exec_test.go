@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
@@ -81,4 +83,59 @@ func TestExecSaysWhatIsWrong(t *testing.T) {
 	if got.Status == 0 || !strings.Contains(got.Err, "adress") {
 		t.Errorf("status %d:\n%s", got.Status, got.Err)
 	}
+}
+
+// weirctl passes signals on, cleans up after its command, and takes its private weir with it even when it is killed.
+func TestExecSignals(t *testing.T) {
+	t.Parallel()
+	harness.NeedInterception(t)
+	for _, tc := range []struct {
+		signal syscall.Signal
+		want   int
+	}{{syscall.SIGTERM, 143}, {syscall.SIGKILL, 137}} {
+		t.Run(tc.signal.String(), func(t *testing.T) {
+			t.Parallel()
+			host := harness.NewHost(t)
+			backend := host.HTTPBackend("backend", "127.0.0.1:0")
+			dir := harness.Dir(t)
+			file, started := filepath.Join(dir, "shop.yaml"), filepath.Join(dir, "started")
+			harness.WriteFile(t, file, shop(host, backend, backend))
+			p := host.App().Start(harness.Binary("weirctl"), "exec", "-c", file, "--", "sh", "-c", "echo $$ > "+started+"; exec sleep 60")
+			var child int
+			harness.Eventually(t, "the command runs", func() bool {
+				text, err := os.ReadFile(started)
+				if err != nil {
+					return false
+				}
+				child, err = strconv.Atoi(strings.TrimSpace(string(text)))
+				return err == nil
+			})
+			t.Cleanup(func() { _ = syscall.Kill(child, syscall.SIGKILL) }) // it has ended unless weirctl was killed
+			p.Signal(tc.signal)
+			if got := p.Wait(); got.Status != tc.want {
+				t.Errorf("status %d, want %d\n%s", got.Status, tc.want, got.Err)
+			}
+			harness.Eventually(t, "the private weir ends", func() bool { return !host.Runs("weir") })
+			if tc.signal == syscall.SIGTERM {
+				wantNoPrivateCgroup(t, p.Pid())
+				return
+			}
+			// Nobody is left to take the cgroup away; the test does.
+			if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
+				t.Error(err)
+			}
+			removePrivateCgroup(t, p.Pid())
+		})
+	}
+}
+
+func removePrivateCgroup(t *testing.T, pid int) {
+	t.Helper()
+	h, err := cgroup.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	harness.EventuallyNil(t, "the cgroup is empty", func() error {
+		return h.Remove(filepath.Join(h.Root(), fmt.Sprintf("weir.private.%d", pid)))
+	})
 }

@@ -2,7 +2,6 @@ package harness
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,25 +61,60 @@ type Result struct {
 
 // Run runs a program to its end, for at most twice Patience.
 func (a App) Run(args ...string) Result {
+	a.host.t.Helper()
+	return a.Start(args...).Wait()
+}
+
+// Process is a program that runs.
+type Process struct {
+	t         testing.TB
+	cmd       *exec.Cmd
+	out, errs bytes.Buffer
+	ended     chan struct{}
+	err       error // of Wait, once ended is closed
+}
+
+// Start starts a program. It is killed when the test ends.
+func (a App) Start(args ...string) *Process {
 	t := a.host.t
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*Patience)
-	defer cancel()
-	var out, errs bytes.Buffer
-	cmd := a.command(args)
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	p := &Process{t: t, cmd: a.command(args), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errs
 	// A child that holds the pipes must not keep the test from ending.
-	cmd.WaitDelay = time.Second
-	if err := a.start(cmd); err != nil {
+	p.cmd.WaitDelay = time.Second
+	if err := a.start(p.cmd); err != nil {
 		t.Fatalf("run %s: %v", args[0], err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() }) // it may have just ended
-	defer stop()
-	err := cmd.Wait()
-	if ctx.Err() != nil {
-		t.Fatalf("run %s: it did not end\nstdout: %s\nstderr: %s", strings.Join(args, " "), &out, &errs)
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // it has mostly ended
+		<-p.ended
+	})
+	return p
+}
+
+// Pid of the process.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal; a process that has just ended does not get it.
+func (p *Process) Signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// Wait waits until the program has ended, for at most twice Patience.
+func (p *Process) Wait() Result {
+	p.t.Helper()
+	timeout := time.NewTimer(2 * Patience)
+	defer timeout.Stop()
+	select {
+	case <-p.ended:
+	case <-timeout.C:
+		_ = p.cmd.Process.Kill() // the test fails in any case
+		<-p.ended
+		p.t.Fatalf("%s did not end\nstdout: %s\nstderr: %s", strings.Join(p.cmd.Args, " "), &p.out, &p.errs)
 	}
-	return Result{Out: out.String(), Err: errs.String(), Pid: cmd.Process.Pid, Status: exitStatus(t, err)}
+	return Result{Out: p.out.String(), Err: p.errs.String(), Pid: p.Pid(), Status: exitStatus(p.t, p.err)}
 }
 
 func exitStatus(t testing.TB, err error) int {

@@ -215,3 +215,10 @@ func addrPort(a net.Addr) netip.AddrPort {
 	ap := tcp.AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
+
+// Requests are those that the backend got so far.
+func (b *HTTPBackend) Requests() []Request {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]Request(nil), b.requests...)
+}

@@ -221,3 +221,13 @@ func (h *Host) Swallow(prefix string) {
 	h.t.Helper()
 	h.mustRun("ip", "route", "add", "blackhole", prefix)
 }
+
+// Runs tells whether a program of that name runs on the host.
+func (h *Host) Runs(name string) bool {
+	for _, p := range h.processes() {
+		if strings.HasSuffix(p, " "+name) {
+			return true
+		}
+	}
+	return false
+}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -252,6 +253,26 @@ func (w *Weir) Files() []string {
 	}
 	slices.Sort(files)
 	return files
+}
+
+// CPU is the time that the process has computed so far, to the clock tick of 10 ms.
+func (w *Weir) CPU() time.Duration {
+	w.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.Pid()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// proc_pid_stat(5): utime and stime are fields 14 and 15; the second, in brackets, may hold anything.
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	var ticks int
+	for _, field := range fields[11:13] {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // Goroutines ends the process through the Go runtime's own dump, and counts the goroutines in it.

@@ -3,6 +3,7 @@ package explain
 import (
 	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/lb"
 )
 
 // target is a cluster that the connection or the request may go to.
@@ -79,6 +81,7 @@ func (w *walk) cluster(t *target) (text string, reachable bool) {
 	s.detail("balancing", "%s", balancing(cfg))
 	s.detail("transport", "%s", w.upstreamTransport(cfg))
 	if t.request != nil {
+		w.drops(s, cfg)
 		s.detail("protocol", "%s", [...]string{"HTTP/1.1", "HTTP/2", "by ALPN", "that of the downstream"}[cfg.HTTP.Protocol])
 	}
 	if t.rewritten != "" {
@@ -99,7 +102,11 @@ func (w *walk) cluster(t *target) (text string, reachable bool) {
 			s.note("%s is weir itself, which is never connected to.", h.Address)
 		}
 	}
-	return "to cluster " + t.name + ", " + health(s, cfg, hosts), true
+	text, found := w.balance(s, cfg, hosts)
+	if text = "to cluster " + t.name + ", " + text; !found {
+		text += ": " + refused(t)
+	}
+	return text, found
 }
 
 // refused is what the client sees when there is no endpoint.
@@ -110,13 +117,32 @@ func refused(t *target) string {
 	return "the answer is 503"
 }
 
+// assignment is what the endpoints of a cluster come from, nil when it has not come yet.
+func (w *walk) assignment(cfg *model.Cluster) *model.LoadAssignment {
+	if cfg.NeedsEDS() {
+		return w.opt.Endpoints(cfg.EDSName())
+	}
+	return cfg.Inline
+}
+
+// drops tells of requests that are answered 503 because the control plane said so.
+func (w *walk) drops(s *Step, cfg *model.Cluster) {
+	a := w.assignment(cfg)
+	if a == nil {
+		return
+	}
+	for _, d := range a.DropOverloads {
+		s.note("%v%% of the requests that get here are dropped with 503, by drop_overloads %s.", d.Percent, d.Category)
+	}
+}
+
 // endpointSource says where the endpoints come from.
 func (w *walk) endpointSource(s *Step, cfg *model.Cluster) {
 	if !cfg.NeedsEDS() {
 		s.detail("type", "%s", cfg.Type)
 		return
 	}
-	a := w.opt.Endpoints(cfg.EDSName())
+	a := w.assignment(cfg)
 	if a == nil {
 		s.detail("type", "EDS: %s has not come yet", cfg.EDSName())
 		return
@@ -232,33 +258,33 @@ func healthName(h model.HealthStatus) string {
 	return [...]string{"healthy", "healthy", "unhealthy", "draining", "timeout", "degraded"}[h]
 }
 
-func available(h *upstream.Host) bool {
-	return h.Health == model.HealthUnknown || h.Health == model.HealthHealthy
-}
-
-// health says which of the hosts come into question, as far as that can be told without balancing.
-func health(s *Step, cfg *model.Cluster, hosts []*upstream.Host) string {
-	healthy := 0
-	for _, h := range hosts {
-		if available(h) {
-			healthy++
-		}
+// balance asks the balancer itself whether it finds a host, and says which of the hosts come into question. The set is its own,
+// so that no turn of the cluster's is taken.
+func (w *walk) balance(s *Step, cfg *model.Cluster, hosts []*upstream.Host) (text string, found bool) {
+	o := lb.Options{Policy: cfg.LB, LeastRequest: cfg.LeastRequest, PanicThreshold: cfg.PanicThreshold, Rand: rand.Uint64}
+	if a := w.assignment(cfg); a != nil {
+		o.Overprovisioning = a.OverprovisioningFactor
 	}
-	several := slices.ContainsFunc(hosts, func(h *upstream.Host) bool { return h.Priority != hosts[0].Priority })
-	total := counted(int64(len(hosts)), "endpoint")
-	switch {
-	case several:
+	set := lb.New(slices.Clone(hosts), o)
+	host, panicked := set.Pick(&upstream.PickContext{})
+	if host == nil {
+		s.note("The balancer finds no host that may take traffic.")
+		return "none of its endpoints may take traffic", false
+	}
+	if panicked {
+		s.note("Fewer than %v%% of the endpoints are available: their health is ignored (healthy_panic_threshold).", cfg.PanicThreshold)
+	}
+	if slices.ContainsFunc(hosts, func(h *upstream.Host) bool { return h.Priority != hosts[0].Priority }) {
 		s.note("There are several priorities; health decides how the load is spread over them.")
-	case float64(healthy)*100 < cfg.PanicThreshold*float64(len(hosts)):
-		s.note("Fewer than %v%% of the endpoints are healthy: their health is ignored (healthy_panic_threshold).", cfg.PanicThreshold)
 	}
+	healthy, _ := set.Counts()
 	switch {
-	case healthy == len(hosts) && healthy == 1:
-		return "to its one endpoint " + hosts[0].Name()
+	case len(hosts) == 1:
+		return "to its one endpoint " + hosts[0].Name(), true
 	case healthy == len(hosts):
-		return "to one of its " + total
+		return fmt.Sprintf("to one of its %d endpoints", len(hosts)), true
 	}
-	return fmt.Sprintf("to one of its %s, %d of them healthy", total, healthy)
+	return fmt.Sprintf("to one of its %d endpoints, %d of them healthy", len(hosts), healthy), true
 }
 
 // originalDst says where a cluster sends what it sends to its original destination.

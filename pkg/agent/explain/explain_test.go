@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"maps"
 	"net/netip"
 	"net/url"
 	"os"
@@ -40,6 +41,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // endpoints is what EDS says of v1.
 const endpoints = `
 cluster_name: inventory-v1
+policy: {drop_overloads: [{category: throttle, drop_percentage: {numerator: 2}}]}
 endpoints:
 - lb_endpoints:
   - {endpoint: {address: {socket_address: {address: 10.0.1.1, port_value: 8080}}}}
@@ -238,6 +240,24 @@ func TestGolden(t *testing.T) {
 			b.opt.Unavailable = func() error { return errors.New("interception is not available: needs CAP_BPF") }
 		}},
 		{name: "own_socket", query: "dst=192.0.2.1:15001", outcome: explain.OutcomeNoHost, change: func(b *bed) { b.kernel.plan = &steer.Plan{} }},
+		{name: "no_healthy_host", query: "dst=10.99.0.3:5432", outcome: explain.OutcomeNoHost, change: func(b *bed) {
+			ill, next := *b.snap.Clusters["tcp"], *b.snap
+			inline, place := *ill.Inline, *ill.Inline.Localities[0]
+			place.Endpoints = place.Endpoints[:2] // those that are not healthy
+			inline.Localities = []*model.Locality{&place}
+			ill.Inline, ill.PanicThreshold = &inline, 0
+			next.Clusters = maps.Clone(next.Clusters)
+			next.Clusters["tcp"] = &ill
+			b.clusters.Apply(&next)
+		}},
+		{name: "other_rule", query: "dst=10.99.0.3:5432", outcome: explain.OutcomeForwarded, change: func(b *bed) {
+			for i := range b.kernel.plan.Rules {
+				b.kernel.plan.Rules[i].Listener = "passthrough"
+			}
+		}},
+		{name: "runtime", query: "dst=10.99.0.1:80&host=inventory.shop&path=/beta&header=x-user:ann", outcome: explain.OutcomeForwarded, change: func(b *bed) {
+			b.opt.Runtime = func(key string) (uint64, bool) { return 30, key == "beta" }
+		}},
 		{name: "no_listener", query: "dst=198.51.100.1:7", outcome: explain.OutcomeClosed, change: func(b *bed) {
 			delete(b.snap.Listeners, "passthrough")
 			b.manager.Apply(b.snap)

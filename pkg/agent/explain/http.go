@@ -31,7 +31,11 @@ func (w *walk) tcp(name string, cfg *model.TCPProxy) {
 	s.detail("name", "%s", name)
 	s.detail("timeouts", "idle %s, whole connection %s, up to %s to connect", limit(cfg.IdleTimeout),
 		limit(cfg.MaxDownstreamConnectionDuration), counted(int64(cfg.MaxConnectAttempts), "attempt"))
-	w.forward("proxies its bytes,", targets)
+	what := "proxies its bytes"
+	if len(targets) > 1 {
+		what += ","
+	}
+	w.forward(what, targets)
 }
 
 // http follows a request.

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ func matchText(m *model.RouteMatch) string {
 	case model.PathSeparatedPrefix:
 		text = "path_separated_prefix " + m.Path
 	case model.PathRegex:
-		text = "regex " + m.Regex.String()
+		text = "regex " + regexText(m.Regex)
 	case model.PathConnect:
 		text = "CONNECT"
 	}
@@ -94,12 +95,21 @@ func headerText(h *model.HeaderMatcher) string {
 
 func stringText(s *model.StringMatcher) string {
 	if s.Kind == model.MatchRegex {
-		if s.Regex == nil {
-			return "regex"
-		}
-		return "regex " + s.Regex.String()
+		return "regex " + regexText(s.Regex)
 	}
 	return [...]string{"=", "prefix", "suffix", "contains"}[s.Kind] + " " + s.Value
+}
+
+// regexText is an expression as it was configured: without what anchors it.
+func regexText(r *regexp.Regexp) string {
+	if r == nil {
+		return ""
+	}
+	text := r.String()
+	if inner, ok := strings.CutPrefix(text, "^(?:"); ok && strings.HasSuffix(inner, ")$") {
+		return strings.TrimSuffix(inner, ")$")
+	}
+	return text
 }
 
 // retryText describes a retry policy.

@@ -145,9 +145,11 @@ func TestRejectionsName(t *testing.T) {
 			`{"@type": type.googleapis.com/envoy.extensions.clusters.redis.v3.RedisClusterConfig}}}`), []string{"one", "redis"}},
 		{"RouteConfiguration", harness.Resource(t, &routev3.RouteConfiguration{},
 			harness.RouteConfig("main", `{match: {safe_regex: {regex: "("}}, route: {cluster: one}}`)), []string{"main", "regex"}},
-		{"ClusterLoadAssignment", harness.Resource(t, &endpointv3.ClusterLoadAssignment{},
-			`{cluster_name: one, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: not.an.ip, port_value: 1}}}}]}]}`),
-			[]string{"one", "not.an.ip"}},
+		{
+			"ClusterLoadAssignment", harness.Resource(t, &endpointv3.ClusterLoadAssignment{},
+				`{cluster_name: one, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: not.an.ip, port_value: 1}}}}]}]}`),
+			[]string{"one", "not.an.ip"},
+		},
 	} {
 		t.Run(tc.kind, func(t *testing.T) {
 			resources := m.resources()

@@ -31,8 +31,12 @@ func TestHTTP1OnTheWire(t *testing.T) {
 		methods, want []string
 		open          bool
 	}{
-		{"pipelining", "GET /length HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\nGET /empty HTTP/1.1\r\nhost: x\r\n\r\n",
-			[]string{"GET", "GET", "GET"}, []string{"200 12345", "200 backend\n", "204 "}, true},
+		{
+			"pipelining", "GET /length HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\nGET /empty HTTP/1.1\r\nhost: x\r\n\r\n",
+			[]string{"GET", "GET", "GET"},
+			[]string{"200 12345", "200 backend\n", "204 "},
+			true,
+		},
 		{"HEAD", "HEAD /length HTTP/1.1\r\nhost: x\r\n\r\n", []string{"HEAD"}, []string{"200 "}, true},
 		{"close", "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", []string{"GET"}, []string{"200 backend\n"}, false},
 		{"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", []string{"GET"}, []string{"426 Upgrade Required"}, false},

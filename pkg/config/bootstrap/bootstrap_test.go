@@ -186,7 +186,7 @@ func TestErrors(t *testing.T) {
 		})
 	}
 	_, _, err := bootstrap.Load(bootstrap.Options{Path: "testdata/wrong.yaml"})
-	if list := (protoyaml.Errors)(nil); !errors.As(err, &list) || len(list) != 2 {
+	if list := protoyaml.Errors(nil); !errors.As(err, &list) || len(list) != 2 {
 		t.Errorf("errors are %v", err)
 	}
 }

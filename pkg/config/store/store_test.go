@@ -32,9 +32,11 @@ type sources struct{ wanted map[string]bool }
 func (s *sources) Subscribe(_ *model.Source, typeURL, name string) {
 	s.wanted[short(typeURL)+" "+name] = true
 }
+
 func (s *sources) Unsubscribe(_ *model.Source, typeURL, name string) {
 	delete(s.wanted, short(typeURL)+" "+name)
 }
+
 func (s *sources) SubscribeAll(_ *model.Source, typeURL string) { s.wanted[short(typeURL)+" *"] = true }
 
 func short(typeURL string) string { return typeURL[strings.LastIndex(typeURL, ".")+1:] }

@@ -122,8 +122,10 @@ func TestFailPolicy(t *testing.T) {
 		{"nothing set", func(t *testing.T) { b.setCapture(t) }, request{}, nil, ReasonNoCaptureSocket, 0},
 		{"not listening", func(t *testing.T) { b.setCapture(t, unused(t)) }, request{}, nil, ReasonNotListening, 0},
 		{
-			"other namespace", func(t *testing.T) { b.capture(t) }, request{},
-			[]func(*syscall.SysProcAttr){newNamespace}, ReasonOtherNetns, int(unix.ENETUNREACH),
+			"other namespace", func(t *testing.T) { b.capture(t) },
+			request{},
+			[]func(*syscall.SysProcAttr){newNamespace},
+			ReasonOtherNetns, int(unix.ENETUNREACH),
 		},
 		{"bound to device", func(t *testing.T) { b.capture(t) }, request{Device: "lo"}, nil, ReasonBoundDevice, 0},
 	}

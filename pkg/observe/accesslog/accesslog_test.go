@@ -132,21 +132,33 @@ func TestFilters(t *testing.T) {
 		filter  string
 		yes, no func(*format.Context)
 	}{
-		{`{"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 500}}}}`,
-			func(c *format.Context) { c.Info.ResponseCode = 500 }, func(c *format.Context) { c.Info.ResponseCode = 499 }},
-		{`{"duration_filter": {"comparison": {"op": "LE", "value": {"default_value": 5}}}}`,
-			nil, func(c *format.Context) { c.Info.Duration = 6 * time.Millisecond }},
+		{
+			`{"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 500}}}}`,
+			func(c *format.Context) { c.Info.ResponseCode = 500 }, func(c *format.Context) { c.Info.ResponseCode = 499 },
+		},
+		{
+			`{"duration_filter": {"comparison": {"op": "LE", "value": {"default_value": 5}}}}`,
+			nil, func(c *format.Context) { c.Info.Duration = 6 * time.Millisecond },
+		},
 		{`{"not_health_check_filter": {}}`, nil, func(c *format.Context) { c.Info.FilterState = map[string]any{accesslog.HealthCheckKey: true} }},
-		{`{"response_flag_filter": {"flags": ["UH", "NR"]}}`,
-			func(c *format.Context) { c.Info.Flags = streaminfo.NoRouteFound }, func(c *format.Context) { c.Info.Flags = streaminfo.LocalReset }},
+		{
+			`{"response_flag_filter": {"flags": ["UH", "NR"]}}`,
+			func(c *format.Context) { c.Info.Flags = streaminfo.NoRouteFound }, func(c *format.Context) { c.Info.Flags = streaminfo.LocalReset },
+		},
 		{`{"response_flag_filter": {}}`, func(c *format.Context) { c.Info.Flags = streaminfo.LocalReset }, func(*format.Context) {}},
 		{`{"header_filter": {"header": {"name": "X-A", "string_match": {"exact": "1"}}}}`, nil, func(c *format.Context) { c.Request.Headers.Reset() }},
-		{`{"and_filter": {"filters": [{"not_health_check_filter": {}}, {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 200}}}}]}}`,
-			nil, func(c *format.Context) { c.Info.ResponseCode = 201 }},
-		{`{"or_filter": {"filters": [{"response_flag_filter": {}}, {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 200}}}}]}}`,
-			nil, func(c *format.Context) { c.Info.ResponseCode = 201 }},
-		{`{"grpc_status_filter": {"statuses": ["UNAVAILABLE"]}}`,
-			func(c *format.Context) { c.Info.ResponseCode = 503 }, func(*format.Context) {}},
+		{
+			`{"and_filter": {"filters": [{"not_health_check_filter": {}}, {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 200}}}}]}}`,
+			nil, func(c *format.Context) { c.Info.ResponseCode = 201 },
+		},
+		{
+			`{"or_filter": {"filters": [{"response_flag_filter": {}}, {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 200}}}}]}}`,
+			nil, func(c *format.Context) { c.Info.ResponseCode = 201 },
+		},
+		{
+			`{"grpc_status_filter": {"statuses": ["UNAVAILABLE"]}}`,
+			func(c *format.Context) { c.Info.ResponseCode = 503 }, func(*format.Context) {},
+		},
 		{`{"log_type_filter": {"types": ["DownstreamEnd"]}}`, nil, func(c *format.Context) { c.Type = format.DownstreamStart }},
 	} {
 		m := &accesslogv3.AccessLogFilter{}

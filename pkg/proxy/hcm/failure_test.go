@@ -29,14 +29,18 @@ func TestRetries(t *testing.T) {
 		{name: "5xx", policy: policy(model.Retry5xx, 2), answers: []int{503, 500, 200}, status: 200, attempts: 3, log: "POST / 200 - via_upstream 4 "},
 		{name: "exhausted", policy: policy(model.Retry5xx, 1), answers: []int{503, 502, 200}, status: 502, attempts: 2, log: "POST / 502 URX via_upstream"},
 		{name: "reset", policy: policy(model.RetryReset, 1), answers: []int{0, 200}, status: 200, attempts: 2},
-		{name: "reset exhausted", policy: policy(model.RetryReset, 1), answers: []int{0, 0}, status: 503, attempts: 2,
-			log: "POST / 503 UC,URX upstream_reset_before_response_started{connection_termination}"},
+		{
+			name: "reset exhausted", policy: policy(model.RetryReset, 1), answers: []int{0, 0}, status: 503, attempts: 2,
+			log: "POST / 503 UC,URX upstream_reset_before_response_started{connection_termination}",
+		},
 		{name: "reset without policy", answers: []int{0}, status: 503, attempts: 1, log: "POST / 503 UC upstream_reset"},
 		{name: "gateway error only", policy: policy(model.RetryGatewayError, 3), answers: []int{502, 500}, status: 500, attempts: 2},
 		{name: "status code list", policy: policy(model.RetryRetriableStatusCodes, 3), answers: []int{418, 200}, status: 200, attempts: 2},
 		{name: "external client asks", headers: []string{"x-envoy-retry-on: 5xx"}, answers: []int{503}, status: 503, attempts: 1},
-		{name: "internal client asks", headers: []string{"x-forwarded-for: 10.0.0.1", "x-envoy-retry-on: 5xx", "x-envoy-max-retries: 3"},
-			answers: []int{503, 503, 503, 200}, status: 200, attempts: 4},
+		{
+			name: "internal client asks", headers: []string{"x-forwarded-for: 10.0.0.1", "x-envoy-retry-on: 5xx", "x-envoy-max-retries: 3"},
+			answers: []int{503, 503, 503, 200}, status: 200, attempts: 4,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var attempts atomic.Int32
@@ -86,29 +90,51 @@ func TestTimeouts(t *testing.T) {
 		log     string
 		stat    string
 	}{
-		{name: "route", action: model.RouteAction{Timeout: 50 * time.Millisecond}, request: get("/"), status: 504,
-			body: "upstream request timeout", log: "GET / 504 UT upstream_response_timeout", stat: "cluster.web.upstream_rq_timeout"},
-		{name: "per try", action: model.RouteAction{Timeout: requestTimeout, Retry: &model.RetryPolicy{
-			On: model.Retry5xx, NumRetries: 1, PerTryTimeout: 30 * time.Millisecond, BaseInterval: time.Millisecond}}, request: get("/"),
-			status: 504, log: "GET / 504 UT,URX upstream_per_try_timeout", stat: "cluster.web.upstream_rq_per_try_timeout"},
-		{name: "per try idle", action: model.RouteAction{Timeout: requestTimeout, Retry: &model.RetryPolicy{
-			On: model.Retry5xx, NumRetries: 1, PerTryIdleTimeout: 30 * time.Millisecond, BaseInterval: time.Millisecond}}, request: get("/"),
-			status: 504, log: "GET / 504 UT,URX upstream_per_try_idle_timeout", stat: "cluster.web.upstream_rq_per_try_idle_timeout"},
-		{name: "stream idle", cfg: func(c *model.HTTPConnectionManager) { c.StreamIdleTimeout = 60 * time.Millisecond }, request: get("/"),
-			status: 504, body: "stream timeout", log: "GET / 504 SI stream_idle_timeout", stat: "http.test.downstream_rq_idle_timeout"},
-		{name: "request", cfg: func(c *model.HTTPConnectionManager) { c.RequestTimeout = 60 * time.Millisecond },
+		{
+			name: "route", action: model.RouteAction{Timeout: 50 * time.Millisecond}, request: get("/"), status: 504,
+			body: "upstream request timeout", log: "GET / 504 UT upstream_response_timeout", stat: "cluster.web.upstream_rq_timeout",
+		},
+		{
+			name: "per try", action: model.RouteAction{Timeout: requestTimeout, Retry: &model.RetryPolicy{
+				On: model.Retry5xx, NumRetries: 1, PerTryTimeout: 30 * time.Millisecond, BaseInterval: time.Millisecond,
+			}}, request: get("/"),
+			status: 504, log: "GET / 504 UT,URX upstream_per_try_timeout", stat: "cluster.web.upstream_rq_per_try_timeout",
+		},
+		{
+			name: "per try idle", action: model.RouteAction{Timeout: requestTimeout, Retry: &model.RetryPolicy{
+				On: model.Retry5xx, NumRetries: 1, PerTryIdleTimeout: 30 * time.Millisecond, BaseInterval: time.Millisecond,
+			}}, request: get("/"),
+			status: 504, log: "GET / 504 UT,URX upstream_per_try_idle_timeout", stat: "cluster.web.upstream_rq_per_try_idle_timeout",
+		},
+		{
+			name: "stream idle", cfg: func(c *model.HTTPConnectionManager) { c.StreamIdleTimeout = 60 * time.Millisecond }, request: get("/"),
+			status: 504, body: "stream timeout", log: "GET / 504 SI stream_idle_timeout", stat: "http.test.downstream_rq_idle_timeout",
+		},
+		{
+			name: "request", cfg: func(c *model.HTTPConnectionManager) { c.RequestTimeout = 60 * time.Millisecond },
 			request: "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\npart", status: 408, body: "request timeout",
-			log: "POST / 408 - request_overall_timeout", stat: "http.test.downstream_rq_timeout"},
-		{name: "stream duration", cfg: func(c *model.HTTPConnectionManager) { c.MaxStreamDuration = 60 * time.Millisecond }, request: get("/"),
-			status: 504, log: "GET / 504 DT max_duration_timeout", stat: "http.test.downstream_rq_max_duration_reached"},
-		{name: "stream duration of the route", action: model.RouteAction{MaxStreamDuration: 60 * time.Millisecond, HasMaxStreamDuration: true},
+			log: "POST / 408 - request_overall_timeout", stat: "http.test.downstream_rq_timeout",
+		},
+		{
+			name: "stream duration", cfg: func(c *model.HTTPConnectionManager) { c.MaxStreamDuration = 60 * time.Millisecond }, request: get("/"),
+			status: 504, log: "GET / 504 DT max_duration_timeout", stat: "http.test.downstream_rq_max_duration_reached",
+		},
+		{
+			name: "stream duration of the route", action: model.RouteAction{MaxStreamDuration: 60 * time.Millisecond, HasMaxStreamDuration: true},
 			cfg: func(c *model.HTTPConnectionManager) { c.MaxStreamDuration = time.Hour }, request: get("/"),
-			status: 504, log: "GET / 504 DT max_duration_timeout", stat: "http.test.downstream_rq_max_duration_reached"},
-		{name: "grpc-timeout of the stream", action: model.RouteAction{Timeout: time.Millisecond, StreamTimeouts: true, GRPCTimeoutMax: time.Hour,
-			GRPCTimeoutOffset: 40 * time.Millisecond}, request: get("/", "grpc-timeout: 100m"), status: 504,
-			log: "GET / 504 DT max_duration_timeout", stat: "http.test.downstream_rq_max_duration_reached"},
-		{name: "bounded grpc-timeout of the stream", action: model.RouteAction{StreamTimeouts: true, GRPCTimeoutMax: 60 * time.Millisecond},
-			request: get("/", "grpc-timeout: 1H"), status: 504, log: "GET / 504 DT max_duration_timeout"},
+			status: 504, log: "GET / 504 DT max_duration_timeout", stat: "http.test.downstream_rq_max_duration_reached",
+		},
+		{
+			name: "grpc-timeout of the stream", action: model.RouteAction{
+				Timeout: time.Millisecond, StreamTimeouts: true, GRPCTimeoutMax: time.Hour,
+				GRPCTimeoutOffset: 40 * time.Millisecond,
+			}, request: get("/", "grpc-timeout: 100m"), status: 504,
+			log: "GET / 504 DT max_duration_timeout", stat: "http.test.downstream_rq_max_duration_reached",
+		},
+		{
+			name: "bounded grpc-timeout of the stream", action: model.RouteAction{StreamTimeouts: true, GRPCTimeoutMax: 60 * time.Millisecond},
+			request: get("/", "grpc-timeout: 1H"), status: 504, log: "GET / 504 DT max_duration_timeout",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a := tc.action

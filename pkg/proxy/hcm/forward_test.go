@@ -81,16 +81,22 @@ func TestLocalAnswers(t *testing.T) {
 		status                   int
 		headers                  map[string]string
 	}{
-		{name: "direct", request: get("/direct/x"), status: 418, body: "teapot",
-			headers: map[string]string{"x-from": "/direct/x", "content-type": "text/plain"}, log: "GET /direct/x 418 - direct_response 0 6 - direct"},
+		{
+			name: "direct", request: get("/direct/x"), status: 418, body: "teapot",
+			headers: map[string]string{"x-from": "/direct/x", "content-type": "text/plain"}, log: "GET /direct/x 418 - direct_response 0 6 - direct",
+		},
 		{name: "redirect", request: get("/redirect?q"), status: 301, headers: map[string]string{"location": "https://example.com/redirect?q"}},
 		{name: "no route", request: get("/none"), status: 404, log: "GET /none 404 NR route_not_found 0 0"},
 		{name: "unknown cluster", request: get("/unknown"), status: 503, log: "GET /unknown 503 NC cluster_not_found"},
 		{name: "no host", request: get("/empty"), status: 503, body: "no healthy upstream", log: "GET /empty 503 UH no_healthy_upstream"},
-		{name: "refused", request: get("/refused"), status: 503, log: "GET /refused 503 UF upstream_reset_before_response_started{remote_connection_failure|",
-			body: "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: "},
-		{name: "grpc", request: get("/empty", "content-type: application/grpc"), status: 200,
-			headers: map[string]string{"grpc-status": "14", "grpc-message": "no healthy upstream", "content-type": "application/grpc"}},
+		{
+			name: "refused", request: get("/refused"), status: 503, log: "GET /refused 503 UF upstream_reset_before_response_started{remote_connection_failure|",
+			body: "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: ",
+		},
+		{
+			name: "grpc", request: get("/empty", "content-type: application/grpc"), status: 200,
+			headers: map[string]string{"grpc-status": "14", "grpc-message": "no healthy upstream", "content-type": "application/grpc"},
+		},
 		{name: "no upgrade", request: get("/empty", "connection: upgrade", "upgrade: websocket"), status: 403, log: "GET /empty 403 - upgrade_failed"},
 		{name: "http 1.0", request: "GET / HTTP/1.0\r\n\r\n", status: 426},
 		{name: "no host header", request: "GET / HTTP/1.1\r\n\r\n", status: 400},

@@ -17,22 +17,36 @@ func TestOrigin(t *testing.T) {
 		want    map[string]string // as the upstream sees them; none: absent
 	}{
 		{name: "no forwarding, nothing said", want: map[string]string{"X-Forwarded-For": none, "X-Envoy-Internal": none, "X-Forwarded-Proto": "http"}},
-		{name: "trusted internal address", headers: []string{"x-forwarded-for: 10.0.0.1"},
-			want: map[string]string{"X-Forwarded-For": "10.0.0.1", "X-Envoy-Internal": "true"}},
-		{name: "two addresses are not internal", headers: []string{"x-forwarded-for: 8.8.8.8, 10.0.0.1", "x-envoy-max-retries: 3"},
-			want: map[string]string{"X-Envoy-Internal": none, "X-Envoy-Max-Retries": none}},
+		{
+			name: "trusted internal address", headers: []string{"x-forwarded-for: 10.0.0.1"},
+			want: map[string]string{"X-Forwarded-For": "10.0.0.1", "X-Envoy-Internal": "true"},
+		},
+		{
+			name: "two addresses are not internal", headers: []string{"x-forwarded-for: 8.8.8.8, 10.0.0.1", "x-envoy-max-retries: 3"},
+			want: map[string]string{"X-Envoy-Internal": none, "X-Envoy-Max-Retries": none},
+		},
 		{name: "claim is not believed", headers: []string{"x-envoy-internal: true"}, want: map[string]string{"X-Envoy-Internal": none}},
 		{name: "edge", cfg: edge, want: map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Envoy-Internal": "true"}},
-		{name: "edge appends", cfg: edge, headers: []string{"x-forwarded-for: 10.0.0.1", "x-forwarded-proto: https", "x-request-id: mine", "x-envoy-original-path: /x"},
-			want: map[string]string{"X-Forwarded-For": "10.0.0.1,127.0.0.1", "X-Envoy-Internal": none, "X-Forwarded-Proto": "http",
-				"X-Envoy-External-Address": "127.0.0.1", "X-Envoy-Original-Path": none}},
-		{name: "edge keeps the id when told", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.PreserveRequestID = true, true },
-			headers: []string{"x-forwarded-for: 1.1.1.1", "x-request-id: mine"}, want: map[string]string{"X-Request-Id": "mine"}},
-		{name: "skip append", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.SkipXFFAppend = true, true },
-			headers: []string{"x-forwarded-for: 1.1.1.1"}, want: map[string]string{"X-Forwarded-For": "1.1.1.1"}},
-		{name: "trusted hop", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.XFFNumTrustedHops = true, 1 },
+		{
+			name: "edge appends", cfg: edge, headers: []string{"x-forwarded-for: 10.0.0.1", "x-forwarded-proto: https", "x-request-id: mine", "x-envoy-original-path: /x"},
+			want: map[string]string{
+				"X-Forwarded-For": "10.0.0.1,127.0.0.1", "X-Envoy-Internal": none, "X-Forwarded-Proto": "http",
+				"X-Envoy-External-Address": "127.0.0.1", "X-Envoy-Original-Path": none,
+			},
+		},
+		{
+			name: "edge keeps the id when told", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.PreserveRequestID = true, true },
+			headers: []string{"x-forwarded-for: 1.1.1.1", "x-request-id: mine"}, want: map[string]string{"X-Request-Id": "mine"},
+		},
+		{
+			name: "skip append", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.SkipXFFAppend = true, true },
+			headers: []string{"x-forwarded-for: 1.1.1.1"}, want: map[string]string{"X-Forwarded-For": "1.1.1.1"},
+		},
+		{
+			name: "trusted hop", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.XFFNumTrustedHops = true, 1 },
 			headers: []string{"x-forwarded-for: 9.9.9.9, 8.8.8.8", "x-forwarded-proto: https"},
-			want:    map[string]string{"X-Envoy-External-Address": "8.8.8.8", "X-Forwarded-Proto": "https"}},
+			want:    map[string]string{"X-Envoy-External-Address": "8.8.8.8", "X-Forwarded-Proto": "https"},
+		},
 		{name: "id is generated once", headers: []string{"x-request-id: mine"}, want: map[string]string{"X-Request-Id": "mine"}},
 		{name: "client certificate header", headers: []string{"x-forwarded-client-cert: By=me"}, want: map[string]string{"X-Forwarded-Client-Cert": none}},
 		{name: "via", cfg: func(c *model.HTTPConnectionManager) { c.Via = "weir" }, headers: []string{"via: 1.0 a"}, want: map[string]string{"Via": "1.0 a, weir"}},

@@ -74,7 +74,8 @@ func TestAttemptCountAndPreviousHosts(t *testing.T) {
 		w.Header().Set("x-attempt", r.Header.Get("X-Envoy-Attempt-Count"))
 	})
 	routes := routeConfig(prefix("/", &model.RouteAction{Cluster: "web", Retry: &model.RetryPolicy{
-		On: model.Retry5xx, NumRetries: 1, BaseInterval: time.Millisecond, AvoidPreviousHosts: true, HostSelectionAttempts: 10}}))
+		On: model.Retry5xx, NumRetries: 1, BaseInterval: time.Millisecond, AvoidPreviousHosts: true, HostSelectionAttempts: 10,
+	}}))
 	routes.VirtualHosts[0].IncludeAttemptCount, routes.VirtualHosts[0].IncludeAttemptCountInResponse = true, true
 	p := start(t, routes, options{clusters: map[string]*model.Cluster{"web": static("web", bad, good)}})
 	for range 6 {
@@ -106,7 +107,8 @@ func TestLargeBodies(t *testing.T) {
 				}
 			})
 			p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web", Retry: &model.RetryPolicy{
-				On: model.Retry5xx, NumRetries: 3, BaseInterval: time.Millisecond}})), options{clusters: map[string]*model.Cluster{"web": static("web", addr)}})
+				On: model.Retry5xx, NumRetries: 3, BaseInterval: time.Millisecond,
+			}})), options{clusters: map[string]*model.Cluster{"web": static("web", addr)}})
 			resp, err := http.Post("http://"+p.addr+"/", "text/plain", strings.NewReader(strings.Repeat("x", tc.size)))
 			if err != nil {
 				t.Fatal(err)
@@ -132,7 +134,8 @@ func TestStreaming(t *testing.T) {
 				w.(http.Flusher).Flush()
 				<-next
 			}
-		}))}})
+		})),
+	}})
 	c := p.dial()
 	c.send(get("/"))
 	resp, err := http.ReadResponse(c.br, nil)

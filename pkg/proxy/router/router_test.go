@@ -45,9 +45,19 @@ func hosts(domains ...string) *model.RouteConfig {
 func TestDomains(t *testing.T) {
 	c := hosts("a.com", "*.a.com", "*-x.a.com", "*.b.a.com", "www.*", "www.a.*", "*", "[::1]:80")
 	for _, tc := range []struct{ host, want string }{
-		{"a.com", "a.com"}, {"A.CoM", "a.com"}, {"q.a.com", "*.a.com"}, {"q.b.a.com", "*.b.a.com"}, {"q-x.a.com", "*-x.a.com"},
+		{"a.com", "a.com"},
+		{"A.CoM", "a.com"},
+		{"q.a.com", "*.a.com"},
+		{"q.b.a.com", "*.b.a.com"},
+		{"q-x.a.com", "*-x.a.com"},
 		{"www.a.com", "*.a.com"}, // a suffix wins over a prefix
-		{"www.z", "www.*"}, {"www.a.z", "www.a.*"}, {"www.", "*"}, {".a.com", "*"}, {"a.com:8080", "*"}, {"other", "*"}, {"[::1]:80", "[::1]:80"},
+		{"www.z", "www.*"},
+		{"www.a.z", "www.a.*"},
+		{"www.", "*"},
+		{".a.com", "*"},
+		{"a.com:8080", "*"},
+		{"other", "*"},
+		{"[::1]:80", "[::1]:80"},
 		{strings.Repeat("a", 2000), "*"},
 	} {
 		if got := compile(t, c).Match(request(tc.host, "/"), 0).Cluster; got != tc.want {
@@ -81,31 +91,75 @@ func TestMatchers(t *testing.T) {
 	}{
 		{"prefix", model.RouteMatch{Path: "/foo"}, []*message.Request{request("a", "/foobar"), request("a", "/foo?x")}, []*message.Request{request("a", "/fo"), request("a", "/Foo")}},
 		{"prefix ignores case", model.RouteMatch{Path: "/foo", IgnoreCase: true}, []*message.Request{request("a", "/FOO/x")}, nil},
-		{"separated", model.RouteMatch{Kind: model.PathSeparatedPrefix, Path: "/foo"},
-			[]*message.Request{request("a", "/foo"), request("a", "/foo/x"), request("a", "/foo?x")}, []*message.Request{request("a", "/foobar")}},
+		{
+			"separated",
+			model.RouteMatch{Kind: model.PathSeparatedPrefix, Path: "/foo"},
+			[]*message.Request{request("a", "/foo"), request("a", "/foo/x"), request("a", "/foo?x")},
+			[]*message.Request{request("a", "/foobar")},
+		},
 		{"exact", model.RouteMatch{Kind: model.PathExact, Path: "/foo"}, []*message.Request{request("a", "/foo?q")}, []*message.Request{request("a", "/foo/")}},
-		{"regex", model.RouteMatch{Kind: model.PathRegex, Regex: regexp.MustCompile("^(?:/v[0-9]+)$")},
-			[]*message.Request{request("a", "/v12?q")}, []*message.Request{request("a", "/v12/x"), request("a", "/x/v1")}},
+		{
+			"regex",
+			model.RouteMatch{Kind: model.PathRegex, Regex: regexp.MustCompile("^(?:/v[0-9]+)$")},
+			[]*message.Request{request("a", "/v12?q")},
+			[]*message.Request{request("a", "/v12/x"), request("a", "/x/v1")},
+		},
 		{"connect", model.RouteMatch{Kind: model.PathConnect}, []*message.Request{{Method: "CONNECT", Authority: "a"}}, []*message.Request{request("a", "/")}},
 		{"prefix is not for connect", model.RouteMatch{Path: "/"}, nil, []*message.Request{{Method: "CONNECT", Authority: "a"}}},
-		{"header", model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", String: exact("1")}}},
-			[]*message.Request{request("a", "/", "X: 1")}, []*message.Request{request("a", "/"), request("a", "/", "x: 1", "x: 1")}},
-		{"header inverted", model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", String: exact("1"), Invert: true}}},
-			[]*message.Request{request("a", "/", "x: 2")}, []*message.Request{request("a", "/", "x: 1"), request("a", "/")}},
-		{"header missing as empty", model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", String: exact("1"), Invert: true, MissingAsEmpty: true}}},
-			[]*message.Request{request("a", "/")}, nil},
-		{"header joined", model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", String: exact("1,2")}}},
-			[]*message.Request{request("a", "/", "x: 1", "x: 2")}, nil},
-		{"header absent", model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", Kind: model.HeaderPresent}}},
-			[]*message.Request{request("a", "/")}, []*message.Request{request("a", "/", "x: ")}},
-		{"header range", model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", Kind: model.HeaderRange, Start: -1, End: 5}}},
-			[]*message.Request{request("a", "/", "x: -1"), request("a", "/", "x: 4")}, []*message.Request{request("a", "/", "x: 5"), request("a", "/", "x: y")}},
-		{"method", model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: ":method", String: exact("GET")}}},
-			[]*message.Request{request("a", "/")}, []*message.Request{{Method: "POST", Authority: "a", Path: "/"}}},
-		{"query", model.RouteMatch{Path: "/", Query: []model.QueryMatcher{{Name: "k", String: exact("v")}, {Name: "p", Present: true}}},
-			[]*message.Request{request("a", "/?p&k=v&k=w")}, []*message.Request{request("a", "/?k=w&k=v&p"), request("a", "/?k=v")}},
-		{"grpc", model.RouteMatch{Path: "/", GRPC: true},
-			[]*message.Request{request("a", "/", "content-type: application/grpc+proto")}, []*message.Request{request("a", "/", "content-type: application/grpc-web")}},
+		{
+			"header",
+			model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", String: exact("1")}}},
+			[]*message.Request{request("a", "/", "X: 1")},
+			[]*message.Request{request("a", "/"), request("a", "/", "x: 1", "x: 1")},
+		},
+		{
+			"header inverted",
+			model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", String: exact("1"), Invert: true}}},
+			[]*message.Request{request("a", "/", "x: 2")},
+			[]*message.Request{request("a", "/", "x: 1"), request("a", "/")},
+		},
+		{
+			"header missing as empty",
+			model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", String: exact("1"), Invert: true, MissingAsEmpty: true}}},
+			[]*message.Request{request("a", "/")},
+			nil,
+		},
+		{
+			"header joined",
+			model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", String: exact("1,2")}}},
+			[]*message.Request{request("a", "/", "x: 1", "x: 2")},
+			nil,
+		},
+		{
+			"header absent",
+			model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", Kind: model.HeaderPresent}}},
+			[]*message.Request{request("a", "/")},
+			[]*message.Request{request("a", "/", "x: ")},
+		},
+		{
+			"header range",
+			model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x", Kind: model.HeaderRange, Start: -1, End: 5}}},
+			[]*message.Request{request("a", "/", "x: -1"), request("a", "/", "x: 4")},
+			[]*message.Request{request("a", "/", "x: 5"), request("a", "/", "x: y")},
+		},
+		{
+			"method",
+			model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: ":method", String: exact("GET")}}},
+			[]*message.Request{request("a", "/")},
+			[]*message.Request{{Method: "POST", Authority: "a", Path: "/"}},
+		},
+		{
+			"query",
+			model.RouteMatch{Path: "/", Query: []model.QueryMatcher{{Name: "k", String: exact("v")}, {Name: "p", Present: true}}},
+			[]*message.Request{request("a", "/?p&k=v&k=w")},
+			[]*message.Request{request("a", "/?k=w&k=v&p"), request("a", "/?k=v")},
+		},
+		{
+			"grpc",
+			model.RouteMatch{Path: "/", GRPC: true},
+			[]*message.Request{request("a", "/", "content-type: application/grpc+proto")},
+			[]*message.Request{request("a", "/", "content-type: application/grpc-web")},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := hosts("*")
@@ -220,8 +274,12 @@ func TestPathRewrites(t *testing.T) {
 		{"separated", model.RouteMatch{Kind: model.PathSeparatedPrefix, Path: "/foo"}, model.RouteAction{HasPrefixRewrite: true, PrefixRewrite: "/bar"}, "/foo?q", "/bar?q"},
 		{"exact", model.RouteMatch{Kind: model.PathExact, Path: "/foo"}, model.RouteAction{HasPrefixRewrite: true, PrefixRewrite: "/b"}, "/foo?q", "/b?q"},
 		{"case", model.RouteMatch{Path: "/foo", IgnoreCase: true}, model.RouteAction{HasPrefixRewrite: true, PrefixRewrite: "/b"}, "/FOO/x", "/b/x"},
-		{"regex", model.RouteMatch{Path: "/"}, model.RouteAction{RegexRewrite: &model.RegexRewrite{Regex: regexp.MustCompile("/s/([^/]+)/(.*)"), Substitution: "/${2}/i/${1}"}},
-			"/s/foo/v1/api?s/a/b", "/v1/api/i/foo?s/a/b"},
+		{
+			"regex",
+			model.RouteMatch{Path: "/"},
+			model.RouteAction{RegexRewrite: &model.RegexRewrite{Regex: regexp.MustCompile("/s/([^/]+)/(.*)"), Substitution: "/${2}/i/${1}"}},
+			"/s/foo/v1/api?s/a/b", "/v1/api/i/foo?s/a/b",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := hosts("*")
@@ -270,7 +328,8 @@ func TestMutations(t *testing.T) {
 	c := hosts("*")
 	c.Headers, c.VirtualHosts[0].Headers = level("global"), level("vhost")
 	r := &model.Route{Match: model.RouteMatch{Path: "/"}, Headers: level("route"), Action: &model.RouteAction{
-		Weighted: []model.WeightedCluster{{Name: "w", Weight: 1, Headers: level("weighted")}}}}
+		Weighted: []model.WeightedCluster{{Name: "w", Weight: 1, Headers: level("weighted")}},
+	}}
 	r.Headers.RequestRemove = []string{"x-gone"}
 	r.Headers.RequestAdd = append(r.Headers.RequestAdd,
 		model.HeaderOption{Name: "x-there", Value: "no", Append: model.AddIfAbsent},

@@ -36,85 +36,127 @@ func TestWireFormOfResponses(t *testing.T) {
 		resp     func(*message.Request) *message.Response
 		want     string
 	}{
-		{"length", "GET / HTTP/1.1~Host: a~~", nil,
+		{
+			"length", "GET / HTTP/1.1~Host: a~~", nil,
 			func(*message.Request) *message.Response { return text(200, "hi", 2) },
-			"HTTP/1.1 200 OK~content-length: 2~~hi"},
-		{"chunked", "GET / HTTP/1.1~Host: a~~", nil,
+			"HTTP/1.1 200 OK~content-length: 2~~hi",
+		},
+		{
+			"chunked", "GET / HTTP/1.1~Host: a~~", nil,
 			func(*message.Request) *message.Response { return text(200, "hello", -1) },
-			"HTTP/1.1 200 OK~transfer-encoding: chunked~~5~hello~0~~"},
-		{"close", "GET / HTTP/1.1~Host: a~Connection: close~~", nil,
+			"HTTP/1.1 200 OK~transfer-encoding: chunked~~5~hello~0~~",
+		},
+		{
+			"close", "GET / HTTP/1.1~Host: a~Connection: close~~", nil,
 			func(*message.Request) *message.Response { return text(200, "hi", 2) },
-			"HTTP/1.1 200 OK~content-length: 2~connection: close~~hi"},
-		{"no body", "GET / HTTP/1.1~Host: a~~", nil,
+			"HTTP/1.1 200 OK~content-length: 2~connection: close~~hi",
+		},
+		{
+			"no body", "GET / HTTP/1.1~Host: a~~", nil,
 			func(*message.Request) *message.Response { return &message.Response{Status: 404} },
-			"HTTP/1.1 404 Not Found~content-length: 0~~"},
-		{"HEAD", "HEAD / HTTP/1.1~Host: a~~", nil,
+			"HTTP/1.1 404 Not Found~content-length: 0~~",
+		},
+		{
+			"HEAD", "HEAD / HTTP/1.1~Host: a~~", nil,
 			func(*message.Request) *message.Response { return text(200, "hidden", 6) },
-			"HTTP/1.1 200 OK~content-length: 6~~"},
-		{"HEAD of unknown length", "HEAD / HTTP/1.1~Host: a~~", nil,
+			"HTTP/1.1 200 OK~content-length: 6~~",
+		},
+		{
+			"HEAD of unknown length", "HEAD / HTTP/1.1~Host: a~~", nil,
 			func(*message.Request) *message.Response { return &message.Response{Status: 200, ContentLength: -1} },
-			"HTTP/1.1 200 OK~~"},
-		{"204", "GET / HTTP/1.1~Host: a~~", nil,
-			func(*message.Request) *message.Response { return &message.Response{Status: 204} }, "HTTP/1.1 204 No Content~~"},
-		{"304 with length", "GET / HTTP/1.1~Host: a~~", nil,
+			"HTTP/1.1 200 OK~~",
+		},
+		{
+			"204", "GET / HTTP/1.1~Host: a~~", nil,
+			func(*message.Request) *message.Response { return &message.Response{Status: 204} }, "HTTP/1.1 204 No Content~~",
+		},
+		{
+			"304 with length", "GET / HTTP/1.1~Host: a~~", nil,
 			func(*message.Request) *message.Response { return &message.Response{Status: 304, ContentLength: 9} },
-			"HTTP/1.1 304 Not Modified~content-length: 9~~"},
-		{"HTTP/1.0 of unknown length", "GET / HTTP/1.0~Host: a~~", http10,
+			"HTTP/1.1 304 Not Modified~content-length: 9~~",
+		},
+		{
+			"HTTP/1.0 of unknown length", "GET / HTTP/1.0~Host: a~~", http10,
 			func(*message.Request) *message.Response { return text(200, "hello", -1) },
-			"HTTP/1.1 200 OK~connection: close~~hello"},
-		{"HTTP/1.0 keep-alive", "GET / HTTP/1.0~Host: a~Connection: keep-alive~~", http10,
+			"HTTP/1.1 200 OK~connection: close~~hello",
+		},
+		{
+			"HTTP/1.0 keep-alive", "GET / HTTP/1.0~Host: a~Connection: keep-alive~~", http10,
 			func(*message.Request) *message.Response { return text(200, "hi", 2) },
-			"HTTP/1.1 200 OK~content-length: 2~connection: keep-alive~~hi"},
-		{"codes without a phrase", "GET / HTTP/1.1~Host: a~~", nil,
+			"HTTP/1.1 200 OK~content-length: 2~connection: keep-alive~~hi",
+		},
+		{
+			"codes without a phrase", "GET / HTTP/1.1~Host: a~~", nil,
 			func(*message.Request) *message.Response { return &message.Response{Status: 299} },
-			"HTTP/1.1 299 Unknown~content-length: 0~~"},
-		{"framing fields are the codec's", "GET / HTTP/1.1~Host: a~~", nil,
+			"HTTP/1.1 299 Unknown~content-length: 0~~",
+		},
+		{
+			"framing fields are the codec's", "GET / HTTP/1.1~Host: a~~", nil,
 			func(*message.Request) *message.Response {
 				r := text(200, "hi", 2)
 				for _, name := range []string{"A-B", "Transfer-Encoding", "Content-Length", "Connection", "Keep-Alive", "Upgrade", "c"} {
 					r.Headers.Add(name, "7")
 				}
 				return r
-			}, "HTTP/1.1 200 OK~a-b: 7~content-length: 2~c: 7~~hi"},
-		{"proper case", "GET / HTTP/1.1~Host: a~~", func(o *ServerOptions) { o.HTTP1.HeaderFormat = model.HeaderProperCase },
+			}, "HTTP/1.1 200 OK~a-b: 7~content-length: 2~c: 7~~hi",
+		},
+		{
+			"proper case", "GET / HTTP/1.1~Host: a~~", func(o *ServerOptions) { o.HTTP1.HeaderFormat = model.HeaderProperCase },
 			func(*message.Request) *message.Response {
 				r := text(200, "hi", -1)
 				r.Headers.Add("x-a1b-c_d", "7")
 				return r
-			}, "HTTP/1.1 200 OK~X-A1b-C_D: 7~Transfer-Encoding: chunked~~2~hi~0~~"},
-		{"preserved case", "GET / HTTP/1.1~Host: a~~", func(o *ServerOptions) { o.HTTP1.HeaderFormat = model.HeaderPreserveCase },
+			}, "HTTP/1.1 200 OK~X-A1b-C_D: 7~Transfer-Encoding: chunked~~2~hi~0~~",
+		},
+		{
+			"preserved case", "GET / HTTP/1.1~Host: a~~", func(o *ServerOptions) { o.HTTP1.HeaderFormat = model.HeaderPreserveCase },
 			func(*message.Request) *message.Response {
 				r := &message.Response{Status: 200}
 				r.Headers.Add("X-aBC", "7")
 				return r
-			}, "HTTP/1.1 200 OK~X-aBC: 7~content-length: 0~~"},
-		{"last request allowed", "GET / HTTP/1.1~Host: a~~", func(o *ServerOptions) { o.MaxRequests = 1 },
+			}, "HTTP/1.1 200 OK~X-aBC: 7~content-length: 0~~",
+		},
+		{
+			"last request allowed", "GET / HTTP/1.1~Host: a~~", func(o *ServerOptions) { o.MaxRequests = 1 },
 			func(*message.Request) *message.Response { return &message.Response{Status: 200} },
-			"HTTP/1.1 200 OK~content-length: 0~connection: close~~"},
-		{"upgrade", "GET / HTTP/1.1~Host: a~Connection: upgrade~Upgrade: WS~~", nil,
+			"HTTP/1.1 200 OK~content-length: 0~connection: close~~",
+		},
+		{
+			"upgrade", "GET / HTTP/1.1~Host: a~Connection: upgrade~Upgrade: WS~~", nil,
 			func(*message.Request) *message.Response {
 				return &message.Response{Status: 101, Upgraded: true, ContentLength: -1, Body: message.NewString("raw")}
-			}, "HTTP/1.1 101 Switching Protocols~upgrade: WS~connection: upgrade~~raw"},
-		{"upgrade answered by HTTP/2", "GET / HTTP/1.1~Host: a~Connection: upgrade~Upgrade: WS~~", nil,
+			}, "HTTP/1.1 101 Switching Protocols~upgrade: WS~connection: upgrade~~raw",
+		},
+		{
+			"upgrade answered by HTTP/2", "GET / HTTP/1.1~Host: a~Connection: upgrade~Upgrade: WS~~", nil,
 			func(*message.Request) *message.Response {
 				return &message.Response{Status: 200, Upgraded: true, ContentLength: -1, Body: message.NewString("raw")}
-			}, "HTTP/1.1 101 Switching Protocols~upgrade: WS~connection: upgrade~~raw"},
-		{"upgrade refused", "GET / HTTP/1.1~Host: a~Connection: upgrade~Upgrade: WS~~", nil,
+			}, "HTTP/1.1 101 Switching Protocols~upgrade: WS~connection: upgrade~~raw",
+		},
+		{
+			"upgrade refused", "GET / HTTP/1.1~Host: a~Connection: upgrade~Upgrade: WS~~", nil,
 			func(*message.Request) *message.Response { return &message.Response{Status: 403} },
-			"HTTP/1.1 403 Forbidden~content-length: 0~connection: close~~"},
-		{"CONNECT", "CONNECT a:1 HTTP/1.1~Host: a:1~~", nil,
+			"HTTP/1.1 403 Forbidden~content-length: 0~connection: close~~",
+		},
+		{
+			"CONNECT", "CONNECT a:1 HTTP/1.1~Host: a:1~~", nil,
 			func(*message.Request) *message.Response {
 				return &message.Response{Status: 200, Upgraded: true, ContentLength: -1, Body: message.NewString("raw")}
-			}, "HTTP/1.1 200 OK~~raw"},
-		{"response splitting", "GET / HTTP/1.1~Host: a~~", nil,
+			}, "HTTP/1.1 200 OK~~raw",
+		},
+		{
+			"response splitting", "GET / HTTP/1.1~Host: a~~", nil,
 			func(*message.Request) *message.Response {
 				r := &message.Response{Status: 200}
 				r.Headers.Add("location", "/x\r\nset-cookie: a=b")
 				return r
-			}, ""},
-		{"expectation that nobody answered", "POST / HTTP/1.1~Host: a~Expect: 100-continue~Content-Length: 3~~", nil,
+			}, "",
+		},
+		{
+			"expectation that nobody answered", "POST / HTTP/1.1~Host: a~Expect: 100-continue~Content-Length: 3~~", nil,
 			func(*message.Request) *message.Response { return &message.Response{Status: 403} },
-			"HTTP/1.1 403 Forbidden~content-length: 0~connection: close~~"},
+			"HTTP/1.1 403 Forbidden~content-length: 0~connection: close~~",
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -148,11 +190,15 @@ func TestWireFormOfRequests(t *testing.T) {
 		{"get", &message.Request{Method: "GET", Path: "/a?b", Authority: "h"}, "GET /a?b HTTP/1.1~host: h~~"},
 		{"post without body", &message.Request{Method: "POST", Path: "/", Authority: "h"}, "POST / HTTP/1.1~host: h~content-length: 0~~"},
 		{"body", newRequest("PUT", "/", "abc"), "PUT / HTTP/1.1~host: example.com~content-length: 3~~abc"},
-		{"chunked", &message.Request{Method: "PUT", Path: "/", Authority: "h", ContentLength: -1, Body: message.NewString(strings.Repeat("x", 17))},
-			"PUT / HTTP/1.1~host: h~transfer-encoding: chunked~~11~xxxxxxxxxxxxxxxxx~0~~"},
+		{
+			"chunked", &message.Request{Method: "PUT", Path: "/", Authority: "h", ContentLength: -1, Body: message.NewString(strings.Repeat("x", 17))},
+			"PUT / HTTP/1.1~host: h~transfer-encoding: chunked~~11~xxxxxxxxxxxxxxxxx~0~~",
+		},
 		{"connect", &message.Request{Method: "CONNECT", Authority: "h:1"}, "CONNECT h:1 HTTP/1.1~host: h:1~~"},
-		{"extended connect", &message.Request{Method: "CONNECT", Protocol: "websocket", Path: "/ws", Authority: "h"},
-			"GET /ws HTTP/1.1~host: h~upgrade: websocket~connection: upgrade~~"},
+		{
+			"extended connect", &message.Request{Method: "CONNECT", Protocol: "websocket", Path: "/ws", Authority: "h"},
+			"GET /ws HTTP/1.1~host: h~upgrade: websocket~connection: upgrade~~",
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

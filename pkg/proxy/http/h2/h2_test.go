@@ -469,8 +469,13 @@ func TestIsPreface(t *testing.T) {
 		in              string
 		match, needMore bool
 	}{
-		{"", false, true}, {"PRI", false, true}, {"PUT", false, false}, {preface, true, false}, {preface + "x", true, false},
-		{preface[:23], false, true}, {strings.Repeat("P", 30), false, false},
+		{"", false, true},
+		{"PRI", false, true},
+		{"PUT", false, false},
+		{preface, true, false},
+		{preface + "x", true, false},
+		{preface[:23], false, true},
+		{strings.Repeat("P", 30), false, false},
 	}
 	for _, c := range cases {
 		if match, more := IsPreface([]byte(c.in)); match != c.match || more != c.needMore {

@@ -25,9 +25,13 @@ func TestDecode(t *testing.T) {
 		err  string
 	}{
 		{in: &routerv3.Router{}, want: &Config{DynamicStats: true}},
-		{in: &routerv3.Router{DynamicStats: wrapperspb.Bool(false), SuppressEnvoyHeaders: true, RespectExpectedRqTimeout: true, StartChildSpan: true,
-			StrictCheckHeaders: []string{"X-Envoy-Retry-On"}},
-			want: &Config{SuppressEnvoyHeaders: true, RespectExpectedTimeout: true, StrictCheckHeaders: []message.ID{message.XEnvoyRetryOn}}},
+		{
+			in: &routerv3.Router{
+				DynamicStats: wrapperspb.Bool(false), SuppressEnvoyHeaders: true, RespectExpectedRqTimeout: true, StartChildSpan: true,
+				StrictCheckHeaders: []string{"X-Envoy-Retry-On"},
+			},
+			want: &Config{SuppressEnvoyHeaders: true, RespectExpectedTimeout: true, StrictCheckHeaders: []message.ID{message.XEnvoyRetryOn}},
+		},
 		{in: &routerv3.Router{StrictCheckHeaders: []string{"x-other"}}, err: `strict_check_headers[0]: "x-other"`},
 	} {
 		got, err := decode(tc.in)
@@ -113,7 +117,8 @@ func TestWantsResponse(t *testing.T) {
 		{0, response(503), false},
 	} {
 		r := retryState{on: tc.on, codes: []uint32{418}, names: []string{"x-again"}, policy: &model.RetryPolicy{
-			RetriableHeaders: []model.HeaderMatcher{{Name: "x-policy", String: model.StringMatcher{Value: "yes"}}}}}
+			RetriableHeaders: []model.HeaderMatcher{{Name: "x-policy", String: model.StringMatcher{Value: "yes"}}},
+		}}
 		if got := r.wantsResponse(tc.resp); got != tc.want {
 			t.Errorf("%b with %d: %v", tc.on, tc.resp.Status, got)
 		}

@@ -66,7 +66,6 @@ type serverStats struct {
 	allocated, heap, physical        *stats.Gauge
 	workersStarted, concurrency      *stats.Gauge
 	initTime                         *stats.Histogram
-	total                            []*stats.Gauge
 }
 
 func newServerStats(root *stats.Scope, cfg *Configuration) *serverStats {

@@ -72,7 +72,9 @@ func (r *Runtime) Layers() []Layer {
 }
 
 // ErrNoAdminLayer is returned by Modify when no layer can be written.
-var ErrNoAdminLayer = errors.New("No admin layer specified") // Envoy's words
+//
+//lint:ignore ST1005 these are Envoy's words, shown as they are
+var ErrNoAdminLayer = errors.New("No admin layer specified")
 
 // Modify sets keys of the admin layer and deletes those with an empty value.
 func (r *Runtime) Modify(values map[string]string) error {

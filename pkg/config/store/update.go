@@ -118,9 +118,11 @@ func (b *batch) result() error {
 	err := errors.Join(b.errs...)
 	switch b.update.Type {
 	case xds.ClusterType:
-		return fmt.Errorf("Error adding/updating cluster(s) %w", err) // Envoy's words
+		//lint:ignore ST1005 these are Envoy's words
+		return fmt.Errorf("Error adding/updating cluster(s) %w", err)
 	case xds.ListenerType:
-		return fmt.Errorf("Error adding/updating listener(s) %w", err) // Envoy's words
+		//lint:ignore ST1005 these are Envoy's words
+		return fmt.Errorf("Error adding/updating listener(s) %w", err)
 	}
 	return err
 }

@@ -185,16 +185,6 @@ func serverAt(t *testing.T, addr string) Server {
 	return Server{Name: addr, Dial: func() (grpc.ClientConnInterface, error) { return conn, nil }, Backoff: Backoff{Base: 10 * time.Millisecond, Max: 50 * time.Millisecond}}
 }
 
-// until receives requests until one is as wanted, for changes that may leave in one request or in several.
-func until[R any](t *testing.T, from <-chan R, wanted func(R) bool) R {
-	t.Helper()
-	for {
-		if r := receive(t, from); wanted(r) {
-			return r
-		}
-	}
-}
-
 func namesOf(u Update) []string {
 	var names []string
 	for _, r := range u.Resources {

@@ -41,10 +41,7 @@ const (
 	defaultConnWindow   = 16 << 20
 )
 
-var (
-	errClosed     = errors.New("the exchange was closed")
-	errNoResponse = errors.New("request ended without a response")
-)
+var errClosed = errors.New("the exchange was closed")
 
 // Server is the server side of one connection. Make it with NewServer.
 type Server struct {

@@ -231,3 +231,12 @@ func (h *Host) Runs(name string) bool {
 	}
 	return false
 }
+
+// HTTP2Client is an HTTP client on the host that speaks HTTP/2 with prior knowledge.
+func (h *Host) HTTP2Client() *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{DialContext: h.Dial, Protocols: protocols, DisableCompression: true}
+	h.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 2 * Patience}
+}

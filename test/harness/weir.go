@@ -163,13 +163,18 @@ func (w *Weir) end() {
 		}
 	}
 	for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
-		if strings.Contains(w.Log(), sign) {
-			w.t.Errorf("weir's log has %q", sign)
+		if _, rest, found := strings.Cut(w.Log(), sign); found {
+			w.t.Errorf("weir's log has %s%s", sign, head(rest, 50))
 		}
 	}
 	if w.t.Failed() {
 		w.t.Logf("weir's log:\n%s", tail(w.Log(), 60))
 	}
+}
+
+func head(text string, lines int) string {
+	all := strings.SplitAfter(text, "\n")
+	return strings.Join(all[:min(len(all), lines)], "")
 }
 
 func tail(text string, lines int) string {

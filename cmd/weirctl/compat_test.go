@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weir-proxy/weir/pkg/agent"
+	"github.com/weir-proxy/weir/pkg/config/translate"
 )
 
 const compatPage = "../../docs/compatibility.md"
@@ -48,6 +51,25 @@ func TestCompat(t *testing.T) {
 	}
 	if again, err := os.ReadFile(stale); err != nil || !bytes.Equal(again, page) {
 		t.Errorf("the page was not restored: %v", err)
+	}
+}
+
+// TestExtensionsSayWhatTheyDo checks that no extension's configuration escapes the warnings about fields without effect.
+func TestExtensionsSayWhatTheyDo(t *testing.T) {
+	registry, err := agent.Registry(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	translator, err := translate.New(translate.Options{Registry: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tables, _ := compat(t)
+	for _, f := range translator.Extensions().List() {
+		d := f.Config.ProtoReflect().Descriptor()
+		if d.Fields().Len() > 0 && !strings.Contains(tables, "### `"+string(d.FullName())+"`") {
+			t.Errorf("extension %s does not say what becomes of the fields of %s", f.Name, d.FullName())
+		}
 	}
 }
 

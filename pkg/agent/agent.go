@@ -125,7 +125,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	a.runtime = newRuntime(cfg.Static.Runtime)
 	a.wheel = timer.New()
 	a.buffers, a.relays = h1.NewBuffers(), &relay.Pool{}
-	a.access = accesslog.NewManager(accesslog.Options{FlushInterval: o.FileFlushInterval, Stats: root})
+	a.access = accesslog.NewManager(accesslog.Options{FlushInterval: o.FileFlushInterval, Stats: root, Runtime: a.runtime.Number})
 	a.buildProxy(root)
 	a.store = store.New(store.Options{
 		Translate: cfg.Translator, Publish: a.publish, Stats: root, Log: a.logs.Logger("config"), Watch: watch,

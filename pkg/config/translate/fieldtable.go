@@ -170,6 +170,21 @@ func matchTable() table {
 
 func accessLogTable() table {
 	t := table{}
-	t.message("envoy.config.accesslog.v3.AccessLog", "name filter typed_config")
+	const log = "envoy.config.accesslog.v3."
+	t.message(log+"AccessLog", "name filter typed_config")
+	t.message(log+"AccessLogFilter",
+		"status_code_filter duration_filter not_health_check_filter and_filter or_filter header_filter response_flag_filter "+
+			"grpc_status_filter log_type_filter")
+	t.message(log+"StatusCodeFilter", "comparison")
+	t.message(log+"DurationFilter", "comparison")
+	t.message(log+"ComparisonFilter", "op value")
+	t.message(log+"NotHealthCheckFilter", "")
+	t.message(log+"AndFilter", "filters")
+	t.message(log+"OrFilter", "filters")
+	t.message(log+"HeaderFilter", "header")
+	t.message(log+"ResponseFlagFilter", "flags")
+	t.message(log+"GrpcStatusFilter", "statuses exclude")
+	t.message(log+"LogTypeFilter", "types exclude")
+	t.message("envoy.config.core.v3.RuntimeUInt32", "default_value runtime_key")
 	return t
 }

@@ -60,7 +60,8 @@ func testTranslator(t testing.TB) *Translator {
 	tr, err := New(Options{
 		Registry: registry,
 		DecodeAccessLogFilter: func(f *accesslogv3.AccessLogFilter) (any, error) {
-			return fmt.Sprintf("%T", f.GetFilterSpecifier()), nil
+			c := f.GetStatusCodeFilter().GetComparison()
+			return fmt.Sprintf("%T %s %d %s", f.GetFilterSpecifier(), c.GetOp(), c.GetValue().GetDefaultValue(), c.GetValue().GetRuntimeKey()), nil
 		},
 		ReadFile: func(path string) ([]byte, error) {
 			if b, ok := files[path]; ok {

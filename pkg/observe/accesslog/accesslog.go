@@ -83,7 +83,7 @@ func (m *Manager) build(a *model.AccessLog) (filtered, error) {
 		if !ok {
 			return out, fmt.Errorf("filter of type %T is not an access log filter", a.Filter)
 		}
-		out.filter = f
+		out.filter = bind(f, m.opt.Runtime)
 	}
 	switch c := a.Config.(type) {
 	case *File:

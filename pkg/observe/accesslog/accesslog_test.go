@@ -238,3 +238,42 @@ func TestLogDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestFilterFromRuntime(t *testing.T) {
+	format := decode(t, "envoy.access_loggers.stdout", accesslog.Factories()[1].Config, `{"log_format": {"text_format_source": {"inline_string": "%RESPONSE_CODE% "}}}`)
+	m := &accesslogv3.AccessLogFilter{}
+	const either = `{"or_filter": {"filters": [
+		{"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 500, "runtime_key": "log.from"}}}},
+		{"and_filter": {"filters": [{"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 201, "runtime_key": "log.also"}}}}, {"not_health_check_filter": {}}]}}]}}`
+	if err := protojson.Unmarshal([]byte(either), m); err != nil {
+		t.Fatal(err)
+	}
+	filter, err := accesslog.DecodeFilter(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	values := map[string]uint64{}
+	manager := accesslog.NewManager(accesslog.Options{Stdout: &out, Runtime: func(key string) (uint64, bool) {
+		n, ok := values[key]
+		return n, ok
+	}})
+	logs, err := manager.Build([]*model.AccessLog{{Config: format, Filter: filter}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := func() {
+		for _, status := range []int{200, 201, 404, 503} {
+			logs.Log(entry(status))
+		}
+	}
+	all()
+	values["log.from"], values["log.also"] = 400, 200
+	all()
+	if err := manager.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "201 503 200 404 503 "; got != want {
+		t.Errorf("logged %q, want %q", got, want)
+	}
+}

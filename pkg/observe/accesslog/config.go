@@ -27,18 +27,37 @@ func Factories() []extension.Factory {
 		{
 			Category: extension.AccessLoggers, Name: "envoy.access_loggers.file", Aliases: []string{"envoy.file_access_log"},
 			Config: &filev3.FileAccessLog{}, Decode: func(m proto.Message) (any, error) { return decodeFile(m.(*filev3.FileAccessLog)) },
+			Support: support("envoy.extensions.access_loggers.file.v3.FileAccessLog", "path", "format", "json_format", "typed_json_format", "log_format"),
 		},
 		{
 			Category: extension.AccessLoggers, Name: "envoy.access_loggers.stdout", Config: &streamv3.StdoutAccessLog{},
 			Decode: func(m proto.Message) (any, error) {
 				return decodeStream("/dev/stdout", m.(*streamv3.StdoutAccessLog).GetLogFormat())
 			},
+			Support: support("envoy.extensions.access_loggers.stream.v3.StdoutAccessLog", "log_format"),
 		},
 		{
 			Category: extension.AccessLoggers, Name: "envoy.access_loggers.stderr", Config: &streamv3.StderrAccessLog{},
 			Decode: func(m proto.Message) (any, error) {
 				return decodeStream("/dev/stderr", m.(*streamv3.StderrAccessLog).GetLogFormat())
 			},
+			Support: support("envoy.extensions.access_loggers.stream.v3.StderrAccessLog", "log_format"),
+		},
+	}
+}
+
+// support says that the listed fields of an access logger take effect, and what becomes of those of its format.
+func support(message string, effective ...string) map[string]extension.Fields {
+	fields := extension.Fields{}
+	for _, f := range effective {
+		fields[f] = extension.Field{}
+	}
+	return map[string]extension.Fields{
+		message: fields,
+		"envoy.config.core.v3.SubstitutionFormatString": {
+			"text_format": {}, "text_format_source": {}, "json_format": {}, "omit_empty_values": {}, "formatters": {},
+			"content_type":        {Harmless: "only read for local replies, since an access log has no content type"},
+			"json_format_options": {Harmless: "keys are always sorted"},
 		},
 	}
 }
@@ -211,7 +230,7 @@ func decodeFilters(ms []*accesslogv3.AccessLogFilter) ([]Filter, error) {
 }
 
 func decodeComparison(m *accesslogv3.ComparisonFilter) (comparison, error) {
-	c := comparison{value: uint64(m.GetValue().GetDefaultValue())}
+	c := comparison{value: uint64(m.GetValue().GetDefaultValue()), key: m.GetValue().GetRuntimeKey()}
 	switch m.GetOp() {
 	case accesslogv3.ComparisonFilter_EQ:
 		c.op = '='

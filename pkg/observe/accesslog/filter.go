@@ -14,22 +14,60 @@ type Filter interface {
 	Match(c *format.Context) bool
 }
 
-// comparison is envoy.config.accesslog.v3.ComparisonFilter without runtime.
+// comparison is envoy.config.accesslog.v3.ComparisonFilter.
 type comparison struct {
-	op    byte // '=', '>' (at least), '<' (at most), '!'
-	value uint64
+	op      byte // '=', '>' (at least), '<' (at most), '!'
+	value   uint64
+	key     string                          // the runtime key that replaces value
+	runtime func(key string) (uint64, bool) // nil: never replaced
 }
 
 func (c comparison) holds(v uint64) bool {
+	value := c.value
+	if c.runtime != nil {
+		if n, ok := c.runtime(c.key); ok {
+			value = n
+		}
+	}
 	switch c.op {
 	case '=':
-		return v == c.value
+		return v == value
 	case '>':
-		return v >= c.value
+		return v >= value
 	case '!':
-		return v != c.value
+		return v != value
 	}
-	return v <= c.value
+	return v <= value
+}
+
+// bound is c with a runtime, if it has a key.
+func (c comparison) bound(runtime func(key string) (uint64, bool)) comparison {
+	if c.key != "" {
+		c.runtime = runtime
+	}
+	return c
+}
+
+// bind is f with a runtime for the comparisons in it.
+func bind(f Filter, runtime func(key string) (uint64, bool)) Filter {
+	all := func(list []Filter) []Filter {
+		out := make([]Filter, len(list))
+		for i := range list {
+			out[i] = bind(list[i], runtime)
+		}
+		return out
+	}
+	switch f := f.(type) {
+	case statusFilter:
+		return statusFilter{f.bound(runtime)}
+	case durationFilter:
+		return durationFilter{f.bound(runtime)}
+	case andFilter:
+		return andFilter(all(f))
+	case orFilter:
+		return orFilter(all(f))
+	}
+	return f
 }
 
 type statusFilter struct{ comparison }

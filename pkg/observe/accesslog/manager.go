@@ -29,6 +29,8 @@ type Options struct {
 	Stats *stats.Scope
 	// Stdout and Stderr stand for /dev/stdout and /dev/stderr. Default: those of the process.
 	Stdout, Stderr io.Writer
+	// Runtime answers the runtime keys of filters; nil knows none.
+	Runtime func(key string) (uint64, bool)
 }
 
 // Manager owns the open log files. It is safe for concurrent use.

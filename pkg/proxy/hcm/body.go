@@ -80,13 +80,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 func (b *responseBody) Buffered() (int, bool) { return buffered(b.src) }
 
 // Trailers implements message.Body.
-func (b *responseBody) Trailers() *message.Headers {
-	t := b.src.Trailers()
-	if t != nil && b.s.Request.Version == message.HTTP2 {
-		detach(t)
-	}
-	return t
-}
+func (b *responseBody) Trailers() *message.Headers { return b.src.Trailers() }
 
 // Close implements message.Body.
 func (b *responseBody) Close() error { return b.src.Close() }

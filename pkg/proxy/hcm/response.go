@@ -1,7 +1,6 @@
 package hcm
 
 import (
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,14 +32,6 @@ func (s *stream) finalizeResponse(resp *message.Response) {
 		if id := s.Request.Headers.Get(message.XRequestID); id != "" {
 			h.SetID(message.XRequestID, id)
 		}
-	}
-}
-
-// detach gives the fields memory of their own. HTTP/2 encodes heads and trailers as late as after WriteResponse, when the
-// buffers of the upstream connection and of the stream may be in use again.
-func detach(h *message.Headers) {
-	for f := range h.All() {
-		f.Name, f.Value = strings.Clone(f.Name), strings.Clone(f.Value)
 	}
 }
 

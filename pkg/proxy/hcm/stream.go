@@ -160,9 +160,6 @@ func (s *stream) deliver(resp *message.Response, err error) {
 		s.respBody.begin(resp.Body)
 		resp.Body = &s.respBody
 	}
-	if s.Request.Version == message.HTTP2 {
-		detach(&resp.Headers)
-	}
 	s.written.Store(true)
 	err = s.src.WriteResponse(resp)
 	s.info.Timing.LastDownstreamTx = s.info.Since(time.Now())

@@ -74,9 +74,10 @@ func (st *clientStream) request(req *message.Request, onInformational func(*mess
 	case strings.HasPrefix(target, "//"): // an opaque URL that begins so would be taken for an authority
 		target = "//" + req.Authority + target
 	}
+	authority := strings.Clone(req.Authority)
 	hr := &http.Request{
-		Method: req.Method, Host: req.Authority, Proto: "HTTP/2.0", ProtoMajor: 2, ContentLength: req.ContentLength,
-		URL: &url.URL{Scheme: scheme, Host: req.Authority, Opaque: target}, Header: make(http.Header, req.Headers.Len()+1),
+		Method: strings.Clone(req.Method), Host: authority, Proto: "HTTP/2.0", ProtoMajor: 2, ContentLength: req.ContentLength,
+		URL: &url.URL{Scheme: scheme, Host: authority, Opaque: strings.Clone(target)}, Header: make(http.Header, req.Headers.Len()+1),
 	}
 	toHTTP(hr.Header, &req.Headers, "")
 	if _, there := hr.Header["User-Agent"]; !there {
@@ -84,7 +85,7 @@ func (st *clientStream) request(req *message.Request, onInformational func(*mess
 	}
 	if req.Protocol != "" {
 		hr.Method = http.MethodConnect
-		hr.Header[":protocol"] = []string{req.Protocol}
+		hr.Header[":protocol"] = []string{strings.Clone(req.Protocol)}
 	}
 	if names, ok := hr.Header["Trailer"]; ok {
 		delete(hr.Header, "Trailer")

@@ -48,12 +48,20 @@ func fromHTTP(dst *message.Headers, src http.Header) {
 
 // toHTTP adds the fields to a net/http header. The keys are canonical, as x/net looks for some of them by that form; it
 // lowers them on the wire. Content-Length is the codec's business.
+//
+// The header has memory of its own: x/net encodes it as late as after the stream's handler has returned, or RoundTrip was
+// given up, when the buffers that src points into may be in use again. Each value is a piece of its own, because x/net may
+// keep one as long as the connection lives, in the table of HPACK.
 func toHTTP(dst http.Header, src *message.Headers, prefix string) {
 	for f := range src.All() {
 		if ofOneHop(f.ID) || f.ID == message.ContentLength || f.Name == "" || f.Name[0] == ':' {
 			continue
 		}
-		key := prefix + http.CanonicalHeaderKey(f.Name)
-		dst[key] = append(dst[key], f.Value)
+		name := f.ID.Name() // a constant
+		if f.ID == message.Other {
+			name = strings.Clone(f.Name)
+		}
+		key := prefix + http.CanonicalHeaderKey(name)
+		dst[key] = append(dst[key], strings.Clone(f.Value))
 	}
 }

@@ -141,12 +141,7 @@ func (w *web) checkCounters(t *testing.T) {
 		"http.ingress.downstream_rq_active":            0,
 		"listener.127.0.0.1_8080.downstream_cx_active": 0,
 	} {
-		harness.EventuallyNil(t, name, func() error {
-			if got := w.weir.Stat(name); got != want {
-				return fmt.Errorf("it is %d, want %d", got, want)
-			}
-			return nil
-		})
+		w.weir.AwaitStat(name, func(n int) bool { return n == want })
 	}
 }
 

@@ -40,7 +40,7 @@ func TestNothingLeaks(t *testing.T) {
 // settle waits until no connection is left on either side.
 func settle(t *testing.T, weir *harness.Weir) {
 	t.Helper()
-	for _, name := range []string{"http.ingress.downstream_cx_active", "tcp.tcp.downstream_cx_active", "cluster.backend.upstream_cx_active", "cluster.echo.upstream_cx_active"} {
+	for _, name := range []string{"http.ingress.downstream_cx_active", "listener.127.0.0.1_8081.downstream_cx_active", "listener.127.0.0.1_8080.downstream_cx_active", "cluster.backend.upstream_cx_active", "cluster.echo.upstream_cx_active"} {
 		weir.AwaitStat(name, func(n int) bool { return n == 0 })
 	}
 }

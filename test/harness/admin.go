@@ -75,31 +75,39 @@ func (a *Admin) Ready() bool {
 	return err == nil && status == http.StatusOK
 }
 
-// Stat returns a counter or gauge; one that is not there is 0.
+// Stat returns a counter or gauge, which must be there.
 func (a *Admin) Stat(name string) int {
 	a.t.Helper()
-	for line := range strings.Lines(a.Page("/stats")) {
-		value, found := strings.CutPrefix(line, name+": ")
-		if !found {
-			continue
-		}
-		n, err := strconv.Atoi(strings.TrimSpace(value))
-		if err != nil {
-			a.t.Fatalf("stat %s: %v", name, err)
-		}
-		return n
+	n, err := a.stat(name)
+	if err != nil {
+		a.t.Fatal(err)
 	}
-	return 0
+	return n
 }
 
-// AwaitStat waits until a counter or gauge satisfies the condition.
+func (a *Admin) stat(name string) (int, error) {
+	a.t.Helper()
+	for line := range strings.Lines(a.Page("/stats")) {
+		if value, found := strings.CutPrefix(line, name+": "); found {
+			n, err := strconv.Atoi(strings.TrimSpace(value))
+			if err != nil {
+				return 0, fmt.Errorf("stat %s: %w", name, err)
+			}
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("there is no stat %s", name)
+}
+
+// AwaitStat waits until a counter or gauge is there and satisfies the condition.
 func (a *Admin) AwaitStat(name string, condition func(int) bool) {
 	a.t.Helper()
 	EventuallyNil(a.t, "stat "+name, func() error {
-		if n := a.Stat(name); !condition(n) {
-			return fmt.Errorf("it is %d", n)
+		n, err := a.stat(name)
+		if err == nil && !condition(n) {
+			err = fmt.Errorf("it is %d", n)
 		}
-		return nil
+		return err
 	})
 }
 

@@ -7,7 +7,7 @@
 set -euo pipefail
 
 declare -A package=(
-  [curl]=curl [ip]=iproute2 [python3]=python3-minimal [nginx]=nginx-light [haproxy]=haproxy [wrk]=wrk
+  [curl]=curl [ip]=iproute2 [python3]=python3 [nginx]=nginx-light [haproxy]=haproxy [wrk]=wrk
   [clang-14]=clang-14 [llvm-strip-14]=llvm-14 [protoc]=protobuf-compiler [nft]=nftables
 )
 declare -A commands=(

@@ -128,6 +128,18 @@ func (c *call) commonHTTP(m *corev3.HttpProtocolOptions, out *model.Cluster, p *
 	if m.GetMaxRequestsPerConnection() != nil {
 		out.MaxRequestsPerConnection = int(m.GetMaxRequestsPerConnection().GetValue())
 	}
+	for _, downstream := range []struct {
+		name string
+		set  bool
+	}{
+		{"max_stream_duration", m.GetMaxStreamDuration() != nil},
+		{"max_headers_count", m.GetMaxHeadersCount() != nil},
+		{"headers_with_underscores_action", m.GetHeadersWithUnderscoresAction() != corev3.HttpProtocolOptions_ALLOW},
+	} {
+		if downstream.set {
+			c.warn(p.field(downstream.name), "has no effect on clusters in weir yet")
+		}
+	}
 }
 
 // sni takes over how server name and verification follow the request; plain text has nothing to do with it.

@@ -70,6 +70,7 @@ type readState struct {
 	buf     []byte
 	n       int
 	err     error
+	lender  Lender // gives buf for each attempt, when set
 	mode    readMode
 	waited  bool
 	onReady func(fd uintptr) bool
@@ -169,6 +170,28 @@ func (c *Conn) WaitReadable() error {
 	return err
 }
 
+// Lender lends a read its buffer for as long as it has something to put there.
+type Lender interface {
+	// Lend returns the buffer to read into, which must not be empty.
+	Lend() []byte
+	// TakeBack is called when nothing is there yet, before the read waits. Lend will be called again.
+	TakeBack()
+}
+
+// ReadLent is Read into a buffer that is given back while the read waits, so that an idle connection holds none, and one
+// on which bytes wait already is read by one call. When it returns, the last buffer is lent still.
+func (c *Conn) ReadLent(l Lender) (int, error) {
+	c.rmu.Lock()
+	defer c.rmu.Unlock()
+	if c.prefix != nil {
+		return c.readPrefix(l.Lend()), nil
+	}
+	c.rd.lender = l
+	n, err := c.read(nil, readBlock)
+	c.rd.lender = nil
+	return n, err
+}
+
 // read runs one call on the socket. The caller holds rmu.
 func (c *Conn) read(p []byte, mode readMode) (int, error) {
 	rd := &c.rd
@@ -207,6 +230,9 @@ func (c *Conn) recv(fd uintptr) bool {
 		flags |= syscall.MSG_PEEK
 		buf = probe[:]
 	}
+	if rd.lender != nil {
+		buf = rd.lender.Lend()
+	}
 	for {
 		n, errno := recvfrom(fd, buf, flags)
 		switch {
@@ -220,6 +246,9 @@ func (c *Conn) recv(fd uintptr) bool {
 			return true
 		case errno == syscall.EAGAIN:
 			rd.waited = true
+			if rd.lender != nil {
+				rd.lender.TakeBack()
+			}
 			return false
 		case rd.mode == readWait: // the read that follows reports it
 			c.lost.Store(uintptr(errno))

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -106,6 +107,59 @@ func TestCountsIntoGivenCounters(t *testing.T) {
 	c2.Write([]byte("12345"))
 	if rx.Load() != 3 || tx.Load() != 5 {
 		t.Errorf("rx %d tx %d, want 3 and 5", rx.Load(), tx.Load())
+	}
+}
+
+// lender notes what a read does with its buffer.
+type lender struct {
+	b           [8]byte
+	lent, taken atomic.Int32
+}
+
+func (l *lender) Lend() []byte {
+	l.lent.Add(1)
+	return l.b[:]
+}
+
+func (l *lender) TakeBack() { l.taken.Add(1) }
+
+func TestReadLent(t *testing.T) {
+	c, peer := pair(t, "tcp")
+	var l lender
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	read := func() {
+		n, err := c.ReadLent(&l)
+		done <- result{n, err}
+	}
+	go read()
+	for deadline := time.Now().Add(5 * time.Second); l.taken.Load() == 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("the buffer is held while the read waits")
+		}
+	}
+	peer.Write([]byte("hello"))
+	if r := <-done; r.n != 5 || r.err != nil || string(l.b[:5]) != "hello" {
+		t.Fatalf("read %d, %v", r.n, r.err)
+	}
+	if lent, taken := l.lent.Load(), l.taken.Load(); lent != taken+1 {
+		t.Errorf("lent %d times, taken back %d times: the last one is the caller's", lent, taken)
+	}
+	c.Prepend([]byte("again"), nil)
+	if n, err := c.ReadLent(&l); n != 5 || err != nil || string(l.b[:5]) != "again" {
+		t.Errorf("read %d %q, %v of what was given back", n, l.b[:n], err)
+	}
+	peer.Close()
+	if n, err := c.ReadLent(&l); n != 0 || err != io.EOF {
+		t.Errorf("at the end: %d, %v", n, err)
+	}
+	go read()
+	c.Abort()
+	if r := <-done; r.err == nil {
+		t.Error("an aborted read returned no error")
 	}
 }
 

@@ -3,12 +3,16 @@ package h1
 import (
 	"net"
 	"time"
+
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 )
 
 // Optional abilities of a connection beside net.Conn. Plain net.Conn values work without any of them.
 type (
-	// readyWaiter parks until there is something to read, so that a connection that waits holds no buffer.
-	readyWaiter interface{ WaitReadable() error }
+	// lentReader reads into a buffer that it only takes when there are bytes, so that a connection that waits holds none.
+	lentReader interface {
+		ReadLent(l conn.Lender) (int, error)
+	}
 	// closedPeeker looks without blocking whether the peer has closed or reset the connection.
 	closedPeeker interface{ PeerClosed() bool }
 	// connAborter ends blocked calls at once, for good.

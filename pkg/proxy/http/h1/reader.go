@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 )
 
@@ -26,6 +27,8 @@ type reader struct {
 	old  *block
 }
 
+var _ conn.Lender = (*reader)(nil)
+
 func (x *reader) buffered() int { return x.w - x.r }
 
 func (x *reader) unread() []byte { return x.buf[x.r:x.w] }
@@ -43,6 +46,25 @@ func (x *reader) fill() error {
 	}
 	return err
 }
+
+// fillLent is fill for a connection between two messages: while it waits, it holds no buffer.
+func (x *reader) fillLent(c lentReader) error {
+	n, err := c.ReadLent(x)
+	x.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// Lend implements conn.Lender.
+func (x *reader) Lend() []byte {
+	x.makeRoom()
+	return x.buf[x.w:]
+}
+
+// TakeBack implements conn.Lender.
+func (x *reader) TakeBack() { x.release() }
 
 // makeRoom leaves at least minRoom bytes behind w and moves unread bytes only where no view points.
 func (x *reader) makeRoom() {

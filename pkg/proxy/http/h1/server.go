@@ -253,12 +253,10 @@ func (s *Server) await() (came bool, err error) {
 
 // park waits for bytes without holding a buffer, as far as the connection can, and then reads them.
 func (s *Server) park() error {
-	if w, ok := s.conn.(readyWaiter); ok {
-		s.rd.release()
-		if err := w.WaitReadable(); err != nil {
-			return err
-		}
-	} else if _, ok := s.conn.(wrapper); ok {
+	if l, ok := s.conn.(lentReader); ok {
+		return s.rd.fillLent(l)
+	}
+	if _, ok := s.conn.(wrapper); ok {
 		// TLS hands out the first byte of a record and keeps the rest for the read that follows at once.
 		s.rd.release()
 		if n, err := s.conn.Read(s.first[:]); n == 0 {

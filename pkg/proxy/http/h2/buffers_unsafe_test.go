@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/net/http2"
@@ -28,6 +29,9 @@ func TestResponsesOutliveTheirBuffers(t *testing.T) {
 		clear(buf)
 	}}
 	c, _, _ := serve(t, ServerOptions{}, h)
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	cc, err := (&http2.Transport{AllowHTTP: true, DisableCompression: true}).NewClientConn(c)
 	if err != nil {
 		t.Fatal(err)

@@ -177,6 +177,9 @@ func (ok) Handle(s *filter.Stream) (*message.Response, error) {
 }
 
 func TestNoAllocations(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes pools allocate")
+	}
 	p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web"})), options{cfg: func(c *model.HTTPConnectionManager) {
 		c.HTTPFilters = []*model.HTTPFilter{{Name: "ok", Config: ok{}}}
 		c.UseRemoteAddress = true
@@ -202,6 +205,9 @@ func TestNoAllocations(t *testing.T) {
 }
 
 func TestNoAllocationsForwarding(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes pools allocate")
+	}
 	answer := []byte("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
 	addr := raw(t, func(c net.Conn, _ int) {
 		buf := make([]byte, 4096)

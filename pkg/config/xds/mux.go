@@ -70,6 +70,10 @@ type subscription struct {
 	dirty     bool // the set changed since the last request
 	ack       *ack // what is to be said of the last response
 	nonce     string
+	// rejected is the version that was rejected last and rejections how often in a row; hold is until when its NACK waits.
+	rejected   string
+	rejections int
+	hold       time.Time
 	// version is the last accepted version of a state-of-the-world response; it outlives the stream.
 	version string
 	// sent are the names that are subscribed on this stream, as far as the control plane was told; all tells of the
@@ -308,8 +312,12 @@ func (m *Mux) settle(u Update, nonce string, err error) {
 	s := m.types[u.Type]
 	s.nonce = nonce
 	s.ack = &ack{nonce: nonce, err: err}
+	s.hold = time.Time{}
 	if err == nil {
-		s.version = u.Version
+		s.version, s.rejections = u.Version, 0
+	} else if wait := s.reject(u.Version); wait > 0 && !m.opt.Delta { // a delta server sends a change but once
+		s.hold = time.Now().Add(wait)
+		time.AfterFunc(wait, m.wake)
 	}
 	for _, r := range u.Resources {
 		switch {
@@ -327,6 +335,24 @@ func (m *Mux) settle(u Update, nonce string, err error) {
 	}
 	m.mu.Unlock()
 	m.wake()
+}
+
+// Waits before a version is rejected once more. A control plane that answers each NACK with the same version, as
+// go-control-plane's snapshot cache does, would otherwise keep both sides busy until somebody mends the configuration.
+const (
+	firstHold = 250 * time.Millisecond
+	maxHold   = 10 * time.Second
+)
+
+// reject counts a rejection and returns how long to wait before the control plane is told: not at all for the first of a
+// version, then twice as long each time.
+func (s *subscription) reject(version string) time.Duration {
+	if s.rejections == 0 || s.rejected != version {
+		s.rejected, s.rejections = version, 1
+		return 0
+	}
+	s.rejections++
+	return min(maxHold, firstHold<<min(s.rejections-2, 10))
 }
 
 // next receives one response of either protocol.

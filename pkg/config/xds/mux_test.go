@@ -2,6 +2,7 @@ package xds
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,42 @@ func TestSotWRejectsWithTheLastGoodVersion(t *testing.T) {
 	}
 	s.answer(ClusterType, "v4", "n4")
 	wantRequest(t, receive(t, s.sotw), &discoveryv3.DiscoveryRequest{TypeUrl: ClusterType, VersionInfo: "v4", ResponseNonce: "n4"})
+}
+
+func TestSotWRejectsTheSameVersionEverMoreSlowly(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.NodeOnce = true })
+	r.rec.verdict = func(u Update) error {
+		if u.Version == "bad" {
+			return errors.New("no")
+		}
+		return nil
+	}
+	r.mux.SubscribeAll(ClusterType)
+	r.run(t)
+	s := r.stream(t)
+	receive(t, s.sotw)
+	began := time.Now()
+	for i, least := range []time.Duration{0, firstHold, 3 * firstHold} {
+		s.answer(ClusterType, "bad", fmt.Sprint(i), "a")
+		if got := receive(t, s.sotw); got.ResponseNonce != fmt.Sprint(i) || got.ErrorDetail == nil {
+			t.Fatalf("request %d: %v", i, got)
+		}
+		if took := time.Since(began); took < least {
+			t.Errorf("rejection %d after %v, want %v at least", i, took, least)
+		}
+	}
+	// What is good is acknowledged at once, and what changes on our side is told although a NACK waits.
+	s.answer(ClusterType, "bad", "held", "a")
+	r.mux.Subscribe(ClusterType, "more")
+	if got := receive(t, s.sotw); got.ResponseNonce != "held" && got.ResponseNonce != "2" {
+		t.Errorf("request %v", got)
+	}
+	s.answer(ClusterType, "good", "n", "a")
+	for {
+		if got := receive(t, s.sotw); got.VersionInfo == "good" {
+			break
+		}
+	}
 }
 
 func TestSotWReconnectsWithVersionAndAllNames(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -39,8 +40,8 @@ func (r deltaRequest) message() proto.Message { return r.DeltaDiscoveryRequest }
 
 // requests returns what is to be said about a type now. Called with mu held.
 func (m *Mux) requests(typeURL string, s *subscription) []request {
-	if !s.dirty && s.ack == nil {
-		return nil
+	if !s.dirty && (s.ack == nil || time.Now().Before(s.hold)) {
+		return nil // a timer wakes the sender when the hold is over
 	}
 	if !s.requested && !s.wildcard && len(s.names) == 0 {
 		s.dirty, s.ack = false, nil

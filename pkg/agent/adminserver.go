@@ -139,9 +139,7 @@ func (c control) DrainListeners(graceful, inboundOnly, skipExit bool) {
 		return
 	}
 	if !graceful && !inboundOnly {
-		c.a.mu.Lock()
-		c.a.capture.retire() // listeners without a socket of their own close by not being captured for
-		c.a.mu.Unlock()
+		c.a.retireCapture()
 	}
 	c.a.listeners.Drain(graceful, inboundOnly)
 }

@@ -147,7 +147,7 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 	}
 	a.listeners = listener.New(listener.Options{
 		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, NewFilter: a.newFilter, Secrets: a, OriginalDst: a.capture,
-		AccessLog: a.listenerAccessLog, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy,
+		AccessLog: a.listenerAccessLog, Drained: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy,
 	})
 	a.capture.listeners = a.listeners
 	a.clusters = cluster.New(cluster.Options{
@@ -231,6 +231,13 @@ func (a *Agent) applyListeners(snap *model.Snapshot) {
 		a.log.Error("listener is not served", "error", err)
 	}
 	a.capture.apply(snap)
+}
+
+// retireCapture stops capturing once the listeners are drained: those without a socket of their own close by it.
+func (a *Agent) retireCapture() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.capture.retire()
 }
 
 // stop asks the process to end.

@@ -146,3 +146,21 @@ func TestAdminOnUnixSocket(t *testing.T) {
 		t.Errorf("--admin-address-path: %q, %v", text, err)
 	}
 }
+
+func TestGracefulDrainEndsCaptureAfterTheDrainTime(t *testing.T) {
+	t.Parallel()
+	harness.NeedInterception(t)
+	host := harness.NewHost(t)
+	v4, v6 := host.HTTPBackend("four", "127.0.0.1:0"), host.HTTPBackend("six", "[::1]:0")
+	group := harness.NewCgroup(t)
+	weir := host.StartWeir(harness.WeirOptions{
+		Config: shop(host, v4, v6), Capture: []*harness.Cgroup{group}, Flags: []string{"--drain-time-s", "1"},
+	})
+	wantOK(t, host.App().In(group).Curl("http://10.99.0.1/"), "four")
+	if status, body := weir.Post("/drain_listeners?graceful"); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	harness.Eventually(t, "nothing is captured after the drain time", func() bool {
+		return host.App().In(group).Curl("--max-time", "3", "http://10.99.0.1/").Status != 0
+	})
+}

@@ -294,5 +294,8 @@ func (m *Manager) drainOver() {
 		inboundOnly := m.drainInbound
 		m.mu.Unlock()
 		m.Drain(false, inboundOnly)
+		if m.opts.Drained != nil && !inboundOnly {
+			m.opts.Drained()
+		}
 	})
 }

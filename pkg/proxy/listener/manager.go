@@ -58,6 +58,8 @@ type Options struct {
 	OriginalDst OriginalDst
 	// AccessLog is called at the end of each connection of a listener that has access logs; may be nil.
 	AccessLog func(l *model.Listener, info *streaminfo.Info)
+	// Drained is called when a graceful drain of all listeners has closed their sockets; may be nil.
+	Drained func()
 	// DrainTime is how long connections of a removed or changed chain may go on; 0 means Envoy's 600 s.
 	DrainTime     time.Duration
 	DrainStrategy DrainStrategy

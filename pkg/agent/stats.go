@@ -2,11 +2,8 @@ package agent
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/agent/options"
@@ -14,6 +11,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	weirruntime "github.com/weir-proxy/weir/pkg/config/runtime"
 	"github.com/weir-proxy/weir/pkg/config/translate"
+	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/router/match"
 )
@@ -98,29 +96,12 @@ func (a *Agent) updateGauges() {
 	a.server.uptime.Set(uint64(time.Since(a.start).Seconds()))
 	a.server.allocated.Set(m.HeapAlloc)
 	a.server.heap.Set(m.HeapSys)
-	a.server.physical.Set(residentBytes())
+	a.server.physical.Set(admin.ResidentBytes())
 	connections := 0
 	for _, l := range a.listeners.List() {
 		connections += l.Connections
 	}
 	a.server.connections.Set(uint64(connections))
-}
-
-// residentBytes is the resident set size by proc(5), 0 where there is no /proc.
-func residentBytes() uint64 {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseUint(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * uint64(os.Getpagesize())
 }
 
 // newRuntime builds the layers that need no file and no control plane; translate reports the others.

@@ -106,12 +106,12 @@ func (s *Server) memory(p *reply, _ *request) error {
 		PageheapUnmapped:   value(3),
 		PageheapFree:       value(2),
 		TotalThreadCache:   value(4),
-		TotalPhysicalBytes: residentBytes(),
+		TotalPhysicalBytes: ResidentBytes(),
 	}, true)
 }
 
-// residentBytes reads the resident set from proc(5), 0 when it cannot be read.
-func residentBytes() uint64 {
+// ResidentBytes is the size of this process's resident set by proc(5), 0 when it cannot be read.
+func ResidentBytes() uint64 {
 	raw, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		return 0

@@ -116,3 +116,45 @@ func TestListenerWarmsUntilItsRoutesCome(t *testing.T) {
 	}
 	r.counter(t, "http.web.rds.web.update_success", 1)
 }
+
+func TestListenersExchangeAddresses(t *testing.T) {
+	both := func(one, two string) string { return at(tcpListener, "one", one) + at(tcpListener, "two", two) }
+	for _, tc := range []struct {
+		name, next string
+		want       map[string]uint16
+		err        string
+	}{
+		{name: "exchange", next: both("1002", "1001"), want: map[string]uint16{"one": 1002, "two": 1001}},
+		{name: "move into a place that is left", next: both("1002", "1003"), want: map[string]uint16{"one": 1002, "two": 1003}},
+		{
+			name: "who stays keeps the place", next: both("1002", "1002"), want: map[string]uint16{"one": 1001, "two": 1002},
+			err: "one: has duplicate address 127.0.0.1:1002 as existing listener two",
+		},
+		{
+			name: "who is rejected is in the way", next: both("1002", "1001") + at(tcpListener, "three", "1002"),
+			want: map[string]uint16{"one": 1002, "two": 1001}, err: "three: has duplicate address 127.0.0.1:1002 as existing listener one",
+		},
+		{
+			name: "a bad one stays and is in the way", next: at(tcpListener, "one", "1002") + strings.Replace(at(tcpListener, "two", "1001"), "stat_prefix: t", "", 1),
+			want: map[string]uint16{"one": 1001, "two": 1002}, err: "one: has duplicate address 127.0.0.1:1002 as existing listener two",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, nil)
+			if err := r.full(t, xds.ListenerType, "1", both("1001", "1002")); err != nil {
+				t.Fatal(err)
+			}
+			err := r.full(t, xds.ListenerType, "2", tc.next)
+			if tc.err == "" && err != nil || tc.err != "" && (err == nil || !strings.Contains(err.Error(), tc.err)) {
+				t.Errorf("error = %v, want %q", err, tc.err)
+			}
+			got := map[string]uint16{}
+			for name, l := range r.Snapshot().Listeners {
+				got[name] = l.Address.Port()
+			}
+			if !maps.Equal(got, tc.want) {
+				t.Errorf("listeners = %v, want %v", got, tc.want)
+			}
+		})
+	}
+}

@@ -10,7 +10,6 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	secretv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
@@ -207,71 +206,6 @@ func (b *batch) clusters() {
 			b.store.metrics.clusterRemoved.Inc()
 		}
 	}
-}
-
-func (b *batch) listeners() {
-	t := b.store.listeners
-	// Removed first, so that their addresses are free for what is new.
-	for _, r := range b.update.Resources {
-		if name := listenerName(r); name != "" {
-			b.seen[name] = true
-		}
-	}
-	for _, name := range b.gone(t.dynamicNames()) {
-		if t.dynamic(name) {
-			t.remove(b.store.deps, name)
-		}
-	}
-	done := map[string]bool{}
-	for _, r := range b.update.Resources {
-		if r.Body == nil {
-			continue
-		}
-		m := &listenerv3.Listener{}
-		err := b.decode(r, m)
-		name := nameOf(m.GetName(), r.Name)
-		if err == nil && done[name] {
-			err = errors.New("duplicate listener in the response")
-		}
-		done[name] = true
-		if err == nil {
-			err = b.listener(name, m, r)
-		}
-		if err != nil {
-			b.reject(name, r, err, &t.slot(name).Failure)
-		}
-	}
-}
-
-func (b *batch) listener(name string, m *listenerv3.Listener, r xds.Resource) error {
-	t := b.store.listeners
-	if now := t.latest(name); now != nil && now.Static {
-		b.store.opt.Log.Warn("ignored a dynamic listener: a static one has its name", "name", name)
-		return nil
-	}
-	v, warnings, err := b.store.opt.Translate.Listener(m, b.meta(r))
-	if err != nil {
-		return err
-	}
-	for other := range t.slots {
-		e := t.latest(other)
-		if e == nil || other == name || !v.Address.IsValid() || e.Value.Address != v.Address || v.Address.Port() == 0 {
-			continue
-		}
-		return fmt.Errorf("has duplicate address %s as existing listener %s", v.Address, other)
-	}
-	b.warn(warnings)
-	t.put(b.store.deps, name, newEntry(v, v.Hash, r, b.now))
-	return nil
-}
-
-// listenerName reads the name of a listener resource without judging it.
-func listenerName(r xds.Resource) string {
-	m := &listenerv3.Listener{}
-	if r.Body != nil && r.Body.UnmarshalTo(m) == nil {
-		return nameOf(m.GetName(), r.Name)
-	}
-	return r.Name
 }
 
 // gone lists what the response removes, of the existing names.

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/translate"
+	"github.com/weir-proxy/weir/pkg/config/xds"
+)
+
+// proposal is a listener of a response before it is taken.
+type proposal struct {
+	name     string
+	resource xds.Resource
+	value    *model.Listener
+	warnings []translate.Warning
+	err      error
+}
+
+func (b *batch) listeners() {
+	t := b.store.listeners
+	// Removed first, so that their addresses are free for what is new.
+	for _, r := range b.update.Resources {
+		if name := listenerName(r); name != "" {
+			b.seen[name] = true
+		}
+	}
+	for _, name := range b.gone(t.dynamicNames()) {
+		if t.dynamic(name) {
+			t.remove(b.store.deps, name)
+		}
+	}
+	proposals := b.proposeListeners()
+	b.rejectDuplicateAddresses(proposals)
+	for _, p := range proposals {
+		if p.err != nil {
+			b.reject(p.name, p.resource, p.err, &t.slot(p.name).Failure)
+			continue
+		}
+		b.warn(p.warnings)
+		t.put(b.store.deps, p.name, newEntry(p.value, p.value.Hash, p.resource, b.now))
+	}
+}
+
+// proposeListeners reads the listeners of the response, each for itself.
+func (b *batch) proposeListeners() []*proposal {
+	var all []*proposal
+	done := map[string]bool{}
+	for _, r := range b.update.Resources {
+		if r.Body == nil {
+			continue
+		}
+		m := &listenerv3.Listener{}
+		p := &proposal{resource: r, err: b.decode(r, m)}
+		p.name = nameOf(m.GetName(), r.Name)
+		if p.err == nil && done[p.name] {
+			p.err = errors.New("duplicate listener in the response")
+		}
+		done[p.name] = true
+		if now := b.store.listeners.latest(p.name); p.err == nil && now != nil && now.Static {
+			b.store.opt.Log.Warn("ignored a dynamic listener: a static one has its name", "name", p.name)
+			continue
+		}
+		if p.err == nil {
+			p.value, p.warnings, p.err = b.store.opt.Translate.Listener(m, b.meta(r))
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// rejectDuplicateAddresses rejects proposals whose address another listener has once the whole response is taken: listeners
+// may well exchange their addresses. A rejected listener stays where it is, which may be in the way of a further one, so
+// that it goes on until no two are at one address.
+func (b *batch) rejectDuplicateAddresses(proposals []*proposal) {
+	for again := true; again; {
+		again = false
+		owners := b.addressOwners(proposals)
+		for _, p := range proposals {
+			if p.err != nil || !exclusive(p.value) {
+				continue
+			}
+			if owner := owners[p.value.Address]; owner != p.name {
+				p.err = fmt.Errorf("has duplicate address %s as existing listener %s", p.value.Address, owner)
+				again = true
+			}
+		}
+	}
+}
+
+// addressOwners names the listener that an address belongs to: the one that stays, or else the first that comes.
+func (b *batch) addressOwners(proposals []*proposal) map[netip.AddrPort]string {
+	owners := map[netip.AddrPort]string{}
+	moves := map[string]bool{}
+	for _, p := range proposals {
+		moves[p.name] = moves[p.name] || p.err == nil
+	}
+	for name := range b.store.listeners.slots {
+		if e := b.store.listeners.latest(name); e != nil && !moves[name] && exclusive(e.Value) {
+			owners[e.Value.Address] = name
+		}
+	}
+	for _, first := range []bool{true, false} { // who stays at its address comes before who wants it
+		for _, p := range proposals {
+			if p.err != nil || !exclusive(p.value) || owners[p.value.Address] != "" {
+				continue
+			}
+			e := b.store.listeners.latest(p.name)
+			if stays := e != nil && e.Value.Address == p.value.Address; stays == first {
+				owners[p.value.Address] = p.name
+			}
+		}
+	}
+	return owners
+}
+
+// exclusive tells whether no other listener may have the address of this one.
+func exclusive(l *model.Listener) bool { return l.Address.IsValid() && l.Address.Port() != 0 }
+
+// listenerName reads the name of a listener resource without judging it.
+func listenerName(r xds.Resource) string {
+	m := &listenerv3.Listener{}
+	if r.Body != nil && r.Body.UnmarshalTo(m) == nil {
+		return nameOf(m.GetName(), r.Name)
+	}
+	return r.Name
+}

@@ -24,72 +24,92 @@ func (e *Error) Error() string { return "listener " + e.Listener + ": " + e.Err.
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// replacement is a listener's version on its way out, with the next one, nil when there is none.
+type replacement struct{ was, next *active }
+
 // Apply makes the listeners those of the snapshot. A listener that cannot be built or bound is reported as an *Error and
-// keeps its present version, if it has one; the others are applied. It is tried again by the next Apply.
+// keeps its present version, if it has one; the others are applied. It is tried again by the next Apply. Sockets whose
+// address somebody goes on with stay open all the time, also when listeners exchange their addresses.
 func (m *Manager) Apply(snap *model.Snapshot) []error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.stopped {
 		return []error{errors.New("apply listeners: the manager has stopped accepting")}
 	}
-	gone := map[*runtime]bool{}
-	var removed []*active // still with their sockets, which an added listener may take over
+	// What goes keeps its sockets until all others had the chance to take them over.
+	var leaving []replacement
 	for name, a := range m.active {
 		if snap.Listeners[name] == nil {
 			m.stats.removed.Inc()
 			delete(m.active, name)
-			removed = append(removed, a)
+			leaving = append(leaving, replacement{was: a})
 		}
 	}
-	names := slices.Sorted(maps.Keys(snap.Listeners))
-	if errs := m.updateAll(snap, names, gone); len(errs) > 0 {
-		// Two listeners may have exchanged addresses: what was in the way may be gone now.
-		names = slices.Sorted(maps.Keys(errs))
-	} else {
-		names = nil
+	next, errs := m.buildAll(snap)
+	sockets := m.newBinding(next)
+	for _, name := range slices.Sorted(maps.Keys(next)) {
+		was := m.active[name]
+		if err := m.replace(next[name], was, sockets); err != nil {
+			errs[name] = err
+			continue
+		}
+		if was != nil {
+			leaving = append(leaving, replacement{was, next[name]})
+		}
 	}
-	failed := m.updateAll(snap, names, gone)
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(failed)) {
-		m.stats.failure.Inc()
-		errs = append(errs, &Error{Listener: name, Err: failed[name]})
+	for name := range errs {
+		m.forgetLost(m.active[name])
 	}
-	for _, a := range removed {
-		m.leave(a, nil, gone)
+	gone := map[*runtime]bool{}
+	for _, r := range leaving {
+		m.leave(r.was, r.next, gone)
 	}
 	m.publish()
 	if len(gone) > 0 {
 		m.retire(gone)
 	}
 	m.settleLocked()
-	return errs
+	return m.failures(errs)
 }
 
-// updateAll updates the named listeners and gives the errors by name.
-func (m *Manager) updateAll(snap *model.Snapshot, names []string, gone map[*runtime]bool) map[string]error {
-	errs := map[string]error{}
-	for _, name := range names {
-		cfg := snap.Listeners[name]
+// forgetLost takes away from a listener that was to move, and did not, what others have taken over.
+func (m *Manager) forgetLost(a *active) {
+	if a != nil {
+		a.sockets = slices.DeleteFunc(a.sockets, func(s *socket) bool { return m.sockets[s.key] != s || s.target.Load() != a })
+	}
+}
+
+func (m *Manager) failures(errs map[string]error) []error {
+	var out []error
+	for _, name := range slices.Sorted(maps.Keys(errs)) {
+		m.stats.failure.Inc()
+		out = append(out, &Error{Listener: name, Err: errs[name]})
+	}
+	return out
+}
+
+// buildAll builds the next versions of the listeners that change, and gives the errors by name.
+func (m *Manager) buildAll(snap *model.Snapshot) (next map[string]*active, errs map[string]error) {
+	next, errs = map[string]*active{}, map[string]error{}
+	for name, cfg := range snap.Listeners {
 		was := m.active[name]
 		if was != nil && was.cfg == cfg {
 			continue
 		}
-		if err := m.update(cfg, was, gone); err != nil {
+		a, err := m.build(cfg, was)
+		if err != nil {
 			errs[name] = err
 			continue
 		}
-		m.stats.success.Inc()
+		next[name] = a
 	}
-	return errs
+	return next, errs
 }
 
-// update brings a listener to its next version.
-func (m *Manager) update(cfg *model.Listener, was *active, gone map[*runtime]bool) error {
-	next, err := m.build(cfg, was)
-	if err != nil {
-		return err
-	}
-	sockets, opened, err := m.bind(cfg)
+// replace puts the next version of a listener into the place of was.
+func (m *Manager) replace(next, was *active, b *binding) error {
+	cfg := next.cfg
+	sockets, opened, err := b.bind(cfg)
 	if err != nil {
 		next.discard(reusable(was, cfg))
 		return err
@@ -103,6 +123,7 @@ func (m *Manager) update(cfg *model.Listener, was *active, gone map[*runtime]boo
 		m.sockets[s.key] = s
 		m.loops.Go(func() { m.accept(s) })
 	}
+	m.stats.success.Inc()
 	switch {
 	case was == nil:
 		m.stats.added.Inc()
@@ -111,32 +132,9 @@ func (m *Manager) update(cfg *model.Listener, was *active, gone map[*runtime]boo
 		if sameBesideChains(was.cfg, cfg) {
 			m.stats.inPlace.Inc()
 		}
-		m.leave(was, next, gone)
 	}
 	m.opts.Log.Info("listener is up", "name", cfg.Name, "addresses", next.status(false).Addresses)
 	return nil
-}
-
-// bind gives the sockets that a listener wants, those opened now among them.
-func (m *Manager) bind(cfg *model.Listener) (all, opened []*socket, err error) {
-	for _, sp := range specs(cfg) {
-		s := m.sockets[sp.key]
-		if s != nil {
-			if owner := s.target.Load(); owner.cfg.Name != cfg.Name && m.active[owner.cfg.Name] == owner {
-				err = fmt.Errorf("bind %s: listener %s has this address", s.address(), owner.cfg.Name)
-			}
-		} else if s, err = open(m.ctx, cfg, sp); err == nil {
-			opened = append(opened, s)
-		}
-		if err != nil {
-			for _, o := range opened {
-				o.shut()
-			}
-			return nil, nil, err
-		}
-		all = append(all, s)
-	}
-	return all, opened, nil
 }
 
 // leave ends a listener's version: sockets that the next one does not have are closed, chains that it does not have are

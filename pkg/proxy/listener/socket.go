@@ -19,9 +19,10 @@ import (
 )
 
 // socket is a listening socket with its accept loop. It outlives the listener's version that opened it when the next
-// one has the same address and socket options.
+// one has the same address.
 type socket struct {
 	key    string
+	pipe   string // the path of unix sockets
 	ln     net.Listener
 	bound  netip.AddrPort         // the zero value for unix sockets
 	target atomic.Pointer[active] // who gets the connections; nil for capture sockets
@@ -41,10 +42,11 @@ func specs(l *model.Listener) []spec {
 	if !l.BindToPort {
 		return nil
 	}
-	options := fmt.Sprintf("|%t%t%t|%d|%o", l.Transparent, l.Freebind, l.IPv4Compat, l.TCPBacklog, l.PipeMode)
 	if l.Pipe != "" {
-		return []spec{{key: "unix:" + l.Pipe + options, pipe: l.Pipe}}
+		return []spec{{key: fmt.Sprintf("unix:%s|%t", l.Pipe, l.PipeMode == 0), pipe: l.Pipe}}
 	}
+	// All other options can be changed while the socket is open.
+	options := fmt.Sprintf("|%t", l.IPv4Compat)
 	var out []spec
 	for i, a := range addresses(l) {
 		key := a.String() + options
@@ -82,7 +84,7 @@ func open(ctx context.Context, l *model.Listener, s spec) (*socket, error) {
 		}
 		return nil, fmt.Errorf("bind %s: %w", address, err)
 	}
-	sock := &socket{key: s.key, ln: ln, bound: conn.AddrPort(ln.Addr()), stop: make(chan struct{})}
+	sock := &socket{key: s.key, pipe: s.pipe, ln: ln, bound: conn.AddrPort(ln.Addr()), stop: make(chan struct{})}
 	if err := sock.finish(l, s); err != nil {
 		_ = ln.Close()
 		return nil, err
@@ -100,18 +102,52 @@ func (s *socket) finish(l *model.Listener, sp spec) error {
 	if l.TCPBacklog == 0 {
 		return nil
 	}
+	return s.listen(l.TCPBacklog)
+}
+
+// maxBacklog is more than any system allows: the kernel takes net.core.somaxconn then, as Go's own listen does.
+const maxBacklog = 1 << 30
+
+// listen changes the backlog of the open socket.
+func (s *socket) listen(backlog int) error {
+	return s.option("backlog", func(fd int) error { return unix.Listen(fd, backlog) })
+}
+
+// option sets an option of the open socket.
+func (s *socket) option(what string, set func(fd int) error) error {
 	raw, err := s.ln.(syscall.Conn).SyscallConn()
+	if err == nil {
+		var setErr error
+		err = raw.Control(func(fd uintptr) { setErr = set(int(fd)) })
+		err = errors.Join(err, setErr)
+	}
 	if err != nil {
-		return fmt.Errorf("set backlog of %s: %w", s.address(), err)
-	}
-	var listenErr error
-	if err := raw.Control(func(fd uintptr) { listenErr = unix.Listen(int(fd), l.TCPBacklog) }); err != nil {
-		listenErr = err
-	}
-	if listenErr != nil {
-		return fmt.Errorf("set backlog of %s: %w", s.address(), listenErr)
+		return fmt.Errorf("set %s of %s: %w", what, s.address(), err)
 	}
 	return nil
+}
+
+// adapt brings the options of the open socket to what the listener's next version wants.
+func (s *socket) adapt(l *model.Listener, sp spec) error {
+	was := s.target.Load().cfg
+	if l.TCPBacklog == 0 && was.TCPBacklog != 0 {
+		if err := s.listen(maxBacklog); err != nil {
+			return err
+		}
+	}
+	if sp.pipe == "" && l.Transparent != was.Transparent {
+		level, option, value := unix.SOL_IP, unix.IP_TRANSPARENT, 0
+		if sp.addr.Addr().Is6() {
+			level, option = unix.SOL_IPV6, unix.IPV6_TRANSPARENT
+		}
+		if l.Transparent {
+			value = 1
+		}
+		if err := s.option("transparent", func(fd int) error { return unix.SetsockoptInt(fd, level, option, value) }); err != nil {
+			return err
+		}
+	}
+	return s.finish(l, sp)
 }
 
 // control sets the options that must be there before bind.

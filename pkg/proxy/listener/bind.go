@@ -1,0 +1,97 @@
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// binding finds the sockets of listeners while a snapshot is applied.
+type binding struct {
+	m *Manager
+	// next are the versions to come, by name: their predecessors give up what these do not want.
+	next map[string]*active
+	// wanted are the keys of the sockets that somebody goes on with or asks for.
+	wanted map[string]bool
+}
+
+func (m *Manager) newBinding(next map[string]*active) *binding {
+	b := &binding{m: m, next: next, wanted: map[string]bool{}}
+	for name, a := range m.active {
+		if next[name] != nil {
+			continue
+		}
+		for _, s := range a.sockets {
+			b.wanted[s.key] = true
+		}
+	}
+	for _, a := range next {
+		for _, sp := range specs(a.cfg) {
+			b.wanted[sp.key] = true
+		}
+	}
+	return b
+}
+
+// bind gives the sockets that a listener wants, those opened now among them.
+func (b *binding) bind(cfg *model.Listener) (all, opened []*socket, err error) {
+	for _, sp := range specs(cfg) {
+		s := b.m.sockets[sp.key]
+		if s != nil {
+			err = b.takeOver(s, cfg, sp)
+		} else if s, err = b.open(cfg, sp); err == nil {
+			opened = append(opened, s)
+		}
+		if err != nil {
+			for _, o := range opened {
+				o.shut()
+			}
+			return nil, nil, err
+		}
+		all = append(all, s)
+	}
+	return all, opened, nil
+}
+
+// takeOver makes an open socket fit for a listener, unless another one holds on to it.
+func (b *binding) takeOver(s *socket, cfg *model.Listener, sp spec) error {
+	if owner := s.target.Load(); owner.cfg.Name != cfg.Name && b.m.active[owner.cfg.Name] == owner && !b.givesUp(owner, s) {
+		return fmt.Errorf("bind %s: listener %s has this address", s.address(), owner.cfg.Name)
+	}
+	return s.adapt(cfg, sp)
+}
+
+// givesUp tells whether a listener is about to move away from a socket.
+func (b *binding) givesUp(owner *active, s *socket) bool {
+	next := b.next[owner.cfg.Name]
+	return next != nil && !slices.ContainsFunc(specs(next.cfg), func(sp spec) bool { return sp.key == s.key })
+}
+
+// open opens a socket. What is in its way and wanted by nobody any more is closed for it.
+func (b *binding) open(cfg *model.Listener, sp spec) (*socket, error) {
+	if sp.pipe != "" {
+		b.clear(sp) // closing a socket removes its file: not that of the next one
+	}
+	s, err := open(b.m.ctx, cfg, sp)
+	if errors.Is(err, syscall.EADDRINUSE) && b.clear(sp) {
+		return open(b.m.ctx, cfg, sp)
+	}
+	return s, err
+}
+
+// clear closes the sockets that could be in the way of a new one and that nobody wants, and tells whether there were any.
+func (b *binding) clear(sp spec) bool {
+	found := false
+	for key, s := range b.m.sockets {
+		if b.wanted[key] || s.pipe != sp.pipe || s.bound.Port() != sp.addr.Port() {
+			continue
+		}
+		s.shut()
+		delete(b.m.sockets, key)
+		found = true
+	}
+	return found
+}

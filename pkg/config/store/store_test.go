@@ -224,6 +224,25 @@ func TestUnchangedContentPublishesNothing(t *testing.T) {
 	r.counter(t, "cluster_manager.cluster_modified", 0)
 }
 
+// What a dump shows is not written afterwards: admin reads it without the store's lock.
+func TestDumpStaysAsItWas(t *testing.T) {
+	r := newRig(t, nil)
+	if err := r.full(t, xds.ClusterType, "1", plain("1s")); err != nil {
+		t.Fatal(err)
+	}
+	before := r.Dump().Clusters
+	if err := r.full(t, xds.ClusterType, "2", plain("1s")); err != nil {
+		t.Fatal(err)
+	}
+	for i, version := range []string{"1", "2"} {
+		for _, s := range [][]Slot[*model.Cluster]{before, r.Dump().Clusters}[i] {
+			if s.Active.Version != version {
+				t.Errorf("dump %d shows version %s, want %s", i, s.Active.Version, version)
+			}
+		}
+	}
+}
+
 func TestDeltaRemovesByNameOnly(t *testing.T) {
 	r := newRig(t, nil)
 	if err := r.full(t, xds.ClusterType, "1", plain("1s")+strings.ReplaceAll(plain("1s"), "plain", "other")); err != nil {

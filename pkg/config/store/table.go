@@ -8,7 +8,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// Entry is one form of a resource: the one that serves, or the one that warms up to replace it.
+// Entry is one form of a resource: the one that serves, or the one that warms up to replace it. It is not written once a
+// table holds it.
 type Entry[M any] struct {
 	Value M
 	// Raw is the message as it came, for /config_dump.
@@ -77,7 +78,14 @@ func (t *table[M]) put(deps *dependencies, name string, e *Entry[M]) bool {
 	s := t.slot(name)
 	s.Failure = nil
 	if now := t.latest(name); now != nil && now.hash == e.hash {
-		now.Version, now.Updated = e.Version, e.Updated
+		// A dump may be looking at the entry.
+		next := *now
+		next.Version, next.Updated = e.Version, e.Updated
+		if s.Warming != nil {
+			s.Warming = &next
+		} else {
+			s.Active = &next
+		}
 		return false
 	}
 	for _, d := range t.needs(e.Value) {

@@ -349,6 +349,9 @@ func (x *exchange) Release() {
 	clear(x.pick.Tried)
 	x.s, x.cluster, x.host, x.route = nil, nil, nil, filter.Route{}
 	x.retry = retryState{}
+	// The wheel may know the timers for as long as a timeout: nothing of the request may stay reachable through them.
+	x.opt, x.pick = filter.StreamOptions{}, upstream.PickContext{Tried: x.pick.Tried[:0]}
+	x.target, x.failed, x.tryErr = nil, nil, nil
 	x.send.release()
 	x.recv.release()
 	x.f.pool.Put(x)

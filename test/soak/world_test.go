@@ -75,7 +75,6 @@ type backends struct {
 	plain, secure []*harness.HTTPBackend
 	echo          []*harness.TCPBackend
 	ca            *harness.CA
-	other         harness.Certificate
 }
 
 const ads = "{resource_api_version: V3, ads: {}}"

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +25,9 @@ type Host struct {
 	netns *os.File
 	// inode of the namespace, by which the kernel tells namespaces apart.
 	inode uint64
+	// using is held while a thread enters the namespace: clients may still dial, for nobody, when the test ends.
+	using    sync.RWMutex
+	released bool
 }
 
 // NewHost makes a host; its namespace is let go when the test ends, and it is an error when something still holds it then.
@@ -57,7 +62,10 @@ func (h *Host) create() error {
 }
 
 func (h *Host) release() {
+	h.using.Lock()
+	h.released = true
 	h.netns.Close()
+	h.using.Unlock()
 	for _, pid := range h.processes() {
 		h.t.Errorf("process %s still runs in the test's network namespace", pid)
 	}
@@ -105,11 +113,21 @@ func onThread(f func() error) error {
 // that it starts are not.
 func (h *Host) Do(f func() error) error {
 	return onThread(func() error {
-		if err := unix.Setns(int(h.netns.Fd()), unix.CLONE_NEWNET); err != nil {
+		if err := h.enter(); err != nil {
 			return fmt.Errorf("enter network namespace: %w", err)
 		}
 		return f()
 	})
+}
+
+// enter moves the calling thread into the namespace.
+func (h *Host) enter() error {
+	h.using.RLock()
+	defer h.using.RUnlock()
+	if h.released {
+		return errors.New("it was let go")
+	}
+	return unix.Setns(int(h.netns.Fd()), unix.CLONE_NEWNET)
 }
 
 // mustRun runs a command that sets the host up.

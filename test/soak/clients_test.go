@@ -176,11 +176,13 @@ func (c *traffic) getTLS(name string) (got, serial string, err error) {
 	cfg := c.roots.Clone()
 	cfg.ServerName = name
 	transport := &http.Transport{DialContext: c.host.Dial, TLSClientConfig: cfg, DisableKeepAlives: true}
+	var seen atomic.Value // a handshake that was given up may still go on
 	cfg.VerifyConnection = func(s tls.ConnectionState) error {
-		serial = s.PeerCertificates[0].SerialNumber.String()
+		seen.Store(s.PeerCertificates[0].SerialNumber.String())
 		return nil
 	}
 	got, err = c.get(&http.Client{Transport: transport, Timeout: patience}, "https://"+tlsAddr+"/")
+	serial, _ = seen.Load().(string)
 	return got, serial, err
 }
 

@@ -213,11 +213,11 @@ func TestSilentResponse(t *testing.T) {
 
 // TestPerTryTimeoutWaitsForRequest: the time that the client takes to send its request does not count.
 func TestPerTryTimeoutWaitsForRequest(t *testing.T) {
-	p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web", Retry: &model.RetryPolicy{PerTryTimeout: 50 * time.Millisecond}})),
+	p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web", Retry: &model.RetryPolicy{PerTryTimeout: 500 * time.Millisecond}})),
 		options{clusters: map[string]*model.Cluster{"web": static("web", backend(t, echo))}})
 	c := p.dial()
 	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")
-	time.Sleep(150 * time.Millisecond) // what is tested is that nothing happens meanwhile
+	time.Sleep(700 * time.Millisecond) // what is tested is that nothing happens meanwhile
 	c.send("dy")
 	if resp, body := c.read("POST"); resp.StatusCode != 200 || body != "echo:body" {
 		t.Errorf("got %d %q", resp.StatusCode, body)

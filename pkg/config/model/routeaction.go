@@ -1,0 +1,95 @@
+package model
+
+import (
+	"regexp"
+	"time"
+)
+
+// WeightedCluster is one choice of a weighted split.
+type WeightedCluster struct {
+	Name    string
+	Weight  uint32
+	Headers HeaderMutations
+	// HostRewrite replaces the host when set.
+	HostRewrite string
+	PerFilter   map[string]*FilterOverride
+	Metadata    map[string]any
+}
+
+// RouteAction forwards to a cluster.
+type RouteAction struct {
+	// Exactly one of Cluster, ClusterHeader and Weighted is set.
+	Cluster       string
+	ClusterHeader string
+	Weighted      []WeightedCluster
+	// WeightedHeader picks the random value from a request header.
+	WeightedHeader string
+	// ClusterNotFoundCode is the status for an unknown cluster. Default 503.
+	ClusterNotFoundCode int
+	// PrefixRewrite replaces the matched prefix or path when HasPrefixRewrite.
+	PrefixRewrite    string
+	HasPrefixRewrite bool
+	RegexRewrite     *RegexRewrite
+	// HostRewrite is literal; the others take the host from elsewhere.
+	HostRewrite       string
+	AutoHostRewrite   bool
+	HostRewriteHeader string
+	HostRewriteRegex  *RegexRewrite
+	AppendXFH         bool // append_x_forwarded_host
+	// Timeout of the whole exchange. Default 15 s; 0 disables.
+	Timeout time.Duration
+	// IdleTimeout overrides the stream idle timeout when HasIdleTimeout.
+	IdleTimeout    time.Duration
+	HasIdleTimeout bool
+	// MaxStreamDuration overrides the one of the connection manager when HasMaxStreamDuration; 0 disables.
+	MaxStreamDuration    time.Duration
+	HasMaxStreamDuration bool
+	// StreamTimeouts tells that max_stream_duration is set at all: then, as in Envoy, Timeout does not apply and the
+	// grpc-timeout bounds are for the duration of the stream.
+	StreamTimeouts bool
+	// The grpc-timeout bounds; negative: unset.
+	GRPCTimeoutMax      time.Duration
+	GRPCTimeoutOffset   time.Duration
+	Retry               *RetryPolicy
+	Upgrades            []Upgrade
+	HashPolicy          []HashPolicy
+	MetadataMatch       map[string]any // the envoy.lb keys
+	HighPriority        bool
+	IncludeVHRateLimits bool
+}
+
+// RegexRewrite replaces what Regex matches by Substitution (RE2 syntax, \1 for groups).
+type RegexRewrite struct {
+	Regex        *regexp.Regexp
+	Substitution string // in Go's ${1} syntax
+}
+
+// HashPolicy contributes to the hash of consistent balancers. One of Header, Cookie, SourceIP and QueryParameter is set.
+type HashPolicy struct {
+	Header, Cookie, QueryParameter string
+	SourceIP                       bool
+	// CookieTTL is negative when none is configured: then a missing cookie is not generated. 0 makes session cookies.
+	CookieTTL  time.Duration
+	CookiePath string
+	Terminal   bool
+}
+
+// Redirect answers with a redirection.
+type Redirect struct {
+	Code          int // default 301
+	HTTPS         bool
+	Scheme        string
+	Host          string
+	Port          uint32
+	Path          string // replaces the path (and query when it has one)
+	PrefixRewrite string
+	HasPrefix     bool
+	RegexRewrite  *RegexRewrite
+	StripQuery    bool
+}
+
+// DirectResponse answers with a fixed response.
+type DirectResponse struct {
+	Status int
+	Body   []byte
+}

@@ -1,0 +1,35 @@
+package translate
+
+func httpTable() table {
+	const hcm = "envoy.extensions.filters.network.http_connection_manager.v3."
+	t := table{}
+	t.message(hcm+"HttpConnectionManager",
+		"codec_type stat_prefix rds route_config http_filters add_user_agent common_http_protocol_options http_protocol_options "+
+			"http2_protocol_options server_name server_header_transformation scheme_header_transformation max_request_headers_kb "+
+			"stream_idle_timeout request_timeout request_headers_timeout delayed_close_timeout access_log "+
+			"use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id "+
+			"preserve_external_request_id always_set_request_id_in_response proxy_100_continue upgrade_configs normalize_path "+
+			"merge_slashes path_with_escaped_slashes_action request_id_extension strip_matching_host_port strip_any_host_port "+
+			"strip_trailing_host_dot",
+		"typed_header_validation_config", codecChoice)
+	t.message(hcm+"HttpConnectionManager.InternalAddressConfig", "cidr_ranges")
+	t.message(hcm+"HttpConnectionManager.UpgradeConfig", "upgrade_type enabled filters")
+	t.message(hcm+"HttpFilter", "name typed_config is_optional disabled")
+	t.message(hcm+"Rds", "config_source route_config_name")
+	t.message(hcm+"RequestIDExtension", "typed_config")
+	t.message("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", "",
+		"pack_trace_reason use_request_id_for_trace_sampling", "weir does not trace yet")
+	t.message("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite")
+	t.message("envoy.config.core.v3.HttpProtocolOptions",
+		"idle_timeout max_connection_duration max_headers_count max_stream_duration headers_with_underscores_action max_requests_per_connection")
+	t.message("envoy.config.core.v3.Http1ProtocolOptions",
+		"allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers allow_chunked_length",
+		"use_balsa_parser", codecChoice)
+	t.message("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words stateful_formatter")
+	t.message("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords", "")
+	t.message("envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig", "")
+	t.message("envoy.config.core.v3.Http2ProtocolOptions",
+		"hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size",
+		"use_oghttp2_codec", codecChoice)
+	return t
+}

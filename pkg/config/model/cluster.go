@@ -95,6 +95,8 @@ const (
 	LBLeastRequest
 	LBRandom
 	LBClusterProvided
+	LBRingHash
+	LBMaglev
 )
 
 // LeastRequest holds the options of LBLeastRequest. ChoiceCount is at least 2 (default 2), ActiveRequestBias default 1.

@@ -22,6 +22,8 @@ type Cluster interface {
 	Config() *model.Cluster
 	// Stats are its statistics.
 	Stats() *metrics.Cluster
+	// WantsHash tells whether Pick looks at the request's hash: the balancer is a consistent one.
+	WantsHash() bool
 	// Pick chooses a host.
 	Pick(pc *upstream.PickContext) (*upstream.Host, error)
 	// Reuse opens an exchange on an idle or shared connection; nil when there is none. Reuse and Connect count the request

@@ -54,7 +54,8 @@ func (h *Host) Name() string {
 
 // PickContext is what a balancer may look at. The zero value is fine.
 type PickContext struct {
-	// Hash for consistent balancers, when HasHash.
+	// Hash of the request by the route's hash policy, when HasHash. Only consistent balancers (RING_HASH, MAGLEV) look at
+	// it, so that nobody need compute it for a cluster whose WantsHash is false. Requests without a hash get a random host.
 	Hash    uint64
 	HasHash bool
 	// OriginalDst for ORIGINAL_DST clusters; may be invalid.
@@ -63,6 +64,10 @@ type PickContext struct {
 	Tried      []*Host
 	AvoidTried bool
 	Attempts   int
+	// AvoidPriorities has a bit for each priority (1<<Host.Priority, up to 63) that is to be passed over, as the retry
+	// priority previous_priorities wants: traffic is shared as if its hosts were not available. When nothing else is
+	// available all priorities count again.
+	AvoidPriorities uint64
 	// MetadataMatch are the envoy.lb keys of the route.
 	MetadataMatch map[string]any
 	HighPriority  bool

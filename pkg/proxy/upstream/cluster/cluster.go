@@ -71,6 +71,9 @@ func (c *Cluster) Hosts() []*upstream.Host {
 	return c.set.Load().Hosts()
 }
 
+// WantsHash tells whether Pick looks at PickContext.Hash: the balancer is a consistent one (RING_HASH, MAGLEV).
+func (c *Cluster) WantsHash() bool { return c.cfg.LB == model.LBRingHash || c.cfg.LB == model.LBMaglev }
+
 // Pick chooses a host. The error is an *upstream.Error: KindNoHost, or KindSelf when the original destination is weir.
 // It does not allocate, except for a new original destination.
 func (c *Cluster) Pick(pc *upstream.PickContext) (*upstream.Host, error) {

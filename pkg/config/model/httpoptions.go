@@ -1,5 +1,7 @@
 package model
 
+import "time"
+
 // UpstreamHTTP says which HTTP is spoken to the hosts of a cluster.
 type UpstreamHTTP struct {
 	Protocol UpstreamProtocol
@@ -25,6 +27,41 @@ type HTTP2Options struct {
 	InitialStreamWindowSize     uint32
 	InitialConnectionWindowSize uint32
 	HPACKTableSize              uint32
+	// MaxOutboundFrames bounds the frames of all types that wait to be sent to the peer; default 10000.
+	MaxOutboundFrames uint32
+	// MaxOutboundControlFrames bounds the PING, SETTINGS and RST_STREAM frames among them; default 1000.
+	MaxOutboundControlFrames uint32
+	// MaxConsecutiveInboundEmptyFrames bounds HEADERS, CONTINUATION and DATA frames in a row that have neither payload
+	// nor END_STREAM; default 1.
+	MaxConsecutiveInboundEmptyFrames uint32
+	// MaxInboundPriorityFramesPerStream bounds PRIORITY frames to this times (1 + streams opened); default 100.
+	MaxInboundPriorityFramesPerStream uint32
+	// MaxInboundWindowUpdatesPerDataFrame bounds WINDOW_UPDATE frames to 5 + 2 * (streams opened + this * DATA frames
+	// sent); default 10, at least 1.
+	MaxInboundWindowUpdatesPerDataFrame uint32
+	// StreamErrorOnInvalid makes a malformed message end its stream instead of the connection.
+	StreamErrorOnInvalid bool
+	// AllowConnect offers extended CONNECT (RFC 8441) to clients.
+	AllowConnect bool
+	// AllowMetadata accepts METADATA frames, which are counted and dropped either way.
+	AllowMetadata bool
+	// KeepaliveInterval is the time between PING frames; 0 sends none.
+	KeepaliveInterval time.Duration
+	// KeepaliveTimeout bounds the wait for the answer to a PING, after which the connection is closed; 0 is no bound.
+	KeepaliveTimeout time.Duration
+	// KeepaliveJitterPercent of the interval, 0 to 100, is added at random; Envoy's default is 15.
+	KeepaliveJitterPercent float64
+	// KeepaliveIdleInterval is how long an upstream connection must have been idle for a PING to be sent ahead of a new
+	// stream; 0 never.
+	KeepaliveIdleInterval time.Duration
+	// Settings are sent to the peer beside the codec's own.
+	Settings []HTTP2Setting
+}
+
+// HTTP2Setting is one SETTINGS parameter (RFC 9113 section 6.5.1).
+type HTTP2Setting struct {
+	ID    uint16
+	Value uint32
 }
 
 // HTTP1Options is envoy.config.core.v3.Http1ProtocolOptions.

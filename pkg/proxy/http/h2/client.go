@@ -26,6 +26,8 @@ type ClientOptions struct {
 	Gone func()
 	// Release is called exactly once for each stream, at its end. May be nil.
 	Release func()
+	// Stats may be nil.
+	Stats *Stats
 }
 
 // errBusy tells that the connection takes no further stream now.

@@ -29,6 +29,8 @@ type ServerOptions struct {
 	Scheme string
 	// UnderscoresAction on field names with underscores.
 	UnderscoresAction model.UnderscoresAction
+	// Stats may be nil.
+	Stats *Stats
 }
 
 // Defaults: max_request_headers_kb 60 and max_headers_count 100 are Envoy's. The windows are smaller than Envoy's 256 MiB,

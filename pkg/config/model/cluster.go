@@ -19,6 +19,10 @@ type Cluster struct {
 	Inline       *LoadAssignment
 	LB           LBPolicy
 	LeastRequest LeastRequest
+	// Hash holds the options of LBRingHash and LBMaglev.
+	Hash HashBalancer
+	// FailOnPanic serves nobody where too few hosts are available, instead of ignoring health.
+	FailOnPanic bool
 	// LocalityWeighted shares traffic by the weights of localities, which are ignored otherwise.
 	LocalityWeighted bool
 	ConnectTimeout   time.Duration // default 5 s
@@ -43,6 +47,8 @@ type Cluster struct {
 	IdleTimeout time.Duration
 	// MaxConnectionDuration bounds the age of a pooled connection; 0 is unlimited.
 	MaxConnectionDuration time.Duration
+	// MaxStreamDuration bounds an attempt from the moment it has a connection; 0 is unlimited.
+	MaxStreamDuration time.Duration
 	// PanicThreshold is the percentage of available hosts below which health is ignored. Default 50.
 	PanicThreshold float64
 	// Metadata as configured: filter name -> plain Go values (map[string]any, []any, string, float64, bool, nil).
@@ -103,6 +109,22 @@ const (
 type LeastRequest struct {
 	ChoiceCount       int
 	ActiveRequestBias float64
+	// FullScan looks at all hosts instead of ChoiceCount of them, as long as they have equal weights.
+	FullScan bool
+}
+
+// HashBalancer holds the options of consistent balancers.
+type HashBalancer struct {
+	// MinRing and MaxRing bound the entries of a ring. Defaults 1024 and 8388608, which is the greatest.
+	MinRing, MaxRing int
+	// Murmur hashes with MurmurHash2 instead of xxHash64 (ring only).
+	Murmur bool
+	// TableSize of Maglev is a prime number up to 5000011. Default 65537.
+	TableSize int
+	// UseHostname takes the host name of a host instead of its address as what it is hashed by.
+	UseHostname bool
+	// BalanceFactor bounds the requests of a host, in percent (at least 100) of its part of the average; 0 does not.
+	BalanceFactor uint32
 }
 
 // CircuitBreaker bounds what a cluster may have under way per priority. Defaults 1024, 1024, 1024, 3.

@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // UpstreamHTTP says which HTTP is spoken to the hosts of a cluster.
 type UpstreamHTTP struct {
@@ -8,6 +11,9 @@ type UpstreamHTTP struct {
 	// HTTP2 options; zero values are Envoy's defaults.
 	HTTP2 HTTP2Options
 	HTTP1 HTTP1Options
+	// MaxHeadersBytes bounds a response head; 0 is Envoy's default, 60 KiB, or 80 KiB for HTTP/1. MaxHeadersCount bounds
+	// its fields; 0 is 100.
+	MaxHeadersBytes, MaxHeadersCount int
 }
 
 // UpstreamProtocol is how the upstream HTTP version is chosen.
@@ -21,20 +27,25 @@ const (
 	UpstreamDownstream                         // the protocol of the downstream request
 )
 
+// HTTP2None stands for a configured 0 in the fields of HTTP2Options that may be 0 and whose default is not.
+const HTTP2None = math.MaxUint32
+
 // HTTP2Options is envoy.config.core.v3.Http2ProtocolOptions. Zero means the codec's default.
 type HTTP2Options struct {
 	MaxConcurrentStreams        uint32
 	InitialStreamWindowSize     uint32
 	InitialConnectionWindowSize uint32
-	HPACKTableSize              uint32
+	// HPACKTableSize in bytes; HTTP2None for no dynamic table.
+	HPACKTableSize uint32
 	// MaxOutboundFrames bounds the frames of all types that wait to be sent to the peer; default 10000.
 	MaxOutboundFrames uint32
 	// MaxOutboundControlFrames bounds the PING, SETTINGS and RST_STREAM frames among them; default 1000.
 	MaxOutboundControlFrames uint32
 	// MaxConsecutiveInboundEmptyFrames bounds HEADERS, CONTINUATION and DATA frames in a row that have neither payload
-	// nor END_STREAM; default 1.
+	// nor END_STREAM; default 1, HTTP2None for none at all.
 	MaxConsecutiveInboundEmptyFrames uint32
-	// MaxInboundPriorityFramesPerStream bounds PRIORITY frames to this times (1 + streams opened); default 100.
+	// MaxInboundPriorityFramesPerStream bounds PRIORITY frames to this times (1 + streams opened); default 100, HTTP2None
+	// for none at all.
 	MaxInboundPriorityFramesPerStream uint32
 	// MaxInboundWindowUpdatesPerDataFrame bounds WINDOW_UPDATE frames to 5 + 2 * (streams opened + this * DATA frames
 	// sent); default 10, at least 1.

@@ -21,7 +21,8 @@ func httpTable() table {
 		"pack_trace_reason use_request_id_for_trace_sampling", "weir does not trace yet")
 	t.message("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite")
 	t.message("envoy.config.core.v3.HttpProtocolOptions",
-		"idle_timeout max_connection_duration max_headers_count max_stream_duration headers_with_underscores_action max_requests_per_connection")
+		"idle_timeout max_connection_duration max_headers_count max_stream_duration headers_with_underscores_action max_requests_per_connection "+
+			"max_response_headers_kb")
 	t.message("envoy.config.core.v3.Http1ProtocolOptions",
 		"allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers allow_chunked_length",
 		"use_balsa_parser", codecChoice)
@@ -29,7 +30,13 @@ func httpTable() table {
 	t.message("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords", "")
 	t.message("envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig", "")
 	t.message("envoy.config.core.v3.Http2ProtocolOptions",
-		"hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size",
+		"hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size allow_connect "+
+			"max_outbound_frames max_outbound_control_frames max_consecutive_inbound_frames_with_empty_payload "+
+			"max_inbound_priority_frames_per_stream max_inbound_window_update_frames_per_data_frame_sent "+
+			"stream_error_on_invalid_http_messaging override_stream_error_on_invalid_http_message custom_settings_parameters "+
+			"connection_keepalive",
 		"use_oghttp2_codec", codecChoice)
+	t.message("envoy.config.core.v3.Http2ProtocolOptions.SettingsParameter", "identifier value")
+	t.message("envoy.config.core.v3.KeepaliveSettings", "interval timeout interval_jitter connection_idle_interval")
 	return t
 }

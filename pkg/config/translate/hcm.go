@@ -58,7 +58,7 @@ func (c *call) hcm(m *hcmv3.HttpConnectionManager, p *path) *model.HTTPConnectio
 		StripTrailingDot:  m.GetStripTrailingHostDot(),
 		SchemeOverwrite:   m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
 		HTTP1:             c.http1(m.GetHttpProtocolOptions(), p.field("http_protocol_options")),
-		HTTP2:             http2(m.GetHttp2ProtocolOptions()),
+		HTTP2:             c.http2(m.GetHttp2ProtocolOptions(), m.GetStreamErrorOnInvalidHttpMessage(), p.field("http2_protocol_options")),
 		Proxy100Continue:  m.GetProxy_100Continue(),
 	}
 	if out.ServerName == "" {
@@ -117,6 +117,9 @@ func (c *call) hcmLimits(m *hcmv3.HttpConnectionManager, out *model.HTTPConnecti
 	out.MaxStreamDuration = c.duration(common.GetMaxStreamDuration(), 0, at, "max_stream_duration")
 	out.MaxHeadersCount = int(u32(common.GetMaxHeadersCount(), defaultHeadersCount))
 	out.MaxRequestsPerConnection = int(common.GetMaxRequestsPerConnection().GetValue())
+	if common.GetMaxResponseHeadersKb() != nil {
+		c.warn(at.field("max_response_headers_kb"), "only concerns responses of hosts, and has no effect on clients")
+	}
 	out.StreamIdleTimeout = c.duration(m.GetStreamIdleTimeout(), defaultStreamIdleTimeout, p, "stream_idle_timeout")
 	out.RequestTimeout = c.duration(m.GetRequestTimeout(), 0, p, "request_timeout")
 	out.RequestHeadersTimeout = c.duration(m.GetRequestHeadersTimeout(), 0, p, "request_headers_timeout")

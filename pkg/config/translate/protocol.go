@@ -35,21 +35,11 @@ func (c *call) http1(m *corev3.Http1ProtocolOptions, p *path) model.HTTP1Options
 	return out
 }
 
-// http2 translates HTTP/2 options; nil gives the defaults.
-func http2(m *corev3.Http2ProtocolOptions) model.HTTP2Options {
-	return model.HTTP2Options{
-		MaxConcurrentStreams:        m.GetMaxConcurrentStreams().GetValue(),
-		InitialStreamWindowSize:     m.GetInitialStreamWindowSize().GetValue(),
-		InitialConnectionWindowSize: m.GetInitialConnectionWindowSize().GetValue(),
-		HPACKTableSize:              m.GetHpackTableSize().GetValue(),
-	}
-}
-
 // upstreamHTTP translates which HTTP is spoken to the hosts: the extension, or else the deprecated fields.
 func (c *call) upstreamHTTP(m *clusterv3.Cluster, out *model.Cluster) {
 	var root *path
 	out.HTTP.HTTP1 = c.http1(m.GetHttpProtocolOptions(), root.field("http_protocol_options"))
-	out.HTTP.HTTP2 = http2(m.GetHttp2ProtocolOptions())
+	out.HTTP.HTTP2 = c.http2(m.GetHttp2ProtocolOptions(), nil, root.field("http2_protocol_options"))
 	if m.GetHttp2ProtocolOptions() != nil {
 		out.HTTP.Protocol = model.UpstreamHTTP2
 	}
@@ -115,7 +105,7 @@ func (c *call) httpOptions(m *httpv3.HttpProtocolOptions, out *model.Cluster, p 
 		}
 	}
 	out.HTTP.HTTP1 = c.http1(one, at.field("http_protocol_options"))
-	out.HTTP.HTTP2 = http2(two)
+	out.HTTP.HTTP2 = c.http2(two, nil, at.field("http2_protocol_options"))
 }
 
 // commonHTTP translates the options of the connection pool; nil changes nothing.
@@ -128,17 +118,11 @@ func (c *call) commonHTTP(m *corev3.HttpProtocolOptions, out *model.Cluster, p *
 	if m.GetMaxRequestsPerConnection() != nil {
 		out.MaxRequestsPerConnection = int(m.GetMaxRequestsPerConnection().GetValue())
 	}
-	for _, downstream := range []struct {
-		name string
-		set  bool
-	}{
-		{"max_stream_duration", m.GetMaxStreamDuration() != nil},
-		{"max_headers_count", m.GetMaxHeadersCount() != nil},
-		{"headers_with_underscores_action", m.GetHeadersWithUnderscoresAction() != corev3.HttpProtocolOptions_ALLOW},
-	} {
-		if downstream.set {
-			c.warn(p.field(downstream.name), "has no effect on clusters in weir yet")
-		}
+	out.MaxStreamDuration = c.duration(m.GetMaxStreamDuration(), 0, p, "max_stream_duration")
+	out.HTTP.MaxHeadersCount = int(m.GetMaxHeadersCount().GetValue())
+	out.HTTP.MaxHeadersBytes = int(min(m.GetMaxResponseHeadersKb().GetValue(), maxHeadersKB)) << 10
+	if m.GetHeadersWithUnderscoresAction() != corev3.HttpProtocolOptions_ALLOW {
+		c.warn(p.field("headers_with_underscores_action"), "only concerns requests of clients, and has no effect on clusters")
 	}
 }
 

@@ -6,6 +6,8 @@ import "iter"
 type Field struct {
 	// ID is Other for names that are not well known.
 	ID ID
+	// Received tells that the name was spelt like this by the peer, and not by weir; see Names.
+	Received bool
 	// Name is as received; names compare without case. Writers lower it unless told otherwise.
 	Name  string
 	Value string
@@ -118,22 +120,39 @@ func (h *Headers) Set(name, value string) { h.set(IDOf(name), name, value) }
 func (h *Headers) SetID(id ID, value string) { h.set(id, id.Name(), value) }
 
 func (h *Headers) set(id ID, name, value string) {
-	kept, found := h.fields[:0], false
-	for i := range h.fields {
-		f := h.fields[i]
-		if f.ID == id && (id != Other || equalFold(f.Name, name)) {
-			if found {
-				continue
-			}
-			f.Value, found = value, true
+	at := h.find(id, name, 0)
+	if at < 0 {
+		h.fields = append(h.fields, Field{ID: id, Name: name, Value: value})
+		return
+	}
+	h.fields[at].Value = value
+	if again := h.find(id, name, at+1); again >= 0 {
+		h.cut(id, name, again)
+	}
+}
+
+// find returns the index of the first field of a name, from the given one on, -1 when there is none.
+func (h *Headers) find(id ID, name string, from int) int {
+	for i := from; i < len(h.fields); i++ {
+		if f := &h.fields[i]; f.ID == id && (id != Other || equalFold(f.Name, name)) {
+			return i
 		}
-		kept = append(kept, f)
+	}
+	return -1
+}
+
+// cut removes the fields of a name, of which the first is at index at.
+func (h *Headers) cut(id ID, name string, at int) {
+	kept := h.fields[:at]
+	for i := at + 1; i < len(h.fields); i++ {
+		f := &h.fields[i]
+		if f.ID == id && (id != Other || equalFold(f.Name, name)) {
+			continue
+		}
+		kept = append(kept, *f)
 	}
 	clear(h.fields[len(kept):])
 	h.fields = kept
-	if !found {
-		h.fields = append(h.fields, Field{ID: id, Name: name, Value: value})
-	}
 }
 
 // Del removes all fields of a name and tells whether there were any.
@@ -143,18 +162,12 @@ func (h *Headers) Del(name string) bool { return h.del(IDOf(name), name) }
 func (h *Headers) DelID(id ID) bool { return h.del(id, "") }
 
 func (h *Headers) del(id ID, name string) bool {
-	kept := h.fields[:0]
-	for i := range h.fields {
-		f := h.fields[i]
-		if f.ID == id && (id != Other || equalFold(f.Name, name)) {
-			continue
-		}
-		kept = append(kept, f)
+	at := h.find(id, name, 0)
+	if at < 0 {
+		return false
 	}
-	found := len(kept) < len(h.fields)
-	clear(h.fields[len(kept):])
-	h.fields = kept
-	return found
+	h.cut(id, name, at)
+	return true
 }
 
 // CopyFrom replaces the fields by those of src; the strings are shared.

@@ -48,6 +48,8 @@ type Request struct {
 	Body Body
 	// ContentLength is -1 when unknown (chunked, HTTP/2 without content-length).
 	ContentLength int64
+	// Names is nil unless the field names are to stay as they were received.
+	Names *Names
 }
 
 // Response is the head of a response and its body.
@@ -62,6 +64,20 @@ type Response struct {
 	ContentLength int64
 	// Upgraded tells that the connection speaks another protocol from here (101, or 2xx to CONNECT).
 	Upgraded bool
+	// Names is nil unless the field names are to stay as they were received.
+	Names *Names
+}
+
+// Names says how HTTP/1 writes the field names of a message whose names are kept (Envoy's preserve_case). Fields that are
+// marked Received keep theirs. It belongs to the stream that received the message.
+type Names struct {
+	// Proper writes the other names in proper case; else they are lower-case.
+	Proper bool
+	// Host, TransferEncoding and Connection are the received names of fields that are not among the headers, "" when
+	// there were none.
+	Host, TransferEncoding, Connection string
+	// Reason is the reason phrase to be sent on; "" leaves it to the status.
+	Reason string
 }
 
 // Reset empties the request for reuse and keeps its memory.

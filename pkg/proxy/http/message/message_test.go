@@ -193,3 +193,31 @@ func FuzzHeaders(f *testing.F) {
 		}
 	})
 }
+
+func TestTokensFindTheirID(t *testing.T) {
+	for id := Other + 1; id < idCount; id++ {
+		name := id.Name()
+		for _, form := range []string{name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:]} {
+			if got := IDOfToken([]byte(form)); got != id {
+				t.Errorf("IDOfToken(%q) = %d, want %d", form, got, id)
+			}
+		}
+		for i := range name {
+			for _, other := range []byte("!~^_Z9|") {
+				if form := name[:i] + string(other) + name[i+1:]; IDOfToken([]byte(form)) != IDOf(form) {
+					t.Errorf("IDOfToken(%q) = %d, IDOf says %d", form, IDOfToken([]byte(form)), IDOf(form))
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkIDOfToken(b *testing.B) {
+	names := [][]byte{[]byte("Host"), []byte("User-Agent"), []byte("Accept"), []byte("Accept-Encoding"), []byte("X-Request-Id"), []byte("Sec-Fetch-Mode")}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, n := range names {
+			IDOfToken(n)
+		}
+	}
+}

@@ -100,7 +100,7 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 		d.Buffers = h1.NewBuffers()
 	}
 	m := &Manager{cfg: cfg, deps: d, upgrade: map[string]*upgrade{}}
-	m.stats = newHTTPStats(d.Stats.Scope("http."+cfg.StatPrefix), d.ListenerStats, cfg.StatPrefix)
+	m.stats = newHTTPStats(d.Stats, d.ListenerStats, cfg.StatPrefix)
 	m.streams.New = func() any { return newStream() }
 	m.tick = sweepInterval(cfg)
 	var errs []error

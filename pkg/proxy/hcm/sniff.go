@@ -51,6 +51,7 @@ func (m *Manager) newServer(fc *filter.Connection) (codec.Server, error) {
 	return h2.NewServer(c, h2.ServerOptions{
 		HTTP2: m.cfg.HTTP2, MaxHeadersBytes: m.cfg.MaxRequestHeadersBytes, MaxHeadersCount: m.cfg.MaxHeadersCount,
 		MaxRequests: m.cfg.MaxRequestsPerConnection, Scheme: scheme(fc), UnderscoresAction: m.cfg.UnderscoresAction,
+		Stats: m.stats.two(),
 	}), nil
 }
 

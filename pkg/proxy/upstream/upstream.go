@@ -104,6 +104,8 @@ const (
 	KindSelf
 	// KindUnknownCluster: there is no such cluster.
 	KindUnknownCluster
+	// KindMaxDuration: this attempt lasted longer than the cluster allows a stream to.
+	KindMaxDuration
 )
 
 // Error is why an exchange with an upstream did not succeed. Statistics, logs, retries and replies all follow from it.
@@ -148,6 +150,7 @@ var reasons = [...]struct {
 	KindAborted:        {"local reset", streaminfo.LocalReset},
 	KindSelf:           {"local connection failure", streaminfo.UpstreamConnectionFailure},
 	KindUnknownCluster: {"cluster not found", streaminfo.NoClusterFound},
+	KindMaxDuration:    {"upstream max stream duration reached", streaminfo.UpstreamMaxStreamDurationReached},
 }
 
 // Reason is Envoy's name of the reset reason, as local replies print it.

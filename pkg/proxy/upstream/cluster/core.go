@@ -26,7 +26,7 @@ func (m *Manager) newCore(cfg *model.Cluster) *core {
 	scope := m.opt.Stats.Scope("cluster." + stats.Sanitize(cfg.StatName()))
 	k := &core{
 		shared: &pool.Shared{
-			Runtime: m.runtime, Stats: metrics.NewCluster(scope),
+			Runtime: m.runtime, Codecs: newCodecs(m.buffers, scope), Stats: metrics.NewCluster(scope),
 		},
 		transports: m.newTransports(cfg, scope),
 	}

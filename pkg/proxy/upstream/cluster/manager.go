@@ -19,6 +19,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/dns"
@@ -49,6 +50,7 @@ type Options struct {
 type Manager struct {
 	opt     Options
 	runtime *pool.Runtime
+	buffers *h1.Buffers // of all HTTP/1 connections
 
 	clusters atomic.Pointer[map[string]*Cluster]
 
@@ -67,7 +69,7 @@ func New(opt Options) *Manager {
 	if opt.Resolver == nil {
 		opt.Resolver = dns.System()
 	}
-	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel, newCodecs())}
+	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel), buffers: h1.NewBuffers()}
 	m.clusters.Store(&map[string]*Cluster{})
 	return m
 }

@@ -39,7 +39,9 @@ type Limits struct {
 // Shared is what all connections of a cluster have in common.
 type Shared struct {
 	Runtime *Runtime
-	Stats   *metrics.Cluster
+	// Codecs speak HTTP with the hosts, and count below the cluster's scope.
+	Codecs Codecs
+	Stats  *metrics.Cluster
 	// Connections and Pending bound both by priority: [0] default, [1] high.
 	Connections, Pending [2]*breaker.Breaker
 

@@ -88,11 +88,11 @@ type fixture struct {
 func newFixture(t *testing.T, protocol model.UpstreamProtocol, connections uint32) *fixture {
 	t.Helper()
 	wheel, root := timer.New(), stats.NewStore().Root()
-	rt := NewRuntime(wheel, &fakeCodecs{streams: 2})
+	rt := NewRuntime(wheel)
 	t.Cleanup(wheel.Close)
 	t.Cleanup(rt.Close)
 	f := &fixture{word: make(chan error, 100)}
-	f.shared = &Shared{Runtime: rt, Stats: metrics.NewCluster(root.Scope("cluster.web"))}
+	f.shared = &Shared{Runtime: rt, Codecs: &fakeCodecs{streams: 2}, Stats: metrics.NewCluster(root.Scope("cluster.web"))}
 	for i := range 2 {
 		f.shared.Connections[i] = breaker.New(connections, root.Gauge("cx_open"))
 		f.shared.Pending[i] = breaker.New(100, root.Gauge("rq_pending_open"))

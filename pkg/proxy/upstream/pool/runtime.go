@@ -10,9 +10,8 @@ import (
 // Runtime is what all pools of the process share. It runs a goroutine that does what timers ask for: closing connections
 // may block, which the timers' goroutine must not.
 type Runtime struct {
-	wheel  *timer.Wheel
-	codecs Codecs
-	ids    atomic.Uint64
+	wheel *timer.Wheel
+	ids   atomic.Uint64
 
 	wake chan struct{} // capacity 1
 	stop chan struct{}
@@ -25,9 +24,9 @@ type Runtime struct {
 }
 
 // NewRuntime starts a runtime. The wheel must outlive it.
-func NewRuntime(wheel *timer.Wheel, codecs Codecs) *Runtime {
+func NewRuntime(wheel *timer.Wheel) *Runtime {
 	r := &Runtime{
-		wheel: wheel, codecs: codecs, open: make(map[*conn]struct{}),
+		wheel: wheel, open: make(map[*conn]struct{}),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	r.done.Go(r.run)

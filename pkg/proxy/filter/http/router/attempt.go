@@ -70,6 +70,9 @@ func (x *exchange) roundTrip() error {
 	}
 	s.Response.Reset()
 	x.beginTry()
+	if x.limits.life > 0 {
+		x.arm(&x.life, x.limits.life)
+	}
 	err := x.stream.RoundTrip(s.Request, s.Response, x.onInfo)
 	x.endTry()
 	if err != nil {

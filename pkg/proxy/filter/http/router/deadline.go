@@ -68,6 +68,13 @@ func (x *exchange) endTry() {
 	x.disarm(&x.idle)
 }
 
+// endLife stops the bound on how long an attempt may last.
+func (x *exchange) endLife() {
+	if x.limits.life > 0 {
+		x.disarm(&x.life)
+	}
+}
+
 func (x *exchange) disarm(d *deadline) {
 	x.mu.Lock()
 	d.due = time.Time{}

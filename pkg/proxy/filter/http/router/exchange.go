@@ -37,8 +37,8 @@ type exchange struct {
 	status     int // to record for the cluster; 0: none
 	canary     bool
 
-	global, perTry, idle deadline
-	onInfo               func(*message.Response)
+	global, perTry, idle, life deadline
+	onInfo                     func(*message.Response)
 
 	mu     sync.Mutex
 	trying bool           // an attempt waits for the response: its timeouts run once the request is complete
@@ -53,6 +53,7 @@ func newExchange(f *Filter) *exchange {
 	x.global.timer.Init(f.deps.Wheel, func() { x.expire(&x.global, errTimeout, true) })
 	x.perTry.timer.Init(f.deps.Wheel, func() { x.expire(&x.perTry, errPerTryTimeout, false) })
 	x.idle.timer.Init(f.deps.Wheel, func() { x.expire(&x.idle, errPerTryIdle, false) })
+	x.life.timer.Init(f.deps.Wheel, func() { x.expire(&x.life, errMaxDuration, false) })
 	x.onInfo = func(r *message.Response) {
 		if r.Status == 100 || r.Status == 103 {
 			_ = x.s.Host.Informational(x.s, r) // the final response will meet the same fate
@@ -66,6 +67,7 @@ var (
 	errTimeout       = &upstream.Error{Kind: upstream.KindTimeout, BeforeResponse: true}
 	errPerTryTimeout = &upstream.Error{Kind: upstream.KindPerTryTimeout, BeforeResponse: true}
 	errPerTryIdle    = &upstream.Error{Kind: upstream.KindPerTryTimeout, BeforeResponse: true}
+	errMaxDuration   = &upstream.Error{Kind: upstream.KindMaxDuration, BeforeResponse: true}
 )
 
 var (
@@ -82,6 +84,7 @@ func (x *exchange) begin(s *filter.Stream, rt filter.Route, c filter.Cluster) {
 	x.upgrade = s.Request.Protocol != "" || s.Request.Method == "CONNECT"
 	policy := rt.Rules.Retry()
 	x.limits = x.f.takeTimeouts(s, a, policy)
+	x.limits.life = c.Config().MaxStreamDuration
 	x.retry.begin(policy, s.Request)
 	x.pick = upstream.PickContext{
 		MetadataMatch: a.MetadataMatch, HighPriority: a.HighPriority, OriginalDst: originalDst(s, c.Config()), Tried: x.pick.Tried[:0],
@@ -271,6 +274,7 @@ func (x *exchange) releaseRetry() {
 
 func (x *exchange) closeStream() {
 	x.endTry()
+	x.endLife()
 	if x.stream == nil {
 		return
 	}
@@ -301,6 +305,7 @@ func (x *exchange) End() {
 	x.ended = true
 	x.disarm(&x.global)
 	x.endTry()
+	x.endLife()
 	x.releaseRetry()
 	if at := x.send.endAt.Load(); at != 0 {
 		x.s.Info.Timing.LastUpstreamTx = at

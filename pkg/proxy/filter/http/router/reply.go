@@ -79,6 +79,9 @@ func (x *exchange) noteReset(e *upstream.Error) {
 		} else {
 			st.RqPerTryTimeout.Inc()
 		}
+	case upstream.KindMaxDuration:
+		st.RqMaxDuration.Inc()
+		st.RqTxReset.Inc()
 	case upstream.KindTermination, upstream.KindRemoteReset, upstream.KindRefusedStream:
 		st.RqRxReset.Inc()
 	case upstream.KindProtocol:
@@ -104,6 +107,8 @@ func (x *exchange) answer(e *upstream.Error) *message.Response {
 		if s.Request.Headers.Has(message.XEnvoyUpstreamRQTimeoutAltResponse) {
 			r.Status, r.Body = 204, ""
 		}
+	case upstream.KindMaxDuration:
+		r.Status, r.Body, r.Details = 408, e.Reason(), maxDurationDetails
 	default:
 		x.describeReset(e, &r)
 	}
@@ -156,10 +161,16 @@ func (x *exchange) broken(err error) {
 	x.f.stats.resetAfterStart.Inc()
 	x.s.Info.Flags |= bad.Flag()
 	x.s.Info.Details = unspaced("upstream_reset_after_response_started{" + bad.Reason() + "}")
-	if bad.Kind == upstream.KindTimeout || bad == errPerTryIdle {
+	switch {
+	case bad.Kind == upstream.KindTimeout || bad == errPerTryIdle:
 		x.s.Info.Details = timeoutDetails(bad)
+	case bad.Kind == upstream.KindMaxDuration:
+		x.s.Info.Details = maxDurationDetails
 	}
 }
+
+// maxDurationDetails is Envoy's word for an attempt that outlived the cluster's max_stream_duration.
+const maxDurationDetails = "upstream_max_stream_duration_reached"
 
 func timeoutDetails(e *upstream.Error) string {
 	switch {

@@ -18,6 +18,9 @@ type timeouts struct {
 	// perTry and perTryIdle run once the request is complete and the attempt has a connection: perTry until the head of the
 	// response, perTryIdle between any two parts of it, without the time that the downstream takes to receive them.
 	perTry, perTryIdle time.Duration
+	// life bounds an attempt from the moment it has a connection until its response is complete: the cluster's
+	// max_stream_duration.
+	life time.Duration
 }
 
 // takeTimeouts works out the timeouts from the route and the request's x-envoy headers, removes those headers and tells

@@ -7,9 +7,11 @@ type RouteConfig struct {
 	Headers                HeaderMutations
 	InternalOnlyHeaders    []string
 	IgnorePortInHost       bool
+	IgnorePathParameters   bool // ignore_path_parameters_in_path_matching: what follows ";" in a path
 	MostSpecificWins       bool // most_specific_header_mutations_wins
 	MaxDirectResponseBytes int  // default 4096
 	PerFilter              map[string]*FilterOverride
+	Mirrors                []Mirror
 	// ValidateClusters makes a reference to an unknown cluster an error. Default true for inline route
 	// configurations, false for those of RDS.
 	ValidateClusters bool
@@ -24,7 +26,11 @@ type VirtualHost struct {
 	Routes     []*Route
 	Headers    HeaderMutations
 	Retry      *RetryPolicy
+	Hedge      *HedgePolicy
+	Mirrors    []Mirror
 	PerFilter  map[string]*FilterOverride
+	// IncludeTimeoutRetry adds x-envoy-is-timeout-retry to retries.
+	IncludeTimeoutRetry bool
 	// IncludeAttemptCount adds x-envoy-attempt-count to requests; the second one to responses.
 	IncludeAttemptCount, IncludeAttemptCountInResponse bool
 }
@@ -53,8 +59,11 @@ type Route struct {
 	Metadata map[string]map[string]any
 }
 
-// FilterOverride is typed_per_filter_config: a Config decoded by the filter's own package, or a Disabled mark.
+// FilterOverride is typed_per_filter_config: a Config decoded by the filter's own package, or a Disabled mark. One that has
+// neither enables a filter that is disabled otherwise.
 type FilterOverride struct {
 	Config   any
 	Disabled bool
+	// TypeURL is that of the configuration of the filter that Config is for; empty when Config is nil.
+	TypeURL string
 }

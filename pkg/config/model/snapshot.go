@@ -23,6 +23,8 @@ type Snapshot struct {
 	Endpoints map[string]*LoadAssignment
 	// Secrets by name: static ones and what SDS delivered.
 	Secrets map[string]*Secret
+	// Filters holds the filter configurations that ECDS delivered, by name.
+	Filters map[string]*FilterConfig
 	// Interception says what the kernel captures; nil when nothing was configured.
 	Interception *Interception
 }

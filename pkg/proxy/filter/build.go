@@ -10,12 +10,16 @@ import (
 // Builder is implemented by the decoded configuration of an HTTP filter (model.HTTPFilter.Config). A configuration that
 // is an HTTP filter itself needs no Builder.
 type Builder interface {
-	// NewHTTP makes the filter that all streams of one connection manager share.
+	// NewHTTP makes the filter that all streams of one connection manager share. A filter that is an io.Closer too is closed
+	// when it is replaced, and with its connection manager: it then ends what it does by itself, while streams that began
+	// with it may still be under way.
 	NewHTTP(d Deps) (HTTP, error)
 }
 
 // Deps is what a filter may use.
 type Deps struct {
+	// Name of the filter in its chain, which per-route configuration goes by.
+	Name string
 	// Stats is the scope of the connection manager: "http.<stat_prefix>.".
 	Stats *stats.Scope
 	Log   *slog.Logger
@@ -24,6 +28,12 @@ type Deps struct {
 	Clusters Clusters
 	// BufferLimit bounds the bytes of a request body that are kept for a retry.
 	BufferLimit int
+	// Buffers read bodies into memory.
+	Buffers *Buffers
+	// LocalCluster names the cluster that this proxy belongs to (node.cluster).
+	LocalCluster string
+	// HealthFailed tells whether the process was told to fail health checks; nil never is.
+	HealthFailed func() bool
 	// Runtime answers runtime keys with a number; nil knows none.
 	Runtime func(key string) (uint64, bool)
 }

@@ -107,6 +107,7 @@ type Stream struct {
 
 	chain []HTTP
 	at    int
+	ends  []Ender
 }
 
 // SetChain gives the stream the filters it runs through.
@@ -124,27 +125,48 @@ func (s *Stream) Next() (*message.Response, error) {
 // Reply answers without asking the rest of the chain.
 func (s *Stream) Reply(r Reply) *message.Response { return s.Host.Reply(s, r) }
 
-// Override returns the most specific per-route configuration of the filter with this name: weighted cluster, route,
-// virtual host, then route configuration; nil when there is none.
-func (s *Stream) Override(name string) *model.FilterOverride {
-	r := s.Host.Route(s)
-	if r.Weighted != nil {
-		if o := r.Weighted.PerFilter[name]; o != nil {
-			return o
-		}
+// ClearRoute makes the rest of the chain choose the route anew, after a filter changed what routes are matched by. As in
+// Envoy the filters that run are those that the first route asked for.
+func (s *Stream) ClearRoute() { s.Host.ClearRoute(s) }
+
+// AtEnd has e told of the end of the stream, after what comes later in the chain.
+func (s *Stream) AtEnd(e Ender) { s.ends = append(s.ends, e) }
+
+// End and Release call those that AtEnd named, the last one first; whoever serves the stream calls them at its end, End
+// before the access log is written and Release after it. Release forgets them.
+func (s *Stream) End() {
+	for i := len(s.ends) - 1; i >= 0; i-- {
+		s.ends[i].End()
 	}
-	if r.Route != nil {
-		if o := r.Route.PerFilter[name]; o != nil {
-			return o
-		}
+}
+
+// Release is described with End.
+func (s *Stream) Release() {
+	for i := len(s.ends) - 1; i >= 0; i-- {
+		s.ends[i].Release()
 	}
-	if r.VirtualHost != nil {
-		if o := r.VirtualHost.PerFilter[name]; o != nil {
-			return o
-		}
+	clear(s.ends)
+	s.ends = s.ends[:0]
+}
+
+// SetMetadata sets a key of the stream's dynamic metadata. A namespace is usually the name of the filter that owns it. value
+// is what structured data is made of in Go: nil, bool, float64, string, []any or map[string]any.
+func (s *Stream) SetMetadata(namespace, key string, value any) {
+	if s.Info.Dynamic == nil {
+		s.Info.Dynamic = map[string]map[string]any{}
 	}
-	if r.Config != nil {
-		return r.Config.PerFilter[name]
+	m := s.Info.Dynamic[namespace]
+	if m == nil {
+		m = map[string]any{}
+		s.Info.Dynamic[namespace] = m
 	}
-	return nil
+	m[key] = value
+}
+
+// SetFilterState keeps an object for other filters, and for the operator FILTER_STATE, under a key of the stream.
+func (s *Stream) SetFilterState(key string, value any) {
+	if s.Info.FilterState == nil {
+		s.Info.FilterState = map[string]any{}
+	}
+	s.Info.FilterState[key] = value
 }

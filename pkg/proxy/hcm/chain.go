@@ -3,16 +3,18 @@ package hcm
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 )
 
-// chain is a list of HTTP filters; its slices have equal length.
+// chain is a list of HTTP filters; configs and filters have equal length.
 type chain struct {
-	configs  []*model.HTTPFilter
-	filters  []filter.HTTP
-	disabled bool // some filter is disabled by default
+	configs []*model.HTTPFilter
+	filters []filter.HTTP
+	// usual are the filters that are enabled where no route says otherwise.
+	usual []filter.HTTP
 }
 
 func (m *Manager) buildChain(list []*model.HTTPFilter) (chain, error) {
@@ -20,16 +22,20 @@ func (m *Manager) buildChain(list []*model.HTTPFilter) (chain, error) {
 	var errs []error
 	d := filter.Deps{
 		Stats: m.stats.scope, Log: m.deps.Log, Wheel: m.deps.Wheel, Clusters: m.deps.Clusters,
-		BufferLimit: m.deps.BufferLimit, Runtime: m.deps.Runtime,
+		BufferLimit: m.deps.BufferLimit, Buffers: filter.NewBuffers(m.stats.scope), LocalCluster: m.deps.ServiceCluster,
+		HealthFailed: m.deps.HealthFailed, Runtime: m.deps.Runtime,
 	}
-	for _, f := range list {
-		h, err := buildFilter(f, d)
+	for i, f := range list {
+		d.Name = f.Name
+		h, err := m.newFilter(f, d)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("http filter %q: %w", f.Name, err))
 			continue
 		}
 		c.configs, c.filters = append(c.configs, f), append(c.filters, h)
-		c.disabled = c.disabled || f.Disabled
+		if !f.Disabled || i == len(list)-1 {
+			c.usual = append(c.usual, h)
+		}
 	}
 	if len(list) == 0 {
 		errs = append(errs, errors.New("http filters: there is none, and the last one must be terminal"))
@@ -37,20 +43,27 @@ func (m *Manager) buildChain(list []*model.HTTPFilter) (chain, error) {
 	return c, errors.Join(errs...)
 }
 
-func buildFilter(f *model.HTTPFilter, d filter.Deps) (filter.HTTP, error) {
-	switch c := f.Config.(type) {
+func (m *Manager) newFilter(f *model.HTTPFilter, d filter.Deps) (filter.HTTP, error) {
+	if f.Discovery != nil {
+		return m.newDiscovered(f, d)
+	}
+	return buildFilter(f.Config, d)
+}
+
+func buildFilter(config any, d filter.Deps) (filter.HTTP, error) {
+	switch c := config.(type) {
 	case filter.Builder:
 		return c.NewHTTP(d)
 	case filter.HTTP:
 		return c, nil
 	}
-	return nil, fmt.Errorf("configuration of type %T is not an http filter", f.Config)
+	return nil, fmt.Errorf("configuration of type %T is not an http filter", config)
 }
 
-// choose returns the filters that are enabled for the stream's route; buf is used when that is not all of them.
+// choose returns the filters that are enabled for the stream's route; buf is used when a route has a say in that.
 func (c *chain) choose(s *filter.Stream, rt *filter.Route, buf []filter.HTTP) (use, scratch []filter.HTTP) {
-	if !c.disabled && !overridesFilters(rt) {
-		return c.filters, buf
+	if !rt.Overrides() {
+		return c.usual, buf
 	}
 	buf = buf[:0]
 	for i, f := range c.filters {
@@ -65,7 +78,26 @@ func (c *chain) choose(s *filter.Stream, rt *filter.Route, buf []filter.HTTP) (u
 	return buf, buf
 }
 
-func overridesFilters(rt *filter.Route) bool {
-	return rt.Weighted != nil && len(rt.Weighted.PerFilter) > 0 || rt.Route != nil && len(rt.Route.PerFilter) > 0 ||
-		rt.VirtualHost != nil && len(rt.VirtualHost.PerFilter) > 0 || rt.Config != nil && len(rt.Config.PerFilter) > 0
+// closeChains ends the filters that have something to end.
+func (m *Manager) closeChains() {
+	m.chain.close(m)
+	for _, u := range m.upgrade {
+		if u.chain != nil {
+			u.chain.close(m)
+		}
+	}
+}
+
+func (c *chain) close(m *Manager) {
+	for _, f := range c.filters {
+		m.closeFilter(f)
+	}
+}
+
+func (m *Manager) closeFilter(f filter.HTTP) {
+	if closer, ok := f.(io.Closer); ok {
+		if err := closer.Close(); err != nil {
+			m.deps.Log.Warn("close http filter", "error", err)
+		}
+	}
 }

@@ -52,6 +52,10 @@ type Deps struct {
 	LocalAddr netip.Addr
 	// ServiceCluster and ServiceNode name this proxy in add_user_agent.
 	ServiceCluster, ServiceNode string
+	// FilterConfig returns the current ECDS filter configuration of a name; nil when there is none yet.
+	FilterConfig func(name string) *model.FilterConfig
+	// HealthFailed tells whether the process was told to fail health checks; nil never is.
+	HealthFailed func() bool
 	// Runtime answers runtime keys; nil knows none.
 	Runtime func(key string) (uint64, bool)
 	// BufferLimit bounds what is kept of a request body for retries: the listener's per_connection_buffer_limit_bytes.
@@ -130,7 +134,7 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		m.stats.close()
+		m.Close()
 		return nil, fmt.Errorf("build http connection manager %q: %w", cfg.StatPrefix, err)
 	}
 	return m, nil
@@ -166,7 +170,10 @@ func (m *Manager) table() *router.Table {
 }
 
 // Close releases the manager's statistics, after its last connection has ended.
-func (m *Manager) Close() { m.stats.close() }
+func (m *Manager) Close() {
+	m.closeChains()
+	m.stats.close()
+}
 
 // Serve implements filter.Network.
 func (m *Manager) Serve(ctx context.Context, fc *filter.Connection) {

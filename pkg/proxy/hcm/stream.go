@@ -265,6 +265,7 @@ func (s *stream) finish() {
 	if s.ender != nil {
 		s.ender.End()
 	}
+	s.End()
 	s.info.Duration = max(time.Since(s.info.Start), 1)
 	m.stats.rqTime.Record(uint64(s.info.Duration.Milliseconds()))
 	m.stats.rqActive.Dec()
@@ -274,6 +275,7 @@ func (s *stream) finish() {
 	if s.ender != nil {
 		s.ender.Release()
 	}
+	s.Stream.Release()
 	s.Request.Body = s.reqBody.src
 	s.release()
 	m.streams.Put(s)

@@ -114,7 +114,7 @@ func (w *walk) route(cfg *model.HTTPConnectionManager, req *message.Request) {
 		return
 	}
 	// 0 takes every route that takes a share of the requests, however small.
-	r := t.Match(req, 0)
+	r := t.Match(req, nil, 0)
 	if r.VirtualHost == nil {
 		w.noRoute("no virtual host of " + r.Config.Name + " has the domain " + req.Authority)
 		return
@@ -158,7 +158,7 @@ func (w *walk) fraction(s *Step, t *router.Table, r *filter.Route, req *message.
 		return
 	}
 	const last = 999_999 // the last one of 100, of 10,000 and of 1,000,000
-	rest := t.Match(req, last)
+	rest := t.Match(req, nil, last)
 	if rest.Route == r.Route {
 		return
 	}

@@ -12,6 +12,8 @@ const (
 	PathSeparatedPrefix
 	PathRegex
 	PathConnect
+	// PathTemplate is the URI template of path_match_policy.
+	PathTemplate
 )
 
 // RouteMatch is envoy.config.route.v3.RouteMatch. All criteria must hold.
@@ -20,12 +22,33 @@ type RouteMatch struct {
 	// Path is the prefix or path; lower case when IgnoreCase.
 	Path       string
 	IgnoreCase bool
-	Regex      *regexp.Regexp // of PathRegex; matches the whole path without query
-	Headers    []HeaderMatcher
-	Query      []QueryMatcher
-	GRPC       bool
+	Regex      *regexp.Regexp // of PathRegex and PathTemplate; matches the whole path without query
+	// Template is the text of a PathTemplate.
+	Template string
+	Headers  []HeaderMatcher
+	Query    []QueryMatcher
+	Cookies  []CookieMatcher
+	GRPC     bool
+	// TLS asks about the client's certificate; nil does not.
+	TLS *TLSMatch
+	// Metadata are criteria on the stream's dynamic metadata, FilterState on its filter state.
+	Metadata    []MetadataMatcher
+	FilterState []FilterStateMatcher
 	// Fraction of requests that match, in FractionDenominator; nil matches all.
 	Fraction *Fraction
+}
+
+// TLSMatch is RouteMatch.TlsContextMatchOptions; nil criteria do not matter.
+type TLSMatch struct {
+	// Presented and Validated are the wanted answers.
+	Presented, Validated *bool
+}
+
+// CookieMatcher is envoy.config.route.v3.CookieMatcher. A missing cookie does not match, so Invert makes it match.
+type CookieMatcher struct {
+	Name   string
+	String StringMatcher
+	Invert bool
 }
 
 // Fraction is a RuntimeFractionalPercent: Numerator of Denominator (100, 10,000 or 1,000,000), which RuntimeKey can override.

@@ -21,7 +21,7 @@ func (s *stream) Route(*filter.Stream) filter.Route {
 	if s.table == nil {
 		return s.route
 	}
-	s.route = s.table.Match(s.Request, s.random)
+	s.route = s.table.Match(s.Request, &s.info, s.random)
 	idle, life := s.conn.m.cfg.StreamIdleTimeout, s.conn.m.cfg.MaxStreamDuration
 	if v := s.route.VirtualHost; v != nil {
 		s.info.VirtualHost = v.Name

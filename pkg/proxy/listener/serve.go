@@ -239,7 +239,7 @@ func (cn *connection) secure(a *active, r *runtime) net.Conn {
 		return nil
 	}
 	state := tc.ConnectionState()
-	cn.info.TLS = &state
+	cn.info.TLS, cn.info.PeerValidated = &state, r.cfg.TLS.Validation != nil
 	return tc
 }
 

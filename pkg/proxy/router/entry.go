@@ -11,6 +11,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/router/match"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // entry is a compiled route. It implements filter.Rules.
@@ -21,12 +22,15 @@ type entry struct {
 	headers  mutations
 	weighted []mutations // by index of Action.Weighted
 	total    uint64      // sum of the weights
+	// aboutStream tells that Match has criteria that are not about the request itself.
+	aboutStream bool
 }
 
 var _ filter.Rules = (*entry)(nil)
 
 func compileEntry(t *Table, h *host, r *model.Route) (*entry, error) {
 	e := &entry{table: t, host: h, route: r}
+	e.aboutStream = r.Match.TLS != nil || len(r.Match.Metadata) > 0 || len(r.Match.FilterState) > 0
 	var errs []error
 	var err error
 	if e.headers, err = compileMutations(&r.Headers); err != nil {
@@ -35,7 +39,7 @@ func compileEntry(t *Table, h *host, r *model.Route) (*entry, error) {
 	if r.Action == nil && r.Redirect == nil && r.Direct == nil {
 		errs = append(errs, errors.New("has no action"))
 	}
-	if r.Match.Kind == model.PathRegex && r.Match.Regex == nil {
+	if (r.Match.Kind == model.PathRegex || r.Match.Kind == model.PathTemplate) && r.Match.Regex == nil {
 		errs = append(errs, errors.New("match: has no regex"))
 	}
 	if r.Action != nil && len(r.Action.Weighted) > 0 {
@@ -61,12 +65,23 @@ func compileEntry(t *Table, h *host, r *model.Route) (*entry, error) {
 // question is a request as routes look at it.
 type question struct {
 	req    *message.Request
-	path   string // without query and fragment
+	info   *streaminfo.Info // may be nil
+	path   string           // without query and fragment, and without parameters where the configuration says so
 	random uint64
 }
 
-func newQuestion(r *message.Request, random uint64) question {
-	return question{req: r, path: pathOnly(r.Path), random: random}
+// ask makes the question about a request.
+func (t *Table) ask(r *message.Request, info *streaminfo.Info, random uint64) question {
+	path := pathOnly(r.Path)
+	if t.config.IgnorePathParameters {
+		path, _, _ = strings.Cut(path, ";")
+	}
+	return question{req: r, info: info, path: path, random: random}
+}
+
+// isConnect tells requests for a tunnel.
+func (q *question) isConnect() bool {
+	return q.req.Method == "CONNECT" || q.req.Protocol != "" && match.EqualFold(q.req.Protocol, "connect-udp")
 }
 
 func pathOnly(p string) string {
@@ -90,7 +105,34 @@ func (e *entry) matches(q *question) bool {
 	if m.GRPC && !format.IsGRPC(q.req.Headers.Get(message.ContentType)) {
 		return false
 	}
+	if len(m.Cookies) > 0 && !match.Cookies(m.Cookies, &q.req.Headers) {
+		return false
+	}
+	if e.aboutStream && !matchesStream(m, q.info) {
+		return false
+	}
 	return m.Fraction == nil || e.table.drawn(m.Fraction, q.random)
+}
+
+// matchesStream decides the criteria that are not about the request itself.
+func matchesStream(m *model.RouteMatch, info *streaminfo.Info) bool {
+	if info == nil {
+		info = &streaminfo.Info{}
+	}
+	if m.TLS != nil && !match.TLS(m.TLS, info.Conn) {
+		return false
+	}
+	for i := range m.Metadata {
+		if !match.Metadata(&m.Metadata[i], info.Dynamic) {
+			return false
+		}
+	}
+	for i := range m.FilterState {
+		if !match.FilterState(&m.FilterState[i], info.FilterState) {
+			return false
+		}
+	}
+	return true
 }
 
 // drawn tells whether a request is among a fraction. As in Envoy a number at the runtime key stands for so many percent
@@ -106,7 +148,7 @@ func (t *Table) drawn(f *model.Fraction, random uint64) bool {
 
 func matchesPath(m *model.RouteMatch, q *question) bool {
 	if m.Kind == model.PathConnect {
-		return q.req.Method == "CONNECT"
+		return q.isConnect()
 	}
 	if q.path == "" { // CONNECT without path
 		return false
@@ -119,7 +161,7 @@ func matchesPath(m *model.RouteMatch, q *question) bool {
 		return q.path == m.Path
 	case model.PathSeparatedPrefix:
 		return match.HasPrefix(q.path, m.Path, m.IgnoreCase) && (len(q.path) == len(m.Path) || q.path[len(m.Path)] == '/')
-	case model.PathRegex:
+	case model.PathRegex, model.PathTemplate:
 		return m.Regex.MatchString(q.path) // anchored by whoever built the model
 	}
 	return match.HasPrefix(q.path, m.Path, m.IgnoreCase)

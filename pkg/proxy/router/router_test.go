@@ -60,15 +60,15 @@ func TestDomains(t *testing.T) {
 		{"[::1]:80", "[::1]:80"},
 		{strings.Repeat("a", 2000), "*"},
 	} {
-		if got := compile(t, c).Match(request(tc.host, "/"), 0).Cluster; got != tc.want {
+		if got := compile(t, c).Match(request(tc.host, "/"), nil, 0).Cluster; got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.host, got, tc.want)
 		}
 	}
 	c.IgnorePortInHost = true
-	if got := compile(t, c).Match(request("a.com:8080", "/"), 0).Cluster; got != "a.com" {
+	if got := compile(t, c).Match(request("a.com:8080", "/"), nil, 0).Cluster; got != "a.com" {
 		t.Errorf("port is not ignored: %q", got)
 	}
-	if got := compile(t, hosts("a.com")).Match(request("b.com", "/"), 0); got.VirtualHost != nil || got.Route != nil {
+	if got := compile(t, hosts("a.com")).Match(request("b.com", "/"), nil, 0); got.VirtualHost != nil || got.Route != nil {
 		t.Errorf("matched %v", got)
 	}
 }
@@ -76,7 +76,7 @@ func TestDomains(t *testing.T) {
 func TestVirtualHostMissIsFinal(t *testing.T) {
 	c := hosts("a.com", "*")
 	c.VirtualHosts[0].Routes[0].Match.Path = "/only"
-	if got := compile(t, c).Match(request("a.com", "/other"), 0); got.Route != nil {
+	if got := compile(t, c).Match(request("a.com", "/other"), nil, 0); got.Route != nil {
 		t.Errorf("fell through to %q", got.Cluster)
 	}
 }
@@ -166,12 +166,12 @@ func TestMatchers(t *testing.T) {
 			c.VirtualHosts[0].Routes = []*model.Route{to("x", tc.match)}
 			table := compile(t, c)
 			for _, r := range tc.yes {
-				if table.Match(r, 0).Route == nil {
+				if table.Match(r, nil, 0).Route == nil {
 					t.Errorf("%s %s does not match", r.Method, r.Path)
 				}
 			}
 			for _, r := range tc.no {
-				if table.Match(r, 0).Route != nil {
+				if table.Match(r, nil, 0).Route != nil {
 					t.Errorf("%s %s matches", r.Method, r.Path)
 				}
 			}
@@ -187,11 +187,11 @@ func TestFractionAndWeights(t *testing.T) {
 	}
 	table := compile(t, c)
 	for random, want := range map[uint64]string{9: "canary", 10: "a", 29: "a", 30: "b", 99: "b", 100: "canary", 129: "a"} {
-		if got := table.Match(request("a", "/"), random).Cluster; got != want {
+		if got := table.Match(request("a", "/"), nil, random).Cluster; got != want {
 			t.Errorf("random %d: %q, want %q", random, got, want)
 		}
 	}
-	if got := table.Match(request("a", "/", "x-random: 5"), 99).Cluster; got != "a" {
+	if got := table.Match(request("a", "/", "x-random: 5"), nil, 99).Cluster; got != "a" {
 		t.Errorf("by header: %q", got)
 	}
 }
@@ -222,7 +222,7 @@ func TestFractionFromRuntime(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := table.Match(request("a", "/"), tc.random).Cluster; got != tc.want {
+			if got := table.Match(request("a", "/"), nil, tc.random).Cluster; got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
@@ -233,13 +233,13 @@ func TestRequireTLS(t *testing.T) {
 	c := hosts("*")
 	c.VirtualHosts[0].RequireTLS = model.TLSExternalOnly
 	table := compile(t, c)
-	if rt := table.Match(request("a:80", "/x", "x-forwarded-proto: http"), 0); rt.Route.Redirect == nil {
+	if rt := table.Match(request("a:80", "/x", "x-forwarded-proto: http"), nil, 0); rt.Route.Redirect == nil {
 		t.Error("an external client in plain text is served")
 	} else if got := rt.Rules.Location(&filter.Stream{Request: request("a:80", "/x", "x-forwarded-proto: http")}, &rt); got != "https://a/x" {
 		t.Errorf("redirected to %q", got)
 	}
 	for _, h := range []string{"x-forwarded-proto: https", "x-envoy-internal: true"} {
-		if rt := table.Match(request("a", "/x", h), 0); rt.Cluster != "*" {
+		if rt := table.Match(request("a", "/x", h), nil, 0); rt.Cluster != "*" {
 			t.Errorf("with %s: %v", h, rt)
 		}
 	}
@@ -248,7 +248,7 @@ func TestRequireTLS(t *testing.T) {
 // finalize runs a request through a route and returns what came of both messages.
 func finalize(t *testing.T, c *model.RouteConfig, req *message.Request) (*message.Request, *message.Response) {
 	t.Helper()
-	rt := compile(t, c).Match(req, 0)
+	rt := compile(t, c).Match(req, nil, 0)
 	if rt.Route == nil {
 		t.Fatal("no route")
 	}
@@ -386,7 +386,7 @@ func TestRedirects(t *testing.T) {
 			c := hosts("*")
 			rd := tc.redirect
 			c.VirtualHosts[0].Routes = []*model.Route{{Match: model.RouteMatch{Path: "/p"}, Redirect: &rd}}
-			rt := compile(t, c).Match(tc.req, 0)
+			rt := compile(t, c).Match(tc.req, nil, 0)
 			if got := rt.Rules.Location(&filter.Stream{Request: tc.req}, &rt); got != tc.want {
 				t.Errorf("%q, want %q", got, tc.want)
 			}
@@ -422,7 +422,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	table := compile(t, c)
 	req := request("WWW.b.com", "/x/y?z", "x: 2")
 	if n := testing.AllocsPerRun(100, func() {
-		if table.Match(req, 1).Cluster != "y" {
+		if table.Match(req, nil, 1).Cluster != "y" {
 			t.Fatal("wrong route")
 		}
 	}); n != 0 {
@@ -443,7 +443,7 @@ func FuzzMatch(f *testing.F) {
 	table := compile(f, c)
 	f.Fuzz(func(t *testing.T, host, path, header string) {
 		req := request(host, path, "x: "+header)
-		rt := table.Match(req, 3)
+		rt := table.Match(req, nil, 3)
 		if rt.Route == nil {
 			return
 		}

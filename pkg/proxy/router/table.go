@@ -15,6 +15,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // Table is a compiled route configuration.
@@ -37,7 +38,7 @@ type wildcards struct {
 // host is a compiled virtual host.
 type host struct {
 	config  *model.VirtualHost
-	routes  []*entry
+	routes  index
 	headers mutations
 	toHTTPS *entry // answers when RequireTLS is not met
 }
@@ -80,13 +81,17 @@ func (t *Table) compileHost(v *model.VirtualHost) (*host, error) {
 	if h.headers, err = compileMutations(&v.Headers); err != nil {
 		errs = append(errs, err)
 	}
+	var entries []*entry
 	for i, r := range v.Routes {
 		e, err := compileEntry(t, h, r)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("route %d %q: %w", i, r.Name, err))
 			continue
 		}
-		h.routes = append(h.routes, e)
+		entries = append(entries, e)
+	}
+	if len(errs) == 0 {
+		h.routes = newIndex(entries)
 	}
 	if v.RequireTLS != model.TLSNone {
 		h.toHTTPS = &entry{table: t, host: h, route: &model.Route{Redirect: &model.Redirect{Code: 301, HTTPS: true}}}
@@ -138,8 +143,9 @@ func longestFirst(m map[int]map[string]*host) []wildcards {
 	return out
 }
 
-// Match finds the route of a request; its Route is nil when there is none. random decides fractions and weighted splits.
-func (t *Table) Match(r *message.Request, random uint64) filter.Route {
+// Match finds the route of a request; its Route is nil when there is none. info is what else is known of the stream, nil when
+// nothing is. random decides fractions and weighted splits.
+func (t *Table) Match(r *message.Request, info *streaminfo.Info, random uint64) filter.Route {
 	out := filter.Route{Config: t.config}
 	h := t.host(r.Authority)
 	if h == nil {
@@ -150,12 +156,9 @@ func (t *Table) Match(r *message.Request, random uint64) filter.Route {
 		out.Route, out.Rules = h.toHTTPS.route, h.toHTTPS
 		return out
 	}
-	q := newQuestion(r, random)
-	for _, e := range h.routes {
-		if e.matches(&q) {
-			e.choose(&q, &out)
-			return out
-		}
+	q := t.ask(r, info, random)
+	if e := h.routes.find(&q); e != nil {
+		e.choose(&q, &out)
 	}
 	return out
 }

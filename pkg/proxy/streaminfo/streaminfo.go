@@ -31,6 +31,8 @@ type Connection struct {
 	ALPN                          []string
 	// TLS is set once the handshake is done.
 	TLS *tls.ConnectionState
+	// PeerValidated tells that the client's certificate, if it gave one, was checked against trusted ones.
+	PeerValidated bool
 	// Listener and FilterChain are the names of what serves it.
 	Listener, FilterChain string
 	// TrafficDirection is "INBOUND", "OUTBOUND" or "UNSPECIFIED".

@@ -19,8 +19,8 @@ type Cluster struct {
 	Inline       *LoadAssignment
 	LB           LBPolicy
 	LeastRequest LeastRequest
-	// Hash holds the options of LBRingHash and LBMaglev.
-	Hash HashBalancer
+	// HashLB holds the options of LBRingHash and LBMaglev.
+	HashLB HashBalancer
 	// FailOnPanic serves nobody where too few hosts are available, instead of ignoring health.
 	FailOnPanic bool
 	// LocalityWeighted shares traffic by the weights of localities, which are ignored otherwise.
@@ -132,6 +132,14 @@ type CircuitBreaker struct {
 	MaxConnections, MaxPendingRequests, MaxRequests, MaxRetries uint32
 	// TrackRemaining publishes the remaining_* gauges.
 	TrackRemaining bool
+	// RetryBudget bounds concurrent retries instead of MaxRetries; nil when there is none.
+	RetryBudget *RetryBudget
+}
+
+// RetryBudget is CircuitBreakers.Thresholds.RetryBudget.
+type RetryBudget struct {
+	Percent        float64 // of the requests under way and pending; default 20
+	MinConcurrency uint32  // retries that are always allowed; default 3
 }
 
 // DNS holds the resolution options of DNS clusters.

@@ -9,7 +9,9 @@ import (
 	providedv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/cluster_provided/v3"
 	commonlbv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
 	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	ringv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
 	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	wrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -33,6 +35,9 @@ func (c *call) balancer(m *clusterv3.Cluster, out *model.Cluster) {
 	at := root.field("lb_policy")
 	out.LeastRequest = model.LeastRequest{ChoiceCount: defaultChoices, ActiveRequestBias: defaultRequestBias}
 	out.LocalityWeighted = m.GetLoadBalancingPolicy() == nil && m.GetCommonLbConfig().GetLocalityWeightedLbConfig() != nil
+	if m.GetLoadBalancingPolicy() == nil {
+		out.FailOnPanic = m.GetCommonLbConfig().GetZoneAwareLbConfig().GetFailTrafficOnPanic()
+	}
 	switch policy := m.GetLbPolicy(); {
 	case m.GetLoadBalancingPolicy() != nil:
 		c.policies(m.GetLoadBalancingPolicy(), out, root.field("load_balancing_policy"), 0)
@@ -42,6 +47,12 @@ func (c *call) balancer(m *clusterv3.Cluster, out *model.Cluster) {
 		out.LB = model.LBLeastRequest
 		l := m.GetLeastRequestLbConfig()
 		c.leastRequest(out, l.GetChoiceCount(), l.GetActiveRequestBias())
+	case policy == clusterv3.Cluster_RING_HASH:
+		out.LB = model.LBRingHash
+		c.legacyHash(m, out)
+	case policy == clusterv3.Cluster_MAGLEV:
+		out.LB = model.LBMaglev
+		c.legacyHash(m, out)
 	case policy == clusterv3.Cluster_RANDOM:
 		out.LB = model.LBRandom
 	case policy == clusterv3.Cluster_CLUSTER_PROVIDED:
@@ -80,8 +91,9 @@ func (c *call) leastRequest(out *model.Cluster, choices *wrapperspb.UInt32Value,
 	}
 }
 
-// localities notes whether a policy heeds the weights of localities.
+// localities notes whether a policy heeds the weights of localities, and what it does in panic.
 func localities(m *commonlbv3.LocalityLbConfig, out *model.Cluster) {
+	out.FailOnPanic = m.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
 	out.LocalityWeighted = out.LocalityWeighted || m.GetLocalityWeightedLbConfig() != nil
 }
 
@@ -113,10 +125,15 @@ func (c *call) policies(m *clusterv3.LoadBalancingPolicy, out *model.Cluster, p 
 		case *leastv3.LeastRequest:
 			out.LB = model.LBLeastRequest
 			c.leastRequest(out, lb.GetChoiceCount(), lb.GetActiveRequestBias())
+			out.LeastRequest.FullScan = lb.GetSelectionMethod() == leastv3.LeastRequest_FULL_SCAN
 			localities(lb.GetLocalityLbConfig(), out)
 		case *randomv3.Random:
 			out.LB = model.LBRandom
 			localities(lb.GetLocalityLbConfig(), out)
+		case *ringv3.RingHash:
+			c.ringHash(lb, out, at.field("typed_config"))
+		case *maglevv3.Maglev:
+			c.maglevHash(lb, out, at.field("typed_config"))
 		case *providedv3.ClusterProvided:
 			out.LB = model.LBClusterProvided
 		case *wrrv3.WrrLocality:

@@ -5,14 +5,22 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	preservev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
+	allowv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/internal_redirect/allow_listed_routes/v3"
+	previousroutesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/internal_redirect/previous_routes/v3"
+	safev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/internal_redirect/safe_cross_scheme/v3"
 	csrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3"
 	providedv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/cluster_provided/v3"
 	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	ringv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
 	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	wrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
+	canaryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_canary_hosts/v3"
+	hostmetadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_host_metadata/v3"
 	previousv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
@@ -40,11 +48,19 @@ func builtin() []extension.Factory {
 		one(extension.LoadBalancers, "envoy.load_balancing_policies.round_robin", &roundv3.RoundRobin{}),
 		one(extension.LoadBalancers, "envoy.load_balancing_policies.least_request", &leastv3.LeastRequest{}),
 		one(extension.LoadBalancers, "envoy.load_balancing_policies.random", &randomv3.Random{}),
+		one(extension.LoadBalancers, "envoy.load_balancing_policies.ring_hash", &ringv3.RingHash{}),
+		one(extension.LoadBalancers, "envoy.load_balancing_policies.maglev", &maglevv3.Maglev{}),
 		one(extension.LoadBalancers, "envoy.load_balancing_policies.cluster_provided", &providedv3.ClusterProvided{}),
 		one(extension.LoadBalancers, "envoy.load_balancing_policies.wrr_locality", &wrrv3.WrrLocality{}),
 		one(extension.LoadBalancers, "envoy.load_balancing_policies.client_side_weighted_round_robin", &csrrv3.ClientSideWeightedRoundRobin{}),
 		one(extension.UpstreamProtocolOptions, "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", &httpv3.HttpProtocolOptions{}, "envoy.upstreams.http.http_protocol_options"),
 		one(extension.RetryHostPredicates, "envoy.retry_host_predicates.previous_hosts", &previousv3.PreviousHostsPredicate{}),
+		one(extension.RetryHostPredicates, "envoy.retry_host_predicates.omit_canary_hosts", &canaryv3.OmitCanaryHostsPredicate{}),
+		one(extension.RetryHostPredicates, "envoy.retry_host_predicates.omit_host_metadata", &hostmetadatav3.OmitHostMetadataConfig{}),
+		one(extension.RetryPriorities, "envoy.retry_priorities.previous_priorities", &prioritiesv3.PreviousPrioritiesConfig{}),
+		one(extension.RedirectPredicates, "envoy.internal_redirect_predicates.allow_listed_routes", &allowv3.AllowListedRoutesConfig{}),
+		one(extension.RedirectPredicates, "envoy.internal_redirect_predicates.previous_routes", &previousroutesv3.PreviousRoutesConfig{}),
+		one(extension.RedirectPredicates, "envoy.internal_redirect_predicates.safe_cross_scheme", &safev3.SafeCrossSchemeConfig{}),
 		one(extension.HTTP1HeaderFormatters, "envoy.http.stateful_header_formatters.preserve_case", &preservev3.PreserveCaseFormatterConfig{}, "preserve_case"),
 		one(extension.RequestIDs, "envoy.request_id.uuid", &uuidv3.UuidRequestIdConfig{}),
 		one(extension.Clusters, "envoy.clusters.dns", &dnsv3.DnsCluster{}, "envoy.cluster.dns", "envoy.cluster.strict_dns", "envoy.cluster.logical_dns"),

@@ -9,21 +9,26 @@ func clusterTable() table {
 			"upstream_http_protocol_options common_http_protocol_options http_protocol_options http2_protocol_options "+
 			"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "+
 			"cleanup_interval upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config "+
-			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy",
-		"ring_hash_lb_config maglev_lb_config", "options of a balancer that has a warning of its own when it is chosen",
+			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy "+
+			"ring_hash_lb_config maglev_lb_config",
 		"ignore_health_on_host_removal", "weir has no health checks yet that could keep a removed host")
 	t.message(cluster+"Cluster.TransportSocketMatch", "match transport_socket", "name", informative)
 	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")
 	t.message(cluster+"Cluster.EdsClusterConfig", "eds_config service_name")
 	t.message(cluster+"Cluster.RefreshRate", "base_interval")
 	t.message(cluster+"Cluster.LeastRequestLbConfig", "choice_count active_request_bias")
+	t.message(cluster+"Cluster.RingHashLbConfig", "minimum_ring_size hash_function maximum_ring_size")
+	t.message(cluster+"Cluster.MaglevLbConfig", "table_size")
 	t.message(cluster+"Cluster.RoundRobinLbConfig", "")
 	t.message(cluster+"Cluster.OriginalDstLbConfig", "use_http_header http_header_name upstream_port_override")
-	t.message(cluster+"Cluster.CommonLbConfig", "healthy_panic_threshold locality_weighted_lb_config", "update_merge_window", "weir applies updates when they arrive")
+	t.message(cluster+"Cluster.CommonLbConfig", "healthy_panic_threshold locality_weighted_lb_config zone_aware_lb_config consistent_hashing_lb_config", "update_merge_window", "weir applies updates when they arrive")
 	t.message(cluster+"Cluster.CommonLbConfig.LocalityWeightedLbConfig", "")
+	t.message(cluster+"Cluster.CommonLbConfig.ZoneAwareLbConfig", "fail_traffic_on_panic")
+	t.message(cluster+"Cluster.CommonLbConfig.ConsistentHashingLbConfig", "use_hostname_for_hashing hash_balance_factor")
 	t.message(cluster+"CircuitBreakers", "thresholds")
 	t.message(cluster+"CircuitBreakers.Thresholds",
-		"priority max_connections max_pending_requests max_requests max_retries track_remaining")
+		"priority max_connections max_pending_requests max_requests max_retries track_remaining retry_budget")
+	t.message(cluster+"CircuitBreakers.Thresholds.RetryBudget", "budget_percent min_retry_concurrency")
 	t.message(cluster+"UpstreamConnectionOptions", "tcp_keepalive")
 	t.message(cluster+"LoadBalancingPolicy", "policies")
 	t.message(cluster+"LoadBalancingPolicy.Policy", "typed_extension_config")
@@ -32,9 +37,15 @@ func clusterTable() table {
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate", "base_interval")
 	const lb = "envoy.extensions.load_balancing_policies."
 	t.message(lb+"round_robin.v3.RoundRobin", "locality_lb_config")
-	t.message(lb+"least_request.v3.LeastRequest", "choice_count active_request_bias locality_lb_config")
+	t.message(lb+"least_request.v3.LeastRequest", "choice_count active_request_bias locality_lb_config selection_method")
 	t.message(lb+"random.v3.Random", "locality_lb_config")
-	t.message(lb+"common.v3.LocalityLbConfig", "locality_weighted_lb_config")
+	t.message(lb+"ring_hash.v3.RingHash",
+		"hash_function minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor "+
+			"consistent_hashing_lb_config locality_weighted_lb_config")
+	t.message(lb+"maglev.v3.Maglev", "table_size consistent_hashing_lb_config locality_weighted_lb_config")
+	t.message(lb+"common.v3.ConsistentHashingLbConfig", "use_hostname_for_hashing hash_balance_factor")
+	t.message(lb+"common.v3.LocalityLbConfig", "locality_weighted_lb_config zone_aware_lb_config")
+	t.message(lb+"common.v3.LocalityLbConfig.ZoneAwareLbConfig", "fail_traffic_on_panic")
 	t.message(lb+"common.v3.LocalityLbConfig.LocalityWeightedLbConfig", "")
 	t.message(lb+"cluster_provided.v3.ClusterProvided", "")
 	t.message(lb+"wrr_locality.v3.WrrLocality", "endpoint_picking_policy")

@@ -35,7 +35,7 @@ func TestTableIsClosed(t *testing.T) {
 	table := Support()
 	values := map[protoreflect.FullName]bool{
 		"google.protobuf.Any": true, "google.protobuf.Duration": true, "google.protobuf.Struct": true,
-		"google.protobuf.BoolValue": true, "google.protobuf.UInt32Value": true, "google.protobuf.DoubleValue": true,
+		"google.protobuf.BoolValue": true, "google.protobuf.UInt32Value": true, "google.protobuf.DoubleValue": true, "google.protobuf.UInt64Value": true,
 		"envoy.type.v3.Percent": true, "envoy.type.v3.FractionalPercent": true, "envoy.type.v3.Int64Range": true,
 		"xds.core.v3.ContextParams": true,
 	}

@@ -82,8 +82,9 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 
 func (c *Cluster) lbOptions() lb.Options {
 	o := lb.Options{
-		Policy: c.cfg.LB, LeastRequest: c.cfg.LeastRequest, PanicThreshold: c.cfg.PanicThreshold,
-		LocalityWeighted: c.cfg.LocalityWeighted, Rand: c.manager.opt.Rand,
+		Policy: c.cfg.LB, LeastRequest: c.cfg.LeastRequest, Hash: c.cfg.HashLB, PanicThreshold: c.cfg.PanicThreshold,
+		FailOnPanic: c.cfg.FailOnPanic, LocalityWeighted: c.cfg.LocalityWeighted,
+		Active: c.Stats().RqActive.Value, Rand: c.manager.opt.Rand,
 	}
 	if c.assigned != nil {
 		o.Overprovisioning = c.assigned.OverprovisioningFactor
@@ -105,6 +106,16 @@ func (c *Cluster) publishMembership(set *lb.Set, changed bool) {
 		weight = max(weight, h.Weight)
 	}
 	s.MaxHostWeight.Set(uint64(weight))
+	shape := set.Shape()
+	switch scope := s.Scope(); c.cfg.LB {
+	case model.LBRingHash:
+		scope.Gauge("ring_hash_lb.size").Set(uint64(shape.Size))
+		scope.Gauge("ring_hash_lb.min_hashes_per_host").Set(uint64(shape.Least))
+		scope.Gauge("ring_hash_lb.max_hashes_per_host").Set(uint64(shape.Most))
+	case model.LBMaglev:
+		scope.Gauge("maglev_lb.min_entries_per_host").Set(uint64(shape.Least))
+		scope.Gauge("maglev_lb.max_entries_per_host").Set(uint64(shape.Most))
+	}
 }
 
 // hostBuilder collects the hosts of a cluster.

@@ -15,6 +15,8 @@ func newPicker(hosts []*upstream.Host, opt *Options) picker {
 		return nil
 	case opt.Policy == model.LBRandom:
 		return randomPicker(hosts)
+	case opt.Policy == model.LBLeastRequest && opt.LeastRequest.FullScan && sameWeights(hosts):
+		return scanPicker(hosts)
 	case opt.Policy == model.LBLeastRequest && sameWeights(hosts):
 		return &leastPicker{hosts: hosts, choices: max(2, opt.LeastRequest.ChoiceCount)}
 	case opt.Policy == model.LBLeastRequest:
@@ -69,6 +71,25 @@ func (l *leastPicker) pick(random func() uint64) *upstream.Host {
 	for range l.choices - 1 {
 		if h := l.hosts[index(random, len(l.hosts))]; h.Stats.RqActive.Load() < best.Stats.RqActive.Load() {
 			best = h
+		}
+	}
+	return best
+}
+
+// scanPicker takes the host with the fewest requests under way of all, any of them when there are several.
+type scanPicker []*upstream.Host
+
+func (s scanPicker) pick(random func() uint64) *upstream.Host {
+	best, equals := s[0], 1
+	least := best.Stats.RqActive.Load()
+	for _, h := range s[1:] {
+		switch active := h.Stats.RqActive.Load(); {
+		case active < least:
+			best, least, equals = h, active, 1
+		case active == least:
+			if equals++; index(random, equals) == 0 {
+				best = h
+			}
 		}
 	}
 	return best

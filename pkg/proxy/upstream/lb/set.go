@@ -1,8 +1,9 @@
-// Package lb chooses a host of a cluster: round robin, least request and random, over priorities, panic mode and locality
-// weights as Envoy does (Envoy docs, "Load balancing").
+// Package lb chooses a host of a cluster: round robin, least request, random, and by hash on a ring or a Maglev table, over
+// priorities, panic mode and locality weights as Envoy does (Envoy docs, "Load balancing").
 //
 // It owns immutable host sets with the state of their pickers. It must not know connections, statistics or where hosts
-// come from. Pick may be called from any goroutine and does not allocate; only weighted pickers take a (short) lock.
+// come from. Pick may be called from any goroutine and does not allocate, except where priorities are to be avoided; only
+// weighted pickers take a (short) lock.
 package lb
 
 import (
@@ -18,28 +19,38 @@ import (
 type Options struct {
 	Policy       model.LBPolicy
 	LeastRequest model.LeastRequest
+	Hash         model.HashBalancer
 	// Overprovisioning factor in percent; 0 is Envoy's 140.
 	Overprovisioning uint32
 	// PanicThreshold in percent: with a smaller share of available hosts health is ignored. 0 never panics.
 	PanicThreshold float64
+	// FailOnPanic picks no host in panic, instead of any; consistent balancers do not know it.
+	FailOnPanic bool
 	// LocalityWeighted shares traffic by the weights of localities.
 	LocalityWeighted bool
+	// Active is the number of requests that the cluster has under way; only asked with Hash.BalanceFactor.
+	Active func() uint64
 	// Rand gives random bits and is safe for concurrent use; nil is the runtime's generator.
 	Rand func() uint64
 }
 
 // Set is an immutable set of hosts that can be picked from.
 type Set struct {
+	opt               Options
 	hosts             []*upstream.Host
 	healthy, degraded int
 	priorities        []priority
-	loads             []load
-	rand              func() uint64
+	counts            []availability // by priority
+	loads             []load         // by priority
+	hashed            bool
 }
 
-// priority is the hosts of one priority, by health.
+// priority is the hosts of one priority, by health. With a consistent balancer there is nothing but its hasher, over the
+// healthy hosts, or over all in panic; it is nil without hosts.
 type priority struct {
+	number                 uint32
 	all, healthy, degraded group
+	hasher                 hasher
 }
 
 // group is hosts that may be picked with no further regard to health. localities is nil without locality weights.
@@ -54,7 +65,8 @@ type picker interface {
 	pick(random func() uint64) *upstream.Host
 }
 
-// New makes a set. The slice of hosts becomes the set's.
+// New makes a set. The slice of hosts becomes the set's. With a consistent balancer it takes some milliseconds for a
+// thousand hosts.
 func New(hosts []*upstream.Host, opt Options) *Set {
 	if opt.Rand == nil {
 		opt.Rand = rand.Uint64
@@ -62,42 +74,69 @@ func New(hosts []*upstream.Host, opt Options) *Set {
 	if opt.Overprovisioning == 0 {
 		opt.Overprovisioning = 140
 	}
-	s := &Set{hosts: hosts, rand: opt.Rand}
-	byPriority := slices.Clone(hosts)
-	slices.SortStableFunc(byPriority, func(a, b *upstream.Host) int { return cmp.Compare(a.Priority, b.Priority) })
-	var counts []availability
-	for len(byPriority) > 0 {
-		n := 1
-		for n < len(byPriority) && byPriority[n].Priority == byPriority[0].Priority {
-			n++
-		}
-		p, c := newPriority(byPriority[:n:n], &opt)
-		s.priorities = append(s.priorities, p)
-		counts = append(counts, c)
-		s.healthy += c.healthy
-		s.degraded += c.degraded
-		byPriority = byPriority[n:]
+	s := &Set{opt: opt, hosts: hosts, hashed: opt.Policy == model.LBRingHash || opt.Policy == model.LBMaglev}
+	byPriority := splitByPriority(hosts)
+	healths := make([]byHealth, len(byPriority))
+	for i, all := range byPriority {
+		h := newByHealth(all)
+		healths[i] = h
+		s.counts = append(s.counts, availability{total: len(all), healthy: len(h.healthy), degraded: len(h.degraded)})
+		s.healthy += len(h.healthy)
+		s.degraded += len(h.degraded)
 	}
-	s.loads = distribute(counts, opt.Overprovisioning, opt.PanicThreshold)
+	s.loads = distribute(s.counts, opt.Overprovisioning, opt.PanicThreshold)
+	for i := range byPriority {
+		s.priorities = append(s.priorities, s.newPriority(&healths[i], s.loads[i].panics))
+	}
 	return s
 }
 
-func newPriority(hosts []*upstream.Host, opt *Options) (priority, availability) {
-	var healthy, degraded []*upstream.Host
+// splitByPriority groups hosts by priority, the highest first, and keeps their order otherwise.
+func splitByPriority(hosts []*upstream.Host) [][]*upstream.Host {
+	rest := slices.Clone(hosts)
+	slices.SortStableFunc(rest, func(a, b *upstream.Host) int { return cmp.Compare(a.Priority, b.Priority) })
+	var out [][]*upstream.Host
+	for len(rest) > 0 {
+		n := 1
+		for n < len(rest) && rest[n].Priority == rest[0].Priority {
+			n++
+		}
+		out = append(out, rest[:n:n])
+		rest = rest[n:]
+	}
+	return out
+}
+
+// byHealth is the hosts of a priority, of which there is at least one.
+type byHealth struct{ all, healthy, degraded []*upstream.Host }
+
+func newByHealth(hosts []*upstream.Host) byHealth {
+	b := byHealth{all: hosts}
 	for _, h := range hosts {
 		switch {
 		case Healthy(h):
-			healthy = append(healthy, h)
+			b.healthy = append(b.healthy, h)
 		case h.Health == model.HealthDegraded:
-			degraded = append(degraded, h)
+			b.degraded = append(b.degraded, h)
 		}
 	}
-	p := priority{
-		all:      group{picker: newPicker(hosts, opt)},
-		healthy:  newGroup(healthy, hosts, opt),
-		degraded: newGroup(degraded, hosts, opt),
+	return b
+}
+
+func (s *Set) newPriority(b *byHealth, panics bool) priority {
+	p := priority{number: b.all[0].Priority}
+	if s.hashed {
+		eligible := b.healthy
+		if panics {
+			eligible = b.all
+		}
+		p.hasher = newHasher(eligible, b.all, &s.opt)
+		return p
 	}
-	return p, availability{total: len(hosts), healthy: len(healthy), degraded: len(degraded)}
+	p.all = group{picker: newPicker(b.all, &s.opt)}
+	p.healthy = newGroup(b.healthy, b.all, &s.opt)
+	p.degraded = newGroup(b.degraded, b.all, &s.opt)
+	return p
 }
 
 // newGroup makes a group of the eligible ones among all hosts of a priority.
@@ -144,15 +183,67 @@ func (s *Set) Hosts() []*upstream.Host { return s.hosts }
 // Counts are how many hosts are healthy and how many degraded.
 func (s *Set) Counts() (healthy, degraded int) { return s.healthy, s.degraded }
 
+// Shape describes the ring or table of the last priority; the zero value without a consistent balancer.
+func (s *Set) Shape() HashShape {
+	for i := len(s.priorities) - 1; i >= 0; i-- {
+		if h := s.priorities[i].hasher; h != nil {
+			return h.shape()
+		}
+	}
+	return HashShape{}
+}
+
 // Pick chooses a host; nil when none may take traffic. panicked tells that health was ignored because too few hosts are
 // available. A host in pc.Tried is passed over when pc.AvoidTried is set, at most pc.Attempts times.
 func (s *Set) Pick(pc *upstream.PickContext) (host *upstream.Host, panicked bool) {
+	loads := s.loads
+	if pc.AvoidPriorities != 0 {
+		loads = s.avoiding(pc.AvoidPriorities)
+	}
+	if s.hashed {
+		return s.pickHashed(pc, loads)
+	}
 	for attempt := 0; ; attempt++ {
-		host, panicked = s.pickOnce()
+		host, panicked = s.pickOnce(loads)
 		if host == nil || !pc.AvoidTried || attempt >= pc.Attempts || !tried(pc.Tried, host) {
 			return host, panicked
 		}
 	}
+}
+
+// pickHashed chooses by the hash of the request, or a host at random when it has none.
+func (s *Set) pickHashed(pc *upstream.PickContext, loads []load) (host *upstream.Host, panicked bool) {
+	hash := pc.Hash
+	if !pc.HasHash {
+		hash = s.opt.Rand()
+	}
+	i, _ := choosePriority(loads, hash)
+	if i < 0 || s.priorities[i].hasher == nil {
+		return nil, false
+	}
+	for attempt := 0; ; attempt++ {
+		host = s.priorities[i].hasher.choose(hash, attempt)
+		if !pc.AvoidTried || attempt >= pc.Attempts || !tried(pc.Tried, host) {
+			return host, s.loads[i].panics
+		}
+	}
+}
+
+// avoiding shares the traffic among the priorities that are not in the mask, and among all when those have no host
+// available.
+func (s *Set) avoiding(mask uint64) []load {
+	counts := slices.Clone(s.counts)
+	left := 0
+	for i := range counts {
+		if n := s.priorities[i].number; n < 64 && mask&(1<<n) != 0 {
+			counts[i].healthy, counts[i].degraded = 0, 0
+		}
+		left += counts[i].healthy + counts[i].degraded
+	}
+	if left == 0 {
+		return s.loads
+	}
+	return distribute(counts, s.opt.Overprovisioning, s.opt.PanicThreshold)
 }
 
 // tried compares addresses, since a host is another object after each update of the endpoints.
@@ -165,37 +256,35 @@ func tried(hosts []*upstream.Host, host *upstream.Host) bool {
 	return false
 }
 
-func (s *Set) pickOnce() (*upstream.Host, bool) {
-	i, degraded := s.choosePriority()
-	if i < 0 {
-		return nil, false
+func (s *Set) pickOnce(loads []load) (*upstream.Host, bool) {
+	i, degraded := 0, false
+	if len(loads) == 0 || loads[0].healthy != 100 {
+		if i, degraded = choosePriority(loads, s.opt.Rand()); i < 0 {
+			return nil, false
+		}
 	}
 	p := &s.priorities[i]
 	switch {
+	case s.loads[i].panics && s.opt.FailOnPanic:
+		return nil, true
 	case s.loads[i].panics:
-		return p.all.pick(s.rand), true
+		return p.all.pick(s.opt.Rand), true
 	case degraded:
-		return p.degraded.pick(s.rand), false
+		return p.degraded.pick(s.opt.Rand), false
 	}
-	return p.healthy.pick(s.rand), false
+	return p.healthy.pick(s.opt.Rand), false
 }
 
 // choosePriority draws a priority by load; -1 when none has any.
-func (s *Set) choosePriority() (index int, degraded bool) {
-	if len(s.loads) == 0 {
-		return -1, false
-	}
-	if s.loads[0].healthy == 100 {
-		return 0, false
-	}
-	point, sum := uint32(s.rand()%100), uint32(0)
-	for i := range s.loads {
-		if sum += s.loads[i].healthy; point < sum {
+func choosePriority(loads []load, drawn uint64) (index int, degraded bool) {
+	point, sum := uint32(drawn%100), uint32(0)
+	for i := range loads {
+		if sum += loads[i].healthy; point < sum {
 			return i, false
 		}
 	}
-	for i := range s.loads {
-		if sum += s.loads[i].degraded; point < sum {
+	for i := range loads {
+		if sum += loads[i].degraded; point < sum {
 			return i, true
 		}
 	}

@@ -29,8 +29,12 @@ const (
 	LoadBalancers           = "envoy.load_balancing_policies"
 	UpstreamProtocolOptions = "envoy.upstream_options"
 	RetryHostPredicates     = "envoy.retry_host_predicates"
+	RetryPriorities         = "envoy.retry_priorities"
+	RedirectPredicates      = "envoy.internal_redirect_predicates"
 	HTTP1HeaderFormatters   = "envoy.http.stateful_header_formatters"
 	RequestIDs              = "envoy.request_id"
+	EarlyHeaderMutations    = "envoy.http.early_header_mutation"
+	OriginalIPDetections    = "envoy.http.original_ip_detection"
 	Clusters                = "envoy.clusters"
 )
 

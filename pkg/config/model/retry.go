@@ -18,6 +18,36 @@ type RetryPolicy struct {
 	HostSelectionAttempts int64
 	// AvoidPreviousHosts is the previous_hosts predicate.
 	AvoidPreviousHosts bool
+	// OmitCanaryHosts is the omit_canary_hosts predicate: hosts with canary: true in their envoy.lb metadata.
+	OmitCanaryHosts bool
+	// OmitHostMetadata are the omit_host_metadata predicates: hosts with all of the envoy.lb metadata of one of them.
+	OmitHostMetadata []map[string]any
+	// PriorityUpdateFrequency is the update_frequency of the previous_priorities retry priority: after so many attempts the
+	// priorities of the hosts tried so far are left out. 0: there is no such policy.
+	PriorityUpdateFrequency int
+	// RateLimited is rate_limited_retry_back_off; nil when there is none.
+	RateLimited *RateLimitedBackOff
+}
+
+// RateLimitedBackOff waits for as long as a response says before it is retried.
+type RateLimitedBackOff struct {
+	// Headers are looked for in order; the first with a usable value counts.
+	Headers []ResetHeader
+	// MaxInterval bounds what a value may ask for; a larger one is not used. Default 300 s.
+	MaxInterval time.Duration
+}
+
+// ResetHeader tells when to try again.
+type ResetHeader struct {
+	Name string // lower case
+	// Unix tells that the value is a time in seconds since 1970 rather than a number of seconds.
+	Unix bool
+}
+
+// HedgePolicy is envoy.config.route.v3.HedgePolicy.
+type HedgePolicy struct {
+	// OnPerTryTimeout lets an attempt go on beside its retry after its per-try timeout.
+	OnPerTryTimeout bool
 }
 
 // RetryOn is a set of retry conditions.

@@ -53,6 +53,9 @@ type RouteAction struct {
 	Retry               *RetryPolicy
 	Upgrades            []Upgrade
 	HashPolicy          []HashPolicy
+	Hedge               *HedgePolicy
+	Mirrors             []Mirror
+	InternalRedirect    *InternalRedirect
 	MetadataMatch       map[string]any // the envoy.lb keys
 	HighPriority        bool
 	IncludeVHRateLimits bool
@@ -64,15 +67,23 @@ type RegexRewrite struct {
 	Substitution string // in Go's ${1} syntax
 }
 
-// HashPolicy contributes to the hash of consistent balancers. One of Header, Cookie, SourceIP and QueryParameter is set.
+// HashPolicy contributes to the hash of consistent balancers. One of Header, Cookie, SourceIP, QueryParameter and
+// FilterState is set.
 type HashPolicy struct {
-	Header, Cookie, QueryParameter string
-	SourceIP                       bool
+	Header, Cookie, QueryParameter, FilterState string
+	SourceIP                                    bool
+	// HeaderRewrite changes the header's value before it is hashed; nil leaves it.
+	HeaderRewrite *RegexRewrite
 	// CookieTTL is negative when none is configured: then a missing cookie is not generated. 0 makes session cookies.
 	CookieTTL  time.Duration
 	CookiePath string
-	Terminal   bool
+	// CookieAttributes are appended to a generated cookie.
+	CookieAttributes []CookieAttribute
+	Terminal         bool
 }
+
+// CookieAttribute is one attribute of a cookie; Value may be empty.
+type CookieAttribute struct{ Name, Value string }
 
 // Redirect answers with a redirection.
 type Redirect struct {

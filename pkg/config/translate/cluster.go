@@ -214,6 +214,7 @@ func (c *call) breakers(m *clusterv3.CircuitBreakers) [2]model.CircuitBreaker {
 			MaxRequests:        u32(t.GetMaxRequests(), defaultMaxRequests),
 			MaxRetries:         u32(t.GetMaxRetries(), defaultMaxRetries),
 			TrackRemaining:     t.GetTrackRemaining(),
+			RetryBudget:        retryBudget(t.GetRetryBudget()),
 		}
 	}
 	return out

@@ -5,11 +5,11 @@ func routeTable() table {
 	const mutations = "request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove "
 	t := table{}
 	t.message(route+"RouteConfiguration",
-		"name virtual_hosts internal_only_headers "+mutations+"most_specific_header_mutations_wins validate_clusters "+
-			"max_direct_response_body_size_bytes ignore_port_in_host_matching typed_per_filter_config", "metadata", opaque)
+		"name virtual_hosts internal_only_headers "+mutations+"most_specific_header_mutations_wins validate_clusters request_mirror_policies "+
+			"max_direct_response_body_size_bytes ignore_port_in_host_matching ignore_path_parameters_in_path_matching typed_per_filter_config", "metadata", opaque)
 	t.message(route+"VirtualHost",
 		"name domains routes require_tls "+mutations+"typed_per_filter_config include_request_attempt_count "+
-			"include_attempt_count_in_response retry_policy", "metadata", opaque)
+			"include_attempt_count_in_response include_is_timeout_retry_header retry_policy hedge_policy request_mirror_policies", "metadata", opaque)
 	t.message(route+"Route",
 		"name match route redirect direct_response metadata "+mutations+"typed_per_filter_config",
 		"decorator tracing", "weir does not trace yet")
@@ -20,21 +20,43 @@ func routeTable() table {
 	t.message(route+"RouteAction",
 		"cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite "+
 			"host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex append_x_forwarded_host timeout "+
-			"idle_timeout retry_policy priority max_grpc_timeout grpc_timeout_offset "+
-			"upgrade_configs max_stream_duration",
+			"idle_timeout retry_policy hedge_policy request_mirror_policies priority max_grpc_timeout grpc_timeout_offset hash_policy "+
+			"upgrade_configs max_stream_duration internal_redirect_policy internal_redirect_action max_internal_redirects",
 		"metadata_match", subsets,
-		"hash_policy", "only read by RING_HASH and MAGLEV, which have a warning of their own",
+		"early_data_policy", "weir accepts no early data, so none is sent",
 		"include_vh_rate_limits", "only read by the rate limit filter, which weir does not have yet")
 	t.message(route+"RouteAction.MaxStreamDuration", "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset")
-	t.message(route+"RouteAction.UpgradeConfig", "upgrade_type enabled")
+	t.message(route+"RouteAction.UpgradeConfig", "upgrade_type enabled connect_config")
+	t.message(route+"RouteAction.UpgradeConfig.ConnectConfig", "allow_post")
+	t.message(route+"RouteAction.RequestMirrorPolicy", "cluster cluster_header runtime_fraction disable_shadow_host_suffix_append",
+		"trace_sampled", "weir does not trace yet")
+	t.message(route+"RouteAction.HashPolicy", "header cookie connection_properties query_parameter filter_state terminal")
+	t.message(route+"RouteAction.HashPolicy.Header", "header_name regex_rewrite")
+	t.message(route+"RouteAction.HashPolicy.Cookie", "name ttl path attributes")
+	t.message(route+"RouteAction.HashPolicy.CookieAttribute", "name value")
+	t.message(route+"RouteAction.HashPolicy.ConnectionProperties", "source_ip")
+	t.message(route+"RouteAction.HashPolicy.QueryParameter", "name")
+	t.message(route+"RouteAction.HashPolicy.FilterState", "key")
+	t.message(route+"InternalRedirectPolicy",
+		"max_internal_redirects redirect_response_codes predicates allow_cross_scheme_redirect response_headers_to_copy")
+	t.message("envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig", "allowed_route_names")
+	t.message("envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig", "")
+	t.message("envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig", "")
 	t.message(route+"RedirectAction",
 		"https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite response_code strip_query")
 	t.message(route+"DirectResponseAction", "status body")
 	t.message(route+"RetryPolicy",
 		"retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate host_selection_retry_max_attempts "+
-			"retriable_status_codes retry_back_off retriable_headers retriable_request_headers")
+			"retriable_status_codes retry_back_off retriable_headers retriable_request_headers retry_priority rate_limited_retry_back_off")
 	t.message(route+"RetryPolicy.RetryBackOff", "base_interval max_interval")
 	t.message(route+"RetryPolicy.RetryHostPredicate", "name typed_config")
+	t.message(route+"RetryPolicy.RetryPriority", "name typed_config")
+	t.message(route+"RetryPolicy.RateLimitedRetryBackOff", "reset_headers max_interval")
+	t.message(route+"RetryPolicy.ResetHeader", "name format")
+	t.message(route+"HedgePolicy", "hedge_on_per_try_timeout")
+	t.message("envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate", "")
+	t.message("envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig", "metadata_match")
+	t.message("envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig", "update_frequency")
 	return t
 }
 

@@ -92,6 +92,9 @@ func (r *references) routes(resource, at string, c *model.RouteConfig) {
 			for _, w := range route.Action.Weighted {
 				names = append(names, w.Name)
 			}
+			for _, m := range route.Action.Mirrors {
+				names = append(names, m.Cluster)
+			}
 			for _, name := range names {
 				r.cluster(resource, where, name, c.ValidateClusters)
 			}

@@ -4,7 +4,11 @@ import (
 	"strings"
 	"time"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	canaryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_canary_hosts/v3"
+	hostmetadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_host_metadata/v3"
+	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -15,7 +19,14 @@ const (
 	defaultRetries      = 1
 	defaultBaseInterval = 25 * time.Millisecond
 	maxIntervalFactor   = 10
+	// defaultRateLimitedMax is the default max_interval of rate_limited_retry_back_off.
+	defaultRateLimitedMax = 300 * time.Second
+	// defaultBudgetPercent is the default budget_percent of a retry budget.
+	defaultBudgetPercent = 20
 )
+
+// http3PostConnect is a condition of HTTP/3 connections, which no upstream connection is.
+const http3PostConnect = "http3-post-connect-failure"
 
 // retryOn returns the condition that a token of retry_on means; 0 when there is none.
 func retryOn(token string) model.RetryOn {
@@ -73,7 +84,7 @@ func (c *call) retry(m *routev3.RetryPolicy, p *path) *model.RetryPolicy {
 	for token := range strings.SplitSeq(m.GetRetryOn(), ",") {
 		token = strings.TrimSpace(token)
 		bit := retryOn(token)
-		if bit == 0 && token != "" {
+		if bit == 0 && token != "" && token != http3PostConnect {
 			c.warn(p.field("retry_on"), "%q is not a retry condition and is left out", token)
 		}
 		out.On |= bit
@@ -89,7 +100,23 @@ func (c *call) retry(m *routev3.RetryPolicy, p *path) *model.RetryPolicy {
 			c.fail(at.field("max_interval"), "retry_policy.max_interval must greater than or equal to the base_interval")
 		}
 	}
+	out.RateLimited = c.rateLimited(m.GetRateLimitedRetryBackOff(), p.field("rate_limited_retry_back_off"))
 	c.hostPredicates(m, out, p)
+	c.retryPriority(m.GetRetryPriority(), out, p.field("retry_priority"))
+	return out
+}
+
+// rateLimited translates the back-off that responses ask for; nil stays nil.
+func (c *call) rateLimited(m *routev3.RetryPolicy_RateLimitedRetryBackOff, p *path) *model.RateLimitedBackOff {
+	if m == nil {
+		return nil
+	}
+	out := &model.RateLimitedBackOff{MaxInterval: max(c.duration(m.GetMaxInterval(), defaultRateLimitedMax, p, "max_interval"), time.Millisecond)}
+	for _, h := range m.GetResetHeaders() {
+		out.Headers = append(out.Headers, model.ResetHeader{
+			Name: strings.ToLower(h.GetName()), Unix: h.GetFormat() == routev3.RetryPolicy_UNIX_TIMESTAMP,
+		})
+	}
 	return out
 }
 
@@ -97,18 +124,56 @@ func (c *call) retry(m *routev3.RetryPolicy, p *path) *model.RetryPolicy {
 func (c *call) hostPredicates(m *routev3.RetryPolicy, out *model.RetryPolicy, p *path) {
 	for i, h := range m.GetRetryHostPredicate() {
 		at := p.elem("retry_host_predicate", i)
-		typeURL := ""
-		if h.GetTypedConfig() != nil {
-			typeURL = c.typeOf(h.GetTypedConfig())
+		f, config := c.lookup(extension.RetryHostPredicates, h.GetName(), h.GetTypedConfig(), false, at)
+		if f == nil {
+			continue
 		}
-		_, err := c.t.registry.Lookup(extension.RetryHostPredicates, typeURL, h.GetName())
-		switch {
-		case err == nil:
-			out.AvoidPreviousHosts = true
-		case isKnown(err) || strings.HasPrefix(h.GetName(), "envoy.retry_host_predicates."):
-			c.warn(at, "host predicate %s is not supported by weir yet and is left out", h.GetName())
+		switch k := config.(type) {
+		case *canaryv3.OmitCanaryHostsPredicate:
+			out.OmitCanaryHosts = true
+		case *hostmetadatav3.OmitHostMetadataConfig:
+			if s := k.GetMetadataMatch().GetFilterMetadata()[lbMetadata]; s != nil {
+				out.OmitHostMetadata = append(out.OmitHostMetadata, plain(s))
+			}
 		default:
-			c.fail(at, "%v", err)
+			out.AvoidPreviousHosts = true
 		}
 	}
+}
+
+// retryPriority translates how retries choose a priority.
+func (c *call) retryPriority(m *routev3.RetryPolicy_RetryPriority, out *model.RetryPolicy, p *path) {
+	if m == nil {
+		return
+	}
+	f, config := c.lookup(extension.RetryPriorities, m.GetName(), m.GetTypedConfig(), false, p)
+	if f == nil {
+		return
+	}
+	frequency := config.(*prioritiesv3.PreviousPrioritiesConfig).GetUpdateFrequency()
+	if frequency <= 0 {
+		c.fail(p.field("typed_config").field("update_frequency"), "must be greater than 0")
+		return
+	}
+	out.PriorityUpdateFrequency = int(frequency)
+}
+
+// hedge translates a hedge policy; nil stays nil.
+func hedge(m *routev3.HedgePolicy) *model.HedgePolicy {
+	if m == nil {
+		return nil
+	}
+	return &model.HedgePolicy{OnPerTryTimeout: m.GetHedgeOnPerTryTimeout()}
+}
+
+// retryBudget translates the budget of a circuit breaker; nil stays nil.
+func retryBudget(m *clusterv3.CircuitBreakers_Thresholds_RetryBudget) *model.RetryBudget {
+	if m == nil {
+		return nil
+	}
+	out := &model.RetryBudget{Percent: defaultBudgetPercent, MinConcurrency: u32(m.GetMinRetryConcurrency(), defaultMaxRetries)}
+	if v := m.GetBudgetPercent(); v != nil {
+		out.Percent = v.GetValue()
+	}
+	return out
 }

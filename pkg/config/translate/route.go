@@ -35,9 +35,11 @@ func (c *call) routes(m *routev3.RouteConfiguration, p *path, validate bool) *mo
 		}, p),
 		InternalOnlyHeaders:    lower(m.GetInternalOnlyHeaders()),
 		IgnorePortInHost:       m.GetIgnorePortInHostMatching(),
+		IgnorePathParameters:   m.GetIgnorePathParametersInPathMatching(),
 		MostSpecificWins:       m.GetMostSpecificHeaderMutationsWins(),
 		MaxDirectResponseBytes: int(u32(m.GetMaxDirectResponseBodySizeBytes(), defaultDirectBody)),
 		PerFilter:              c.perFilter(m.GetTypedPerFilterConfig(), p),
+		Mirrors:                c.mirrors(m.GetRequestMirrorPolicies(), p),
 		ValidateClusters:       isSet(m.GetValidateClusters(), validate),
 	}
 	for i, vh := range m.GetVirtualHosts() {
@@ -78,6 +80,9 @@ func (c *call) virtualHost(m *routev3.VirtualHost, maxBody int, p *path) *model.
 			m.GetRequestHeadersToAdd(), m.GetRequestHeadersToRemove(), m.GetResponseHeadersToAdd(), m.GetResponseHeadersToRemove(),
 		}, p),
 		Retry:                         c.retry(m.GetRetryPolicy(), p.field("retry_policy")),
+		Hedge:                         hedge(m.GetHedgePolicy()),
+		Mirrors:                       c.mirrors(m.GetRequestMirrorPolicies(), p),
+		IncludeTimeoutRetry:           m.GetIncludeIsTimeoutRetryHeader(),
 		PerFilter:                     c.perFilter(m.GetTypedPerFilterConfig(), p),
 		IncludeAttemptCount:           m.GetIncludeRequestAttemptCount(),
 		IncludeAttemptCountInResponse: m.GetIncludeAttemptCountInResponse(),

@@ -46,6 +46,9 @@ func (c *call) routeAction(m *routev3.RouteAction, p *path) *model.RouteAction {
 	c.streamDurations(m, out, p)
 	c.routeUpgrades(m, out, p)
 	c.hashPolicies(m, out, p)
+	out.Hedge = hedge(m.GetHedgePolicy())
+	out.Mirrors = c.mirrors(m.GetRequestMirrorPolicies(), p)
+	out.InternalRedirect = c.internalRedirect(m, p)
 	return out
 }
 
@@ -164,6 +167,7 @@ func (c *call) routeUpgrades(m *routev3.RouteAction, out *model.RouteAction, p *
 		}
 		out.Upgrades = append(out.Upgrades, model.Upgrade{
 			Type: u.GetUpgradeType(), Disabled: !isSet(u.GetEnabled(), true),
+			Terminate: u.GetConnectConfig() != nil, TerminatePost: u.GetConnectConfig().GetAllowPost(),
 		})
 	}
 }
@@ -176,9 +180,13 @@ func (c *call) hashPolicies(m *routev3.RouteAction, out *model.RouteAction, p *p
 		switch k := h.GetPolicySpecifier().(type) {
 		case *routev3.RouteAction_HashPolicy_Header_:
 			o.Header = strings.ToLower(k.Header.GetHeaderName())
+			o.HeaderRewrite = c.regexRewrite(k.Header.GetRegexRewrite(), at.field("header").field("regex_rewrite"))
 		case *routev3.RouteAction_HashPolicy_Cookie_:
 			o.Cookie, o.CookiePath = k.Cookie.GetName(), k.Cookie.GetPath()
 			o.CookieTTL = c.duration(k.Cookie.GetTtl(), unset, at.field("cookie"), "ttl")
+			for _, a := range k.Cookie.GetAttributes() {
+				o.CookieAttributes = append(o.CookieAttributes, model.CookieAttribute{Name: a.GetName(), Value: a.GetValue()})
+			}
 		case *routev3.RouteAction_HashPolicy_ConnectionProperties_:
 			o.SourceIP = k.ConnectionProperties.GetSourceIp()
 			if !o.SourceIP {
@@ -187,7 +195,7 @@ func (c *call) hashPolicies(m *routev3.RouteAction, out *model.RouteAction, p *p
 		case *routev3.RouteAction_HashPolicy_QueryParameter_:
 			o.QueryParameter = k.QueryParameter.GetName()
 		case *routev3.RouteAction_HashPolicy_FilterState_:
-			continue
+			o.FilterState = k.FilterState.GetKey()
 		}
 		out.HashPolicy = append(out.HashPolicy, o)
 	}

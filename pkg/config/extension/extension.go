@@ -19,6 +19,7 @@ import (
 // Categories of extensions, in Envoy's names as they appear in node.extensions and in error messages.
 const (
 	HTTPFilters             = "envoy.filters.http"
+	UpstreamHTTPFilters     = "envoy.filters.http.upstream"
 	NetworkFilters          = "envoy.filters.network"
 	ListenerFilters         = "envoy.filters.listener"
 	AccessLoggers           = "envoy.access_loggers"
@@ -36,12 +37,17 @@ const (
 	EarlyHeaderMutations    = "envoy.http.early_header_mutation"
 	OriginalIPDetections    = "envoy.http.original_ip_detection"
 	Clusters                = "envoy.clusters"
+	PathMatchers            = "envoy.path.match"
+	PathRewriters           = "envoy.path.rewrite"
 )
 
 // Factory describes one extension.
 type Factory struct {
 	// Category is one of the constants of this package, or another of Envoy's category names.
 	Category string
+	// AlsoIn are further categories in which the same extension is known, such as UpstreamHTTPFilters for an HTTP filter
+	// that works there too.
+	AlsoIn []string
 	// Name is Envoy's name of the extension, such as envoy.filters.http.router.
 	Name string
 	// Aliases are legacy names such as envoy.router. An extension entry with Name or an alias as its name and without
@@ -106,8 +112,10 @@ func NewRegistry(factories ...Factory) (*Registry, error) {
 	r := &Registry{byType: map[key]*Factory{}, byName: map[key]*Factory{}, route: map[key]*Factory{}}
 	var errs []error
 	for i := range factories {
-		if err := r.add(&factories[i]); err != nil {
-			errs = append(errs, fmt.Errorf("register extension %s of %s: %w", factories[i].Name, factories[i].Category, err))
+		for _, f := range byCategory(factories[i]) {
+			if err := r.add(&f); err != nil {
+				errs = append(errs, fmt.Errorf("register extension %s of %s: %w", f.Name, f.Category, err))
+			}
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -117,6 +125,18 @@ func NewRegistry(factories ...Factory) (*Registry, error) {
 		return strings.Compare(a.Category+"\x00"+a.Name, b.Category+"\x00"+b.Name)
 	})
 	return r, nil
+}
+
+// byCategory is a factory for each of the categories of f.
+func byCategory(f Factory) []Factory {
+	categories := append([]string{f.Category}, f.AlsoIn...)
+	f.AlsoIn = nil
+	out := make([]Factory, len(categories))
+	for i, category := range categories {
+		out[i] = f
+		out[i].Category = category
+	}
+	return out
 }
 
 // With returns a registry that has more factories beside those of r. r itself does not change and may be nil.

@@ -94,3 +94,24 @@ func TestLookup(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestSeveralCategories(t *testing.T) {
+	r, err := NewRegistry(Factory{Category: HTTPFilters, AlsoIn: []string{UpstreamHTTPFilters}, Name: "both", Config: &emptypb.Empty{}, Decode: decode})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err = r.With(Factory{Category: NetworkFilters, Name: "tcp", Config: &structpb.Struct{}}); err != nil {
+		t.Fatalf("extend the registry: %v", err)
+	}
+	for _, category := range []string{HTTPFilters, UpstreamHTTPFilters} {
+		if f, err := r.Lookup(category, "", "both"); err != nil || f.Category != category {
+			t.Errorf("%s: %+v, %v", category, f, err)
+		}
+		if diff := cmp.Diff([]string{"both"}, r.Names(category)); diff != "" {
+			t.Errorf("%s: %s", category, diff)
+		}
+	}
+	if _, err := r.Lookup(NetworkFilters, "", "both"); err == nil {
+		t.Error("the extension is in a category that it does not name")
+	}
+}

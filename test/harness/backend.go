@@ -36,11 +36,15 @@ type HTTPOption func(*httpOptions)
 
 type httpOptions struct {
 	tls      *tls.Config
+	clear2   bool
 	handlers map[string]http.HandlerFunc
 }
 
 // WithTLS makes the backend speak TLS, with HTTP/2 when NextProtos asks for it.
 func WithTLS(c *tls.Config) HTTPOption { return func(o *httpOptions) { o.tls = c } }
+
+// WithHTTP2 makes the backend speak HTTP/2 in the clear too, to those who know.
+func WithHTTP2() HTTPOption { return func(o *httpOptions) { o.clear2 = true } }
 
 // WithHandler answers a path in another way.
 func WithHandler(path string, f http.HandlerFunc) HTTPOption {
@@ -59,6 +63,11 @@ func (h *Host) HTTPBackend(name, addr string, options ...HTTPOption) *HTTPBacken
 	server := &http.Server{
 		Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.serve(w, r, o.handlers[r.URL.Path]) }),
 		TLSConfig: o.tls, ConnState: b.count, ReadHeaderTimeout: Patience, ErrorLog: quiet(),
+	}
+	if o.clear2 {
+		server.Protocols = new(http.Protocols)
+		server.Protocols.SetHTTP1(true)
+		server.Protocols.SetUnencryptedHTTP2(true)
 	}
 	done := make(chan struct{})
 	go func() {

@@ -87,3 +87,10 @@ func (p *path) String() string {
 func (p *path) field(name string) *path       { return &path{up: p, name: name, index: -1} }
 func (p *path) elem(name string, i int) *path { return &path{up: p, name: name, index: i} }
 func (p *path) entry(name, key string) *path  { return &path{up: p, name: name, index: -1, key: key} }
+
+// item is element i of the list that p leads to.
+func (p *path) item(i int) *path {
+	q := *p
+	q.index = i
+	return &q
+}

@@ -14,7 +14,8 @@ func httpTable() table {
 		"typed_header_validation_config", codecChoice)
 	t.message(hcm+"HttpConnectionManager.InternalAddressConfig", "cidr_ranges")
 	t.message(hcm+"HttpConnectionManager.UpgradeConfig", "upgrade_type enabled filters")
-	t.message(hcm+"HttpFilter", "name typed_config is_optional disabled")
+	t.message(hcm+"HttpFilter", "name typed_config config_discovery is_optional disabled")
+	t.message("envoy.config.core.v3.ExtensionConfigSource", "config_source default_config apply_default_config_without_warming type_urls")
 	t.message(hcm+"Rds", "config_source route_config_name")
 	t.message(hcm+"RequestIDExtension", "typed_config")
 	t.message("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", "",
@@ -24,11 +25,13 @@ func httpTable() table {
 		"idle_timeout max_connection_duration max_headers_count max_stream_duration headers_with_underscores_action max_requests_per_connection "+
 			"max_response_headers_kb")
 	t.message("envoy.config.core.v3.Http1ProtocolOptions",
-		"allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers allow_chunked_length",
+		"allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers allow_chunked_length "+
+			"override_stream_error_on_invalid_http_message send_fully_qualified_url allow_custom_methods ignore_http_11_upgrade",
 		"use_balsa_parser", codecChoice)
 	t.message("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words stateful_formatter")
 	t.message("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords", "")
-	t.message("envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig", "")
+	t.message("envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig",
+		"forward_reason_phrase formatter_type_on_envoy_headers")
 	t.message("envoy.config.core.v3.Http2ProtocolOptions",
 		"hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size allow_connect "+
 			"max_outbound_frames max_outbound_control_frames max_consecutive_inbound_frames_with_empty_payload "+

@@ -7,7 +7,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -38,7 +37,7 @@ func internalRanges() []netip.Prefix {
 func (c *call) hcm(m *hcmv3.HttpConnectionManager, p *path) *model.HTTPConnectionManager {
 	out := &model.HTTPConnectionManager{
 		StatPrefix:        m.GetStatPrefix(),
-		HTTPFilters:       c.httpFilters(m.GetHttpFilters(), p, "http_filters"),
+		HTTPFilters:       c.httpFilters(extension.HTTPFilters, "http", m.GetHttpFilters(), p.field("http_filters")),
 		AccessLogs:        c.accessLogs(m.GetAccessLog(), p, "access_log"),
 		ServerName:        m.GetServerName(),
 		ServerHeader:      model.ServerHeaderMode(m.GetServerHeaderTransformation()),
@@ -57,7 +56,7 @@ func (c *call) hcm(m *hcmv3.HttpConnectionManager, p *path) *model.HTTPConnectio
 		StripAnyHostPort:  m.GetStripAnyHostPort(),
 		StripTrailingDot:  m.GetStripTrailingHostDot(),
 		SchemeOverwrite:   m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
-		HTTP1:             c.http1(m.GetHttpProtocolOptions(), p.field("http_protocol_options")),
+		HTTP1:             c.http1(m.GetHttpProtocolOptions(), m.GetStreamErrorOnInvalidHttpMessage(), p.field("http_protocol_options")),
 		HTTP2:             c.http2(m.GetHttp2ProtocolOptions(), m.GetStreamErrorOnInvalidHttpMessage(), p.field("http2_protocol_options")),
 		Proxy100Continue:  m.GetProxy_100Continue(),
 	}
@@ -71,13 +70,12 @@ func (c *call) hcm(m *hcmv3.HttpConnectionManager, p *path) *model.HTTPConnectio
 	c.hcmLimits(m, out, p)
 	c.hcmRoutes(m, out, p)
 	c.hcmUpgrades(m, out, p)
+	c.hcmDetails(m, out, p)
 	c.requestID(m.GetRequestIdExtension(), p.field("request_id_extension"))
-	if m.GetUseRemoteAddress().GetValue() && len(m.GetOriginalIpDetectionExtensions()) > 0 {
-		c.fail(p.field("original_ip_detection_extensions"), "original IP detection extensions and use_remote_address may not be mixed")
-	}
-	if c.terminal(extension.HTTPFilters, "http", httpNames(m.GetHttpFilters()), p.field("http_filters")); len(m.GetHttpFilters()) == 0 {
+	if len(m.GetHttpFilters()) == 0 {
 		c.fail(p.field("http_filters"), "no HTTP filters: the last one must be terminal, such as envoy.filters.http.router")
 	}
+	c.checkOverrides(out, p.field("route_config"))
 	return out
 }
 
@@ -124,6 +122,7 @@ func (c *call) hcmLimits(m *hcmv3.HttpConnectionManager, out *model.HTTPConnecti
 	out.RequestTimeout = c.duration(m.GetRequestTimeout(), 0, p, "request_timeout")
 	out.RequestHeadersTimeout = c.duration(m.GetRequestHeadersTimeout(), 0, p, "request_headers_timeout")
 	out.DelayedCloseTimeout = c.duration(m.GetDelayedCloseTimeout(), defaultDelayedClose, p, "delayed_close_timeout")
+	out.DrainTimeout = c.duration(m.GetDrainTimeout(), defaultDrainTimeout, p, "drain_timeout")
 	kb := u32(m.GetMaxRequestHeadersKb(), defaultHeadersKB)
 	if kb > maxHeadersKB {
 		kb = maxHeadersKB
@@ -161,8 +160,7 @@ func (c *call) hcmUpgrades(m *hcmv3.HttpConnectionManager, out *model.HTTPConnec
 		}
 		up := model.Upgrade{Type: u.GetUpgradeType(), Disabled: !isSet(u.GetEnabled(), true)}
 		if len(u.GetFilters()) > 0 {
-			up.Filters = c.httpFilters(u.GetFilters(), at, "filters")
-			c.terminal(extension.HTTPFilters, "http upgrade", httpNames(u.GetFilters()), at.field("filters"))
+			up.Filters = c.httpFilters(extension.HTTPFilters, "http upgrade", u.GetFilters(), at.field("filters"))
 		}
 		out.Upgrades = append(out.Upgrades, up)
 	}
@@ -172,65 +170,5 @@ func (c *call) hcmUpgrades(m *hcmv3.HttpConnectionManager, out *model.HTTPConnec
 func (c *call) requestID(r *hcmv3.RequestIDExtension, p *path) {
 	if r.GetTypedConfig() != nil {
 		c.lookup(extension.RequestIDs, "", r.GetTypedConfig(), false, p)
-	}
-}
-
-// httpFilters translates the filters of one chain; those with errors and optional unknown ones are left out.
-func (c *call) httpFilters(list []*hcmv3.HttpFilter, p *path, name string) []*model.HTTPFilter {
-	var out []*model.HTTPFilter
-	seen := map[string]bool{}
-	for i, f := range list {
-		at := p.elem(name, i)
-		if f.GetConfigDiscovery() != nil {
-			c.unsupported(at.field("config_discovery"))
-			continue
-		}
-		if seen[f.GetName()] {
-			c.warn(at.field("name"), "another filter of the chain is named %q too: per-route configuration is for both", f.GetName())
-		}
-		seen[f.GetName()] = true
-		factory, config := c.extension(extension.HTTPFilters, f.GetName(), f.GetTypedConfig(), f.GetIsOptional(), at)
-		if factory == nil {
-			continue
-		}
-		out = append(out, &model.HTTPFilter{
-			Name: f.GetName(), TypeURL: factory.TypeURL(), Config: config, Disabled: f.GetDisabled(),
-		})
-	}
-	return out
-}
-
-// entry is what terminal needs to know of a filter entry.
-type entry struct {
-	name   string
-	config *anypb.Any
-}
-
-func httpNames(list []*hcmv3.HttpFilter) []entry {
-	out := make([]entry, len(list))
-	for i, f := range list {
-		out[i] = entry{f.GetName(), f.GetTypedConfig()}
-	}
-	return out
-}
-
-// terminal checks that the last filter, and no other, is one that ends the chain. Unknown filters are passed over: they
-// have their own error.
-func (c *call) terminal(category, kind string, list []entry, p *path) {
-	for i, e := range list {
-		typeURL := ""
-		if e.config != nil {
-			typeURL = c.typeOf(e.config)
-		}
-		f, err := c.t.registry.Lookup(category, typeURL, e.name)
-		if err != nil {
-			continue
-		}
-		switch last := i == len(list)-1; {
-		case f.Terminal && !last:
-			c.fail(p, "terminal filter named %s of type %s must be the last filter in a %s filter chain", e.name, f.Name, kind)
-		case !f.Terminal && last:
-			c.fail(p, "non-terminal filter named %s of type %s is the last filter in a %s filter chain", e.name, f.Name, kind)
-		}
 	}
 }

@@ -1,14 +1,10 @@
 package translate
 
 import (
-	"maps"
-	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
@@ -121,6 +117,7 @@ func (c *call) route(m *routev3.Route, maxBody int, p *path) *model.Route {
 	switch a := m.GetAction().(type) {
 	case *routev3.Route_Route:
 		out.Action = c.routeAction(a.Route, p.field("route"))
+		c.templateRewrite(a.Route.GetPathRewritePolicy(), out, p.field("route"))
 	case *routev3.Route_Redirect:
 		out.Redirect = c.redirect(a.Redirect, p.field("redirect"))
 	case *routev3.Route_DirectResponse:
@@ -176,57 +173,5 @@ func (c *call) direct(m *routev3.DirectResponseAction, maxBody int, p *path) *mo
 		c.fail(p.field("body"), "%s size is %d bytes; maximum is %d", what, len(body), maxBody)
 	}
 	out.Body = body
-	return out
-}
-
-// perFilter translates typed_per_filter_config.
-func (c *call) perFilter(m map[string]*anypb.Any, p *path) map[string]*model.FilterOverride {
-	if len(m) == 0 {
-		return nil
-	}
-	out := make(map[string]*model.FilterOverride, len(m))
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		if o := c.override(m[name], p.entry("typed_per_filter_config", name)); o != nil {
-			out[name] = o
-		}
-	}
-	return out
-}
-
-// override translates one entry: the filter's own message, or a FilterConfig around it.
-func (c *call) override(a *anypb.Any, p *path) *model.FilterOverride {
-	out, optional := &model.FilterOverride{}, false
-	if c.typeOf(a) == extension.TypeURL(&routev3.FilterConfig{}) {
-		wrapper, ok := c.unpack(a, p).(*routev3.FilterConfig)
-		if !ok {
-			return nil
-		}
-		out.Disabled, optional = wrapper.GetDisabled(), wrapper.GetIsOptional()
-		if wrapper.GetConfig() == nil {
-			return out
-		}
-		a, p = wrapper.GetConfig(), p.field("config")
-	}
-	f, err := c.t.registry.LookupPerRoute(extension.HTTPFilters, c.typeOf(a))
-	if err != nil {
-		if own, e := c.t.registry.Lookup(extension.HTTPFilters, c.typeOf(a), ""); e == nil {
-			c.fail(p, "the filter %s does not support virtual host or route specific configurations", own.Name)
-		} else if optional {
-			c.warn(p, "optional per-route configuration is skipped: %v", err)
-		} else {
-			c.fail(p, "%v", err)
-		}
-		return nil
-	}
-	m := c.unpack(a, p)
-	if m == nil {
-		return nil
-	}
-	v, err := f.DecodePerRoute(m)
-	if err != nil {
-		c.decodeError(err, p, "decode per-route configuration of "+f.Name)
-		return nil
-	}
-	out.Config = v
 	return out
 }

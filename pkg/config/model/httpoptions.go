@@ -82,8 +82,19 @@ type HTTP1Options struct {
 	EnableTrailers     bool
 	AllowAbsoluteURL   bool // default true
 	AllowChunkedLength bool
-	// HeaderFormat is how header names go out.
+	// AllowCustomMethods takes any token for a method, and not only the registered ones.
+	AllowCustomMethods bool
+	// StreamErrors keeps a connection open after an invalid request where its end is known.
+	StreamErrors bool
+	// SendFullURL writes whole URLs into request lines.
+	SendFullURL bool
+	// IgnoreUpgrades are values of Upgrade that are passed over.
+	IgnoreUpgrades []StringMatcher
+	// HeaderFormat is how header names go out; HeaderPreserveCase works on the side that receives a message.
 	HeaderFormat HeaderFormat
+	// ProperOwnNames writes names that were not received in proper case and ForwardReason sends reason phrases on, both
+	// with HeaderPreserveCase.
+	ProperOwnNames, ForwardReason bool
 }
 
 // HeaderFormat says how HTTP/1 header names are written.

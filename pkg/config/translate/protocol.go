@@ -8,28 +8,44 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	preservev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
-// http1 translates HTTP/1 options; nil gives the defaults.
-func (c *call) http1(m *corev3.Http1ProtocolOptions, p *path) model.HTTP1Options {
+// http1 translates HTTP/1 options; nil gives the defaults. streamErrors is the connection manager's
+// stream_error_on_invalid_http_message, nil where there is none.
+func (c *call) http1(m *corev3.Http1ProtocolOptions, streamErrors *wrapperspb.BoolValue, p *path) model.HTTP1Options {
 	out := model.HTTP1Options{
 		AcceptHTTP10:       m.GetAcceptHttp_10(),
 		DefaultHostHTTP10:  m.GetDefaultHostForHttp_10(),
 		EnableTrailers:     m.GetEnableTrailers(),
 		AllowAbsoluteURL:   isSet(m.GetAllowAbsoluteUrl(), true),
 		AllowChunkedLength: m.GetAllowChunkedLength(),
+		AllowCustomMethods: m.GetAllowCustomMethods(),
+		StreamErrors:       isSet(m.GetOverrideStreamErrorOnInvalidHttpMessage(), streamErrors.GetValue()),
+		SendFullURL:        m.GetSendFullyQualifiedUrl(),
+	}
+	for i, u := range m.GetIgnoreHttp_11Upgrade() {
+		if sm, ok := c.stringMatcher(u, p.elem("ignore_http_11_upgrade", i)); ok {
+			out.IgnoreUpgrades = append(out.IgnoreUpgrades, sm)
+		}
 	}
 	switch k := m.GetHeaderKeyFormat().GetHeaderFormat().(type) {
 	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_:
 		out.HeaderFormat = model.HeaderProperCase
 	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter:
 		at := p.field("header_key_format").field("stateful_formatter")
-		if f, _ := c.lookup(extension.HTTP1HeaderFormatters, k.StatefulFormatter.GetName(), k.StatefulFormatter.GetTypedConfig(), false, at); f != nil {
+		f, config := c.lookup(extension.HTTP1HeaderFormatters, k.StatefulFormatter.GetName(), k.StatefulFormatter.GetTypedConfig(), false, at)
+		if f != nil {
 			out.HeaderFormat = model.HeaderPreserveCase
+		}
+		if keep, ok := config.(*preservev3.PreserveCaseFormatterConfig); ok {
+			out.ForwardReason = keep.GetForwardReasonPhrase()
+			out.ProperOwnNames = keep.GetFormatterTypeOnEnvoyHeaders() == preservev3.PreserveCaseFormatterConfig_PROPER_CASE
 		}
 	}
 	return out
@@ -38,7 +54,7 @@ func (c *call) http1(m *corev3.Http1ProtocolOptions, p *path) model.HTTP1Options
 // upstreamHTTP translates which HTTP is spoken to the hosts: the extension, or else the deprecated fields.
 func (c *call) upstreamHTTP(m *clusterv3.Cluster, out *model.Cluster) {
 	var root *path
-	out.HTTP.HTTP1 = c.http1(m.GetHttpProtocolOptions(), root.field("http_protocol_options"))
+	out.HTTP.HTTP1 = c.http1(m.GetHttpProtocolOptions(), nil, root.field("http_protocol_options"))
 	out.HTTP.HTTP2 = c.http2(m.GetHttp2ProtocolOptions(), nil, root.field("http2_protocol_options"))
 	if m.GetHttp2ProtocolOptions() != nil {
 		out.HTTP.Protocol = model.UpstreamHTTP2
@@ -74,7 +90,7 @@ func (c *call) upstreamHTTP(m *clusterv3.Cluster, out *model.Cluster) {
 
 // httpOptions translates the protocol options extension.
 func (c *call) httpOptions(m *httpv3.HttpProtocolOptions, out *model.Cluster, p *path) {
-	out.HTTP = model.UpstreamHTTP{HTTP1: c.http1(nil, p)}
+	out.HTTP = model.UpstreamHTTP{HTTP1: c.http1(nil, nil, p)}
 	c.commonHTTP(m.GetCommonHttpProtocolOptions(), out, p.field("common_http_protocol_options"))
 	sni(m.GetUpstreamHttpProtocolOptions(), out)
 	var one *corev3.Http1ProtocolOptions
@@ -104,7 +120,7 @@ func (c *call) httpOptions(m *httpv3.HttpProtocolOptions, out *model.Cluster, p 
 			c.fail(at, "auto_config requires a transport socket with ALPN, such as TLS")
 		}
 	}
-	out.HTTP.HTTP1 = c.http1(one, at.field("http_protocol_options"))
+	out.HTTP.HTTP1 = c.http1(one, nil, at.field("http_protocol_options"))
 	out.HTTP.HTTP2 = c.http2(two, nil, at.field("http2_protocol_options"))
 }
 

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
 	"github.com/weir-proxy/weir/pkg/proxy/router"
+	"github.com/weir-proxy/weir/pkg/proxy/router/match"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 )
 
@@ -75,6 +77,8 @@ type Manager struct {
 	ids     atomic.Uint64
 	streams sync.Pool
 	tick    time.Duration
+	// ignoreUpgrade is ignore_http_11_upgrade; nil when it lists nothing.
+	ignoreUpgrade func(protocol string) bool
 
 	inline *router.Table // of InlineRoutes
 	rds    atomic.Pointer[compiled]
@@ -107,6 +111,11 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 	m.stats = newHTTPStats(d.Stats, d.ListenerStats, cfg.StatPrefix)
 	m.streams.New = func() any { return newStream() }
 	m.tick = sweepInterval(cfg)
+	if list := cfg.HTTP1.IgnoreUpgrades; len(list) > 0 {
+		m.ignoreUpgrade = func(protocol string) bool {
+			return slices.ContainsFunc(list, func(sm model.StringMatcher) bool { return match.String(&sm, protocol) })
+		}
+	}
 	var errs []error
 	var err error
 	if m.chain, err = m.buildChain(cfg.HTTPFilters); err != nil {

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
 	"github.com/weir-proxy/weir/pkg/proxy/http/h2"
 )
 
@@ -13,6 +14,8 @@ type httpStats struct {
 	scope *stats.Scope
 	// two looks up http2.*, which all managers share and which is there from the first HTTP/2 connection on, as in Envoy.
 	two func() *h2.Stats
+	// one counts what HTTP/1 clients do wrong.
+	one *h1.Stats
 
 	cxTotal, cxSSLTotal, cxHTTP1Total, cxHTTP2Total, cxUpgradesTotal          *stats.Counter
 	cxDestroy, cxDestroyRemote, cxDestroyLocal                                *stats.Counter
@@ -34,7 +37,7 @@ type httpStats struct {
 // newHTTPStats looks all of them up, so that they are shown from the start.
 func newHTTPStats(root, listener *stats.Scope, prefix string) *httpStats {
 	sc := root.Scope("http." + prefix)
-	s := &httpStats{scope: sc, two: sync.OnceValue(func() *h2.Stats { return h2.NewStats(root) })}
+	s := &httpStats{scope: sc, two: sync.OnceValue(func() *h2.Stats { return h2.NewStats(root) }), one: h1.NewStats(root, sc)}
 	for name, at := range map[string]**stats.Counter{
 		"cx_total": &s.cxTotal, "cx_ssl_total": &s.cxSSLTotal, "cx_http1_total": &s.cxHTTP1Total, "cx_http2_total": &s.cxHTTP2Total,
 		"cx_upgrades_total": &s.cxUpgradesTotal, "cx_destroy": &s.cxDestroy, "cx_destroy_remote": &s.cxDestroyRemote,

@@ -161,7 +161,7 @@ func BenchmarkParseRequest(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		req.Reset()
-		if _, bad := parseRequest(head, &req, &rules); bad != nil {
+		if _, _, bad := parseRequest(head, &req, &rules, nil); bad != nil {
 			b.Fatal(bad)
 		}
 	}

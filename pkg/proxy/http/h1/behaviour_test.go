@@ -109,12 +109,31 @@ func TestWireFormOfResponses(t *testing.T) {
 			}, "HTTP/1.1 200 OK~X-A1b-C_D: 7~Transfer-Encoding: chunked~~2~hi~0~~",
 		},
 		{
-			"preserved case", "GET / HTTP/1.1~Host: a~~", func(o *ServerOptions) { o.HTTP1.HeaderFormat = model.HeaderPreserveCase },
+			"preserved case", "GET / HTTP/1.1~Host: a~~", func(o *ServerOptions) { o.MaxRequests = 1 },
+			func(*message.Request) *message.Response {
+				r := &message.Response{Status: 200, Names: &message.Names{Connection: "CONNECTION", Reason: "Fine"}}
+				r.Headers.Append(message.Field{Received: true, Name: "X-aBC", Value: "7"})
+				r.Headers.Add("X-Own", "8")
+				return r
+			}, "HTTP/1.1 200 Fine~X-aBC: 7~x-own: 8~content-length: 0~CONNECTION: close~~",
+		},
+		{
+			"preserved case with own names proper", "GET / HTTP/1.1~Host: a~~", nil,
+			func(*message.Request) *message.Response {
+				r := text(200, "hi", -1)
+				r.Names = &message.Names{Proper: true}
+				r.Headers.Append(message.Field{Received: true, Name: "X-aBC", Value: "7"})
+				r.Headers.AddID(message.XRequestID, "8")
+				return r
+			}, "HTTP/1.1 200 OK~X-aBC: 7~X-Request-Id: 8~Transfer-Encoding: chunked~~2~hi~0~~",
+		},
+		{
+			"names that nobody kept are lower-case", "GET / HTTP/1.1~Host: a~~", func(o *ServerOptions) { o.HTTP1.HeaderFormat = model.HeaderPreserveCase },
 			func(*message.Request) *message.Response {
 				r := &message.Response{Status: 200}
-				r.Headers.Add("X-aBC", "7")
+				r.Headers.Append(message.Field{Received: true, Name: "X-a-VERY-Long-Name-0123456789-[]_", Value: "7"})
 				return r
-			}, "HTTP/1.1 200 OK~X-aBC: 7~content-length: 0~~",
+			}, "HTTP/1.1 200 OK~x-a-very-long-name-0123456789-[]_: 7~content-length: 0~~",
 		},
 		{
 			"last request allowed", "GET / HTTP/1.1~Host: a~~", func(o *ServerOptions) { o.MaxRequests = 1 },

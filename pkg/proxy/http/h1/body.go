@@ -37,11 +37,17 @@ type body struct {
 
 // reset prepares for a message; left is the content length of framedLength.
 func (b *body) reset(rd *reader, owner bodyOwner, frame framing, left int64, lim limits, keepTrailers bool) {
-	b.trailers.Reset()
+	if b.trailers.Len() > 0 {
+		b.trailers.Reset()
+	}
 	b.rd, b.owner, b.frame, b.left, b.limits, b.keep = rd, owner, frame, left, lim, keepTrailers
 	b.chunk, b.started, b.err = chunkSize, false, nil
-	b.closed.Store(false)
-	b.whole.Store(false)
+	if b.closed.Load() { // storing costs more than loading
+		b.closed.Store(false)
+	}
+	if b.whole.Load() {
+		b.whole.Store(false)
+	}
 	if frame == framedNone {
 		b.finish()
 	}

@@ -1,6 +1,9 @@
 package h1
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Classes of bytes.
 const (
@@ -41,30 +44,83 @@ func all(b []byte, want uint8) bool {
 	return true
 }
 
-// cleanValue tells whether a field value is free of control characters other than tab (RFC 9110 section 5.5). It looks at
-// eight bytes at a time and at single ones only where a word has a byte below 0x20 or 0x7f.
-func cleanValue(b []byte) bool {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	for len(b) >= 8 {
-		w := binary.LittleEndian.Uint64(b)
-		low := (w - ones*0x20) &^ w
+// Words for looking at eight bytes at a time.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// stop returns the index of the first byte of b that is below the limit or is DEL, len(b) when there is none. The limit is
+// at most 0x80 and comes repeated in all bytes.
+func stop(b []byte, limits uint64) int {
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		low := (w - limits) &^ w
 		del := w ^ ones*0x7f
 		del = (del - ones) &^ del
-		if (low|del)&highs != 0 && !cleanBytes(b[:8]) {
-			return false
+		if hit := (low | del) & highs; hit != 0 { // the lowest mark is true, those above may be borrowed
+			return i + bits.TrailingZeros64(hit)>>3
 		}
-		b = b[8:]
 	}
-	return cleanBytes(b)
+	for ; i < len(b); i++ {
+		if b[i] < byte(limits) || b[i] == 0x7f {
+			break
+		}
+	}
+	return i
 }
 
-func cleanBytes(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 && c != '\t' || c == 0x7f {
-			return false
-		}
+// valueEnd returns the index of the first control character other than tab (RFC 9110 section 5.5), len(b) when there is
+// none.
+func valueEnd(b []byte) int {
+	i := stop(b, ones*0x20)
+	for i < len(b) && b[i] == '\t' {
+		i += 1 + stop(b[i+1:], ones*0x20)
 	}
-	return true
+	return i
+}
+
+// targetEnd returns the index of the first space, control character or DEL, len(b) when there is none.
+func targetEnd(b []byte) int { return stop(b, ones*0x21) }
+
+// cleanValue tells whether a field value is free of control characters other than tab.
+func cleanValue(b []byte) bool { return valueEnd(b) == len(b) }
+
+// lowerCase turns ASCII letters of b into lower-case ones.
+func lowerCase(b []byte) {
+	for ; len(b) >= 8; b = b[8:] {
+		w := binary.LittleEndian.Uint64(b)
+		ascii := w &^ highs
+		beyond := ascii + ones*(0x7f-'Z')
+		letter := ascii + ones*(0x80-'A')
+		binary.LittleEndian.PutUint64(b, w|((letter^beyond)&highs&^w)>>2)
+	}
+	for i, c := range b {
+		b[i] = lowerByte(c)
+	}
+}
+
+// properCase is Envoy's: the first character, and each one after a character that is neither letter nor digit, is a capital,
+// all others are lower-case.
+func properCase(b []byte) {
+	capital := true
+	for i, c := range b {
+		c = lowerByte(c)
+		letter := 'a' <= c && c <= 'z'
+		if capital && letter {
+			c -= 'a' - 'A'
+		}
+		capital = !letter && (c < '0' || c > '9')
+		b[i] = c
+	}
+}
+
+func lowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // trimOWS removes spaces and tabs on both sides.

@@ -183,21 +183,25 @@ func (b *body) trailerSection() (more bool, bad *codec.Error) {
 	b.rd.r += i + len(blankLine)
 	b.rd.pin()
 	b.chunk = chunkDone
-	if _, bad := parseFields(u[:i+2], &b.trailers, b.limits, true); bad != nil {
+	var ctl control
+	if _, bad := parseFields(u[:i+len(blankLine)], &b.trailers, &b.limits, true, &ctl); bad != nil {
 		return false, bad
-	}
-	for _, id := range notInTrailers {
-		b.trailers.DelID(id)
 	}
 	if !b.keep {
 		b.trailers.Reset()
 	}
+	for _, id := range notInTrailers {
+		b.trailers.DelID(id)
+	}
 	return false, nil
 }
 
-// notInTrailers are fields that would change framing or routing after the fact (RFC 9110 section 6.5.1); Host, Connection
-// and Transfer-Encoding never get into the list.
+// notInTrailers are fields that would change framing, routing, authentication or what the content is after the fact (RFC
+// 9110 section 6.5.1); Host, Connection and Transfer-Encoding never get into the list.
 var notInTrailers = [...]message.ID{
-	message.ContentLength, message.TE, message.Trailer, message.Upgrade, message.Expect, message.Authorization,
-	message.Cookie, message.SetCookie,
+	message.ContentLength, message.TE, message.Trailer, message.Upgrade, message.Expect, message.MaxForwards, message.Range,
+	message.Authorization, message.ProxyAuthorization, message.ProxyAuthenticate, message.WWWAuthenticate, message.Cookie,
+	message.SetCookie, message.ContentEncoding, message.ContentType, message.CacheControl, message.Location,
+	message.Forwarded, message.XForwardedFor, message.XForwardedHost, message.XForwardedPort, message.XForwardedProto,
+	message.XForwardedClientCert,
 }

@@ -23,6 +23,8 @@ type ClientOptions struct {
 	MaxHeadersBytes, MaxHeadersCount int
 	// Buffers should be shared by all connections; nil gives this one its own.
 	Buffers *Buffers
+	// Stats counts what the upstream does wrong; nil counts nothing.
+	Stats *Stats
 }
 
 // connState is who uses a ClientConn.
@@ -54,7 +56,7 @@ func NewClientConn(c net.Conn, opt ClientOptions) *ClientConn {
 	cc := &ClientConn{conn: c, opt: opt, rd: reader{conn: c, bufs: opt.Buffers}}
 	cc.rules = responseRules{limits: limits{bytes: opt.MaxHeadersBytes, count: opt.MaxHeadersCount}.withDefaults(), http1: opt.HTTP1}
 	st := &cc.stream
-	st.cc = cc
+	st.cc, st.keep = cc, keptNames(&opt.HTTP1)
 	st.wr = writer{conn: c, bufs: opt.Buffers, format: opt.HTTP1.HeaderFormat, trailers: opt.HTTP1.EnableTrailers, bodySent: &st.sentBody}
 	return cc
 }

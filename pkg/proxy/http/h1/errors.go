@@ -24,6 +24,7 @@ const (
 	detailsMissingHost   = "missing_host_header"
 	detailsLowVersion    = "low_version"
 	detailsExpect        = "http1.expectation_failed"
+	detailsConnection    = "http1.connection_header_rejected"
 )
 
 // Errors of the local side.

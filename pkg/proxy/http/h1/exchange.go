@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"cmp"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -14,12 +15,16 @@ import (
 // a peer can answer the last byte before our write has returned.
 const sendGrace = 10 * time.Millisecond
 
+// maxInformational bounds the interim responses to one request.
+const maxInformational = 32
+
 // clientStream is one exchange of a ClientConn. It is reused: nothing may call it after Close.
 type clientStream struct {
 	cc   *ClientConn
 	req  *message.Request
 	body body
 	wr   writer
+	keep *message.Names // nil unless field names are kept
 
 	parsed  parsedResponse
 	started bool // a request was (partly) sent
@@ -39,11 +44,13 @@ type clientStream struct {
 func (st *clientStream) reset() {
 	st.req, st.parsed, st.sending = nil, parsedResponse{}, nil
 	st.started, st.gotHead, st.gotSome, st.closed = false, false, false, false
-	st.sent.Store(false)
-	st.lost.Store(false)
-	for _, n := range [...]*atomic.Uint64{&st.sentHead, &st.sentBody, &st.recvHead, &st.recvBody} {
-		n.Store(0)
+	if st.sent.Load() { // storing costs more than loading
+		st.sent.Store(false)
 	}
+	if st.lost.Load() {
+		st.lost.Store(false)
+	}
+	zero(&st.sentHead, &st.sentBody, &st.recvHead, &st.recvBody)
 	st.body.reset(&st.cc.rd, st, framedNone, 0, st.cc.rules.limits, false)
 }
 
@@ -56,12 +63,15 @@ func (st *clientStream) RoundTrip(req *message.Request, resp *message.Response, 
 	if err := st.send(); err != nil {
 		return err
 	}
-	for {
+	for n := 0; ; n++ {
 		if err := st.readHead(resp); err != nil {
 			return err
 		}
 		if resp.Status >= 200 || resp.Status == 101 {
 			break
+		}
+		if n == maxInformational {
+			return st.violated(malformed("too_many_informational", detailsCodec, "more than %d interim responses", maxInformational))
 		}
 		if onInformational != nil {
 			onInformational(resp)
@@ -83,7 +93,7 @@ func (st *clientStream) RoundTrip(req *message.Request, resp *message.Response, 
 func (st *clientStream) send() error {
 	req := st.req
 	tunnel := req.Method == "CONNECT" || req.Protocol != ""
-	h := st.wr.begin()
+	h := st.wr.begin(req.Names)
 	st.writeHead(&h, tunnel)
 	err := st.wr.finish(h)
 	st.sentHead.Store(uint64(len(st.wr.b)))
@@ -150,8 +160,12 @@ func (st *clientStream) writeHead(h *head, tunnel bool) {
 	if target == "" {
 		target = "/"
 	}
-	h.requestLine(method, target)
-	h.field("host", req.Authority)
+	scheme := ""
+	if st.cc.opt.HTTP1.SendFullURL && method != "CONNECT" {
+		scheme = cmp.Or(req.Scheme, "http")
+	}
+	h.requestLine(method, scheme, req.Authority, target)
+	h.own("host", req.Authority)
 	l := lengthField{}
 	switch {
 	case tunnel:
@@ -170,31 +184,57 @@ func (st *clientStream) writeHead(h *head, tunnel bool) {
 	switch {
 	case req.Protocol != "":
 		if !req.Headers.Has(message.Upgrade) {
-			h.field("upgrade", req.Protocol)
+			h.own("upgrade", req.Protocol)
 		}
-		h.field("connection", "upgrade")
+		h.own("connection", "upgrade")
 	case req.Headers.Has(message.TE):
-		h.field("connection", "te") // TE is for this hop (RFC 9110 section 10.1.4)
+		h.own("connection", "te") // TE is for this hop (RFC 9110 section 10.1.4)
 	}
 }
 
-// readHead reads one response head, informational or final.
+// readHead reads one response head, informational or final. As with requests, a head that came as a whole is looked at
+// once.
 func (st *clientStream) readHead(resp *message.Response) error {
 	cc := st.cc
-	head, bad, err := cc.rd.head(cc.rules.bytes, 0)
-	st.gotSome = st.gotSome || head != nil || cc.rd.buffered() > 0
-	if err != nil {
-		return st.broken(fmt.Errorf("read response head: %w", unexpected(err)))
+	if cc.rd.buffered() == 0 {
+		if err := cc.rd.fill(); err != nil {
+			return st.broken(fmt.Errorf("read response head: %w", unexpected(err)))
+		}
 	}
-	if bad == nil {
-		st.recvHead.Add(uint64(len(head)))
-		resp.Reset()
-		st.parsed, bad = parseResponse(head, resp, st.req.Method, st.req.Protocol, &cc.rules)
+	st.gotSome = true
+	n, bad := st.parse(cc.rd.unread(), resp)
+	if bad == nil && n > 0 && n <= cc.rules.bytes {
+		cc.rd.r += n
+		cc.rd.pin()
+	} else {
+		head, tooLarge, err := cc.rd.head(cc.rules.bytes, 0)
+		if err != nil {
+			return st.broken(fmt.Errorf("read response head: %w", unexpected(err)))
+		}
+		if bad = tooLarge; bad == nil {
+			if n, bad = st.parse(head, resp); n == 0 && bad == nil {
+				bad = malformed("bad_head", detailsCodec, "invalid head")
+			}
+		}
 	}
 	if bad != nil {
-		return &upstream.Error{Kind: upstream.KindProtocol, Err: bad}
+		return st.violated(bad)
 	}
+	st.recvHead.Add(uint64(n))
 	return nil
+}
+
+func (st *clientStream) parse(b []byte, resp *message.Response) (n int, bad *codec.Error) {
+	resp.Reset()
+	forget(st.keep)
+	st.parsed, n, bad = parseResponse(b, resp, st.req.Method, st.req.Protocol, &st.cc.rules, st.keep)
+	return n, bad
+}
+
+// violated is the error of an exchange whose peer does not keep to the protocol.
+func (st *clientStream) violated(bad *codec.Error) error {
+	st.cc.opt.Stats.rejected(bad)
+	return &upstream.Error{Kind: upstream.KindProtocol, Err: bad}
 }
 
 // broken is the error of an exchange whose connection ended.
@@ -214,7 +254,7 @@ func (st *clientStream) beforeRead() error { return nil }
 // readFailed implements bodyOwner.
 func (st *clientStream) readFailed(err error) error {
 	if bad, ok := err.(*codec.Error); ok {
-		return &upstream.Error{Kind: upstream.KindProtocol, Err: bad}
+		return st.violated(bad)
 	}
 	return st.broken(fmt.Errorf("read response body: %w", err))
 }

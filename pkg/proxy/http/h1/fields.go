@@ -2,7 +2,6 @@ package h1
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
@@ -45,77 +44,102 @@ type control struct {
 	nominated                 bool // Connection names fields
 	te                        coding
 	hasLength                 bool
+	hosts, dropped            int // dropped: fields whose names have underscores
 	length                    int64
-	hosts                     int
 	host                      string
 	expect                    string
-	protocol                  string // value of Upgrade
+	protocol                  string         // value of Upgrade
+	names                     *message.Names // nil unless names are kept
 }
 
-// parseFields reads the field lines of block into h. Fields of one hop are left out, and so is Host of a request: they go
-// into the control.
-func parseFields(block []byte, h *message.Headers, lim limits, request bool) (c control, bad *codec.Error) {
-	for n := 1; len(block) > 0; n++ {
-		i := bytes.IndexByte(block, '\n')
-		if i < 1 || block[i-1] != '\r' {
-			return c, malformed("bare_lf", detailsCodec, "line feed without carriage return in field %d", n)
+// parseFields reads the field lines at the start of b into h, up to the empty line that ends them, and returns how many
+// bytes that are; 0 when b ends before it. Fields of one hop are left out, and so is Host of a request: they go into the
+// control. Each byte is looked at once; only what is not in order is looked at again, to say what is wrong with it.
+func parseFields(b []byte, h *message.Headers, lim *limits, request bool, c *control) (n int, bad *codec.Error) {
+	rest := b
+	for count := 1; ; count++ {
+		colon := 0
+		for colon < len(rest) && class[rest[colon]]&isToken != 0 {
+			colon++
 		}
-		line := block[:i-1]
-		block = block[i+1:]
-		if n > lim.count {
-			return c, violation(431, "too_many_headers", detailsTooMany, "more than %d fields", lim.count)
+		if colon == 0 && len(rest) >= 2 && rest[0] == '\r' && rest[1] == '\n' {
+			n = len(b) - len(rest) + 2
+			break
 		}
-		name, value, bad := splitField(line)
-		if bad != nil {
-			return c, bad
+		if colon == 0 || colon >= len(rest) || rest[colon] != ':' || count > lim.count {
+			return 0, badField(rest, count, lim)
 		}
-		if lim.underscores != model.UnderscoresAllow && strings.IndexByte(name, '_') >= 0 {
+		from := colon + 1
+		for from < len(rest) && (rest[from] == ' ' || rest[from] == '\t') {
+			from++
+		}
+		end := from + valueEnd(rest[from:])
+		if end+1 >= len(rest) || rest[end] != '\r' || rest[end+1] != '\n' {
+			return 0, badField(rest, count, lim)
+		}
+		name, value := rest[:colon], rest[from:end]
+		rest = rest[end+2:]
+		for len(value) > 0 && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
+			value = value[:len(value)-1]
+		}
+		if lim.underscores != model.UnderscoresAllow && bytes.IndexByte(name, '_') >= 0 {
 			if lim.underscores == model.UnderscoresReject {
-				return c, malformed("underscore_in_name", detailsUnderscore, "field name %q has an underscore", name)
+				return 0, malformed("underscore_in_name", detailsUnderscore, "field name %q has an underscore", name)
 			}
+			c.dropped++
 			continue
 		}
-		f := message.Field{ID: message.IDOf(name), Name: name, Value: value}
-		keep, bad := c.note(&f, request)
-		if bad != nil {
-			return c, bad
+		f := message.Field{ID: message.IDOfToken(name), Received: true, Name: view(name), Value: view(value)}
+		if f.ID != message.Other {
+			keep, bad := c.note(&f, request)
+			if bad != nil {
+				return 0, bad
+			}
+			if !keep {
+				continue
+			}
 		}
-		if keep {
-			h.Append(f)
-		}
+		h.Append(f)
 	}
 	if c.nominated {
-		dropNominated(h)
+		return n, dropNominated(h)
 	}
-	return c, nil
+	return n, nil
 }
 
-// splitField checks one line without its line end (RFC 9112 section 5).
-func splitField(line []byte) (name, value string, bad *codec.Error) {
+// badField says what is wrong with the field line at the start of b (RFC 9112 section 5), nil when it has no end yet.
+func badField(b []byte, count int, lim *limits) *codec.Error {
+	i := bytes.IndexByte(b, '\n')
+	if i < 0 {
+		return nil
+	}
+	if i < 1 || b[i-1] != '\r' {
+		return malformed("bare_lf", detailsCodec, "line feed without carriage return in field %d", count)
+	}
+	if count > lim.count {
+		return violation(431, "too_many_headers", detailsTooMany, "more than %d fields", lim.count)
+	}
+	line := b[:i-1]
 	if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
-		return "", "", malformed("obs_fold", detailsCodec, "folded field line")
+		return malformed("obs_fold", detailsCodec, "folded field line")
 	}
 	colon := bytes.IndexByte(line, ':')
 	if colon < 0 {
-		return "", "", malformed("no_colon", detailsCodec, "field line without colon")
+		return malformed("no_colon", detailsCodec, "field line without colon")
 	}
 	if colon == 0 {
-		return "", "", malformed("empty_header_name", detailsCodec, "field line without a name")
+		return malformed("empty_header_name", detailsCodec, "field line without a name")
 	}
 	if c := line[colon-1]; c == ' ' || c == '\t' {
-		return "", "", malformed("space_before_colon", detailsCodec, "space before the colon of field %q", line[:colon])
+		return malformed("space_before_colon", detailsCodec, "space before the colon of field %q", line[:colon])
 	}
 	if !all(line[:colon], isToken) {
-		return "", "", malformed("bad_header_name", detailsCodec, "invalid character in field name %q", line[:colon])
+		return malformed("bad_header_name", detailsCodec, "invalid character in field name %q", line[:colon])
 	}
-	v := trimOWS(line[colon+1:])
-	if !cleanValue(v) {
-		return "", "", malformed("bad_header_value", detailsCharacters, "control character in field %q", line[:colon])
-	}
-	return view(line[:colon]), view(v), nil
+	return malformed("bad_header_value", detailsCharacters, "control character in field %q", line[:colon])
 }
 
-// note takes what f says about the connection and tells whether the field stays in the headers.
+// note takes what a well-known field says about the connection and tells whether the field stays in the headers.
 func (c *control) note(f *message.Field, request bool) (keep bool, bad *codec.Error) {
 	switch f.ID {
 	case message.Host:
@@ -126,6 +150,9 @@ func (c *control) note(f *message.Field, request bool) (keep bool, bad *codec.Er
 			return false, malformed("duplicate_host", detailsCodec, "more than one Host field")
 		}
 		c.host = f.Value
+		if c.names != nil {
+			c.names.Host = f.Name
+		}
 		return false, nil
 	case message.ContentLength:
 		if c.hasLength {
@@ -138,8 +165,14 @@ func (c *control) note(f *message.Field, request bool) (keep bool, bad *codec.Er
 		c.hasLength, c.length = true, n
 		return true, nil
 	case message.TransferEncoding:
+		if c.names != nil {
+			c.names.TransferEncoding = f.Name
+		}
 		return false, c.noteEncoding(f.Value)
 	case message.Connection:
+		if c.names != nil {
+			c.names.Connection = f.Name
+		}
 		c.noteConnection(f.Value)
 		return c.nominated, nil
 	case message.KeepAlive, message.ProxyConnection, message.HTTP2Settings:
@@ -161,6 +194,10 @@ func (c *control) note(f *message.Field, request bool) (keep bool, bad *codec.Er
 
 // noteEncoding accepts "chunked" once; weir implements no other coding.
 func (c *control) noteEncoding(list string) *codec.Error {
+	if c.te == codingNone && equalFold(list, "chunked") {
+		c.te = codingChunked
+		return nil
+	}
 	if list == "" {
 		return malformed("empty_transfer_encoding", detailsEncoding, "empty Transfer-Encoding")
 	}
@@ -178,6 +215,10 @@ func (c *control) noteEncoding(list string) *codec.Error {
 }
 
 func (c *control) noteConnection(list string) {
+	if equalFold(list, "keep-alive") {
+		c.keepAlive = true
+		return
+	}
 	for item, rest, ok := nextItem(list); ok; item, rest, ok = nextItem(rest) {
 		switch {
 		case equalFold(item, "close"):
@@ -219,28 +260,37 @@ func keptTE(list string) string {
 	return ""
 }
 
-// dropNominated removes the fields that Connection names, and Connection itself.
-func dropNominated(h *message.Headers) {
+// dropNominated removes the fields that Connection names, and Connection itself. Like Envoy it refuses a message that
+// would have us forget where it comes from.
+func dropNominated(h *message.Headers) *codec.Error {
 	list, _ := h.Joined("connection")
 	h.DelID(message.Connection)
 	for item, rest, ok := nextItem(list); ok; item, rest, ok = nextItem(rest) {
-		if mayNominate(item) {
-			h.Del(item)
+		switch id := message.IDOf(item); id {
+		case message.XForwardedFor, message.XForwardedHost, message.XForwardedProto:
+			return malformed("nominated_forwarded", detailsConnection, "Connection names %s", item)
+		case message.Other:
+			if item != "" && item[0] == ':' {
+				return malformed("nominated_pseudo", detailsConnection, "Connection names %q", item)
+			}
+			if len(item) < 8 || !equalFold(item[:8], "x-envoy-") {
+				h.Del(item)
+			}
+		default:
+			if mayNominate(id, item) {
+				h.DelID(id)
+			}
 		}
 	}
+	return nil
 }
 
 // mayNominate keeps a client from making us drop fields that framing, routing or trust depend on.
-func mayNominate(name string) bool {
-	if name == "" {
-		return false
-	}
-	switch message.IDOf(name) {
+func mayNominate(id message.ID, name string) bool {
+	switch id {
 	case message.TE, message.Upgrade, message.ContentLength, message.Host, message.Authorization, message.Cookie, message.Forwarded,
-		message.Expect, message.Via, message.XForwardedFor, message.XForwardedProto, message.XForwardedHost,
-		message.XForwardedPort, message.XForwardedClientCert, message.XRequestID:
+		message.Expect, message.Via, message.XForwardedPort, message.XForwardedClientCert, message.XRequestID:
 		return false
-	default:
-		return len(name) < 8 || !equalFold(name[:8], "x-envoy-")
 	}
+	return len(name) < 8 || !equalFold(name[:8], "x-envoy-")
 }

@@ -13,68 +13,129 @@ import (
 type head struct {
 	b      []byte
 	format model.HeaderFormat
-	start  int // where it began in b
+	names  *message.Names // nil unless the message keeps its names
+	start  int            // where it began in b
 	lines  int
 }
 
-func (h *head) requestLine(method, target string) {
-	h.b = append(append(append(append(h.b, method...), ' '), target...), " HTTP/1.1\r\n"...)
+// requestLine writes the target as it is, or as a whole URL when scheme is not empty.
+func (h *head) requestLine(method, scheme, authority, target string) {
+	h.b = append(append(h.b, method...), ' ')
+	if scheme != "" {
+		h.b = append(append(append(h.b, scheme...), "://"...), authority...)
+	}
+	h.b = append(append(h.b, target...), " HTTP/1.1\r\n"...)
 	h.lines++
+}
+
+// statusLines are the lines of the registered codes; read only.
+var statusLines = buildStatusLines()
+
+const maxStatus = 600
+
+func buildStatusLines() (t [maxStatus]string) {
+	for status := range t {
+		if reason := http.StatusText(status); reason != "" {
+			t[status] = "HTTP/1.1 " + strconv.Itoa(status) + " " + reason + "\r\n"
+		}
+	}
+	return t
 }
 
 func (h *head) statusLine(status int) {
-	h.b = append(h.b, "HTTP/1.1 "...)
-	h.b = append(strconv.AppendInt(h.b, int64(status), 10), ' ')
-	reason := http.StatusText(status)
-	if reason == "" {
-		reason = "Unknown"
+	h.lines++
+	if h.names == nil || h.names.Reason == "" {
+		if uint(status) < maxStatus && statusLines[status] != "" {
+			h.b = append(h.b, statusLines[status]...)
+			return
+		}
+	}
+	h.b = append(strconv.AppendInt(append(h.b, "HTTP/1.1 "...), int64(status), 10), ' ')
+	reason := "Unknown"
+	if h.names != nil && h.names.Reason != "" {
+		reason = h.names.Reason
 	}
 	h.b = append(append(h.b, reason...), '\r', '\n')
-	h.lines++
 }
 
-func (h *head) field(name, value string) {
-	h.b = append(append(h.name(name), ": "...), value...)
-	h.b = append(h.b, '\r', '\n')
+// line appends a field and returns its name, to be put in the case that is wanted.
+func (h *head) line(name, value string) []byte {
 	h.lines++
+	at := len(h.b)
+	end := at + len(name) + len(value) + 4
+	if end > cap(h.b) {
+		h.b = append(append(append(append(h.b, name...), ": "...), value...), '\r', '\n')
+		return h.b[at : at+len(name)]
+	}
+	h.b = h.b[:end]
+	line := h.b[at:end]
+	n := copy(line, name)
+	line[n], line[n+1] = ':', ' '
+	copy(line[n+2:], value)
+	line[len(line)-2], line[len(line)-1] = '\r', '\n'
+	return line[:n]
+}
+
+// field writes a field of the message.
+func (h *head) field(f *message.Field) {
+	switch {
+	case h.names != nil && f.Received:
+		h.line(f.Name, f.Value)
+	case f.ID != message.Other:
+		h.own(f.ID.Name(), f.Value)
+	case h.proper():
+		properCase(h.line(f.Name, f.Value))
+	default:
+		lowerCase(h.line(f.Name, f.Value))
+	}
+}
+
+// own writes a field that is weir's own, of a lower-case name.
+func (h *head) own(name, value string) {
+	written := h.line(name, value)
+	if h.format == model.HeaderProperCase || h.names != nil {
+		h.spell(written)
+	}
+}
+
+// spell puts the name of a field of weir's own in the case that is wanted.
+func (h *head) spell(name []byte) {
+	if h.names != nil {
+		received := ""
+		switch string(name) {
+		case "host":
+			received = h.names.Host
+		case "transfer-encoding":
+			received = h.names.TransferEncoding
+		case "connection":
+			received = h.names.Connection
+		}
+		if len(received) == len(name) {
+			copy(name, received)
+			return
+		}
+	}
+	if h.proper() {
+		properCase(name)
+	}
+}
+
+// proper tells whether names are written in proper case that are not kept.
+func (h *head) proper() bool {
+	if h.names != nil {
+		return h.names.Proper
+	}
+	return h.format == model.HeaderProperCase
 }
 
 func (h *head) length(n int64) {
-	h.b = append(h.name("content-length"), ": "...)
-	h.b = append(strconv.AppendInt(h.b, n, 10), '\r', '\n')
+	if h.format == model.HeaderProperCase || h.names != nil {
+		var digits [20]byte
+		h.own("content-length", view(strconv.AppendInt(digits[:0], n, 10)))
+		return
+	}
+	h.b = append(strconv.AppendInt(append(h.b, "content-length: "...), n, 10), '\r', '\n')
 	h.lines++
-}
-
-// name appends a field name in the wanted form. Proper case is Envoy's: the first character, and each one after a
-// character that is neither letter nor digit, is a capital.
-func (h *head) name(name string) []byte {
-	switch h.format {
-	case model.HeaderPreserveCase:
-		return append(h.b, name...)
-	case model.HeaderProperCase:
-		capital := true
-		for i := range len(name) {
-			c := lowerByte(name[i])
-			letter := 'a' <= c && c <= 'z'
-			if capital && letter {
-				c -= 'a' - 'A'
-			}
-			capital = !letter && (c < '0' || c > '9')
-			h.b = append(h.b, c)
-		}
-		return h.b
-	}
-	for i := range len(name) {
-		h.b = append(h.b, lowerByte(name[i]))
-	}
-	return h.b
-}
-
-func lowerByte(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
 }
 
 // end closes the head. It refuses one whose fields brought line ends or NULs of their own, which would let a peer smuggle
@@ -105,21 +166,25 @@ type lengthField struct {
 // fields writes the headers but for those of one hop, which the codec decides on. Content-Length goes where the message
 // had it, else to the end.
 func (h *head) fields(hs *message.Headers, l lengthField, tunnel bool) {
-	for f := range hs.All() {
+	for i := range hs.Len() {
+		f := hs.At(i)
 		switch f.ID {
 		case message.ContentLength:
-			if l.show {
+			if l.show && h.names != nil && f.Received {
+				h.keptLength(f.Name, l.n)
+				l.show = false
+			} else if l.show {
 				h.length(l.n)
 				l.show = false
 			}
 		case message.TransferEncoding, message.Connection, message.KeepAlive, message.ProxyConnection, message.HTTP2Settings:
 		case message.Upgrade:
 			if tunnel {
-				h.field(f.Name, f.Value)
+				h.field(f)
 			}
 		default:
 			if f.Name != "" && f.Name[0] != ':' {
-				h.field(f.Name, f.Value)
+				h.field(f)
 			}
 		}
 	}
@@ -127,6 +192,12 @@ func (h *head) fields(hs *message.Headers, l lengthField, tunnel bool) {
 	case l.show:
 		h.length(l.n)
 	case l.chunked:
-		h.field("transfer-encoding", "chunked")
+		h.own("transfer-encoding", "chunked")
 	}
+}
+
+// keptLength is length under the name that was received.
+func (h *head) keptLength(name string, n int64) {
+	var digits [20]byte
+	h.line(name, view(strconv.AppendInt(digits[:0], n, 10)))
 }

@@ -27,6 +27,8 @@ type requestRules struct {
 	scheme string
 	// forwardExpect leaves Expect: 100-continue in the headers.
 	forwardExpect bool
+	// ignoreUpgrade tells whether a value of Upgrade is passed over; nil passes over none.
+	ignoreUpgrade func(protocol string) bool
 }
 
 // parsedRequest is what the server needs beside the message.
@@ -34,33 +36,89 @@ type parsedRequest struct {
 	frame     framing
 	keepAlive bool
 	expect    bool
+	framed    bool // the end of the request is known, be it valid or not
+	dropped   int  // fields with underscores
 }
 
-// parseRequest reads a whole head, as reader.head returned it, into req. Everything in req views the head.
-func parseRequest(head []byte, req *message.Request, rules *requestRules) (p parsedRequest, bad *codec.Error) {
-	eol := bytes.IndexByte(head, '\n')
-	if eol < 1 || head[eol-1] != '\r' {
-		return p, malformed("bare_lf", detailsCodec, "request line without carriage return")
+// parseRequest reads the head at the start of b into req and returns how long it is; 0 without error when b ends before it.
+// Everything in req views b. names is nil unless field names are kept.
+func parseRequest(b []byte, req *message.Request, rules *requestRules, names *message.Names) (p parsedRequest, n int, bad *codec.Error) {
+	target, line, bad := requestLine(b, req)
+	if line == 0 {
+		return p, 0, bad
 	}
-	target, bad := parseRequestLine(head[:eol-1], req)
-	if bad != nil {
-		return p, bad
+	ctl := control{names: names}
+	fields, bad := parseFields(b[line:], &req.Headers, &rules.limits, true, &ctl)
+	if fields == 0 {
+		return p, 0, bad
 	}
-	ctl, bad := parseFields(head[eol+1:len(head)-2], &req.Headers, rules.limits, true)
-	if bad != nil {
-		return p, bad
+	n = line + fields
+	req.Names, p.dropped = names, ctl.dropped
+	if bad == nil {
+		bad = checkRequest(req, target, &ctl, rules, &p)
+		if bad == nil || rules.http1.StreamErrors {
+			if worse := frameRequest(req, &ctl, rules, &p); worse != nil {
+				return p, n, worse
+			}
+			p.framed = true
+		}
 	}
+	return p, n, bad
+}
+
+// checkRequest looks at what has no influence on where the request ends.
+func checkRequest(req *message.Request, target []byte, ctl *control, rules *requestRules, p *parsedRequest) *codec.Error {
 	if req.Version == message.HTTP10 && !rules.http1.AcceptHTTP10 {
-		return p, violation(426, "http10_not_accepted", detailsLowVersion, "HTTP/1.0 is not accepted")
+		return violation(426, "http10_not_accepted", detailsLowVersion, "HTTP/1.0 is not accepted")
 	}
-	if bad := setTarget(req, target, &ctl, rules); bad != nil {
-		return p, bad
+	if !rules.http1.AllowCustomMethods && !knownMethod(req.Method) {
+		return malformed("unknown_method", detailsCodec, "method %q is not a registered one", req.Method)
 	}
-	if bad := checkExpect(req, &ctl, rules, &p); bad != nil {
-		return p, bad
+	if bad := setTarget(req, target, ctl, rules); bad != nil {
+		return bad
 	}
-	bad = frameRequest(req, &ctl, rules, &p)
-	return p, bad
+	return checkExpect(req, ctl, rules, p)
+}
+
+// knownMethod tells the methods that Envoy accepts without allow_custom_methods.
+func knownMethod(m string) bool {
+	switch m {
+	case "GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE",
+		"ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "M-SEARCH",
+		"NOTIFY", "PROPFIND", "PROPPATCH", "PURGE", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK",
+		"UNLOCK", "UNSUBSCRIBE":
+		return true
+	}
+	return false
+}
+
+// http11 ends almost every request line.
+const http11 = " HTTP/1.1\r\n"
+
+// requestLine reads the first line of b and returns its length with the line end; 0 when b ends before it or it is bad.
+func requestLine(b []byte, req *message.Request) (target []byte, n int, bad *codec.Error) {
+	sp := 0
+	for sp < len(b) && class[b[sp]]&isToken != 0 {
+		sp++
+	}
+	if sp > 0 && sp < len(b) && b[sp] == ' ' {
+		end := sp + 1 + targetEnd(b[sp+1:])
+		if end > sp+1 && len(b)-end >= len(http11) && string(b[end:end+len(http11)]) == http11 {
+			req.Method, req.Version = view(b[:sp]), message.HTTP11
+			return b[sp+1 : end], end + len(http11), nil
+		}
+	}
+	eol := bytes.IndexByte(b, '\n')
+	if eol < 0 {
+		return nil, 0, nil
+	}
+	if eol < 1 || b[eol-1] != '\r' {
+		return nil, 0, malformed("bare_lf", detailsCodec, "request line without carriage return")
+	}
+	if target, bad = parseRequestLine(b[:eol-1], req); bad != nil {
+		return nil, 0, bad
+	}
+	return target, eol + 1, nil
 }
 
 // parseRequestLine reads "method SP target SP version" with exactly one space each (RFC 9112 section 3).
@@ -209,7 +267,7 @@ func frameRequest(req *message.Request, ctl *control, rules *requestRules, p *pa
 		p.frame, req.ContentLength = framedChunks, -1
 	case ctl.length > 0:
 		p.frame, req.ContentLength = framedLength, ctl.length
-	case wantsUpgrade(req, ctl):
+	case wantsUpgrade(req, ctl, rules):
 		p.frame, req.ContentLength = framedRaw, -1
 		req.Protocol = ctl.protocol
 		return nil
@@ -221,8 +279,12 @@ func frameRequest(req *message.Request, ctl *control, rules *requestRules, p *pa
 }
 
 // wantsUpgrade tells an upgrade that can be forwarded from one to be ignored: HTTP/1.0, or to HTTP/2, which needs this
-// hop's consent and is not offered. A request with a body never comes here, since its end would be ambiguous.
-func wantsUpgrade(req *message.Request, ctl *control) bool {
-	return ctl.upgrade && ctl.protocol != "" && req.Version == message.HTTP11 &&
-		!equalFold(ctl.protocol, "h2c") && !equalFold(ctl.protocol, "http/2.0")
+// hop's consent and is not offered, or one that is configured to be passed over. A request with a body never comes here,
+// since its end would be ambiguous.
+func wantsUpgrade(req *message.Request, ctl *control, rules *requestRules) bool {
+	if !ctl.upgrade || ctl.protocol == "" || req.Version != message.HTTP11 {
+		return false
+	}
+	return !equalFold(ctl.protocol, "h2c") && !equalFold(ctl.protocol, "http/2.0") &&
+		(rules.ignoreUpgrade == nil || !rules.ignoreUpgrade(ctl.protocol))
 }

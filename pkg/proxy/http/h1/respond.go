@@ -47,7 +47,7 @@ func (st *serverStream) respond(r *message.Response, unanswered bool) error {
 	st.closing = !st.parsed.keepAlive || unanswered || frame == framedEOF || raw || st.closeAfter.Load() ||
 		st.srv.draining.Load() || st.aborted.Load() != nil ||
 		st.srv.opt.MaxRequests > 0 && st.srv.served >= st.srv.opt.MaxRequests
-	h := st.wr.begin()
+	h := st.wr.begin(r.Names)
 	st.writeHead(&h, r, l)
 	if err := st.wr.finish(h); err != nil {
 		return err
@@ -77,14 +77,14 @@ func (st *serverStream) writeHead(h *head, r *message.Response, l lengthField) {
 	switch {
 	case st.tunnel && st.req.Protocol != "":
 		if !r.Headers.Has(message.Upgrade) {
-			h.field("upgrade", st.req.Protocol)
+			h.own("upgrade", st.req.Protocol)
 		}
-		h.field("connection", "upgrade")
+		h.own("connection", "upgrade")
 	case st.tunnel:
 	case st.closing:
-		h.field("connection", "close")
+		h.own("connection", "close")
 	case st.req.Version == message.HTTP10:
-		h.field("connection", "keep-alive")
+		h.own("connection", "keep-alive")
 	}
 }
 

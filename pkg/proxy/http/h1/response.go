@@ -20,22 +20,33 @@ type parsedResponse struct {
 	keepAlive bool
 }
 
-// parseResponse reads a whole head into resp. method and protocol are those of the request.
-func parseResponse(head []byte, resp *message.Response, method, protocol string, rules *responseRules) (p parsedResponse, bad *codec.Error) {
-	eol := bytes.IndexByte(head, '\n')
-	if eol < 1 || head[eol-1] != '\r' {
-		return p, malformed("bare_lf", detailsCodec, "status line without carriage return")
+// parseResponse reads the head at the start of b into resp and returns how long it is; 0 without error when b ends before
+// it. method and protocol are those of the request; names is nil unless field names are kept.
+func parseResponse(b []byte, resp *message.Response, method, protocol string, rules *responseRules, names *message.Names) (p parsedResponse, n int, bad *codec.Error) {
+	eol := bytes.IndexByte(b, '\n')
+	if eol < 0 {
+		return p, 0, nil
 	}
-	if bad := parseStatusLine(head[:eol-1], resp); bad != nil {
-		return p, bad
+	if eol < 1 || b[eol-1] != '\r' {
+		return p, 0, malformed("bare_lf", detailsCodec, "status line without carriage return")
 	}
-	ctl, bad := parseFields(head[eol+1:len(head)-2], &resp.Headers, rules.limits, false)
-	if bad != nil {
-		return p, bad
+	if bad := parseStatusLine(b[:eol-1], resp); bad != nil {
+		return p, 0, bad
 	}
+	if names != nil && rules.http1.ForwardReason && eol > 14 {
+		names.Reason = view(b[13 : eol-1])
+	}
+	ctl := control{names: names}
+	fields, bad := parseFields(b[eol+1:], &resp.Headers, &rules.limits, false, &ctl)
+	if fields == 0 {
+		return p, 0, bad
+	}
+	resp.Names = names
 	p.keepAlive = !ctl.close && (resp.Version == message.HTTP11 || ctl.keepAlive)
-	bad = frameResponse(resp, &ctl, method, protocol, rules, &p)
-	return p, bad
+	if bad == nil {
+		bad = frameResponse(resp, &ctl, method, protocol, rules, &p)
+	}
+	return p, eol + 1 + fields, bad
 }
 
 // parseStatusLine reads "HTTP/1.x SP 3DIGIT [SP reason]" (RFC 9112 section 4).

@@ -33,6 +33,10 @@ type ServerOptions struct {
 	LingerTimeout time.Duration
 	// Buffers should be shared by all connections; nil gives this one its own.
 	Buffers *Buffers
+	// IgnoreUpgrade tells of a value of Upgrade whether it is passed over; nil passes over none but h2c.
+	IgnoreUpgrade func(protocol string) bool
+	// Stats counts what clients do wrong; nil counts nothing.
+	Stats *Stats
 }
 
 // Bounds of a lingering close, and the grace for a request that crosses with a drain.
@@ -87,9 +91,11 @@ func NewServer(c net.Conn, opt ServerOptions) *Server {
 		http1:         opt.HTTP1,
 		scheme:        opt.Scheme,
 		forwardExpect: opt.Proxy100Continue,
+		ignoreUpgrade: opt.IgnoreUpgrade,
 	}
 	s.rd = reader{conn: c, bufs: opt.Buffers}
 	s.stream.srv = s
+	s.stream.keep = keptNames(&opt.HTTP1)
 	s.stream.wr = writer{
 		conn: c, bufs: opt.Buffers, format: opt.HTTP1.HeaderFormat, trailers: opt.HTTP1.EnableTrailers,
 		bodySent: &s.stream.sentBody, tailSent: &s.stream.sentTrailer,
@@ -130,29 +136,45 @@ func (s *Server) serveOne(h codec.Handler) (again bool, err error) {
 	st := &s.stream
 	st.reset()
 	defer st.end()
-	head, bad, err := s.rd.head(s.rules.bytes, maxLeadingLines)
+	bad, err := st.receive()
 	if late := s.headDone(); late != nil && err != nil {
-		bad, err = late, nil
+		bad, err, st.expired = late, nil, true
 	}
 	if err != nil {
 		return false, fmt.Errorf("read request head: %w", unexpected(err))
 	}
-	if bad == nil {
-		st.recvHead.Store(uint64(len(head)))
-		st.parsed, bad = parseRequest(head, &st.req, &s.rules)
-	}
 	if bad != nil {
-		st.parsed = parsedRequest{}
-		st.closeAfter.Store(true)
-		h.ServeError(st, bad)
-		s.ours = true
-		s.linger()
-		return false, bad
+		return s.refuse(h, bad)
 	}
 	s.served++
 	st.openBody()
 	h.ServeStream(st)
 	return s.settle()
+}
+
+// refuse has a request answered that is not in order. The connection goes on only if it is configured to, and the end of
+// the request is known.
+func (s *Server) refuse(h codec.Handler, bad *codec.Error) (again bool, err error) {
+	st := &s.stream
+	if st.parsed.framed {
+		s.opt.Stats.rejected(bad)
+		s.served++
+		st.openBody()
+		if !st.bodyReceived() {
+			st.closeAfter.Store(true)
+		}
+		h.ServeError(st, bad)
+		return s.settle()
+	}
+	if !st.expired {
+		s.opt.Stats.rejected(bad)
+	}
+	st.parsed = parsedRequest{}
+	st.closeAfter.Store(true)
+	h.ServeError(st, bad)
+	s.ours = true
+	s.linger()
+	return false, bad
 }
 
 // headDone ends the time in which Expire has an effect, and returns its error if it had one.

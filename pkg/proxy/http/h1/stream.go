@@ -17,10 +17,12 @@ type serverStream struct {
 	body   body
 	parsed parsedRequest
 	wr     writer
+	keep   *message.Names // nil unless field names are kept
 
 	responded bool // a final response was begun
 	tunnel    bool
 	closing   bool  // the response said "connection: close"
+	expired   bool  // the head did not come in time
 	failed    error // of sending the response
 
 	mu        sync.Mutex // guards continued and responding, and informational writes against the final head
@@ -35,14 +37,52 @@ type serverStream struct {
 
 func (st *serverStream) reset() {
 	st.req.Reset()
+	forget(st.keep)
 	st.parsed = parsedRequest{}
-	st.responded, st.tunnel, st.closing, st.failed = false, false, false, nil
+	st.responded, st.tunnel, st.closing, st.expired, st.failed = false, false, false, false, nil
 	st.continued, st.answering = false, false
-	st.closeAfter.Store(false)
-	for _, n := range [...]*atomic.Uint64{&st.recvHead, &st.recvBody, &st.sentHead, &st.sentBody, &st.sentTrailer} {
-		n.Store(0)
+	if st.closeAfter.Load() { // storing costs more than loading
+		st.closeAfter.Store(false)
 	}
+	zero(&st.recvHead, &st.recvBody, &st.sentHead, &st.sentBody, &st.sentTrailer)
 	st.body.reset(&st.srv.rd, st, framedNone, 0, st.srv.rules.limits, false)
+}
+
+// zero stores where there is something else: an atomic store costs as much as ten loads.
+func zero(counters ...*atomic.Uint64) {
+	for _, n := range counters {
+		if n.Load() != 0 {
+			n.Store(0)
+		}
+	}
+}
+
+// receive waits for a head and parses it. Nearly always the head came as a whole with the first read, and then it is looked
+// at once; what is incomplete or bad is collected to its end first, within the limits, and then judged.
+func (st *serverStream) receive() (bad *codec.Error, err error) {
+	s := st.srv
+	var n int
+	st.parsed, n, bad = parseRequest(s.rd.unread(), &st.req, &s.rules, st.keep)
+	if bad == nil && n > 0 && n <= s.rules.bytes {
+		s.rd.r += n
+		s.rd.pin()
+	} else {
+		st.req.Reset()
+		st.parsed = parsedRequest{}
+		forget(st.keep)
+		head, tooLarge, err := s.rd.head(s.rules.bytes, maxLeadingLines)
+		if tooLarge != nil || err != nil {
+			return tooLarge, err
+		}
+		if st.parsed, n, bad = parseRequest(head, &st.req, &s.rules, st.keep); n == 0 && bad == nil {
+			bad = malformed("bad_head", detailsCodec, "invalid head")
+		}
+	}
+	st.recvHead.Store(uint64(n))
+	if st.parsed.dropped > 0 {
+		s.opt.Stats.dropped(st.parsed.dropped)
+	}
+	return bad, nil
 }
 
 // openBody attaches the body that the head announced.
@@ -73,6 +113,7 @@ func (st *serverStream) bodyReceived() bool {
 	case framedLength:
 		if int64(st.srv.rd.buffered()) >= st.body.left {
 			st.srv.rd.r += int(st.body.left)
+			st.body.finish()
 			return true
 		}
 	case framedChunks:
@@ -107,7 +148,7 @@ func (st *serverStream) WriteInformational(r *message.Response) error {
 		return errSecondReply
 	}
 	st.continued = st.continued || r.Status == 100
-	h := st.wr.begin()
+	h := st.wr.begin(r.Names)
 	h.statusLine(r.Status)
 	h.fields(&r.Headers, lengthField{}, false)
 	if err := st.wr.finish(h); err != nil {
@@ -140,6 +181,7 @@ func (st *serverStream) beforeRead() error {
 // readFailed implements bodyOwner.
 func (st *serverStream) readFailed(err error) error {
 	if bad, ok := err.(*codec.Error); ok {
+		st.srv.opt.Stats.rejected(bad)
 		return bad
 	}
 	return fmt.Errorf("read request body: %w", st.cause(err))

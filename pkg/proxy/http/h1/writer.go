@@ -31,20 +31,21 @@ type writer struct {
 
 	blk   *block
 	b     []byte // not yet written
+	names *message.Names
 	frame framing
 	left  int64 // of framedLength
 	piped int   // body bytes of this message
 	err   error // of the connection
 }
 
-// begin starts a message: its head is to be appended.
-func (w *writer) begin() head {
+// begin starts a message: its head is to be appended. names is nil unless its names are kept.
+func (w *writer) begin(names *message.Names) head {
 	if w.blk == nil {
 		w.blk = w.bufs.get()
 		w.b = w.blk.b[:0]
 	}
-	w.piped = 0
-	return head{b: w.b, start: len(w.b), format: w.format}
+	w.piped, w.names = 0, names
+	return head{b: w.b, start: len(w.b), format: w.format, names: names}
 }
 
 // finish takes the finished head back.
@@ -73,7 +74,7 @@ func (w *writer) flush() error {
 // release gives the buffer back; what was not flushed is dropped.
 func (w *writer) release() {
 	w.bufs.put(w.blk)
-	w.blk, w.b = nil, nil
+	w.blk, w.b, w.names = nil, nil, nil
 }
 
 // pump sends the body. It flushes before every read that would wait. With inline set it stops there, or after
@@ -175,7 +176,7 @@ func (w *writer) endBody(src message.Body) error {
 
 // lastChunk appends the zero chunk and the trailers.
 func (w *writer) lastChunk(trailers *message.Headers) error {
-	h := head{b: append(w.b, "0\r\n"...), format: w.format}
+	h := head{b: append(w.b, "0\r\n"...), format: w.format, names: w.names}
 	h.start = len(h.b)
 	if w.trailers && trailers != nil {
 		h.fields(trailers, lengthField{}, false)

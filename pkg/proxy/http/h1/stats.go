@@ -1,0 +1,33 @@
+package h1
+
+import (
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+)
+
+// Stats counts what peers do wrong. All methods do nothing on a nil value, and look counters up when something happens:
+// peers that behave cost nothing. It is shared by connections and safe for concurrent use.
+type Stats struct{ envoy, own *stats.Scope }
+
+// NewStats counts under Envoy's names, http1.*, below the scope envoy: the root for downstream connections, a cluster's for
+// upstream ones. Below the scope own it counts weir.http1.rejected.<reason>, the reasons being those of codec.Error, of
+// which there are some fifty.
+func NewStats(envoy, own *stats.Scope) *Stats { return &Stats{envoy, own} }
+
+// rejected counts a message that was refused, or that came to a bad end.
+func (s *Stats) rejected(bad *codec.Error) {
+	if s == nil {
+		return
+	}
+	if bad.Reason == "underscore_in_name" {
+		s.envoy.Counter("http1.requests_rejected_with_underscores_in_headers").Inc()
+	}
+	s.own.Counter("weir.http1.rejected." + bad.Reason).Inc()
+}
+
+// dropped counts fields that were left out for their underscores.
+func (s *Stats) dropped(n int) {
+	if s != nil {
+		s.envoy.Counter("http1.dropped_headers_with_underscores").Add(uint64(n))
+	}
+}

@@ -34,6 +34,8 @@ type Cluster struct {
 	TransportSocketMatches []TransportSocketMatch
 	// HTTP holds the protocol towards the hosts.
 	HTTP UpstreamHTTP
+	// Filters is the chain that runs around each HTTP exchange with a host; nil for none. The last one is terminal.
+	Filters []*HTTPFilter
 	// Breakers by priority: [0] default, [1] high.
 	Breakers [2]CircuitBreaker
 	DNS      DNS

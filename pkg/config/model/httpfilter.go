@@ -13,6 +13,9 @@ type HTTPFilter struct {
 	Disabled bool
 	// Discovery delivers the configuration; nil for a filter that has its own.
 	Discovery *FilterDiscovery
+	// Upstream is the chain that a router runs around each exchange with an upstream host; nil for none. The chain of a
+	// cluster takes its place.
+	Upstream []*HTTPFilter
 }
 
 // FilterDiscovery is envoy.config.core.v3.ExtensionConfigSource: a filter whose configuration ECDS delivers.

@@ -71,7 +71,8 @@ func upstreamTable() table {
 	const http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 	t := table{}
 	t.message(http,
-		"common_http_protocol_options upstream_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config",
+		"common_http_protocol_options upstream_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config "+
+			"http_filters",
 		"header_validation_config", codecChoice)
 	t.message(http+".ExplicitHttpConfig", "http_protocol_options http2_protocol_options")
 	t.message(http+".UseDownstreamHttpConfig", "http_protocol_options http2_protocol_options")

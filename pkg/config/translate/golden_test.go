@@ -28,6 +28,7 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
@@ -49,7 +50,8 @@ func testTranslator(t testing.TB) *Translator {
 	}
 	registry, err := extension.NewRegistry(
 		extension.Factory{Category: extension.HTTPFilters, Name: "envoy.filters.http.router", Aliases: []string{"envoy.router"}, Config: &routerv3.Router{}, Decode: named("router")},
-		extension.Factory{Category: extension.HTTPFilters, Name: "echo", Config: &wrapperspb.StringValue{}, Decode: text, PerRoute: &wrapperspb.StringValue{}, DecodePerRoute: text},
+		extension.Factory{Category: extension.HTTPFilters, AlsoIn: []string{extension.UpstreamHTTPFilters}, Name: "echo", Config: &wrapperspb.StringValue{}, Decode: text, PerRoute: &wrapperspb.StringValue{}, DecodePerRoute: text},
+		extension.Factory{Category: extension.UpstreamHTTPFilters, Name: "envoy.filters.http.upstream_codec", Config: &codecv3.UpstreamCodec{}, Decode: named("codec"), Terminal: true},
 		extension.Factory{Category: extension.ListenerFilters, Name: "envoy.filters.listener.tls_inspector", Aliases: []string{"envoy.listener.tls_inspector"}, Config: &inspectorv3.TlsInspector{}, Decode: named("tls_inspector")},
 		extension.Factory{Category: extension.AccessLoggers, Name: "envoy.access_loggers.file", Aliases: []string{"envoy.file_access_log"}, Config: &filev3.FileAccessLog{}, Decode: func(m proto.Message) (any, error) { return "file " + m.(*filev3.FileAccessLog).GetPath(), nil }},
 	)

@@ -93,6 +93,7 @@ func (c *call) httpOptions(m *httpv3.HttpProtocolOptions, out *model.Cluster, p 
 	out.HTTP = model.UpstreamHTTP{HTTP1: c.http1(nil, nil, p)}
 	c.commonHTTP(m.GetCommonHttpProtocolOptions(), out, p.field("common_http_protocol_options"))
 	sni(m.GetUpstreamHttpProtocolOptions(), out)
+	out.Filters = c.upstreamFilters(m.GetHttpFilters(), p, "http_filters")
 	var one *corev3.Http1ProtocolOptions
 	var two *corev3.Http2ProtocolOptions
 	at := p

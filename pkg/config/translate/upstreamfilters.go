@@ -20,7 +20,10 @@ func (c *call) routerFilters(config *anypb.Any, p *path) []*model.HTTPFilter {
 	return nil
 }
 
-// upstreamFilters translates a chain of upstream filters, whose last one has to be terminal; no filters are no chain.
+// upstreamFilters translates a chain of upstream filters; no filters are no chain.
 func (c *call) upstreamFilters(list []*hcmv3.HttpFilter, p *path, name string) []*model.HTTPFilter {
+	if len(list) == 0 {
+		return nil
+	}
 	return c.httpFilters(extension.UpstreamHTTPFilters, "upstream http", list, p.field(name))
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	httprouter "github.com/weir-proxy/weir/pkg/proxy/filter/http/router"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/http/upstreamcodec"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originaldst"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
 )
@@ -14,7 +15,7 @@ import (
 func extensions() []extension.Factory {
 	return slices.Concat(
 		httprouter.Factories(),
-		[]extension.Factory{originaldst.Factory(), tlsinspector.Factory()},
+		[]extension.Factory{originaldst.Factory(), tlsinspector.Factory(), upstreamcodec.Factory()},
 		accesslog.Factories(),
 	)
 }

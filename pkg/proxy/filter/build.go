@@ -3,6 +3,7 @@ package filter
 import (
 	"log/slog"
 
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 )
@@ -20,6 +21,8 @@ type Builder interface {
 type Deps struct {
 	// Name of the filter in its chain, which per-route configuration goes by.
 	Name string
+	// Upstream is the chain that a router runs around each exchange (model.HTTPFilter.Upstream).
+	Upstream []*model.HTTPFilter
 	// Stats is the scope of the connection manager: "http.<stat_prefix>.".
 	Stats *stats.Scope
 	Log   *slog.Logger

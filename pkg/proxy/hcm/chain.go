@@ -26,7 +26,7 @@ func (m *Manager) buildChain(list []*model.HTTPFilter) (chain, error) {
 		HealthFailed: m.deps.HealthFailed, Runtime: m.deps.Runtime,
 	}
 	for i, f := range list {
-		d.Name = f.Name
+		d.Name, d.Upstream = f.Name, f.Upstream
 		h, err := m.newFilter(f, d)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("http filter %q: %w", f.Name, err))

@@ -43,6 +43,10 @@ type Cluster struct {
 	// watch resolves the names of DNS clusters, nil for others.
 	watch *dns.Watch
 
+	// attached is what Attach made.
+	attached atomic.Pointer[any]
+	detached atomic.Bool
+
 	// current is assigned, for readers.
 	current atomic.Pointer[model.LoadAssignment]
 

@@ -161,8 +161,9 @@ func (c *Cluster) handOver() (map[endpointKey]*endpoint, map[string][]netip.Addr
 	return endpoints, c.resolved, c.release()
 }
 
-// stop ends the DNS watch and the sweeping of original destinations, and waits for both.
+// stop ends the DNS watch, the sweeping of original destinations and what is attached, and waits for that.
 func (c *Cluster) stop() {
+	c.detach()
 	if c.watch != nil {
 		c.watch.Close()
 	}

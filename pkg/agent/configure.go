@@ -39,6 +39,7 @@ func Configure(o *options.Options) (*Configuration, error) {
 	}
 	translator, err := translate.New(translate.Options{
 		Registry: registry, DecodeAccessLogFilter: accesslog.DecodeFilter, AllowUnknown: o.AllowUnknownStatic,
+		DecodeFormat:         func(m *corev3.SubstitutionFormatString) (any, error) { return accesslog.DecodeFormat(m) },
 		RejectUnknownDynamic: o.RejectUnknownDynamic,
 	})
 	if err != nil {

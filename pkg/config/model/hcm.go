@@ -41,12 +41,14 @@ type HTTPConnectionManager struct {
 	InternalCIDRs       []netip.Prefix // default: RFC 1918, loopback and their IPv6 kin
 	NormalizePath       bool
 	MergeSlashes        bool
-	EscapedSlashes      EscapedSlashes
-	StripMatchingPort   bool
-	StripAnyHostPort    bool
-	StripTrailingDot    bool
-	UnderscoresAction   UnderscoresAction
-	SchemeOverwrite     string
+	// NormalizePathDefault and EscapedSlashesDefault tell that the configuration leaves the choice to the runtime.
+	NormalizePathDefault, EscapedSlashesDefault bool
+	EscapedSlashes                              EscapedSlashes
+	StripMatchingPort                           bool
+	StripAnyHostPort                            bool
+	StripTrailingDot                            bool
+	UnderscoresAction                           UnderscoresAction
+	SchemeOverwrite                             string
 	// SchemeMatchUpstream sends ":scheme" as the upstream connection is encrypted or not.
 	SchemeMatchUpstream bool
 	Upgrades            []Upgrade
@@ -74,8 +76,6 @@ type HTTPConnectionManager struct {
 	MaxRequestsPerConnection int
 	// Proxy100Continue forwards Expect: 100-continue instead of answering it.
 	Proxy100Continue bool
-	// StreamErrorOnInvalid answers a malformed HTTP/1 message without closing the connection, where its end is known.
-	StreamErrorOnInvalid bool
 
 	// LocalReply changes the responses that weir gives itself; nil leaves them alone.
 	LocalReply *LocalReply

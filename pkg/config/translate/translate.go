@@ -14,6 +14,7 @@ import (
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
@@ -26,6 +27,8 @@ type Options struct {
 	Registry *extension.Registry
 	// DecodeAccessLogFilter decodes AccessLog.filter; nil makes such filters an error.
 	DecodeAccessLogFilter func(*accesslogv3.AccessLogFilter) (any, error)
+	// DecodeFormat decodes the body formats of local replies; nil makes them an error.
+	DecodeFormat func(*corev3.SubstitutionFormatString) (any, error)
 	// ReadFile reads data sources; nil means os.ReadFile.
 	ReadFile func(path string) ([]byte, error)
 	// LookupEnv reads environment variables of data sources; nil means os.LookupEnv.

@@ -102,6 +102,8 @@ type Stream struct {
 	Aborted func() error
 	// Arena holds strings that are made for this stream.
 	Arena Arena
+	// MatchScheme sends the request with the scheme of the upstream connection: https when it is encrypted, else http.
+	MatchScheme bool
 	// Format is what format strings and the access log are rendered from.
 	Format format.Context
 

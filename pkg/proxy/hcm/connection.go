@@ -41,6 +41,9 @@ type connection struct {
 	timer   timer.Timer
 	failure error
 
+	certOnce sync.Once
+	cert     string // of x-forwarded-client-cert
+
 	rx, tx uint64 // bytes that were counted already; of the sweep and of closed
 
 	mu        sync.Mutex

@@ -79,6 +79,7 @@ type Manager struct {
 	tick    time.Duration
 	// ignoreUpgrade is ignore_http_11_upgrade; nil when it lists nothing.
 	ignoreUpgrade func(protocol string) bool
+	details
 
 	inline *router.Table // of InlineRoutes
 	rds    atomic.Pointer[compiled]
@@ -107,6 +108,7 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 	if d.Buffers == nil {
 		d.Buffers = h1.NewBuffers()
 	}
+	cfg = withRuntime(cfg, d.Runtime)
 	m := &Manager{cfg: cfg, deps: d, upgrade: map[string]*upgrade{}}
 	m.stats = newHTTPStats(d.Stats, d.ListenerStats, cfg.StatPrefix)
 	m.streams.New = func() any { return newStream() }
@@ -136,6 +138,9 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 		if m.inline, err = router.Compile(cfg.InlineRoutes, d.Runtime); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if m.details, err = m.compileDetails(cfg); err != nil {
+		errs = append(errs, err)
 	}
 	if d.AccessLogs != nil {
 		if m.logs, err = d.AccessLogs.Build(cfg.AccessLogs); err != nil {

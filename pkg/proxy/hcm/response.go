@@ -12,15 +12,11 @@ import (
 func (s *stream) finalizeResponse(resp *message.Response) {
 	m, h := s.conn.m, &resp.Headers
 	cfg := m.cfg
-	name := cfg.ServerName
-	if name == "" {
-		name = "envoy"
-	}
 	switch {
 	case cfg.ServerHeader == model.ServerOverwrite:
-		h.SetID(message.Server, name)
+		h.SetID(message.Server, m.serverName)
 	case cfg.ServerHeader == model.ServerAppendIfAbsent && !h.Has(message.Server):
-		h.AddID(message.Server, name)
+		h.AddID(message.Server, m.serverName)
 	}
 	if !h.Has(message.Date) {
 		h.AddID(message.Date, m.clock.date(time.Now()))
@@ -32,6 +28,9 @@ func (s *stream) finalizeResponse(resp *message.Response) {
 		if id := s.Request.Headers.Get(message.XRequestID); id != "" {
 			h.SetID(message.XRequestID, id)
 		}
+	}
+	if cfg.ProxyStatus != nil {
+		s.setProxyStatus(cfg.ProxyStatus, resp)
 	}
 }
 

@@ -115,7 +115,9 @@ func (s *stream) process() (*message.Response, error) {
 	if r := s.checkRequest(); r != nil {
 		return r, nil
 	}
-	s.mutateRequest()
+	if r := s.mutateRequest(); r != nil {
+		return r, nil
+	}
 	rt := s.Route(&s.Stream)
 	use := &m.chain
 	if s.Request.Protocol != "" || s.Request.Method == "CONNECT" {

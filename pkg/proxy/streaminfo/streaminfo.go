@@ -7,6 +7,7 @@ package streaminfo
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,8 @@ type Connection struct {
 	ALPN                          []string
 	// TLS is set once the handshake is done.
 	TLS *tls.ConnectionState
+	// LocalCertificate is the certificate that we presented; nil without TLS.
+	LocalCertificate *x509.Certificate
 	// PeerValidated tells that the client's certificate, if it gave one, was checked against trusted ones.
 	PeerValidated bool
 	// Listener and FilterChain are the names of what serves it.

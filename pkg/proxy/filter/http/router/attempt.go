@@ -50,6 +50,13 @@ func (x *exchange) connect(h *upstream.Host) error {
 	return nil
 }
 
+func schemeOf(c codec.ConnInfo) string {
+	if c.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
 type canceller context.CancelCauseFunc
 
 // Abort implements filter.Aborter.
@@ -59,6 +66,9 @@ func (c canceller) Abort(err error) { c(err) }
 func (x *exchange) roundTrip() error {
 	s, info := x.s, x.s.Info
 	x.describeConn(x.stream.Conn())
+	if s.MatchScheme {
+		s.Request.Scheme = schemeOf(x.stream.Conn())
+	}
 	if err := x.blockOn(x.stream); err != nil {
 		return err
 	}

@@ -1,0 +1,75 @@
+package hcm
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+)
+
+// details is what a configuration was compiled to beside its filters, routes and access logs.
+type details struct {
+	serverName string
+	localReply *localReply // nil: replies stay as they are
+	early      []filter.EarlyMutation
+	origins    []filter.OriginalIP
+}
+
+func (m *Manager) compileDetails(cfg *model.HTTPConnectionManager) (details, error) {
+	d := details{serverName: cfg.ServerName}
+	if d.serverName == "" {
+		d.serverName = "envoy"
+	}
+	var errs []error
+	for i, x := range cfg.EarlyMutations {
+		e, ok := x.(filter.EarlyMutation)
+		if !ok {
+			errs = append(errs, fmt.Errorf("early header mutation %d: configuration of type %T is none", i, x))
+			continue
+		}
+		d.early = append(d.early, e)
+	}
+	for i, x := range cfg.IPDetectors {
+		o, ok := x.(filter.OriginalIP)
+		if !ok {
+			errs = append(errs, fmt.Errorf("original ip detection %d: configuration of type %T is none", i, x))
+			continue
+		}
+		d.origins = append(d.origins, o)
+	}
+	var err error
+	if d.localReply, err = m.compileLocalReply(cfg.LocalReply); err != nil {
+		errs = append(errs, fmt.Errorf("local reply: %w", err))
+	}
+	return d, errors.Join(errs...)
+}
+
+// Runtime keys that decide where the configuration does not.
+const (
+	runtimeNormalizePath  = "http_connection_manager.normalize_path"
+	runtimeEscapedSlashes = "http_connection_manager.path_with_escaped_slashes_action"
+)
+
+// withRuntime is cfg with the runtime's answers in place of what it leaves open. As in Envoy they are asked for when the
+// connection manager is made, and numbers of normalize_path are percentages of which a draw decides.
+func withRuntime(cfg *model.HTTPConnectionManager, runtime func(string) (uint64, bool)) *model.HTTPConnectionManager {
+	if runtime == nil || !cfg.NormalizePathDefault && !cfg.EscapedSlashesDefault {
+		return cfg
+	}
+	own := *cfg
+	if percent, ok := runtime(runtimeNormalizePath); ok && cfg.NormalizePathDefault {
+		own.NormalizePath = random()%100 < percent
+	}
+	if n, ok := runtime(runtimeEscapedSlashes); ok && cfg.EscapedSlashesDefault {
+		switch n { // the numbers of PathWithEscapedSlashesAction
+		case 2:
+			own.EscapedSlashes = model.EscapedReject
+		case 3:
+			own.EscapedSlashes = model.EscapedUnescapeRedirect
+		case 4:
+			own.EscapedSlashes = model.EscapedUnescapeForward
+		}
+	}
+	return &own
+}

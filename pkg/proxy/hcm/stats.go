@@ -37,7 +37,7 @@ type httpStats struct {
 // newHTTPStats looks all of them up, so that they are shown from the start.
 func newHTTPStats(root, listener *stats.Scope, prefix string) *httpStats {
 	sc := root.Scope("http." + prefix)
-	s := &httpStats{scope: sc, two: sync.OnceValue(func() *h2.Stats { return h2.NewStats(root) }), one: h1.NewStats(root, sc)}
+	s := &httpStats{scope: sc, two: sync.OnceValue(func() *h2.Stats { return h2.NewStats(root) })}
 	for name, at := range map[string]**stats.Counter{
 		"cx_total": &s.cxTotal, "cx_ssl_total": &s.cxSSLTotal, "cx_http1_total": &s.cxHTTP1Total, "cx_http2_total": &s.cxHTTP2Total,
 		"cx_upgrades_total": &s.cxUpgradesTotal, "cx_destroy": &s.cxDestroy, "cx_destroy_remote": &s.cxDestroyRemote,
@@ -56,6 +56,7 @@ func newHTTPStats(root, listener *stats.Scope, prefix string) *httpStats {
 	} {
 		*at = sc.Counter("downstream_" + name)
 	}
+	s.one = h1.NewStats(root, sc, s.cxProtocolError)
 	for name, at := range map[string]**stats.Gauge{
 		"cx_active": &s.cxActive, "cx_ssl_active": &s.cxSSLActive, "cx_http1_active": &s.cxHTTP1Active,
 		"cx_http2_active": &s.cxHTTP2Active, "cx_upgrades_active": &s.cxUpgrades, "rq_active": &s.rqActive,

@@ -233,7 +233,7 @@ func (st *clientStream) parse(b []byte, resp *message.Response) (n int, bad *cod
 
 // violated is the error of an exchange whose peer does not keep to the protocol.
 func (st *clientStream) violated(bad *codec.Error) error {
-	st.cc.opt.Stats.rejected(bad)
+	st.cc.opt.Stats.violated(bad)
 	return &upstream.Error{Kind: upstream.KindProtocol, Err: bad}
 }
 

@@ -140,7 +140,7 @@ func TestStreamErrors(t *testing.T) {
 func TestStatsCountByReason(t *testing.T) {
 	store := stats.NewStore()
 	opt := options()
-	opt.Stats = NewStats(store.Root(), store.Root().Scope("http.x"))
+	opt.Stats = NewStats(store.Root(), store.Root().Scope("http.x"), store.Root().Counter("errors"))
 	opt.UnderscoresAction = model.UnderscoresDrop
 	addr := listen(t, opt, &handler{serve: func(s codec.ServerStream) {
 		if s.Request().Body != nil {
@@ -164,7 +164,7 @@ func TestStatsCountByReason(t *testing.T) {
 	}
 	want := map[string]uint64{
 		"http.x.weir.http1.rejected.bad_header_name": 2, "http.x.weir.http1.rejected.bad_chunk_size": 1,
-		"http1.dropped_headers_with_underscores": 2,
+		"http1.dropped_headers_with_underscores": 2, "errors": 1,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -7,12 +7,18 @@ import (
 
 // Stats counts what peers do wrong. All methods do nothing on a nil value, and look counters up when something happens:
 // peers that behave cost nothing. It is shared by connections and safe for concurrent use.
-type Stats struct{ envoy, own *stats.Scope }
+type Stats struct {
+	envoy, own *stats.Scope
+	errors     *stats.Counter
+}
 
 // NewStats counts under Envoy's names, http1.*, below the scope envoy: the root for downstream connections, a cluster's for
 // upstream ones. Below the scope own it counts weir.http1.rejected.<reason>, the reasons being those of codec.Error, of
-// which there are some fifty.
-func NewStats(envoy, own *stats.Scope) *Stats { return &Stats{envoy, own} }
+// which there are some fifty. protocolErrors is Envoy's cx_protocol_error, counted where nobody else can: a handler is told
+// of a malformed head, but not of a malformed body or response.
+func NewStats(envoy, own *stats.Scope, protocolErrors *stats.Counter) *Stats {
+	return &Stats{envoy, own, protocolErrors}
+}
 
 // rejected counts a message that was refused, or that came to a bad end.
 func (s *Stats) rejected(bad *codec.Error) {
@@ -23,6 +29,14 @@ func (s *Stats) rejected(bad *codec.Error) {
 		s.envoy.Counter("http1.requests_rejected_with_underscores_in_headers").Inc()
 	}
 	s.own.Counter("weir.http1.rejected." + bad.Reason).Inc()
+}
+
+// violated is rejected for what no handler is told of as such.
+func (s *Stats) violated(bad *codec.Error) {
+	if s != nil {
+		s.rejected(bad)
+		s.errors.Inc()
+	}
 }
 
 // dropped counts fields that were left out for their underscores.

@@ -181,7 +181,7 @@ func (st *serverStream) beforeRead() error {
 // readFailed implements bodyOwner.
 func (st *serverStream) readFailed(err error) error {
 	if bad, ok := err.(*codec.Error); ok {
-		st.srv.opt.Stats.rejected(bad)
+		st.srv.opt.Stats.violated(bad)
 		return bad
 	}
 	return fmt.Errorf("read request body: %w", st.cause(err))

@@ -29,7 +29,10 @@ type codecs struct {
 var _ pool.Codecs = (*codecs)(nil)
 
 func newCodecs(buffers *h1.Buffers, scope *stats.Scope) *codecs {
-	return &codecs{buffers: buffers, two: sync.OnceValue(func() *h2.Stats { return h2.NewStats(scope) }), one: h1.NewStats(scope, scope)}
+	return &codecs{
+		buffers: buffers, two: sync.OnceValue(func() *h2.Stats { return h2.NewStats(scope) }),
+		one: h1.NewStats(scope, scope, scope.Counter("upstream_cx_protocol_error")),
+	}
 }
 
 // HTTP1 implements pool.Codecs.

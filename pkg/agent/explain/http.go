@@ -97,7 +97,7 @@ func (w *walk) table(s *Step, cfg *model.HTTPConnectionManager) *router.Table {
 		from = version(&rc.Resource)
 	}
 	s.detail("config", "%s (%s)", rc.Name, from)
-	t, err := router.Compile(rc, w.opt.Runtime)
+	t, err := router.Compile(rc, router.Options{Runtime: w.opt.Runtime})
 	if err != nil {
 		s.note("%v", err)
 		return nil

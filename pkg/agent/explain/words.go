@@ -53,6 +53,8 @@ func matchText(m *model.RouteMatch) string {
 		text = "path_separated_prefix " + m.Path
 	case model.PathRegex:
 		text = "regex " + regexText(m.Regex)
+	case model.PathTemplate:
+		text = "URI template " + m.Template
 	case model.PathConnect:
 		text = "CONNECT"
 	}

@@ -37,6 +37,7 @@ const (
 	EarlyHeaderMutations    = "envoy.http.early_header_mutation"
 	OriginalIPDetections    = "envoy.http.original_ip_detection"
 	Clusters                = "envoy.clusters"
+	ClusterSpecifiers       = "envoy.router.cluster_specifier_plugin"
 	PathMatchers            = "envoy.path.match"
 	PathRewriters           = "envoy.path.rewrite"
 )

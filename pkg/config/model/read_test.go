@@ -34,13 +34,12 @@ func unread() map[string]string {
 		"FilterOverride.Config":  "for filters with per-route configuration; there is none yet",
 		"RouteAction.HashPolicy": hashing, "HashPolicy.Header": hashing, "HashPolicy.Cookie": hashing, "HashPolicy.CookieTTL": hashing,
 		"HashPolicy.CookiePath": hashing, "HashPolicy.QueryParameter": hashing, "HashPolicy.SourceIP": hashing, "HashPolicy.Terminal": hashing,
-		"RouteAction.IncludeVHRateLimits": "for the rate limit filter, which does not exist yet",
-		"WeightedCluster.Metadata":        subsets,
-		"RouteConfig.ValidateClusters":    translate,
-		"Secret.Generic":                  "for filters that read generic secrets; there is none yet",
-		"DownstreamTLS.Hash":              "contained in FilterChain.Hash, which decides whether a chain changed",
-		"TransportSocketMatch.Name":       "names the entry for people",
-		"Static.Extensions":               "holds the interception, which Static.Interception repeats; all others are refused",
+		"WeightedCluster.Metadata":     subsets,
+		"RouteConfig.ValidateClusters": translate,
+		"Secret.Generic":               "for filters that read generic secrets; there is none yet",
+		"DownstreamTLS.Hash":           "contained in FilterChain.Hash, which decides whether a chain changed",
+		"TransportSocketMatch.Name":    "names the entry for people",
+		"Static.Extensions":            "holds the interception, which Static.Interception repeats; all others are refused",
 	}
 }
 

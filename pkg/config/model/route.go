@@ -29,6 +29,12 @@ type VirtualHost struct {
 	Hedge      *HedgePolicy
 	Mirrors    []Mirror
 	PerFilter  map[string]*FilterOverride
+	// VirtualClusters in order; a request counts for the first that fits.
+	VirtualClusters []VirtualCluster
+	RateLimits      []RateLimit
+	// BufferLimit applies where the route has none, when HasBufferLimit.
+	BufferLimit    BufferLimit
+	HasBufferLimit bool
 	// IncludeTimeoutRetry adds x-envoy-is-timeout-retry to retries.
 	IncludeTimeoutRetry bool
 	// IncludeAttemptCount adds x-envoy-attempt-count to requests; the second one to responses.
@@ -55,6 +61,11 @@ type Route struct {
 	Direct    *DirectResponse
 	Headers   HeaderMutations
 	PerFilter map[string]*FilterOverride
+	// StatPrefix names statistics of this route's requests: vhost.<virtual host>.route.<prefix>; "" has none.
+	StatPrefix string
+	// BufferLimit replaces that of the virtual host when HasBufferLimit.
+	BufferLimit    BufferLimit
+	HasBufferLimit bool
 	// Metadata as in Cluster.Metadata.
 	Metadata map[string]map[string]any
 }

@@ -7,7 +7,9 @@ import (
 
 // WeightedCluster is one choice of a weighted split.
 type WeightedCluster struct {
-	Name    string
+	Name string
+	// Header names the cluster instead of Name; lower case.
+	Header  string
 	Weight  uint32
 	Headers HeaderMutations
 	// HostRewrite replaces the host when set.
@@ -24,12 +26,16 @@ type RouteAction struct {
 	Weighted      []WeightedCluster
 	// WeightedHeader picks the random value from a request header.
 	WeightedHeader string
+	// WeightedRuntime is the prefix of the runtime keys that replace the weights: <prefix>.<cluster>; "" has none.
+	WeightedRuntime string
 	// ClusterNotFoundCode is the status for an unknown cluster. Default 503.
 	ClusterNotFoundCode int
 	// PrefixRewrite replaces the matched prefix or path when HasPrefixRewrite.
 	PrefixRewrite    string
 	HasPrefixRewrite bool
 	RegexRewrite     *RegexRewrite
+	// TemplateRewrite puts the path together from the groups of the route's template; nil leaves it.
+	TemplateRewrite []TemplatePart
 	// HostRewrite is literal; the others take the host from elsewhere.
 	HostRewrite       string
 	AutoHostRewrite   bool
@@ -58,6 +64,7 @@ type RouteAction struct {
 	InternalRedirect    *InternalRedirect
 	MetadataMatch       map[string]any // the envoy.lb keys
 	HighPriority        bool
+	RateLimits          []RateLimit
 	IncludeVHRateLimits bool
 }
 
@@ -65,6 +72,12 @@ type RouteAction struct {
 type RegexRewrite struct {
 	Regex        *regexp.Regexp
 	Substitution string // in Go's ${1} syntax
+}
+
+// TemplatePart is literal text, or a group of RouteMatch.Regex when Group is not 0.
+type TemplatePart struct {
+	Literal string
+	Group   int
 }
 
 // HashPolicy contributes to the hash of consistent balancers. One of Header, Cookie, SourceIP, QueryParameter and

@@ -16,6 +16,8 @@ import (
 	ringv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
 	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	wrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
+	templatematchv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
+	templaterewritev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/rewrite/uri_template/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 	canaryv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_canary_hosts/v3"
 	hostmetadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/omit_host_metadata/v3"
@@ -54,6 +56,8 @@ func builtin() []extension.Factory {
 		one(extension.LoadBalancers, "envoy.load_balancing_policies.wrr_locality", &wrrv3.WrrLocality{}),
 		one(extension.LoadBalancers, "envoy.load_balancing_policies.client_side_weighted_round_robin", &csrrv3.ClientSideWeightedRoundRobin{}),
 		one(extension.UpstreamProtocolOptions, "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", &httpv3.HttpProtocolOptions{}, "envoy.upstreams.http.http_protocol_options"),
+		one(extension.PathMatchers, "envoy.path.match.uri_template.uri_template_matcher", &templatematchv3.UriTemplateMatchConfig{}),
+		one(extension.PathRewriters, "envoy.path.rewrite.uri_template.uri_template_rewriter", &templaterewritev3.UriTemplateRewriteConfig{}),
 		one(extension.RetryHostPredicates, "envoy.retry_host_predicates.previous_hosts", &previousv3.PreviousHostsPredicate{}),
 		one(extension.RetryHostPredicates, "envoy.retry_host_predicates.omit_canary_hosts", &canaryv3.OmitCanaryHostsPredicate{}),
 		one(extension.RetryHostPredicates, "envoy.retry_host_predicates.omit_host_metadata", &hostmetadatav3.OmitHostMetadataConfig{}),

@@ -27,6 +27,8 @@ type call struct {
 	unpacked map[*anypb.Any]proto.Message
 	// files collects the data sources that were read from files.
 	files []string
+	// plugins are the names of the cluster specifier plugins of the route configuration.
+	plugins map[string]bool
 	// content collects the bytes of those data sources, for hashes.
 	content []byte
 }

@@ -38,6 +38,7 @@ func (c *call) routes(m *routev3.RouteConfiguration, p *path, validate bool) *mo
 		Mirrors:                c.mirrors(m.GetRequestMirrorPolicies(), p),
 		ValidateClusters:       isSet(m.GetValidateClusters(), validate),
 	}
+	c.specifierPlugins(m.GetClusterSpecifierPlugins(), p)
 	for i, vh := range m.GetVirtualHosts() {
 		out.VirtualHosts = append(out.VirtualHosts, c.virtualHost(vh, out.MaxDirectResponseBytes, p.elem("virtual_hosts", i)))
 	}
@@ -80,9 +81,12 @@ func (c *call) virtualHost(m *routev3.VirtualHost, maxBody int, p *path) *model.
 		Mirrors:                       c.mirrors(m.GetRequestMirrorPolicies(), p),
 		IncludeTimeoutRetry:           m.GetIncludeIsTimeoutRetryHeader(),
 		PerFilter:                     c.perFilter(m.GetTypedPerFilterConfig(), p),
+		VirtualClusters:               c.virtualClusters(m.GetVirtualClusters(), p),
+		RateLimits:                    c.rateLimits(m.GetRateLimits(), p),
 		IncludeAttemptCount:           m.GetIncludeRequestAttemptCount(),
 		IncludeAttemptCountInResponse: m.GetIncludeAttemptCountInResponse(),
 	}
+	out.BufferLimit, out.HasBufferLimit = c.bufferLimit(m.GetPerRequestBufferLimitBytes(), m.GetRequestBodyBufferLimit(), p)
 	switch m.GetRequireTls() {
 	case routev3.VirtualHost_EXTERNAL_ONLY:
 		out.RequireTLS = model.TLSExternalOnly
@@ -111,9 +115,11 @@ func (c *call) route(m *routev3.Route, maxBody int, p *path) *model.Route {
 		Headers: c.mutations(headerLists{
 			m.GetRequestHeadersToAdd(), m.GetRequestHeadersToRemove(), m.GetResponseHeadersToAdd(), m.GetResponseHeadersToRemove(),
 		}, p),
-		PerFilter: c.perFilter(m.GetTypedPerFilterConfig(), p),
-		Metadata:  metadata(m.GetMetadata()),
+		PerFilter:  c.perFilter(m.GetTypedPerFilterConfig(), p),
+		Metadata:   metadata(m.GetMetadata()),
+		StatPrefix: m.GetStatPrefix(),
 	}
+	out.BufferLimit, out.HasBufferLimit = c.bufferLimit(m.GetPerRequestBufferLimitBytes(), m.GetRequestBodyBufferLimit(), p)
 	switch a := m.GetAction().(type) {
 	case *routev3.Route_Route:
 		out.Action = c.routeAction(a.Route, p.field("route"))

@@ -40,6 +40,7 @@ func (c *call) routeAction(m *routev3.RouteAction, p *path) *model.RouteAction {
 	if out.HasPrefixRewrite && out.RegexRewrite != nil {
 		c.fail(p, "only one of prefix_rewrite or regex_rewrite can be specified")
 	}
+	out.RateLimits = c.rateLimits(m.GetRateLimits(), p)
 	c.notFoundCode(m, out)
 	c.routeCluster(m, out, p)
 	c.hostRewrite(m, out, p)
@@ -72,12 +73,13 @@ func (c *call) routeCluster(m *routev3.RouteAction, out *model.RouteAction, p *p
 	case *routev3.RouteAction_ClusterHeader:
 		out.ClusterHeader = strings.ToLower(k.ClusterHeader)
 	case *routev3.RouteAction_WeightedClusters:
+		out.WeightedRuntime = k.WeightedClusters.GetRuntimeKeyPrefix()
 		out.WeightedHeader = strings.ToLower(k.WeightedClusters.GetHeaderName())
 		out.Weighted = c.weighted(k.WeightedClusters, p.field("weighted_clusters"))
 	case *routev3.RouteAction_ClusterSpecifierPlugin:
-		c.unsupported(p.field("cluster_specifier_plugin"))
+		c.namedPlugin(k.ClusterSpecifierPlugin, p.field("cluster_specifier_plugin"))
 	case *routev3.RouteAction_InlineClusterSpecifierPlugin:
-		c.unsupported(p.field("inline_cluster_specifier_plugin"))
+		c.specifierPlugin(k.InlineClusterSpecifierPlugin, p.field("inline_cluster_specifier_plugin"))
 	}
 }
 
@@ -90,13 +92,11 @@ func (c *call) weighted(m *routev3.WeightedCluster, p *path) []model.WeightedClu
 		switch {
 		case w.GetClusterHeader() != "" && w.GetName() != "":
 			c.fail(at, "only one of name or cluster_header can be specified")
-		case w.GetClusterHeader() != "":
-			c.unsupported(at.field("cluster_header"))
-		case w.GetName() == "":
+		case w.GetClusterHeader() == "" && w.GetName() == "":
 			c.fail(at, "at least one of name or cluster_header need to be specified")
 		}
 		o := model.WeightedCluster{
-			Name: w.GetName(), Weight: w.GetWeight().GetValue(), HostRewrite: w.GetHostRewriteLiteral(),
+			Name: w.GetName(), Header: strings.ToLower(w.GetClusterHeader()), Weight: w.GetWeight().GetValue(), HostRewrite: w.GetHostRewriteLiteral(),
 			Headers: c.mutations(headerLists{
 				w.GetRequestHeadersToAdd(), w.GetRequestHeadersToRemove(), w.GetResponseHeadersToAdd(), w.GetResponseHeadersToRemove(),
 			}, at),

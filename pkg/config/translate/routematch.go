@@ -15,10 +15,14 @@ import (
 // send the route requests that are not meant for it.
 func (c *call) routeMatch(m *routev3.RouteMatch, p *path) model.RouteMatch {
 	out := model.RouteMatch{
-		IgnoreCase: !isSet(m.GetCaseSensitive(), true),
-		Headers:    c.headerMatchers(m.GetHeaders(), p, "headers"),
-		GRPC:       m.GetGrpc() != nil,
-		Fraction:   fraction(m.GetRuntimeFraction()),
+		IgnoreCase:  !isSet(m.GetCaseSensitive(), true),
+		Headers:     c.headerMatchers(m.GetHeaders(), p, "headers"),
+		Cookies:     c.cookieMatchers(m.GetCookies(), p, "cookies"),
+		GRPC:        m.GetGrpc() != nil,
+		TLS:         tlsMatch(m.GetTlsContext()),
+		Metadata:    c.metadataMatchers(m.GetDynamicMetadata(), p, "dynamic_metadata"),
+		FilterState: c.filterStateMatchers(m.GetFilterState(), p, "filter_state"),
+		Fraction:    fraction(m.GetRuntimeFraction()),
 	}
 	switch k := m.GetPathSpecifier().(type) {
 	case *routev3.RouteMatch_Prefix:
@@ -33,7 +37,7 @@ func (c *call) routeMatch(m *routev3.RouteMatch, p *path) model.RouteMatch {
 	case *routev3.RouteMatch_ConnectMatcher_:
 		out.Kind = model.PathConnect
 	case *routev3.RouteMatch_PathMatchPolicy:
-		c.unsupported(p.field("path_match_policy"))
+		c.templateMatch(k.PathMatchPolicy, &out, p.field("path_match_policy"))
 	}
 	if out.IgnoreCase {
 		out.Path = strings.ToLower(out.Path)
@@ -42,18 +46,6 @@ func (c *call) routeMatch(m *routev3.RouteMatch, p *path) model.RouteMatch {
 		if matcher, ok := c.queryMatcher(q, p.elem("query_parameters", i)); ok {
 			out.Query = append(out.Query, matcher)
 		}
-	}
-	if m.GetTlsContext() != nil {
-		c.unsupported(p.field("tls_context"))
-	}
-	if len(m.GetDynamicMetadata()) > 0 {
-		c.unsupported(p.field("dynamic_metadata"))
-	}
-	if len(m.GetFilterState()) > 0 {
-		c.unsupported(p.field("filter_state"))
-	}
-	if len(m.GetCookies()) > 0 {
-		c.unsupported(p.field("cookies"))
 	}
 	return out
 }

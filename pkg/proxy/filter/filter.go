@@ -64,6 +64,8 @@ type Route struct {
 	Cluster string
 	// Rules applies what the route says about messages; nil exactly when Route is.
 	Rules Rules
+	// VirtualCluster and Records count the request (Count, CountResponse); nil where there is nothing to count for.
+	VirtualCluster, Records *Records
 }
 
 // Rules changes messages as a route, its virtual host and its route configuration say; pkg/proxy/router implements it.
@@ -78,6 +80,11 @@ type Rules interface {
 	Location(s *Stream, r *Route) string
 	// Retry is the policy of the route, else of the virtual host; nil when there is none.
 	Retry() *model.RetryPolicy
+	// BufferLimit is how many bytes of a request body are kept for retries and mirroring, where the connection keeps up to
+	// the given number.
+	BufferLimit(connection int) int
+	// Descriptors appends the rate limit descriptors of the request. Their entries live as long as the stream.
+	Descriptors(dst []Descriptor, s *Stream, r *Route, level RateLimitLevel) []Descriptor
 }
 
 // Reply is a response that we give ourselves.

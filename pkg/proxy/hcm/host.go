@@ -29,6 +29,9 @@ func (s *stream) Route(*filter.Stream) filter.Route {
 	if r := s.route.Route; r != nil {
 		s.info.RouteName = r.Name
 		s.Format.RouteMetadata = r.Metadata
+		if c := s.route.VirtualCluster; c != nil {
+			s.info.VirtualCluster = c.Name
+		}
 		if a := r.Action; a != nil {
 			life = s.lifeOn(a)
 			if a.HasIdleTimeout {
@@ -62,7 +65,7 @@ func (s *stream) lifeOn(a *model.RouteAction) time.Duration {
 // ClearRoute implements filter.Host.
 func (s *stream) ClearRoute(*filter.Stream) {
 	s.route, s.routed = filter.Route{}, false
-	s.info.RouteName, s.info.VirtualHost = "", ""
+	s.info.RouteName, s.info.VirtualHost, s.info.VirtualCluster = "", "", ""
 }
 
 // Informational implements filter.Host. As in Envoy, 1xx responses pass only with proxy_100_continue.

@@ -135,7 +135,7 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 		m.upgrade[strings.ToLower(u.Type)] = up
 	}
 	if cfg.InlineRoutes != nil {
-		if m.inline, err = router.Compile(cfg.InlineRoutes, d.Runtime); err != nil {
+		if m.inline, err = router.Compile(cfg.InlineRoutes, m.tableOptions()); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -174,18 +174,35 @@ func (m *Manager) table() *router.Table {
 	if c := m.rds.Load(); c != nil && c.config == cfg {
 		return c.table
 	}
-	t, err := router.Compile(cfg, m.deps.Runtime)
+	t, err := router.Compile(cfg, m.tableOptions())
 	if err != nil {
 		m.deps.Log.Error("route configuration cannot be used", "error", err)
 		t = nil
 	}
-	m.rds.Store(&compiled{cfg, t})
+	if old := m.rds.Swap(&compiled{cfg, t}); old != nil && old.table != nil {
+		old.table.Close()
+	}
 	return t
+}
+
+func (m *Manager) tableOptions() router.Options {
+	return router.Options{Runtime: m.deps.Runtime, Stats: m.deps.Stats, ServiceCluster: m.deps.ServiceCluster}
+}
+
+// closeTables gives the statistics of the route tables up.
+func (m *Manager) closeTables() {
+	if m.inline != nil {
+		m.inline.Close()
+	}
+	if c := m.rds.Load(); c != nil && c.table != nil {
+		c.table.Close()
+	}
 }
 
 // Close releases the manager's statistics, after its last connection has ended.
 func (m *Manager) Close() {
 	m.closeChains()
+	m.closeTables()
 	m.stats.close()
 }
 

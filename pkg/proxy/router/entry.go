@@ -3,7 +3,7 @@ package router
 import (
 	"errors"
 	"fmt"
-	"strconv"
+	"math"
 	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -24,6 +24,9 @@ type entry struct {
 	total    uint64      // sum of the weights
 	// aboutStream tells that Match has criteria that are not about the request itself.
 	aboutStream bool
+	// weightKeys are the runtime keys of the weights; nil when there are none.
+	weightKeys []string
+	records    *filter.Records // nil without stat_prefix
 }
 
 var _ filter.Rules = (*entry)(nil)
@@ -51,10 +54,16 @@ func compileEntry(t *Table, h *host, r *model.Route) (*entry, error) {
 			}
 			e.weighted = append(e.weighted, m)
 			e.total += uint64(w.Weight)
+			if prefix := r.Action.WeightedRuntime; prefix != "" {
+				e.weightKeys = append(e.weightKeys, prefix+"."+w.Name)
+			}
 		}
 		if e.total == 0 {
 			errs = append(errs, errors.New("weighted clusters: the weights must not sum to zero"))
 		}
+	}
+	if r.StatPrefix != "" && t.opt.Stats != nil {
+		e.records = filter.NewRecords(r.StatPrefix, t.recordsScope(h.config.Name, "route", r.StatPrefix))
 	}
 	if d := r.Direct; d != nil && t.config.MaxDirectResponseBytes > 0 && len(d.Body) > t.config.MaxDirectResponseBytes {
 		errs = append(errs, fmt.Errorf("direct response: body of %d bytes is over the limit of %d", len(d.Body), t.config.MaxDirectResponseBytes))
@@ -72,11 +81,16 @@ type question struct {
 
 // ask makes the question about a request.
 func (t *Table) ask(r *message.Request, info *streaminfo.Info, random uint64) question {
-	path := pathOnly(r.Path)
+	return question{req: r, info: info, path: t.pathForMatching(r.Path), random: random}
+}
+
+// pathForMatching is the part of a path that routes look at.
+func (t *Table) pathForMatching(path string) string {
+	path = pathOnly(path)
 	if t.config.IgnorePathParameters {
 		path, _, _ = strings.Cut(path, ";")
 	}
-	return question{req: r, info: info, path: path, random: random}
+	return path
 }
 
 // isConnect tells requests for a tunnel.
@@ -138,8 +152,8 @@ func matchesStream(m *model.RouteMatch, info *streaminfo.Info) bool {
 // drawn tells whether a request is among a fraction. As in Envoy a number at the runtime key stands for so many percent
 // instead, and one over 100 for all.
 func (t *Table) drawn(f *model.Fraction, random uint64) bool {
-	if f.RuntimeKey != "" && t.runtime != nil {
-		if percent, ok := t.runtime(f.RuntimeKey); ok {
+	if f.RuntimeKey != "" && t.opt.Runtime != nil {
+		if percent, ok := t.opt.Runtime(f.RuntimeKey); ok {
 			return percent > 100 || random%100 < percent
 		}
 	}
@@ -167,49 +181,28 @@ func matchesPath(m *model.RouteMatch, q *question) bool {
 	return match.HasPrefix(q.path, m.Path, m.IgnoreCase)
 }
 
-// choose fills in the route and its cluster.
-func (e *entry) choose(q *question, out *filter.Route) {
-	out.Route, out.Rules = e.route, e
-	a := e.route.Action
-	switch {
-	case a == nil:
-	case len(a.Weighted) > 0:
-		w := e.pickWeighted(q)
-		out.Weighted, out.Cluster = w, w.Name
-	case a.ClusterHeader != "":
-		out.Cluster, _ = q.req.Lookup(a.ClusterHeader)
-	default:
-		out.Cluster = a.Cluster
-	}
-}
-
-func (e *entry) pickWeighted(q *question) *model.WeightedCluster {
-	a := e.route.Action
-	at := q.random
-	if a.WeightedHeader != "" {
-		if v, ok := q.req.Lookup(a.WeightedHeader); ok {
-			if n, err := strconv.ParseUint(v, 10, 64); err == nil {
-				at = n
-			}
-		}
-	}
-	at %= e.total
-	for i := range a.Weighted {
-		w := uint64(a.Weighted[i].Weight)
-		if at < w {
-			return &a.Weighted[i]
-		}
-		at -= w
-	}
-	return &a.Weighted[len(a.Weighted)-1]
-}
-
 // Retry implements filter.Rules.
 func (e *entry) Retry() *model.RetryPolicy {
 	if a := e.route.Action; a != nil && a.Retry != nil {
 		return a.Retry
 	}
 	return e.host.config.Retry
+}
+
+// BufferLimit implements filter.Rules.
+func (e *entry) BufferLimit(connection int) int {
+	limit := e.route.BufferLimit
+	switch {
+	case e.route.HasBufferLimit:
+	case e.host.config.HasBufferLimit:
+		limit = e.host.config.BufferLimit
+	default:
+		return connection
+	}
+	if limit.BeyondConnection {
+		return int(min(limit.Bytes, math.MaxInt))
+	}
+	return int(min(limit.Bytes, uint64(max(connection, 0))))
 }
 
 // weightedMutations are those of the chosen weighted cluster; nil when there is none.

@@ -47,7 +47,7 @@ func checkIndex(t *testing.T, seed uint64, n int) {
 	for i := range n {
 		vh.Routes = append(vh.Routes, &model.Route{Name: fmt.Sprint(i), Match: randomMatch(r), Action: &model.RouteAction{Cluster: "c"}})
 	}
-	table, err := Compile(&model.RouteConfig{VirtualHosts: []*model.VirtualHost{vh}, IgnorePathParameters: seed%2 == 0}, nil)
+	table, err := Compile(&model.RouteConfig{VirtualHosts: []*model.VirtualHost{vh}, IgnorePathParameters: seed%2 == 0}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func largeTable(tb testing.TB, n int) *Table {
 		vh.Routes = append(vh.Routes, &model.Route{Match: m, Action: &model.RouteAction{Cluster: "c"}})
 	}
 	vh.Routes = append(vh.Routes, &model.Route{Match: model.RouteMatch{Path: "/"}, Action: &model.RouteAction{Cluster: "rest"}})
-	t, err := Compile(&model.RouteConfig{VirtualHosts: []*model.VirtualHost{vh}}, nil)
+	t, err := Compile(&model.RouteConfig{VirtualHosts: []*model.VirtualHost{vh}}, Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -48,10 +48,10 @@ func lastElementIs(list, s string) bool {
 	return strings.TrimSpace(list[strings.LastIndexByte(list, ',')+1:]) == s
 }
 
-// rewritePath applies prefix_rewrite or regex_rewrite; the query stays.
+// rewritePath applies prefix_rewrite, regex_rewrite or path_rewrite_policy; the query stays.
 func (e *entry) rewritePath(s *filter.Stream, a *model.RouteAction, keepPath bool) {
 	req := s.Request
-	if !a.HasPrefixRewrite && a.RegexRewrite == nil || req.Path == "" {
+	if !a.HasPrefixRewrite && a.RegexRewrite == nil && a.TemplateRewrite == nil || req.Path == "" {
 		return
 	}
 	old := req.Path
@@ -62,7 +62,30 @@ func (e *entry) rewritePath(s *filter.Stream, a *model.RouteAction, keepPath boo
 		req.Path = s.Arena.Join(a.PrefixRewrite, old[e.matched(old):])
 		return
 	}
+	if a.TemplateRewrite != nil {
+		req.Path = e.templatePath(s, a.TemplateRewrite, old)
+		return
+	}
 	req.Path = regexPath(s, a.RegexRewrite, old)
+}
+
+// templatePath puts a path together from what the route's template matched; a path that it does not match, because a filter
+// has changed it, stays.
+func (e *entry) templatePath(s *filter.Stream, parts []model.TemplatePart, path string) string {
+	bare := pathOnly(path)
+	groups := e.route.Match.Regex.FindStringSubmatchIndex(e.table.pathForMatching(path))
+	if groups == nil {
+		return path
+	}
+	b := s.Arena.Begin()
+	for i := range parts {
+		p := &parts[i]
+		b = append(b, p.Literal...)
+		if at := 2 * p.Group; p.Group > 0 && groups[at] >= 0 {
+			b = append(b, bare[groups[at]:groups[at+1]]...)
+		}
+	}
+	return s.Arena.End(append(b, path[len(bare):]...))
 }
 
 func regexPath(s *filter.Stream, rw *model.RegexRewrite, path string) string {

@@ -14,7 +14,7 @@ import (
 
 func compile(t testing.TB, c *model.RouteConfig) *router.Table {
 	t.Helper()
-	table, err := router.Compile(c, nil)
+	table, err := router.Compile(c, router.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestFractionFromRuntime(t *testing.T) {
 		{"over all", 1000, true, 99, "canary"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			table, err := router.Compile(c, func(key string) (uint64, bool) { return tc.value, tc.set && key == "share" })
+			table, err := router.Compile(c, router.Options{Runtime: func(key string) (uint64, bool) { return tc.value, tc.set && key == "share" }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -399,7 +399,7 @@ func TestCompileErrors(t *testing.T) {
 	c.Headers.RequestAdd = []model.HeaderOption{{Name: ":path", Value: "x"}, {Name: "x", Value: "%NONE%"}}
 	c.Headers.ResponseRemove = []string{"host"}
 	c.VirtualHosts[0].Routes = []*model.Route{{}, {Action: &model.RouteAction{Weighted: []model.WeightedCluster{{Name: "w"}}}}}
-	_, err := router.Compile(c, nil)
+	_, err := router.Compile(c, router.Options{})
 	if err == nil {
 		t.Fatal("no error")
 	}

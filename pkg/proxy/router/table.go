@@ -13,15 +13,27 @@ import (
 	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
+// Options is what tables need from their surroundings; the zero value is fine.
+type Options struct {
+	// Runtime answers the runtime keys of fractions and weights; nil knows none.
+	Runtime func(key string) (uint64, bool)
+	// Stats is the root scope, below which virtual clusters and routes with a stat_prefix count; nil counts nothing.
+	Stats *stats.Scope
+	// ServiceCluster is the name of the cluster that this proxy belongs to, for rate limit descriptors.
+	ServiceCluster string
+}
+
 // Table is a compiled route configuration.
 type Table struct {
 	config  *model.RouteConfig
-	runtime func(key string) (uint64, bool)
+	opt     Options
+	scopes  []*stats.Scope // what Close gives up
 	exact   map[string]*host
 	suffix  []wildcards // longest first
 	prefix  []wildcards // longest first
@@ -40,13 +52,14 @@ type host struct {
 	config  *model.VirtualHost
 	routes  index
 	headers mutations
+	virtual []virtualCluster
 	toHTTPS *entry // answers when RequireTLS is not met
 }
 
-// Compile builds the table of a configuration. All faults are reported, each with the virtual host and the route. runtime
-// answers the runtime keys of fractions; nil knows none.
-func Compile(c *model.RouteConfig, runtime func(key string) (uint64, bool)) (*Table, error) {
-	t := &Table{config: c, runtime: runtime, exact: make(map[string]*host)}
+// Compile builds the table of a configuration. All faults are reported, each with the virtual host and the route. Close
+// releases it.
+func Compile(c *model.RouteConfig, opt Options) (*Table, error) {
+	t := &Table{config: c, opt: opt, exact: make(map[string]*host)}
 	var errs []error
 	var err error
 	if t.headers, err = compileMutations(&c.Headers); err != nil {
@@ -65,6 +78,7 @@ func Compile(c *model.RouteConfig, runtime func(key string) (uint64, bool)) (*Ta
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
+		t.Close()
 		return nil, fmt.Errorf("compile route configuration %q: %w", c.Name, err)
 	}
 	t.suffix, t.prefix = longestFirst(suffix), longestFirst(prefix)
@@ -75,7 +89,7 @@ func Compile(c *model.RouteConfig, runtime func(key string) (uint64, bool)) (*Ta
 func (t *Table) Config() *model.RouteConfig { return t.config }
 
 func (t *Table) compileHost(v *model.VirtualHost) (*host, error) {
-	h := &host{config: v}
+	h := &host{config: v, virtual: t.compileVirtualClusters(v)}
 	var errs []error
 	var err error
 	if h.headers, err = compileMutations(&v.Headers); err != nil {

@@ -29,6 +29,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
 	"github.com/weir-proxy/weir/pkg/proxy/relay"
@@ -47,6 +48,7 @@ type Agent struct {
 	stats   *stats.Store
 	server  *serverStats
 	wheel   *timer.Wheel
+	poller  *conn.Poller
 	buffers *h1.Buffers
 	access  *accesslog.Manager
 	runtime *weirruntime.Runtime
@@ -124,6 +126,9 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	a.server = newServerStats(root, cfg)
 	a.runtime = newRuntime(cfg.Static.Runtime)
 	a.wheel = timer.New()
+	if a.poller, err = conn.NewPoller(); err != nil {
+		return nil, err
+	}
 	a.buffers, a.relays = h1.NewBuffers(), &relay.Pool{}
 	a.access = accesslog.NewManager(accesslog.Options{FlushInterval: o.FileFlushInterval, Stats: root, Runtime: a.runtime.Number})
 	a.buildProxy(root)
@@ -146,12 +151,12 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 		strategy = listener.DrainImmediate
 	}
 	a.listeners = listener.New(listener.Options{
-		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, NewFilter: a.newFilter, Secrets: a, OriginalDst: a.capture,
+		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, Secrets: a, OriginalDst: a.capture,
 		AccessLog: a.listenerAccessLog, Drained: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy,
 	})
 	a.capture.listeners = a.listeners
 	a.clusters = cluster.New(cluster.Options{
-		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Secrets: a, Mark: a.capture.mark(),
+		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Poller: a.poller, Secrets: a, Mark: a.capture.mark(),
 		Self: a.listeners.SelfAddrs,
 	})
 }
@@ -251,6 +256,9 @@ func (a *Agent) close() {
 	a.listeners.Close()
 	a.capture.close()
 	a.clusters.Close()
+	if err := a.poller.Close(); err != nil {
+		a.logs.Logger("main").Warn("close poller", "error", err)
+	}
 	a.wheel.Close()
 	if err := a.watch.Close(); err != nil {
 		a.log.Warn("close file watcher", "error", err)

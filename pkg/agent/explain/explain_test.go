@@ -30,6 +30,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
@@ -147,11 +148,12 @@ func newBed(t testing.TB) *bed {
 	b := &bed{snap: snapshot(t), stats: stats.NewStore()}
 	wheel := timer.New()
 	t.Cleanup(wheel.Close)
-	b.clusters = cluster.New(cluster.Options{Stats: b.stats.Root(), Wheel: wheel, Secrets: b})
+	poller := conntest.Poller(t)
+	b.clusters = cluster.New(cluster.Options{Stats: b.stats.Root(), Wheel: wheel, Poller: poller, Secrets: b})
 	t.Cleanup(b.clusters.Close)
 	b.clusters.Apply(b.snap)
 	b.manager = listener.New(listener.Options{
-		Stats: b.stats.Root(), Log: log.Discard(), Wheel: wheel, Secrets: b,
+		Stats: b.stats.Root(), Log: log.Discard(), Wheel: wheel, Poller: poller, Secrets: b,
 		NewFilter: func(*model.Listener, *model.FilterChain, *model.NetworkFilter) (filter.Network, error) {
 			return nil, nil
 		},

@@ -49,6 +49,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
 )
@@ -124,7 +125,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	root, wheel := stats.NewStore().Root(), timer.New()
-	w := &world{key: key, static: static, clusters: cluster.New(cluster.Options{Stats: root, Wheel: wheel})}
+	w := &world{key: key, static: static, clusters: cluster.New(cluster.Options{Stats: root, Wheel: wheel, Poller: conntest.Poller(t)})}
 	t.Cleanup(w.clusters.Close)
 	w.store = store.New(store.Options{Translate: translator, Sources: sources{}, Publish: w.clusters.Apply, Stats: root, Log: log.ForTest(t)})
 	w.store.Load(static, boot)

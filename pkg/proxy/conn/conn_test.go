@@ -20,6 +20,16 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
+func newPoller(t testing.TB) *Poller {
+	t.Helper()
+	p, err := NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
 // pair gives a connected Conn and its peer.
 func pair(t testing.TB, network string) (*Conn, net.Conn) {
 	t.Helper()
@@ -40,7 +50,7 @@ func pair(t testing.TB, network string) (*Conn, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := New(nc, nil, nil)
+	c, err := newPoller(t).Adopt(nc, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,12 +106,9 @@ func TestBytesBothWays(t *testing.T) {
 }
 
 func TestCountsIntoGivenCounters(t *testing.T) {
-	c, peer := pair(t, "tcp")
+	c2, peer := pair(t, "tcp")
 	var rx, tx atomic.Uint64
-	c2, err := New(c.nc, &rx, &tx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c2.rx, c2.tx = &rx, &tx
 	peer.Write([]byte("abc"))
 	io.ReadFull(c2, make([]byte, 3))
 	c2.Write([]byte("12345"))
@@ -327,7 +334,7 @@ func TestPrepend(t *testing.T) {
 
 func TestNoAllocations(t *testing.T) {
 	c, peer := pair(t, "tcp")
-	p, err := New(peer, nil, nil)
+	p, err := newPoller(t).Adopt(peer, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +355,7 @@ func TestNewRefusesOthers(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	if _, err := New(a, nil, nil); err == nil {
+	if _, err := newPoller(t).Adopt(a, nil, nil); err == nil {
 		t.Error("net.Pipe was taken")
 	}
 }
@@ -362,7 +369,8 @@ func TestDialer(t *testing.T) {
 	addr := l.Addr().(*net.TCPAddr).AddrPort()
 	mapped := netip.AddrPortFrom(netip.AddrFrom16(addr.Addr().As16()), addr.Port())
 	d := Dialer{
-		Mark: 0x77, Bind: netip.MustParseAddrPort("127.0.0.9:0"), Keepalive: &model.TCPKeepalive{Time: 7 * time.Second},
+		Poller: newPoller(t),
+		Mark:   0x77, Bind: netip.MustParseAddrPort("127.0.0.9:0"), Keepalive: &model.TCPKeepalive{Time: 7 * time.Second},
 		MarkFailed: func(err error) { t.Errorf("mark: %v", err) },
 	}
 	c, err := d.Dial(t.Context(), mapped)
@@ -386,7 +394,7 @@ func TestDialer(t *testing.T) {
 			t.Errorf("%s = %d, want %d", o.name, got, o.want)
 		}
 	}
-	plain, err := (&Dialer{}).Dial(t.Context(), addr)
+	plain, err := (&Dialer{Poller: newPoller(t)}).Dial(t.Context(), addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,14 +407,16 @@ func TestDialer(t *testing.T) {
 func sockopt(t *testing.T, c *Conn, level, opt int) int {
 	t.Helper()
 	var v int
-	raw, _ := c.SyscallConn()
-	raw.Control(func(fd uintptr) { v, _ = unix.GetsockoptInt(int(fd), level, opt) })
+	c.Control(func(fd int) (err error) {
+		v, err = unix.GetsockoptInt(fd, level, opt)
+		return err
+	})
 	return v
 }
 
 func TestDialErrors(t *testing.T) {
 	self := netip.MustParseAddrPort("127.0.0.1:15001")
-	d := Dialer{Self: func(a netip.AddrPort) bool { return a == self }}
+	d := Dialer{Poller: newPoller(t), Self: func(a netip.AddrPort) bool { return a == self }}
 	mapped := netip.AddrPortFrom(netip.AddrFrom16(self.Addr().As16()), self.Port())
 	for _, a := range []netip.AddrPort{self, mapped} {
 		if _, err := d.Dial(t.Context(), a); !errors.Is(err, ErrSelf) {
@@ -434,7 +444,7 @@ func TestDialErrors(t *testing.T) {
 
 func BenchmarkPingPong(b *testing.B) {
 	c, peer := pair(b, "tcp")
-	p, err := New(peer, nil, nil)
+	p, err := newPoller(b).Adopt(peer, nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -17,9 +17,10 @@ import (
 // ErrSelf is wrapped by the error of a dial that would have come back to weir itself.
 var ErrSelf = errors.New("address is weir's own")
 
-// Dialer makes upstream connections. The zero value dials without a mark. It is immutable in use and safe for concurrent
-// use.
+// Dialer makes upstream connections. It is immutable in use and safe for concurrent use.
 type Dialer struct {
+	// Poller takes the connections; it must be set.
+	Poller *Poller
 	// Mark is set as SO_MARK so that the kernel side leaves the connection alone; 0 sets none. Without the privilege
 	// (EPERM) the connection is made without it, and MarkFailed, when set, is told each time.
 	Mark       uint32
@@ -52,7 +53,7 @@ func (d *Dialer) Dial(ctx context.Context, addr netip.AddrPort) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wrap(nc)
+	return d.wrap(nc)
 }
 
 // DialPipe connects to a unix stream socket.
@@ -62,11 +63,11 @@ func (d *Dialer) DialPipe(ctx context.Context, path string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wrap(nc)
+	return d.wrap(nc)
 }
 
-func wrap(nc net.Conn) (*Conn, error) {
-	c, err := New(nc, nil, nil)
+func (d *Dialer) wrap(nc net.Conn) (*Conn, error) {
+	c, err := d.Poller.Adopt(nc, nil, nil)
 	if err != nil {
 		_ = nc.Close()
 		return nil, err

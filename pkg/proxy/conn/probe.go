@@ -11,31 +11,25 @@ import (
 func (c *Conn) PeerClosed() bool {
 	c.pmu.Lock()
 	defer c.pmu.Unlock()
-	c.probe.closed = true // what holds when the descriptor is gone
-	if err := c.raw.Control(c.probe.look); err != nil {
+	if c.closed.Load() {
 		return true
 	}
-	return c.probe.closed
-}
-
-func (c *Conn) look(fd uintptr) {
 	var buf [1]byte
-	n, errno := recvfrom(fd, buf[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	n, errno := recvfrom(c.fd, buf[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	switch {
 	case errno == syscall.EAGAIN || errno == syscall.EINTR:
-		c.probe.closed = false
+		return false
 	case errno != 0:
 		c.lost.Store(uintptr(errno))
-		c.probe.closed = true
+		return true
 	case n == 0:
-		c.probe.closed = true
-	default: // bytes are waiting, which hides a reset behind them
-		c.probe.closed = hungUp(fd)
+		return true
 	}
+	return hungUp(c.fd) // bytes are waiting, which hides a reset behind them
 }
 
 // hungUp tells of a reset or an error on the socket, with bytes still to read or not.
-func hungUp(fd uintptr) bool {
+func hungUp(fd int) bool {
 	fds := [1]unix.PollFd{{Fd: int32(fd)}}
 	n, err := unix.Poll(fds[:], 0)
 	return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0

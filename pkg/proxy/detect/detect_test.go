@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -30,10 +31,7 @@ func pair(t *testing.T) (*conn.Conn, *net.TCPConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := conn.New(nc, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := conntest.Adopt(t, nc)
 	t.Cleanup(func() { c.Close(); peer.Close() })
 	return c, peer.(*net.TCPConn)
 }

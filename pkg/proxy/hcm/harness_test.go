@@ -18,6 +18,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	httprouter "github.com/weir-proxy/weir/pkg/proxy/filter/http/router"
 	"github.com/weir-proxy/weir/pkg/proxy/hcm"
@@ -33,6 +34,7 @@ type proxy struct {
 	store    *stats.Store
 	manager  *hcm.Manager
 	clusters *cluster.Manager
+	poller   *conn.Poller
 	draining chan struct{}
 	logs     *accesslog.Manager
 	out      *lockedBuffer
@@ -103,7 +105,8 @@ func start(t testing.TB, routes *model.RouteConfig, o options) *proxy {
 	p := &proxy{t: t, store: stats.NewStore(), draining: make(chan struct{}), out: &lockedBuffer{}, routes: routes}
 	wheel := timer.New()
 	t.Cleanup(wheel.Close)
-	p.clusters = cluster.New(cluster.Options{Stats: p.store.Root(), Wheel: wheel})
+	p.poller = conntest.Poller(t)
+	p.clusters = cluster.New(cluster.Options{Stats: p.store.Root(), Wheel: wheel, Poller: p.poller})
 	t.Cleanup(p.clusters.Close)
 	p.clusters.Apply(&model.Snapshot{Clusters: o.clusters})
 	p.logs = accesslog.NewManager(accesslog.Options{Stats: p.store.Root(), Stdout: p.out})
@@ -169,7 +172,7 @@ func (p *proxy) listen() {
 
 func (p *proxy) serve(ctx context.Context, nc net.Conn, id uint64) {
 	info := &streaminfo.Connection{ID: id, Start: time.Now(), Local: conn.AddrPort(nc.LocalAddr()), Remote: conn.AddrPort(nc.RemoteAddr())}
-	c, err := conn.New(nc, &info.RxBytes, &info.TxBytes)
+	c, err := p.poller.Adopt(nc, &info.RxBytes, &info.TxBytes)
 	if err != nil {
 		p.t.Error(err)
 		return

@@ -24,6 +24,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originaldst"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
@@ -93,7 +94,7 @@ func newBed(t *testing.T, change func(*Options)) *bed {
 	t.Cleanup(w.Close)
 	b := &bed{t: t, store: stats.NewStore(), dst: &fakeDst{}, made: map[string][]*greeter{}}
 	o := Options{
-		Stats: b.store.Root(), Log: log.ForTest(t), Wheel: w, OriginalDst: b.dst, DrainStrategy: DrainImmediate,
+		Stats: b.store.Root(), Log: log.ForTest(t), Wheel: w, Poller: conntest.Poller(t), OriginalDst: b.dst, DrainStrategy: DrainImmediate,
 		NewFilter: func(_ *model.Listener, fc *model.FilterChain, _ *model.NetworkFilter) (filter.Network, error) {
 			if fc.Name == "broken" {
 				return nil, errors.New("no such thing")

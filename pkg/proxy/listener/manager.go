@@ -20,6 +20,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/detect"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -50,6 +51,8 @@ type Options struct {
 	Stats *stats.Scope // the root
 	Log   *slog.Logger
 	Wheel *timer.Wheel
+	// Poller takes the connections; it must outlive the manager.
+	Poller *conn.Poller
 	// NewFilter makes the terminal filter of a chain. What it returns is kept while the chain's hash does not change,
 	// and closed, if it is an io.Closer, after its last connection.
 	NewFilter func(l *model.Listener, fc *model.FilterChain, f *model.NetworkFilter) (filter.Network, error)

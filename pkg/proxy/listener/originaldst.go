@@ -29,16 +29,13 @@ func netfilterDst(c *conn.Conn) (dst netip.AddrPort, ok bool) {
 	if !c.Local().IsValid() {
 		return dst, false
 	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return dst, false
-	}
-	_ = raw.Control(func(fd uintptr) { // closed means unknown
+	_ = c.Control(func(fd int) error { // closed means unknown
 		if c.Local().Addr().Is4() {
-			dst, ok = originalDst4(int(fd))
+			dst, ok = originalDst4(fd)
 		} else {
-			dst, ok = originalDst6(int(fd))
+			dst, ok = originalDst6(fd)
 		}
+		return nil
 	})
 	// netfilter answers for tracked connections that it did not redirect, too.
 	return dst, ok && dst != c.Local()

@@ -35,7 +35,7 @@ type connection struct {
 // arrived takes over an accepted connection.
 func (m *Manager) arrived(s *socket, nc net.Conn) {
 	cn := &connection{m: m, drain: make(chan struct{})}
-	c, err := conn.New(nc, &cn.info.RxBytes, &cn.info.TxBytes)
+	c, err := m.opts.Poller.Adopt(nc, &cn.info.RxBytes, &cn.info.TxBytes)
 	if err != nil {
 		m.opts.Log.Error("take over accepted connection", "error", err)
 		_ = nc.Close()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 )
 
@@ -34,10 +35,7 @@ func link(t testing.TB) (Side, *net.TCPConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := conn.New(nc, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := conntest.Adopt(t, nc)
 	t.Cleanup(func() { c.Close(); peer.Close() })
 	return Side{Conn: c, Abort: c.Abort, Reset: c.Reset}, peer.(*net.TCPConn)
 }

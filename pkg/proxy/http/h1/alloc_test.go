@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -222,11 +223,7 @@ func BenchmarkLoopback(b *testing.B) {
 		b.Fatal(err)
 	}
 	wrap := func(c net.Conn) *conn.Conn {
-		w, err := conn.New(c, nil, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return w
+		return conntest.Adopt(b, c)
 	}
 	ended := make(chan error)
 	server := wrap(sc)

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
-	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -305,7 +305,9 @@ func TestTrailersPassWhereEnabled(t *testing.T) {
 		}
 		var tr message.Headers
 		tr.Add("x-sum", "1")
-		tr.Add("content-length", "9")
+		for _, name := range []string{"content-length", "content-length", "host", "host", "transfer-encoding", "x-forwarded-for", "set-cookie"} {
+			tr.Add(name, "9")
+		}
 		req := &message.Request{Method: "POST", Path: "/", Authority: "h", ContentLength: -1, Body: &trailing{*message.NewString("abc"), &tr}}
 		var resp message.Response
 		if err := st.RoundTrip(req, &resp, nil); err != nil {
@@ -502,11 +504,7 @@ func TestUsableSeesCloseAndStrayBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wrapped, err := conn.New(nc, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cc := NewClientConn(wrapped, ClientOptions{})
+		cc := NewClientConn(conntest.Adopt(t, nc), ClientOptions{})
 		if _, _, err := exchange(t, cc, newRequest("GET", "/", "")); err != nil || !cc.Usable() {
 			t.Fatalf("usable %v, %v", cc.Usable(), err)
 		}

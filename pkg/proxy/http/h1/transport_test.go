@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -38,11 +39,7 @@ func serverTLS(t *testing.T) *tls.Config {
 // overEachTransport runs test over the proxy's own sockets, plain and under TLS. serve gets the server's side.
 func overEachTransport(t *testing.T, test func(t *testing.T, dial func(serve func(net.Conn)) net.Conn)) {
 	wrap := func(t *testing.T, c net.Conn) net.Conn {
-		w, err := conn.New(c, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return w
+		return conntest.Adopt(t, c)
 	}
 	t.Run("plain", func(t *testing.T) {
 		test(t, func(serve func(net.Conn)) net.Conn {

@@ -192,10 +192,14 @@ func TestClosedByPeerIsNoticed(t *testing.T) {
 		if http2 {
 			cfg.HTTP.Protocol = model.UpstreamHTTP2
 		}
-		h.Apply(snapshot(cfg))
+		later := tlsBackend(t, http2)
+		cfgLater := static("later", later.addr)
+		cfgLater.TLS = upstreamTLS(later, 1)
+		h.Apply(snapshot(cfg, cfgLater))
 		h.mustGet("web")
 		b.CloseClientConnections()
 		wait(t, "the server to close", func() bool { return b.open.Load() == 0 })
+		h.mustGet("later") // once its events have come, those of the close have
 		if http2 { // which reads all the time, and so learns of it by itself
 			wait(t, "the codec to see it", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 0 })
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
@@ -30,9 +31,10 @@ type harness struct {
 
 func newHarness(t *testing.T, change ...func(*Options)) *harness {
 	t.Helper()
+	poller := conntest.Poller(t)
 	before := runtime.NumGoroutine()
 	store, wheel := stats.NewStore(), timer.New()
-	opt := Options{Stats: store.Root(), Log: log.ForTest(t), Wheel: wheel}
+	opt := Options{Stats: store.Root(), Log: log.ForTest(t), Wheel: wheel, Poller: poller}
 	for _, c := range change {
 		c(&opt)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
@@ -34,6 +35,8 @@ type Options struct {
 	Log *slog.Logger
 	// Wheel times idle connections; it must outlive the manager.
 	Wheel *timer.Wheel
+	// Poller takes the connections to hosts; it must outlive the manager.
+	Poller *conn.Poller
 	// Secrets gives TLS contexts the secrets that they name; nil when there are none.
 	Secrets tlsctx.Secrets
 	// Mark is set on sockets as SO_MARK; 0 sets none.

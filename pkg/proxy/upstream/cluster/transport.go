@@ -29,7 +29,7 @@ type transports struct {
 // newTransports makes the TLS clients of a cluster, whose statistics go below scope.
 func (m *Manager) newTransports(cfg *model.Cluster, scope *stats.Scope) *transports {
 	t := &transports{
-		dialer:  conn.Dialer{Mark: m.opt.Mark, Bind: cfg.BindAddress, Keepalive: cfg.TCPKeepalive, Self: m.opt.Self},
+		dialer:  conn.Dialer{Poller: m.opt.Poller, Mark: m.opt.Mark, Bind: cfg.BindAddress, Keepalive: cfg.TCPKeepalive, Self: m.opt.Self},
 		plain:   cfg.TLS,
 		matches: cfg.TransportSocketMatches,
 		clients: make(map[*model.UpstreamTLS]*tlsctx.Client),
@@ -93,12 +93,7 @@ func (t *transports) transport(cfg *model.UpstreamTLS, where func() *target) poo
 			_ = c.Close()
 			return pool.Raw{}, tlsError(err)
 		}
-		look, err := newHangup(c)
-		if err != nil {
-			_ = c.Close()
-			return pool.Raw{}, dialError(err)
-		}
-		raw.HungUp = look.seen
+		raw.HungUp = c.HungUp
 		state := secured.ConnectionState()
 		raw.Conn, raw.TLS = secured, &state
 		return raw, nil

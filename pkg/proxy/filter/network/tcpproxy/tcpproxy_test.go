@@ -14,6 +14,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/relay"
@@ -24,8 +25,9 @@ import (
 
 // fakeCluster dials one address, after it has failed as often as errs says.
 type fakeCluster struct {
-	name string
-	addr netip.AddrPort
+	name   string
+	addr   netip.AddrPort
+	dialer conn.Dialer
 
 	mu       sync.Mutex
 	errs     []error
@@ -48,7 +50,7 @@ func (f *fakeCluster) Dial(ctx context.Context, pc *upstream.PickContext) (*Leas
 		f.errs = f.errs[1:]
 		return nil, err
 	}
-	c, err := (&conn.Dialer{}).Dial(ctx, f.addr)
+	c, err := f.dialer.Dial(ctx, f.addr)
 	if err != nil {
 		return nil, &upstream.Error{Kind: upstream.KindConnect, Err: err}
 	}
@@ -72,6 +74,10 @@ func newBed(t *testing.T, cfg *model.TCPProxy, clusters map[string]*fakeCluster)
 	t.Helper()
 	w := timer.New()
 	t.Cleanup(w.Close)
+	poller := conntest.Poller(t)
+	for _, f := range clusters {
+		f.dialer.Poller = poller
+	}
 	b := &bed{t: t, store: stats.NewStore(), logs: make(chan streaminfo.Info, 1)}
 	p, err := New(cfg, Deps{
 		Stats: b.store.Root(), Wheel: w, Pool: &relay.Pool{},
@@ -107,10 +113,7 @@ func (b *bed) client(ctx context.Context) *net.TCPConn {
 		b.t.Fatal(err)
 	}
 	info := &streaminfo.Connection{ID: 3, Local: netip.MustParseAddrPort("10.0.0.1:5432")}
-	down, err := conn.New(nc, &info.RxBytes, &info.TxBytes)
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	down := conntest.AdoptCounted(b.t, nc, &info.RxBytes, &info.TxBytes)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -1,0 +1,153 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Poller tells connections when their sockets become readable or writable. It is an epoll instance of our own, itself
+// waited for by Go's poller: one goroutine takes all events that are there with one system call and wakes up the
+// goroutines that wait for them. Against Go's poller alone that lets a connection remember an edge between two reads, so
+// that a read of a drained socket parks without a recvfrom that could only say EAGAIN, and it tells of a peer's FIN.
+//
+// A Poller is safe for concurrent use. It must be closed after its connections.
+type Poller struct {
+	file  *os.File
+	fd    int
+	start time.Time
+	done  sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  []*Conn // by descriptor; nil where there is none
+	last   int32   // generation that was given out last
+	closed bool
+}
+
+// pollBatch is how many events one system call takes.
+const pollBatch = 128
+
+// interest is what every socket is registered for, once: edges of both directions, the peer's FIN, and urgent data.
+const interest = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET
+
+// NewPoller starts a poller.
+func NewPoller() (*Poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("create epoll instance: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil { // else package os would not hand it to Go's poller
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("set up epoll instance: %w", err)
+	}
+	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), fd: fd, start: time.Now()}
+	raw, err := p.file.SyscallConn()
+	if err != nil {
+		_ = p.file.Close()
+		return nil, fmt.Errorf("set up epoll instance: %w", err)
+	}
+	p.done.Go(func() { p.run(raw) })
+	return p, nil
+}
+
+// now is the clock of deadlines: nanoseconds, never 0.
+func (p *Poller) now() int64 { return int64(time.Since(p.start)) + 1 }
+
+// run dispatches events until the poller is closed. One call of Read lasts as long as the poller: within it, Go's poller
+// remembers edges that come while events are dispatched.
+func (p *Poller) run(raw syscall.RawConn) {
+	events := make([]unix.EpollEvent, pollBatch)
+	// The error says that the poller was closed.
+	_ = raw.Read(func(uintptr) bool {
+		for {
+			n, err := epollTake(p.fd, events)
+			if err != nil && err != unix.EINTR {
+				return true
+			}
+			p.dispatch(events[:n])
+			if n < len(events) {
+				return false
+			}
+		}
+	})
+}
+
+func (p *Poller) dispatch(events []unix.EpollEvent) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range events {
+		e := &events[i]
+		if int(e.Fd) >= len(p.conns) {
+			continue
+		}
+		// An event of a descriptor that was closed, and perhaps opened again, meanwhile is nobody's.
+		if c := p.conns[e.Fd]; c != nil && c.generation == e.Pad {
+			c.event(e.Events)
+		}
+	}
+}
+
+// add registers a connection.
+func (p *Poller) add(c *Conn) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	p.last++
+	c.generation = p.last
+	for c.fd >= len(p.conns) {
+		p.conns = append(p.conns, make([]*Conn, max(64, len(p.conns)))...)
+	}
+	p.conns[c.fd] = c
+	err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, c.fd, &unix.EpollEvent{Events: interest, Fd: int32(c.fd), Pad: c.generation})
+	if err != nil {
+		p.conns[c.fd] = nil
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	return nil
+}
+
+// remove forgets a connection whose descriptor is about to be closed, which takes it out of the epoll instance unless the
+// socket has other descriptors.
+func (p *Poller) remove(c *Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns[c.fd] == c {
+		p.conns[c.fd] = nil
+	}
+	if !p.closed {
+		_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, c.fd, nil) // closing does the same
+	}
+}
+
+// Close ends the poller. Connections that are still open fail.
+func (p *Poller) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	var open []*Conn
+	for _, c := range p.conns {
+		if c != nil {
+			open = append(open, c)
+		}
+	}
+	p.mu.Unlock()
+	for _, c := range open {
+		c.Abort()
+	}
+	err := p.file.Close()
+	p.done.Wait()
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}

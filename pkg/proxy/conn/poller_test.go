@@ -1,0 +1,237 @@
+package conn
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestNewsBetweenReads checks that nothing is missed by reads that park without a try: what comes between two reads, what
+// comes while one is parked, and a FIN that comes with, after or long after the last bytes.
+func TestNewsBetweenReads(t *testing.T) {
+	buf := make([]byte, 64)
+	read := func(t *testing.T, c *Conn, want string, wantErr error) {
+		t.Helper()
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if n, err := c.Read(buf); string(buf[:n]) != want || !errors.Is(err, wantErr) {
+			t.Fatalf("read %q, %v; want %q, %v", buf[:n], err, want, wantErr)
+		}
+	}
+	t.Run("between", func(t *testing.T) {
+		c, peer := pair(t, "tcp")
+		for range 100 {
+			io.WriteString(peer, "one")
+			read(t, c, "one", nil)
+		}
+		eventually(t, "the connection is quiet", c.quiet)
+		io.WriteString(peer, "two")
+		eventually(t, "the poller has told of it", func() bool { return !c.quiet() })
+		read(t, c, "two", nil)
+	})
+	t.Run("end after", func(t *testing.T) {
+		c, peer := pair(t, "tcp")
+		io.WriteString(peer, "one")
+		read(t, c, "one", nil)
+		peer.Close()
+		read(t, c, "", io.EOF)
+		read(t, c, "", io.EOF)
+		if !c.HungUp() {
+			t.Error("the end is not known")
+		}
+	})
+	t.Run("end with", func(t *testing.T) {
+		c, peer := pair(t, "tcp")
+		read2 := make(chan struct{})
+		go func() { // parked when both come
+			defer close(read2)
+			read(t, c, "one", nil)
+			read(t, c, "", io.EOF)
+		}()
+		eventually(t, "the read is parked", c.in.parked.Load)
+		io.WriteString(peer, "one")
+		peer.(*net.TCPConn).CloseWrite()
+		<-read2
+	})
+}
+
+func TestUrgentDataStopsNoRead(t *testing.T) {
+	c, peer := pair(t, "tcp")
+	raw, err := peer.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(data string, flags int) {
+		if err := raw.Control(func(fd uintptr) { err = unix.Send(int(fd), []byte(data), flags) }); err != nil {
+			t.Fatal(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		send("before", 0)
+		send("!", unix.MSG_OOB)
+		send("behind", 0)
+	}
+	peer.Close()
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	got, err := io.ReadAll(c)
+	if err != nil || !bytes.HasSuffix(got, []byte("behind")) || bytes.Count(got, []byte("before")) != 20 {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+// TestManyConversations lets many connections of one poller talk in pieces of random size, and end.
+func TestManyConversations(t *testing.T) {
+	p := newPoller(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var all sync.WaitGroup
+	defer all.Wait()
+	for range 32 {
+		peer, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := p.Adopt(nc, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := p.Adopt(peer, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() { // echoes
+			defer c.Close()
+			_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 700))
+		})
+		all.Go(func() {
+			defer other.Close()
+			converse(t, other)
+		})
+	}
+}
+
+func converse(t *testing.T, c *Conn) {
+	out, in := make([]byte, 2000), make([]byte, 2000)
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	for i := range 200 {
+		n := 1 + rand.IntN(len(out))
+		for j := range n {
+			out[j] = byte(i + j)
+		}
+		if _, err := c.Write(out[:n]); err != nil {
+			t.Errorf("write: %v", err)
+			return
+		}
+		if _, err := io.ReadFull(c, in[:n]); err != nil || !bytes.Equal(in[:n], out[:n]) {
+			t.Errorf("round %d: the echo of %d bytes differs, %v", i, n, err)
+			return
+		}
+	}
+}
+
+func TestDeadlineWhileParked(t *testing.T) {
+	c, peer := pair(t, "tcp")
+	defer peer.Close()
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Read(make([]byte, 1))
+		done <- err
+	}()
+	eventually(t, "the read is parked", c.in.parked.Load)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read: %v", err)
+	}
+	var timeout net.Error
+	if _, err := c.Read(make([]byte, 1)); !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("read after the deadline: %v", err)
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	io.WriteString(peer, "x")
+	if n, err := c.Read(make([]byte, 1)); n != 1 || err != nil {
+		t.Errorf("read without a deadline: %d, %v", n, err)
+	}
+}
+
+func TestCloseWakesUp(t *testing.T) {
+	c, _ := pair(t, "tcp")
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Read(make([]byte, 1))
+		done <- err
+	}()
+	eventually(t, "the read is parked", c.in.parked.Load)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("read: %v", err)
+	}
+	if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("second close: %v", err)
+	}
+	if err := c.SetDeadline(time.Now()); err == nil {
+		t.Error("a deadline of a closed connection was accepted")
+	}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("write: %v", err)
+	}
+}
+
+func TestClosedPollerEndsItsConnections(t *testing.T) {
+	p, err := NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.Adopt(nc, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Read(make([]byte, 1))
+		done <- err
+	}()
+	eventually(t, "the read is parked", c.in.parked.Load)
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.Is(err, ErrAborted) {
+		t.Errorf("read: %v", err)
+	}
+	other, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := p.Adopt(other, nil, nil); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("adopt after close: %v", err)
+	}
+}

@@ -183,25 +183,24 @@ func (b *body) trailerSection() (more bool, bad *codec.Error) {
 	b.rd.r += i + len(blankLine)
 	b.rd.pin()
 	b.chunk = chunkDone
-	var ctl control
-	if _, bad := parseFields(u[:i+len(blankLine)], &b.trailers, &b.limits, true, &ctl); bad != nil {
+	ctl := control{of: ofTrailers}
+	if _, bad := parseFields(u[:i+len(blankLine)], &b.trailers, &b.limits, &ctl); bad != nil {
 		return false, bad
 	}
 	if !b.keep {
 		b.trailers.Reset()
 	}
-	for _, id := range notInTrailers {
-		b.trailers.DelID(id)
-	}
 	return false, nil
 }
 
 // notInTrailers are fields that would change framing, routing, authentication or what the content is after the fact (RFC
-// 9110 section 6.5.1); Host, Connection and Transfer-Encoding never get into the list.
-var notInTrailers = [...]message.ID{
-	message.ContentLength, message.TE, message.Trailer, message.Upgrade, message.Expect, message.MaxForwards, message.Range,
-	message.Authorization, message.ProxyAuthorization, message.ProxyAuthenticate, message.WWWAuthenticate, message.Cookie,
-	message.SetCookie, message.ContentEncoding, message.ContentType, message.CacheControl, message.Location,
-	message.Forwarded, message.XForwardedFor, message.XForwardedHost, message.XForwardedPort, message.XForwardedProto,
-	message.XForwardedClientCert,
+// 9110 section 6.5.1), and those of one hop; read only.
+var notInTrailers = [256]bool{
+	message.ContentLength: true, message.TransferEncoding: true, message.TE: true, message.Trailer: true, message.Host: true,
+	message.Connection: true, message.KeepAlive: true, message.ProxyConnection: true, message.HTTP2Settings: true,
+	message.Upgrade: true, message.Expect: true, message.MaxForwards: true, message.Range: true, message.Authorization: true,
+	message.ProxyAuthorization: true, message.ProxyAuthenticate: true, message.WWWAuthenticate: true, message.Cookie: true,
+	message.SetCookie: true, message.ContentEncoding: true, message.ContentType: true, message.CacheControl: true,
+	message.Location: true, message.Forwarded: true, message.XForwardedFor: true, message.XForwardedHost: true,
+	message.XForwardedPort: true, message.XForwardedProto: true, message.XForwardedClientCert: true,
 }

@@ -38,8 +38,18 @@ const (
 	codingChunked
 )
 
+// section is what a list of fields belongs to.
+type section uint8
+
+const (
+	ofResponse section = iota
+	ofRequest
+	ofTrailers
+)
+
 // control collects what the fields of a head say about framing and about the connection.
 type control struct {
+	of                        section
 	close, keepAlive, upgrade bool
 	nominated                 bool // Connection names fields
 	te                        coding
@@ -55,7 +65,7 @@ type control struct {
 // parseFields reads the field lines at the start of b into h, up to the empty line that ends them, and returns how many
 // bytes that are; 0 when b ends before it. Fields of one hop are left out, and so is Host of a request: they go into the
 // control. Each byte is looked at once; only what is not in order is looked at again, to say what is wrong with it.
-func parseFields(b []byte, h *message.Headers, lim *limits, request bool, c *control) (n int, bad *codec.Error) {
+func parseFields(b []byte, h *message.Headers, lim *limits, c *control) (n int, bad *codec.Error) {
 	rest := b
 	for count := 1; ; count++ {
 		colon := 0
@@ -91,7 +101,7 @@ func parseFields(b []byte, h *message.Headers, lim *limits, request bool, c *con
 		}
 		f := message.Field{ID: message.IDOfToken(name), Received: true, Name: view(name), Value: view(value)}
 		if f.ID != message.Other {
-			keep, bad := c.note(&f, request)
+			keep, bad := c.note(&f)
 			if bad != nil {
 				return 0, bad
 			}
@@ -140,10 +150,13 @@ func badField(b []byte, count int, lim *limits) *codec.Error {
 }
 
 // note takes what a well-known field says about the connection and tells whether the field stays in the headers.
-func (c *control) note(f *message.Field, request bool) (keep bool, bad *codec.Error) {
+func (c *control) note(f *message.Field) (keep bool, bad *codec.Error) {
+	if c.of == ofTrailers {
+		return !notInTrailers[f.ID], nil
+	}
 	switch f.ID {
 	case message.Host:
-		if !request {
+		if c.of != ofRequest {
 			return true, nil
 		}
 		if c.hosts++; c.hosts > 1 {
@@ -184,7 +197,7 @@ func (c *control) note(f *message.Field, request bool) (keep bool, bad *codec.Er
 		f.Value = keptTE(f.Value)
 		return f.Value != "", nil
 	case message.Expect:
-		if request {
+		if c.of == ofRequest {
 			c.expect = f.Value
 		}
 		return true, nil

@@ -47,8 +47,8 @@ func parseRequest(b []byte, req *message.Request, rules *requestRules, names *me
 	if line == 0 {
 		return p, 0, bad
 	}
-	ctl := control{names: names}
-	fields, bad := parseFields(b[line:], &req.Headers, &rules.limits, true, &ctl)
+	ctl := control{of: ofRequest, names: names}
+	fields, bad := parseFields(b[line:], &req.Headers, &rules.limits, &ctl)
 	if fields == 0 {
 		return p, 0, bad
 	}

@@ -37,7 +37,7 @@ func parseResponse(b []byte, resp *message.Response, method, protocol string, ru
 		names.Reason = view(b[13 : eol-1])
 	}
 	ctl := control{names: names}
-	fields, bad := parseFields(b[eol+1:], &resp.Headers, &rules.limits, false, &ctl)
+	fields, bad := parseFields(b[eol+1:], &resp.Headers, &rules.limits, &ctl)
 	if fields == 0 {
 		return p, 0, bad
 	}

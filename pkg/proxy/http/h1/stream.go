@@ -182,6 +182,7 @@ func (st *serverStream) beforeRead() error {
 func (st *serverStream) readFailed(err error) error {
 	if bad, ok := err.(*codec.Error); ok {
 		st.srv.opt.Stats.violated(bad)
+		st.closeAfter.Store(true)
 		return bad
 	}
 	return fmt.Errorf("read request body: %w", st.cause(err))

@@ -165,7 +165,7 @@ var malformedChunks = []struct{ name, in, reason string }{
 	{"bad trailer name", "0~a b: c~~", "bad_header_name"},
 	{"folded trailer", "0~a: b~ c~~", "obs_fold"},
 	{"too large trailers", "0~a: " + strings.Repeat("x", 61<<10) + "~~", "trailers_too_large"},
-	{"two Hosts in trailers", "0~host: a~host: b~~", "duplicate_host"},
+	{"NUL in trailers", "0~a: \x00~~", "bad_header_value"},
 }
 
 func TestMalformedChunksEndTheConnection(t *testing.T) {

@@ -114,6 +114,9 @@ func (w *wire2) get(stream uint32, path string, more ...string) error {
 	return w.headers(stream, true, append([]string{":method", "GET", ":scheme", "http", ":authority", "x", ":path", path}, more...)...)
 }
 
+// stream is the id of the n-th stream of a client.
+func stream(n int) uint32 { return uint32(2*n + 1) }
+
 // reply is what came on one stream.
 type reply struct {
 	// head and trailers are the fields of the blocks that came; interim those of 1xx before.
@@ -138,6 +141,11 @@ func (w *wire2) reply(stream uint32) (*reply, error) {
 		}
 		if g, ok := f.(*http2.GoAwayFrame); ok && g.ErrCode != http2.ErrCodeNo {
 			return r, fmt.Errorf("%w: %v %q", errGoAway, g.ErrCode, g.DebugData())
+		}
+		if h, ok := f.(*http2.HeadersFrame); ok && h.StreamID != stream {
+			if _, err := w.decode(h); err != nil { // the table depends on every block
+				return r, err
+			}
 		}
 		if f.Header().StreamID != stream {
 			continue

@@ -16,6 +16,8 @@ type HTTPFilter struct {
 	// Upstream is the chain that a router runs around each exchange with an upstream host; nil for none. The chain of a
 	// cluster takes its place.
 	Upstream []*HTTPFilter
+	// UpstreamLogs are the access logs that a router writes about each attempt.
+	UpstreamLogs []*AccessLog
 }
 
 // FilterDiscovery is envoy.config.core.v3.ExtensionConfigSource: a filter whose configuration ECDS delivers.

@@ -12,7 +12,8 @@ type RetryPolicy struct {
 	RetriableHeaders     []HeaderMatcher
 	// RetriableRequestHeaders must match for retries to be allowed, when any.
 	RetriableRequestHeaders []HeaderMatcher
-	// BaseInterval default 25 ms; MaxInterval default 10 times that.
+	// BaseInterval is 0 when none is configured: the runtime says it, or else it is 25 ms. MaxInterval likewise; 10 times the
+	// base interval.
 	BaseInterval, MaxInterval time.Duration
 	// HostSelectionAttempts is how often a host may be re-picked that a predicate rejected.
 	HostSelectionAttempts int64

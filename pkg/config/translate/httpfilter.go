@@ -43,6 +43,7 @@ func (c *call) httpFilters(category, kind string, list []*hcmv3.HttpFilter, p *p
 			c.fail(at.field("disabled"), "terminal filter named %s cannot be disabled", f.GetName())
 		}
 		one.TypeURL, one.Config, one.Upstream = factory.TypeURL(), config, c.routerFilters(f.GetTypedConfig(), at)
+		one.UpstreamLogs = c.routerLogs(f.GetTypedConfig(), at)
 		out = append(out, one)
 	}
 	c.terminal(category, kind, entries, p)

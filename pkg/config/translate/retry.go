@@ -78,8 +78,6 @@ func (c *call) retry(m *routev3.RetryPolicy, p *path) *model.RetryPolicy {
 		RetriableHeaders:        c.headerMatchers(m.GetRetriableHeaders(), p, "retriable_headers"),
 		RetriableRequestHeaders: c.headerMatchers(m.GetRetriableRequestHeaders(), p, "retriable_request_headers"),
 		HostSelectionAttempts:   m.GetHostSelectionRetryMaxAttempts(),
-		BaseInterval:            defaultBaseInterval,
-		MaxInterval:             maxIntervalFactor * defaultBaseInterval,
 	}
 	for token := range strings.SplitSeq(m.GetRetryOn(), ",") {
 		token = strings.TrimSpace(token)

@@ -27,3 +27,14 @@ func (c *call) upstreamFilters(list []*hcmv3.HttpFilter, p *path, name string) [
 	}
 	return c.httpFilters(extension.UpstreamHTTPFilters, "upstream http", list, p.field(name))
 }
+
+// routerLogs translates the access logs about attempts that a router has; none for any other filter.
+func (c *call) routerLogs(config *anypb.Any, p *path) []*model.AccessLog {
+	if config == nil {
+		return nil
+	}
+	if m, ok := c.unpacked[config].(*routerv3.Router); ok {
+		return c.accessLogs(m.GetUpstreamLog(), p.field("typed_config"), "upstream_log")
+	}
+	return nil
+}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 )
@@ -23,6 +24,8 @@ type Deps struct {
 	Name string
 	// Upstream is the chain that a router runs around each exchange (model.HTTPFilter.Upstream).
 	Upstream []*model.HTTPFilter
+	// UpstreamLogs are what a router writes about each attempt (model.HTTPFilter.UpstreamLogs); nil for nothing.
+	UpstreamLogs accesslog.Loggers
 	// Stats is the scope of the connection manager: "http.<stat_prefix>.".
 	Stats *stats.Scope
 	Log   *slog.Logger

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"net"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
@@ -31,6 +32,8 @@ type Cluster interface {
 	Reuse(h *upstream.Host, o *StreamOptions) codec.ClientStream
 	// Connect opens an exchange on a new connection, or waits for one; ctx ends the wait.
 	Connect(ctx context.Context, h *upstream.Host, o *StreamOptions) (codec.ClientStream, error)
+	// ConnectTCP opens a TCP connection to a host, for what is not HTTP; the caller must close it. It counts like Connect.
+	ConnectTCP(ctx context.Context, h *upstream.Host, o *StreamOptions) (*Lease, error)
 	// DropOverload draws whether the control plane wants the request dropped, which it then counts; category is why.
 	DropOverload() (category string, drop bool)
 	// TryRequest takes a place among the cluster's concurrent requests; the error says that the circuit breaker is open.
@@ -41,6 +44,14 @@ type Cluster interface {
 	TryRetry(high bool) error
 	// ReleaseRetry gives it back.
 	ReleaseRetry(high bool)
+}
+
+// Lease is a TCP connection to an upstream host.
+type Lease struct {
+	Conn net.Conn
+	Info codec.ConnInfo
+	// Close closes the connection and counts it out. It may be called more than once, from any goroutine.
+	Close func()
 }
 
 // StreamOptions say what an exchange needs of its connection.

@@ -6,6 +6,8 @@
 package filter
 
 import (
+	"errors"
+
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
@@ -86,6 +88,10 @@ type Rules interface {
 	// Descriptors appends the rate limit descriptors of the request. Their entries live as long as the stream.
 	Descriptors(dst []Descriptor, s *Stream, r *Route, level RateLimitLevel) []Descriptor
 }
+
+// ErrRestart is returned in place of a response when the request was changed so that it has to go through the whole chain
+// again, as an internal redirect does; read only.
+var ErrRestart = errors.New("the request goes through the filters again")
 
 // Reply is a response that we give ourselves.
 type Reply struct {

@@ -26,7 +26,14 @@ func (m *Manager) buildChain(list []*model.HTTPFilter) (chain, error) {
 		HealthFailed: m.deps.HealthFailed, Runtime: m.deps.Runtime,
 	}
 	for i, f := range list {
-		d.Name, d.Upstream = f.Name, f.Upstream
+		d.Name, d.Upstream, d.UpstreamLogs = f.Name, f.Upstream, nil
+		if m.deps.AccessLogs != nil && len(f.UpstreamLogs) > 0 {
+			logs, err := m.deps.AccessLogs.Build(f.UpstreamLogs)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("http filter %q: upstream log: %w", f.Name, err))
+			}
+			d.UpstreamLogs = logs
+		}
 		h, err := m.newFilter(f, d)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("http filter %q: %w", f.Name, err))

@@ -28,6 +28,15 @@ type view struct{ *cluster.Cluster }
 
 var _ filter.Cluster = view{}
 
+// ConnectTCP implements filter.Cluster.
+func (v view) ConnectTCP(ctx context.Context, h *upstream.Host, o *filter.StreamOptions) (*filter.Lease, error) {
+	l, err := v.Cluster.DialHost(ctx, h, &cluster.StreamOptions{SNI: router.WithoutPort(o.Authority), HighPriority: o.HighPriority})
+	if err != nil {
+		return nil, err
+	}
+	return &filter.Lease{Conn: l.Conn, Info: l.Info, Close: l.Close}, nil
+}
+
 // Reuse implements filter.Cluster.
 func (v view) Reuse(h *upstream.Host, o *filter.StreamOptions) codec.ClientStream {
 	opt := cluster.StreamOptions{SNI: router.WithoutPort(o.Authority), HighPriority: o.HighPriority}

@@ -130,10 +130,16 @@ func (s *stream) process() (*message.Response, error) {
 			use = up
 		}
 	}
-	var list []filter.HTTP
-	list, s.scratch = use.choose(&s.Stream, &rt, s.scratch)
-	s.SetChain(list)
-	return s.Next()
+	for {
+		var list []filter.HTTP
+		list, s.scratch = use.choose(&s.Stream, &rt, s.scratch)
+		s.SetChain(list)
+		resp, err := s.Next()
+		if err != filter.ErrRestart {
+			return resp, err
+		}
+		rt = s.Route(&s.Stream) // of the request as it is now
+	}
 }
 
 // deliver sends what came of the request.
@@ -150,7 +156,9 @@ func (s *stream) deliver(resp *message.Response, err error) {
 	}
 	s.finalizeResponse(resp)
 	s.info.ResponseCode = resp.Status
-	s.conn.m.stats.response(resp.Status)
+	if !s.info.HealthCheck { // as in Envoy, they are not traffic
+		s.conn.m.stats.response(resp.Status)
+	}
 	s.Format.Response = resp
 	s.info.Timing.FirstDownstreamTx = s.info.Since(time.Now())
 	if resp.Upgraded {
@@ -177,8 +185,15 @@ func (s *stream) abandoned(a *abortion) (*message.Response, error) {
 		s.info.Details = a.details
 		return nil, a
 	}
-	return s.Reply(&s.Stream, filter.Reply{Status: a.status, Body: a.body, Details: a.details, Flags: a.flags}), nil
+	r := filter.Reply{Status: a.status, Body: a.body, Details: a.details, Flags: a.flags}
+	if a.flags == streaminfo.DurationTimeout && format.IsGRPC(s.Request.Headers.Get(message.ContentType)) {
+		r.Modify = deadlineExceeded
+	}
+	return s.Reply(&s.Stream, r), nil
 }
+
+// deadlineExceeded makes a reply DEADLINE_EXCEEDED, which no HTTP status is mapped to.
+func deadlineExceeded(r *message.Response) { r.Headers.SetID(message.GRPCStatus, "4") }
 
 // failed turns an error of the filters into a reply, or into nothing when the downstream is to blame.
 func (s *stream) failed(err error) (*message.Response, error) {

@@ -62,6 +62,9 @@ func (w *Wheel) Close() {
 // Now is the wheel's clock: monotonic nanoseconds since New, at least 1.
 func (w *Wheel) Now() int64 { return 1 + int64(time.Since(w.start)) }
 
+// At is t, which must hold a monotonic reading, on the wheel's clock.
+func (w *Wheel) At(t time.Time) int64 { return 1 + int64(t.Sub(w.start)) }
+
 func (w *Wheel) run() {
 	defer close(w.stopped)
 	sleep := time.NewTimer(time.Hour)
@@ -172,8 +175,16 @@ func (t *Timer) Arm(d time.Duration) {
 	if w == nil {
 		return
 	}
-	deadline := w.Now() + max(0, int64(d))
-	if deadline <= 0 { // overflow: in effect never
+	t.ArmAt(w.Now() + max(0, int64(d)))
+}
+
+// ArmAt is Arm for a time on the wheel's clock, which it does not read. A time that has overflowed is never.
+func (t *Timer) ArmAt(deadline int64) {
+	w := t.wheel
+	if w == nil {
+		return
+	}
+	if deadline <= 0 {
 		deadline = never - 1
 	}
 	t.deadline.Store(deadline)
@@ -184,6 +195,10 @@ func (t *Timer) Arm(d time.Duration) {
 
 // Disarm stops the timer. A fire that has begun is not undone or waited for: see Release.
 func (t *Timer) Disarm() { t.deadline.Store(0) }
+
+// Stop is Disarm that tells whether the timer was armed. When it was before and is not now, it has fired, and that call may
+// still be under way: only Release waits for it.
+func (t *Timer) Stop() bool { return t.deadline.Swap(0) != 0 }
 
 // Armed tells whether the timer is going to fire.
 func (t *Timer) Armed() bool { return t.deadline.Load() != 0 }

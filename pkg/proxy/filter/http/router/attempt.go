@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
@@ -11,20 +12,38 @@ import (
 
 // attempt sends the request to one host and waits for the head of the response.
 func (x *exchange) attempt() error {
-	h, err := x.cluster.Pick(&x.pick)
+	h, err := x.choose()
 	if err != nil {
 		return err
 	}
+	return x.try(h)
+}
+
+// try sends the request to a host and waits for the head of the response.
+func (x *exchange) try(h *upstream.Host) error {
 	x.attempts++
 	x.sent = false
 	x.describeAttempt(h)
-	x.mu.Lock()
-	x.tryErr = nil
-	x.mu.Unlock()
-	if x.stream = x.cluster.Reuse(h, &x.opt); x.stream == nil {
+	if x.attempts > 1 {
+		x.mu.Lock()
+		x.tryErr = nil
+		x.mu.Unlock()
+	}
+	if x.f.deps.UpstreamLogs != nil {
+		x.beginLog()
+	}
+	if x.tunnel {
+		if err := x.dial(h); err != nil {
+			return err
+		}
+	} else if x.stream = x.cluster.Reuse(h, &x.opt); x.stream == nil {
 		if err := x.connect(h); err != nil {
 			return err
 		}
+	}
+	x.route.Count(filter.RecordTotal)
+	if x.tryBegan != 0 {
+		x.logReady()
 	}
 	return x.roundTrip()
 }
@@ -108,11 +127,17 @@ func (x *exchange) describeAttempt(h *upstream.Host) {
 	if x.route.VirtualHost.IncludeAttemptCount {
 		s.Request.Headers.SetID(message.XEnvoyAttemptCount, s.Arena.Int(int64(x.attempts)))
 	}
+	if x.attempts > 1 && (x.limits.global > 0 || x.limits.perTry > 0) {
+		x.limits.tell(s, x.sinceRequest(), !x.f.cfg.SuppressEnvoyHeaders)
+	}
 	if a := x.route.Route.Action; a.AutoHostRewrite && h.Hostname != "" && h.Hostname != s.Request.Authority {
 		setHost(s, h.Hostname, a.AppendXFH && x.attempts == 1)
 	}
 	if x.pick.AvoidTried {
 		x.pick.Tried = append(x.pick.Tried, h)
+	}
+	if p := x.retry.policy; p != nil && p.PriorityUpdateFrequency > 0 {
+		x.passed.passedBy(h)
 	}
 }
 

@@ -16,6 +16,8 @@ type sendBody struct {
 	kept     []byte
 	at       int // read position in kept
 	keep     bool
+	limit    int     // of kept
+	taps     []*pipe // copies on their way to shadow clusters
 	began    atomic.Bool
 	overflow atomic.Bool  // more was read than may be kept
 	complete atomic.Bool  // src is at its end; stored after everything else
@@ -24,13 +26,16 @@ type sendBody struct {
 
 var _ message.Buffered = (*sendBody)(nil)
 
-func (b *sendBody) begin(src message.Body) {
+func (b *sendBody) begin(src message.Body, keep bool) {
 	b.src, b.at, b.kept = src, 0, b.kept[:0]
 	b.began.Store(false)
 	b.overflow.Store(false)
 	b.complete.Store(false)
 	b.endAt.Store(0)
-	b.keep = b.x.retry.on != 0 && !b.x.upgrade
+	b.keep, b.limit = keep, b.x.f.deps.BufferLimit
+	if keep {
+		b.limit = b.x.route.Rules.BufferLimit(b.limit)
+	}
 }
 
 // maxKept bounds the buffer that a pooled exchange holds on to.
@@ -38,6 +43,11 @@ const maxKept = 64 << 10
 
 func (b *sendBody) release() {
 	b.src = nil
+	for _, t := range b.taps {
+		t.cut()
+	}
+	clear(b.taps)
+	b.taps = b.taps[:0]
 	if cap(b.kept) > maxKept {
 		b.kept = nil
 	}
@@ -64,8 +74,11 @@ func (b *sendBody) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := b.src.Read(p)
+	if len(b.taps) > 0 {
+		b.tap(p[:n], err)
+	}
 	if b.keep && n > 0 {
-		if len(b.kept)+n > b.x.f.deps.BufferLimit {
+		if len(b.kept)+n > b.limit {
 			b.keep = false
 			b.overflow.Store(true)
 		} else {
@@ -80,6 +93,40 @@ func (b *sendBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// tap passes what was read on to the copies. One that cannot keep up is given up.
+func (b *sendBody) tap(p []byte, err error) {
+	for _, t := range b.taps {
+		switch {
+		case !t.write(p):
+			b.x.cluster.Stats().RetryOrShadowAbandoned.Inc()
+		case err == io.EOF:
+			t.finish(b.src.Trailers())
+		case err != nil:
+			t.cut()
+		}
+	}
+}
+
+// replay returns what was kept as a body of its own, for as long as the exchange lasts. The body must be complete.
+func (b *sendBody) replay() message.Body {
+	if b.src == nil {
+		return nil
+	}
+	return &replay{Bytes: message.NewBytes(b.kept), trailers: b.src.Trailers()}
+}
+
+// replay is a body that was received wholly.
+type replay struct {
+	*message.Bytes
+	trailers *message.Headers
+}
+
+// Trailers implements message.Body.
+func (r *replay) Trailers() *message.Headers { return r.trailers }
+
+// drop forgets a body that is not to be sent again.
+func (b *sendBody) drop() { b.src, b.kept = nil, b.kept[:0] }
 
 // Buffered implements message.Buffered.
 func (b *sendBody) Buffered() (n int, whole bool) {
@@ -107,16 +154,21 @@ func (b *sendBody) Close() error {
 
 // recvBody is the response body on its way down.
 type recvBody struct {
-	x    *exchange
-	src  message.Body
-	done bool
+	x        *exchange
+	src      message.Body
+	trailers *message.Headers
+	whole    bool // all of it was there with the head
+	done     bool
 }
 
 var _ message.Buffered = (*recvBody)(nil)
 
-func (b *recvBody) begin(src message.Body) { b.src, b.done = src, false }
+func (b *recvBody) begin(src message.Body) {
+	b.src, b.trailers, b.done = src, nil, false
+	_, b.whole = b.Buffered()
+}
 
-func (b *recvBody) release() { b.src = nil }
+func (b *recvBody) release() { b.src, b.trailers = nil, nil }
 
 // Read implements message.Body.
 func (b *recvBody) Read(p []byte) (int, error) {
@@ -130,13 +182,23 @@ func (b *recvBody) Read(p []byte) (int, error) {
 		x := b.x
 		x.disarm(&x.global)
 		if err == io.EOF {
-			x.s.Info.Timing.LastUpstreamRx = x.s.Info.Since(time.Now())
-			x.s.Format.Trailers = b.src.Trailers()
+			b.end()
 		} else {
 			x.broken(err)
 		}
 	}
 	return n, err
+}
+
+// end notes that the response is complete. The clock is only read for one whose end was waited for.
+func (b *recvBody) end() {
+	x := b.x
+	t := &x.s.Info.Timing
+	if t.LastUpstreamRx = t.FirstUpstreamRx; !b.whole {
+		t.LastUpstreamRx = x.s.Info.Since(time.Now())
+	}
+	b.trailers = b.src.Trailers()
+	x.s.Format.Trailers = b.trailers
 }
 
 // Buffered implements message.Buffered.

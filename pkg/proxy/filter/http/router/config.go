@@ -19,21 +19,28 @@ func Factories() []extension.Factory {
 		Config:   &routerv3.Router{},
 		Decode:   func(m proto.Message) (any, error) { return decode(m.(*routerv3.Router)) },
 		Terminal: true,
-		Support: map[string]extension.Fields{"envoy.extensions.filters.http.router.v3.Router": {
-			"dynamic_stats":               {},
-			"suppress_envoy_headers":      {},
-			"respect_expected_rq_timeout": {},
-			"strict_check_headers":        {},
-			"start_child_span":            {Harmless: "there is no tracing that it could change"},
+		Support: map[string]extension.Fields{"envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions": {
+			"flush_upstream_log_on_upstream_stream": {},
+		}, "envoy.extensions.filters.http.router.v3.Router": {
+			"upstream_log":                             {},
+			"upstream_log_options":                     {},
+			"dynamic_stats":                            {},
+			"suppress_envoy_headers":                   {},
+			"respect_expected_rq_timeout":              {},
+			"strict_check_headers":                     {},
+			"suppress_grpc_request_failure_code_stats": {},
+			"start_child_span":                         {Harmless: "there is no tracing that it could change"},
 		}},
 	}}
 }
 
 func decode(m *routerv3.Router) (*Config, error) {
 	c := &Config{
-		DynamicStats:           m.GetDynamicStats() == nil || m.GetDynamicStats().GetValue(),
-		SuppressEnvoyHeaders:   m.GetSuppressEnvoyHeaders(),
-		RespectExpectedTimeout: m.GetRespectExpectedRqTimeout(),
+		DynamicStats:             m.GetDynamicStats() == nil || m.GetDynamicStats().GetValue(),
+		SuppressEnvoyHeaders:     m.GetSuppressEnvoyHeaders(),
+		RespectExpectedTimeout:   m.GetRespectExpectedRqTimeout(),
+		LogUpstreamStream:        m.GetUpstreamLogOptions().GetFlushUpstreamLogOnUpstreamStream(),
+		SuppressGRPCFailureStats: m.GetSuppressGrpcRequestFailureCodeStats(),
 	}
 	for i, name := range m.GetStrictCheckHeaders() {
 		id := message.IDOf(name)

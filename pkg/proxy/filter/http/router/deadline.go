@@ -1,23 +1,47 @@
 package httprouter
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 )
 
-// deadline is a timer that stays registered while its exchange is pooled, which makes arming it cheap. Since it may then
-// fire for an exchange that is over, it acts only when it is due; due is guarded by the exchange's lock.
+// deadline is a timer that stays registered while its exchange is pooled, which makes arming and disarming it one atomic
+// store each.
 type deadline struct {
 	timer timer.Timer
-	due   time.Time // zero: not armed
+	fire  func()
+	armed atomic.Bool
 }
 
+func (d *deadline) init(w *timer.Wheel, fire func()) {
+	d.fire = fire
+	d.timer.Init(w, fire)
+}
+
+// until sets the deadline, a time on the wheel's clock.
+func (d *deadline) until(when int64) {
+	d.timer.ArmAt(when)
+	d.armed.Store(true)
+}
+
+// arm sets the deadline from now on.
 func (x *exchange) arm(d *deadline, after time.Duration) {
-	x.mu.Lock()
-	d.due = time.Now().Add(after)
-	x.mu.Unlock()
-	d.timer.Arm(after)
+	d.until(x.f.deps.Wheel.Now() + int64(after))
+}
+
+// disarm takes the deadline back. A timer that has fired is waited for, so that it cannot end what comes later; the caller
+// must not hold the exchange's lock, which the fire function takes.
+func (x *exchange) disarm(d *deadline) {
+	if !d.armed.Load() {
+		return
+	}
+	d.armed.Store(false)
+	if !d.timer.Stop() {
+		d.timer.Release()
+		d.timer.Init(x.f.deps.Wheel, d.fire)
+	}
 }
 
 // timesTries tells whether attempts have timeouts of their own.
@@ -45,14 +69,12 @@ func (x *exchange) armTry() {
 	if !x.trying {
 		return
 	}
-	now := time.Now()
+	now := x.f.deps.Wheel.Now()
 	if d := x.limits.perTry; d > 0 {
-		x.perTry.due = now.Add(d)
-		x.perTry.timer.Arm(d)
+		x.perTry.until(now + int64(d))
 	}
 	if d := x.limits.perTryIdle; d > 0 {
-		x.idle.due = now.Add(d)
-		x.idle.timer.Arm(d)
+		x.idle.until(now + int64(d))
 	}
 }
 
@@ -69,26 +91,4 @@ func (x *exchange) endTry() {
 }
 
 // endLife stops the bound on how long an attempt may last.
-func (x *exchange) endLife() {
-	if x.limits.life > 0 {
-		x.disarm(&x.life)
-	}
-}
-
-func (x *exchange) disarm(d *deadline) {
-	x.mu.Lock()
-	d.due = time.Time{}
-	x.mu.Unlock()
-	d.timer.Disarm()
-}
-
-// expire is the timer's function.
-func (x *exchange) expire(d *deadline, err error, final bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if d.due.IsZero() || time.Now().Before(d.due) {
-		return
-	}
-	d.due = time.Time{}
-	x.stopLocked(err, final)
-}
+func (x *exchange) endLife() { x.disarm(&x.life) }

@@ -1,9 +1,7 @@
 package httprouter
 
 import (
-	"errors"
 	"sync"
-	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
@@ -21,6 +19,7 @@ type exchange struct {
 	limits  timeouts
 	retry   retryState
 	pick    upstream.PickContext
+	passed  passedPriorities
 	opt     filter.StreamOptions
 	host    *upstream.Host
 	stream  codec.ClientStream // of the current attempt; nil between attempts
@@ -29,13 +28,21 @@ type exchange struct {
 
 	attempts   uint32
 	internal   bool
+	grpc       bool
 	upgrade    bool
+	tunnel     bool // the upstream is spoken to in TCP
 	inRequests bool // holds a place among the cluster's requests
 	inRetries  bool
 	sent       bool // the current attempt began to send
 	ended      bool
-	status     int // to record for the cluster; 0: none
+	altCode    bool // x-envoy-upstream-rq-timeout-alt-response
+	grpcLater  bool // the trailers decide whether the host did well
 	canary     bool
+	status     int // to record for the cluster; 0: none
+	altStats   string
+	cookies    []string // to set on the response, for hash policies
+	race       *race    // attempts beside each other; nil where there is one at a time
+	tryBegan   int64    // when the attempt that is to be logged began, as in streaminfo.Timing; 0: there is none
 
 	global, perTry, idle, life deadline
 	onInfo                     func(*message.Response)
@@ -50,10 +57,10 @@ type exchange struct {
 func newExchange(f *Filter) *exchange {
 	x := &exchange{f: f}
 	x.send.x, x.recv.x = x, x
-	x.global.timer.Init(f.deps.Wheel, func() { x.expire(&x.global, errTimeout, true) })
-	x.perTry.timer.Init(f.deps.Wheel, func() { x.expire(&x.perTry, errPerTryTimeout, false) })
-	x.idle.timer.Init(f.deps.Wheel, func() { x.expire(&x.idle, errPerTryIdle, false) })
-	x.life.timer.Init(f.deps.Wheel, func() { x.expire(&x.life, errMaxDuration, false) })
+	x.global.init(f.deps.Wheel, func() { x.stop(errTimeout, true) })
+	x.perTry.init(f.deps.Wheel, func() { x.stop(errPerTryTimeout, false) })
+	x.idle.init(f.deps.Wheel, func() { x.stop(errPerTryIdle, false) })
+	x.life.init(f.deps.Wheel, func() { x.stop(errMaxDuration, false) })
 	x.onInfo = func(r *message.Response) {
 		if r.Status == 100 || r.Status == 103 {
 			_ = x.s.Host.Informational(x.s, r) // the final response will meet the same fate
@@ -75,27 +82,53 @@ var (
 	_ filter.Ender   = (*exchange)(nil)
 )
 
-func (x *exchange) begin(s *filter.Stream, rt filter.Route, c filter.Cluster) {
-	a := rt.Route.Action
-	x.s, x.route, x.cluster = s, rt, c
-	x.attempts, x.sent, x.ended, x.status, x.canary = 0, false, false, 0, false
-	x.failed, x.tryErr, x.target, x.trying = nil, nil, nil, false
-	x.internal = s.Request.Headers.Get(message.XEnvoyInternal) == "true"
+// begin takes from the request what it says about its way, and makes it ready to be sent.
+func (x *exchange) begin(s *filter.Stream, rt *filter.Route, c filter.Cluster) {
+	a, cfg := rt.Route.Action, c.Config()
+	x.s, x.route, x.cluster = s, *rt, c
+	x.attempts, x.sent, x.ended, x.status, x.canary, x.grpcLater = 0, false, false, 0, false, false
+	x.failed, x.tryErr, x.target, x.trying, x.tryBegan = nil, nil, nil, false, 0
+	asked := controlsOf(&s.Request.Headers)
+	x.grpc = asked.grpc
+	x.internal = asked.has(message.XEnvoyInternal) && s.Request.Headers.Get(message.XEnvoyInternal) == "true"
 	x.upgrade = s.Request.Protocol != "" || s.Request.Method == "CONNECT"
+	x.tunnel = len(a.Upgrades) > 0 && terminates(a, s.Request)
 	policy := rt.Rules.Retry()
-	x.limits = x.f.takeTimeouts(s, a, policy)
-	x.limits.life = c.Config().MaxStreamDuration
-	x.retry.begin(policy, s.Request)
-	x.pick = upstream.PickContext{
-		MetadataMatch: a.MetadataMatch, HighPriority: a.HighPriority, OriginalDst: originalDst(s, c.Config()), Tried: x.pick.Tried[:0],
+	x.limits = x.f.takeTimeouts(s, rt, policy, asked)
+	if x.limits.life == 0 {
+		x.limits.life = cfg.MaxStreamDuration
+	}
+	x.retry.begin(policy, s.Request, asked, x.f.deps.Runtime)
+	x.pick.MetadataMatch, x.pick.HighPriority = a.MetadataMatch, a.HighPriority
+	if cfg.Type == model.ClusterOriginalDst {
+		x.pick.OriginalDst = originalDst(s, cfg)
 	}
 	if policy != nil {
 		x.pick.AvoidTried, x.pick.Attempts = policy.AvoidPreviousHosts, int(policy.HostSelectionAttempts)
 	}
+	if len(a.HashPolicy) > 0 && c.WantsHash() {
+		x.pick.Hash, x.pick.HasHash = x.hash(a.HashPolicy)
+	}
+	if asked.set&rareControls != 0 {
+		x.takeRare(asked)
+	}
 	rt.Rules.FinalizeRequest(s, &x.route, !x.f.cfg.SuppressEnvoyHeaders)
 	x.opt = filter.StreamOptions{Version: s.Request.Version, HighPriority: a.HighPriority, Authority: s.Request.Authority}
-	x.send.begin(s.Request.Body)
+	x.beginBody(a)
+}
+
+// beginBody puts itself between the request's body and those who send it.
+func (x *exchange) beginBody(a *model.RouteAction) {
+	s := x.s
+	if x.limits.hedge {
+		x.race = newRace(x)
+	}
+	x.send.begin(s.Request.Body, (x.retry.on != 0 || a.InternalRedirect != nil) && !x.upgrade && !x.tunnel)
+	if mirrors := mirrorsOf(&x.route); len(mirrors) > 0 && !x.upgrade && !x.tunnel {
+		x.mirror(mirrors)
+	}
 	if s.Request.Body == nil {
+		x.send.complete.Store(true)
 		x.requestDone()
 	} else {
 		s.Request.Body = &x.send
@@ -104,197 +137,22 @@ func (x *exchange) begin(s *filter.Stream, rt filter.Route, c filter.Cluster) {
 
 // requestDone starts the timeouts of the exchange and of the attempt. It may run on the goroutine that sends the body.
 func (x *exchange) requestDone() {
-	if x.limits.global > 0 && !x.upgrade {
-		x.arm(&x.global, x.limits.global)
+	if x.limits.global > 0 && !x.upgrade && !x.tunnel {
+		info := x.s.Info
+		at := x.send.endAt.Load()
+		if at == 0 && x.s.Host.RequestComplete(x.s) {
+			at = info.Timing.LastDownstreamRx
+		}
+		if at == 0 {
+			x.arm(&x.global, x.limits.global)
+		} else { // the clock was read already
+			x.global.until(x.f.deps.Wheel.At(info.Start) + at + int64(x.limits.global))
+		}
 	}
 	x.armTry()
-}
-
-// Abort implements filter.Aborter: the downstream is gone or a timer of the connection manager fired.
-func (x *exchange) Abort(err error) { x.stop(err, true) }
-
-// stop ends the attempt, and the whole exchange when final.
-func (x *exchange) stop(err error, final bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.stopLocked(err, final)
-}
-
-func (x *exchange) stopLocked(err error, final bool) {
-	if final && x.failed == nil {
-		x.failed = err
+	if x.race != nil {
+		x.race.requestDone()
 	}
-	if x.tryErr == nil {
-		x.tryErr = err
-	}
-	if x.target != nil {
-		x.target.Abort(err)
-	}
-}
-
-// blockOn names what an abort must reach from now on; the error is why it must not even begin.
-func (x *exchange) blockOn(a filter.Aborter) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.failed != nil {
-		return x.failed
-	}
-	if x.tryErr != nil {
-		return x.tryErr
-	}
-	x.target = a
-	return nil
-}
-
-// unblock forgets what was blocked on and returns why it was ended, if it was.
-func (x *exchange) unblock() error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.target = nil
-	if x.failed != nil {
-		return x.failed
-	}
-	return x.tryErr
-}
-
-// run makes attempts until one answers or no retry is left.
-func (x *exchange) run() (*message.Response, error) {
-	if err := x.cluster.TryRequest(x.opt.HighPriority); err != nil {
-		return x.answer(asUpstream(err)), nil
-	}
-	x.inRequests = true
-	for {
-		err := x.attempt()
-		if err == nil {
-			if x.s.Response.Upgraded || !x.retry.wantsResponse(x.s.Response) || !x.again(0) {
-				return x.respond(), nil
-			}
-		} else {
-			bad := asUpstream(err)
-			if bad.Kind == upstream.KindAborted {
-				return nil, err
-			}
-			x.noteReset(bad)
-			if !x.retry.wantsReset(bad.Kind, x.sent) || !x.again(bad.Flag()) {
-				return x.answer(bad), nil
-			}
-		}
-		if err := x.wait(); err != nil {
-			if bad := asUpstream(err); bad.Kind != upstream.KindAborted {
-				return x.answer(bad), nil
-			}
-			return nil, err
-		}
-	}
-}
-
-// asUpstream finds the upstream error in err; any other error means that we gave up ourselves.
-func asUpstream(err error) *upstream.Error {
-	var bad *upstream.Error
-	if errors.As(err, &bad) {
-		return bad
-	}
-	return &upstream.Error{Kind: upstream.KindAborted, Err: err}
-}
-
-// again decides whether another attempt is made, and clears the last one away. flag says how the attempt failed.
-func (x *exchange) again(flag flags) bool {
-	if x.send.used() && (x.send.overflow.Load() || !x.send.complete.Load()) {
-		if x.send.overflow.Load() {
-			x.cluster.Stats().RetryOrShadowAbandoned.Inc()
-		} else {
-			x.f.stats.retrySkipped.Inc()
-		}
-		return false
-	}
-	x.releaseRetry()
-	switch x.retry.decide(x.cluster, x.opt.HighPriority) {
-	case retryExhausted:
-		if x.retry.done > 0 {
-			x.s.Info.Flags |= limitExceeded
-		}
-		return false
-	case retryOverflow:
-		x.s.Info.Flags |= overflow
-		return false
-	case retryNo:
-		return false
-	}
-	x.inRetries = true
-	if x.host != nil {
-		x.host.Stats.RqError.Add(1)
-	}
-	if flag == 0 && x.f.cfg.DynamicStats { // the response that nobody will see
-		x.cluster.Stats().RecordResponse(x.s.Response.Status, x.sinceRequest(), false)
-	}
-	x.closeStream()
-	x.send.rewind()
-	return true
-}
-
-// wait backs off before the next attempt.
-func (x *exchange) wait() error {
-	w := make(waiter, 1)
-	x.mu.Lock()
-	x.target, x.tryErr = w, nil
-	err := x.failed
-	x.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	t := time.NewTimer(x.retry.backOff())
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-w:
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.target, x.tryErr = nil, nil
-	return x.failed
-}
-
-// waiter ends a back-off; its capacity is one.
-type waiter chan error
-
-// Abort implements filter.Aborter.
-func (w waiter) Abort(err error) {
-	select {
-	case w <- err:
-	default:
-	}
-}
-
-func (x *exchange) releaseRetry() {
-	if x.inRetries {
-		x.cluster.ReleaseRetry(x.opt.HighPriority)
-		x.inRetries = false
-	}
-}
-
-func (x *exchange) closeStream() {
-	x.endTry()
-	x.endLife()
-	if x.stream == nil {
-		return
-	}
-	x.mu.Lock()
-	x.target = nil
-	x.mu.Unlock()
-	if x.s.Response.Body != nil {
-		_ = x.s.Response.Body.Close()
-	}
-	x.stream.Close()
-	x.stream = nil
-}
-
-// sinceRequest is the time since the request was complete, 0 when it is not.
-func (x *exchange) sinceRequest() time.Duration {
-	info := x.s.Info
-	if !x.s.Host.RequestComplete(x.s) {
-		return 0
-	}
-	return time.Duration(info.Since(time.Now()) - info.Timing.LastDownstreamRx)
 }
 
 // End implements filter.Ender.
@@ -317,6 +175,9 @@ func (x *exchange) End() {
 		up.WireSent = n.RequestHeader + n.RequestBody
 		up.WireReceived = n.ResponseHeader + n.ResponseBody + n.ResponseTrailer
 	}
+	if x.tryBegan != 0 {
+		x.endLog(x.s.Info.Flags)
+	}
 	x.record()
 	if x.inRequests {
 		x.cluster.ReleaseRequest(x.opt.HighPriority)
@@ -324,47 +185,24 @@ func (x *exchange) End() {
 	}
 }
 
-// record counts the outcome for the cluster and the host.
-func (x *exchange) record() {
-	if x.status == 0 {
-		return
-	}
-	if x.f.cfg.DynamicStats {
-		d := x.sinceRequest()
-		st := x.cluster.Stats()
-		st.RecordResponse(x.status, d, x.canary)
-		st.RecordOrigin(x.status, d, x.internal)
-	}
-	if x.host == nil {
-		return
-	}
-	if x.status >= 500 {
-		x.host.Stats.RqError.Add(1)
-	} else {
-		x.host.Stats.RqSuccess.Add(1)
-	}
-}
-
 // Release implements filter.Ender.
 func (x *exchange) Release() {
 	x.End()
 	x.closeStream()
+	if x.race != nil {
+		x.race.release()
+		x.race = nil
+	}
 	x.disarm(&x.global) // the goroutine that sent the body may have armed it after End
 	x.s.Request.Body = x.send.src
 	clear(x.pick.Tried)
 	x.s, x.cluster, x.host, x.route = nil, nil, nil, filter.Route{}
-	x.retry = retryState{}
+	x.retry.release()
 	// The wheel may know the timers for as long as a timeout: nothing of the request may stay reachable through them.
 	x.opt, x.pick = filter.StreamOptions{}, upstream.PickContext{Tried: x.pick.Tried[:0]}
+	x.passed, x.altStats, x.cookies, x.altCode = passedPriorities{}, "", nil, false
 	x.target, x.failed, x.tryErr = nil, nil, nil
 	x.send.release()
 	x.recv.release()
 	x.f.pool.Put(x)
-}
-
-func originalDstHeader(cfg *model.Cluster) string {
-	if cfg.OriginalDst.HTTPHeader != "" {
-		return cfg.OriginalDst.HTTPHeader
-	}
-	return message.XEnvoyOriginalDstHost.Name()
 }

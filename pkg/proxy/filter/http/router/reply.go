@@ -39,12 +39,19 @@ func originalDst(s *filter.Stream, cfg *model.Cluster) netip.AddrPort {
 	return s.Info.Conn.OriginalDst
 }
 
-// respond prepares the upstream's response for the downstream.
-func (x *exchange) respond() *message.Response {
+// respond prepares the upstream's response for the downstream. The error is errRestart for a redirect that is followed here.
+func (x *exchange) respond() (*message.Response, error) {
 	s, resp := x.s, x.s.Response
-	x.status = resp.Status
+	a := x.route.Route.Action
 	h := &resp.Headers
-	x.canary = h.Get(message.XEnvoyUpstreamCanary) == "true"
+	if x.retry.done > 0 && !x.retry.wantsResponse(resp) {
+		x.cluster.Stats().RqRetrySuccess.Inc()
+		x.route.Count(filter.RecordRetrySuccess)
+	}
+	x.status, x.canary = resp.Status, h.Get(message.XEnvoyUpstreamCanary) == "true"
+	if a.InternalRedirect != nil && x.follows(a.InternalRedirect, resp) {
+		return nil, errRestart
+	}
 	s.Info.Details = "via_upstream"
 	if !x.f.cfg.SuppressEnvoyHeaders && s.Host.RequestComplete(s) {
 		ms := (s.Info.Timing.FirstUpstreamRx - s.Info.Timing.LastDownstreamRx) / 1e6
@@ -53,18 +60,19 @@ func (x *exchange) respond() *message.Response {
 	if x.route.VirtualHost.IncludeAttemptCountInResponse {
 		h.SetID(message.XEnvoyAttemptCount, s.Arena.Int(int64(x.attempts)))
 	}
-	x.route.Rules.FinalizeResponse(s, &x.route, resp)
-	if x.retry.done > 0 && resp.Status < 500 {
-		x.cluster.Stats().RqRetrySuccess.Inc()
+	for _, c := range x.cookies {
+		h.AddID(message.SetCookie, c)
 	}
+	x.route.Rules.FinalizeResponse(s, &x.route, resp)
+	x.grpcLater = x.grpc && resp.Body != nil && !h.Has(message.GRPCStatus)
 	if resp.Body == nil {
 		s.Info.Timing.LastUpstreamRx = s.Info.Timing.FirstUpstreamRx
 		x.disarm(&x.global)
-		return resp
+		return resp, nil
 	}
 	x.recv.begin(resp.Body)
 	resp.Body = &x.recv
-	return resp
+	return resp, nil
 }
 
 // noteReset counts an attempt that ended without response.
@@ -73,6 +81,7 @@ func (x *exchange) noteReset(e *upstream.Error) {
 	switch e.Kind {
 	case upstream.KindTimeout:
 		st.RqTimeout.Inc()
+		x.route.Count(filter.RecordTimeout)
 	case upstream.KindPerTryTimeout:
 		if e == errPerTryIdle {
 			st.RqPerTryIdleTimeout.Inc()
@@ -104,7 +113,7 @@ func (x *exchange) answer(e *upstream.Error) *message.Response {
 		r.Body, r.Details = "no healthy upstream", "no_healthy_upstream"
 	case upstream.KindTimeout, upstream.KindPerTryTimeout:
 		r.Status, r.Body, r.Details = 504, "upstream request timeout", timeoutDetails(e)
-		if s.Request.Headers.Has(message.XEnvoyUpstreamRQTimeoutAltResponse) {
+		if x.altCode {
 			r.Status, r.Body = 204, ""
 		}
 	case upstream.KindMaxDuration:
@@ -180,4 +189,11 @@ func timeoutDetails(e *upstream.Error) string {
 		return "upstream_per_try_timeout"
 	}
 	return "upstream_response_timeout"
+}
+
+func originalDstHeader(cfg *model.Cluster) string {
+	if cfg.OriginalDst.HTTPHeader != "" {
+		return cfg.OriginalDst.HTTPHeader
+	}
+	return message.XEnvoyOriginalDstHost.Name()
 }

@@ -7,14 +7,10 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
-	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/router/match"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
-
-// defaultBackOff is upstream.base_retry_backoff_ms.
-const defaultBackOff = 25 * time.Millisecond
 
 func random() uint64 { return rand.Uint64() }
 
@@ -28,6 +24,8 @@ type retryState struct {
 	names    []string // of x-envoy-retriable-header-names
 	interval time.Duration
 	max      time.Duration
+	limited  time.Duration // what the last response asks to wait; 0: nothing
+	runtime  func(key string) (uint64, bool)
 }
 
 // retryNames are the names of retry_on.
@@ -63,19 +61,32 @@ func parseRetryOn(list string) (on model.RetryOn, known bool) {
 }
 
 // begin reads the policy and the request's retry headers, which it removes.
-func (r *retryState) begin(policy *model.RetryPolicy, req *message.Request) {
-	*r = retryState{policy: policy, left: 1, interval: defaultBackOff}
-	h := &req.Headers
+func (r *retryState) begin(policy *model.RetryPolicy, req *message.Request, asked controls, runtime func(string) (uint64, bool)) {
+	if policy == nil && asked.set&retryControls == 0 {
+		return // as release left it
+	}
+	*r = retryState{policy: policy, left: 1, runtime: runtime}
 	if policy != nil {
 		r.on, r.left = policy.On, policy.NumRetries
-		if policy.BaseInterval > 0 {
-			r.interval = policy.BaseInterval
-		}
-		r.max = policy.MaxInterval
+		r.interval, r.max = policy.BaseInterval, policy.MaxInterval
 	}
-	if r.max <= 0 {
-		r.max = 10 * r.interval
+	if asked.set&retryControls != 0 {
+		r.takeAsked(&req.Headers)
 	}
+	if r.on != 0 && policy != nil && len(policy.RetriableRequestHeaders) > 0 && !anyMatches(policy.RetriableRequestHeaders, req) {
+		r.on = 0
+	}
+}
+
+// release forgets the exchange.
+func (r *retryState) release() {
+	if r.policy != nil || r.runtime != nil || r.on != 0 {
+		*r = retryState{}
+	}
+}
+
+// takeAsked takes what the request's headers ask for, and removes them.
+func (r *retryState) takeAsked(h *message.Headers) {
 	for _, id := range [...]message.ID{message.XEnvoyRetryOn, message.XEnvoyRetryGRPCOn} {
 		if v := h.Get(id); v != "" {
 			on, _ := parseRetryOn(v)
@@ -90,9 +101,6 @@ func (r *retryState) begin(policy *model.RetryPolicy, req *message.Request) {
 		h.DelID(message.XEnvoyMaxRetries)
 	}
 	r.takeLists(h)
-	if r.on != 0 && policy != nil && len(policy.RetriableRequestHeaders) > 0 && !anyMatches(policy.RetriableRequestHeaders, req) {
-		r.on = 0
-	}
 }
 
 func (r *retryState) takeLists(h *message.Headers) {
@@ -110,7 +118,6 @@ func (r *retryState) takeLists(h *message.Headers) {
 		}
 		h.DelID(message.XEnvoyRetriableHeaderNames)
 	}
-	h.DelID(message.XEnvoyHedgeOnPerTryTimeout)
 }
 
 func anyMatches(ms []model.HeaderMatcher, req *message.Request) bool {
@@ -210,39 +217,4 @@ func (r *retryState) wantsReset(kind upstream.Kind, sent bool) bool {
 		return true
 	}
 	return !sent && kind != upstream.KindPerTryTimeout && r.on&model.RetryResetBeforeRequest != 0
-}
-
-// verdict is the answer to whether a retry happens.
-type verdict uint8
-
-const (
-	retryNo verdict = iota
-	retryYes
-	retryExhausted // the number of retries is used up
-	retryOverflow  // the circuit breaker of retries is open
-)
-
-// decide takes a retry out of the budget. On retryYes the caller owes ReleaseRetry.
-func (r *retryState) decide(c filter.Cluster, high bool) verdict {
-	st := c.Stats()
-	if r.left == 0 {
-		st.RqRetryLimitExceeded.Inc()
-		return retryExhausted
-	}
-	r.left--
-	if c.TryRetry(high) != nil {
-		return retryOverflow
-	}
-	r.done++
-	st.RqRetry.Inc()
-	st.RqRetryBackoff.Inc()
-	return retryYes
-}
-
-// backOff is the wait before the next retry: full jitter of an interval that doubles up to a maximum.
-func (r *retryState) backOff() time.Duration {
-	d := min(r.interval, r.max)
-	r.interval = min(2*r.interval, r.max)
-	ms := uint64(max(d.Milliseconds(), 1))
-	return time.Duration(random()%ms) * time.Millisecond
 }

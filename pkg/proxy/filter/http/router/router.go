@@ -24,6 +24,10 @@ type Config struct {
 	SuppressEnvoyHeaders bool
 	// RespectExpectedTimeout takes x-envoy-expected-rq-timeout-ms of the request as its timeout.
 	RespectExpectedTimeout bool
+	// LogUpstreamStream writes the upstream logs also when an attempt gets its connection.
+	LogUpstreamStream bool
+	// SuppressGRPCFailureStats leaves upstream_rq_<code> statistics out for gRPC requests.
+	SuppressGRPCFailureStats bool
 	// StrictCheckHeaders are request headers whose bad values are answered with 400.
 	StrictCheckHeaders []message.ID
 }
@@ -35,7 +39,7 @@ var (
 
 // NewHTTP implements filter.Builder.
 func (c *Config) NewHTTP(d filter.Deps) (filter.HTTP, error) {
-	f := &Filter{cfg: c, deps: d, stats: newRouterStats(d.Stats)}
+	f := &Filter{cfg: c, deps: d, stats: newRouterStats(d.Stats), redirects: newRedirectStats(d.Stats)}
 	f.pool.New = func() any { return newExchange(f) }
 	if f.deps.BufferLimit <= 0 {
 		f.deps.BufferLimit = defaultBufferLimit
@@ -46,12 +50,22 @@ func (c *Config) NewHTTP(d filter.Deps) (filter.HTTP, error) {
 // defaultBufferLimit is Envoy's default per_connection_buffer_limit_bytes.
 const defaultBufferLimit = 1 << 20
 
-// Filter is the configured router.
+// Filter is the configured router. It is closed with its connection manager.
 type Filter struct {
-	cfg   *Config
-	deps  filter.Deps
-	stats routerStats
-	pool  sync.Pool
+	cfg       *Config
+	deps      filter.Deps
+	stats     routerStats
+	redirects redirectStats
+	pool      sync.Pool
+	shadows   shadows
+	alt       altStats
+}
+
+// Close ends the mirrored requests that are under way and waits for them.
+func (f *Filter) Close() error {
+	f.shadows.close()
+	f.alt.close()
+	return nil
 }
 
 // routerStats are the router's counters below "http.<stat_prefix>.".
@@ -138,11 +152,15 @@ func (f *Filter) forward(s *filter.Stream, rt filter.Route) (*message.Response, 
 	}
 	x := f.pool.Get().(*exchange)
 	s.Host.Finish(s, x)
-	x.begin(s, rt, c)
+	x.begin(s, &rt, c)
 	if err := s.Host.Watch(s, x); err != nil {
 		return nil, err
 	}
-	return x.run()
+	resp, err := x.run()
+	if err == errRestart {
+		return f.restart(s, x)
+	}
+	return resp, err
 }
 
 // inMaintenance asks the runtime key upstream.maintenance_mode.<cluster>.

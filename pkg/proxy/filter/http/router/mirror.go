@@ -1,0 +1,165 @@
+package httprouter
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/router"
+)
+
+// mirrorsOf are the mirror policies of a route; without own ones those of the virtual host, then of the configuration.
+func mirrorsOf(rt *filter.Route) []model.Mirror {
+	if m := rt.Route.Action.Mirrors; len(m) > 0 {
+		return m
+	}
+	if m := rt.VirtualHost.Mirrors; len(m) > 0 {
+		return m
+	}
+	return rt.Config.Mirrors
+}
+
+// mirror sends copies of the request to shadow clusters. It must not make the request itself wait: whatever goes wrong only
+// ends a copy.
+func (x *exchange) mirror(list []model.Mirror) {
+	for i := range list {
+		m := &list[i]
+		name := m.Cluster
+		if m.ClusterHeader != "" {
+			name, _ = x.s.Request.Lookup(m.ClusterHeader)
+		}
+		if name == "" || !x.f.drawn(m.Fraction) {
+			continue
+		}
+		c := x.f.deps.Clusters.Cluster(name)
+		if c == nil {
+			continue
+		}
+		d := detach(x.s)
+		d.own()
+		if !m.KeepHost {
+			d.req.Authority = shadowHost(d.req.Authority)
+		}
+		if x.s.Request.Body != nil {
+			p := newPipe(x.route.Rules.BufferLimit(x.f.deps.BufferLimit))
+			x.send.taps = append(x.send.taps, p)
+			d.req.Body = p
+			d.complete = func() bool { return false }
+		}
+		x.f.shadows.start(x.f, d, c, x.shadowRoute(c))
+	}
+}
+
+// shadowHost marks a host as that of a mirrored request, before the port.
+func shadowHost(host string) string {
+	bare := router.WithoutPort(host)
+	return bare + "-shadow" + host[len(bare):]
+}
+
+// shadowRoute is how a copy is sent: with the timeout of the original, without retries.
+func (x *exchange) shadowRoute(c filter.Cluster) filter.Route {
+	return filter.Route{
+		Config: &model.RouteConfig{}, VirtualHost: &model.VirtualHost{}, Cluster: c.Config().Name, Rules: noRules{},
+		Route: &model.Route{Action: &model.RouteAction{Timeout: x.limits.global, GRPCTimeoutMax: -1, HighPriority: x.opt.HighPriority}},
+	}
+}
+
+// drawn tells whether this request is among a fraction, as that of a route is told.
+func (f *Filter) drawn(fr *model.Fraction) bool {
+	if fr == nil {
+		return true
+	}
+	if fr.RuntimeKey != "" && f.deps.Runtime != nil {
+		if percent, ok := f.deps.Runtime(fr.RuntimeKey); ok {
+			return random()%100 < percent
+		}
+	}
+	return fr.Denominator == 0 || random()%uint64(fr.Denominator) < uint64(fr.Numerator)
+}
+
+// shadows are the copies under way.
+type shadows struct {
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	active map[*exchange]struct{}
+	closed bool
+}
+
+// start sends a copy on a goroutine of its own.
+func (sh *shadows) start(f *Filter, d *detached, c filter.Cluster, rt filter.Route) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.closed {
+		return
+	}
+	if sh.active == nil {
+		sh.active = make(map[*exchange]struct{})
+	}
+	d.route = rt
+	x := f.pool.Get().(*exchange)
+	x.begin(&d.Stream, &rt, c)
+	sh.active[x] = struct{}{}
+	sh.wg.Go(func() {
+		resp, err := x.run()
+		if err == nil && resp.Body != nil {
+			drain(resp.Body)
+		}
+		x.End()
+		sh.mu.Lock()
+		delete(sh.active, x)
+		sh.mu.Unlock()
+		x.Release()
+	})
+}
+
+// drain reads a response that nobody wants.
+func drain(b message.Body) {
+	var buf [4 << 10]byte
+	for {
+		if _, err := b.Read(buf[:]); err != nil {
+			return
+		}
+	}
+}
+
+// close ends the copies under way and waits for them.
+func (sh *shadows) close() {
+	sh.mu.Lock()
+	sh.closed = true
+	for x := range sh.active {
+		x.Abort(context.Canceled)
+	}
+	sh.mu.Unlock()
+	sh.wg.Wait()
+}
+
+// noRules leave messages as they are.
+type noRules struct{}
+
+// FinalizeRequest implements filter.Rules.
+func (noRules) FinalizeRequest(*filter.Stream, *filter.Route, bool) {}
+
+// FinalizeResponse implements filter.Rules.
+func (noRules) FinalizeResponse(*filter.Stream, *filter.Route, *message.Response) {}
+
+// Location implements filter.Rules.
+func (noRules) Location(*filter.Stream, *filter.Route) string { return "" }
+
+// Retry implements filter.Rules.
+func (noRules) Retry() *model.RetryPolicy { return nil }
+
+// BufferLimit implements filter.Rules.
+func (noRules) BufferLimit(connection int) int { return connection }
+
+// Descriptors implements filter.Rules.
+func (noRules) Descriptors(dst []filter.Descriptor, _ *filter.Stream, _ *filter.Route, _ filter.RateLimitLevel) []filter.Descriptor {
+	return dst
+}
+
+var (
+	_ filter.Rules = noRules{}
+	_ io.Closer    = (*Filter)(nil)
+)

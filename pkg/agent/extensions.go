@@ -5,6 +5,11 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/http/buffer"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/http/grpchttp1bridge"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/http/grpcweb"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/http/headermutation"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/http/healthcheck"
 	httprouter "github.com/weir-proxy/weir/pkg/proxy/filter/http/router"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/upstreamcodec"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originaldst"
@@ -16,6 +21,9 @@ func extensions() []extension.Factory {
 	return slices.Concat(
 		httprouter.Factories(),
 		[]extension.Factory{originaldst.Factory(), tlsinspector.Factory(), upstreamcodec.Factory()},
+		[]extension.Factory{
+			buffer.Factory(), grpchttp1bridge.Factory(), grpcweb.Factory(), headermutation.Factory(), healthcheck.Factory(),
+		},
 		accesslog.Factories(),
 	)
 }

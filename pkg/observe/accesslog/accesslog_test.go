@@ -140,7 +140,7 @@ func TestFilters(t *testing.T) {
 			`{"duration_filter": {"comparison": {"op": "LE", "value": {"default_value": 5}}}}`,
 			nil, func(c *format.Context) { c.Info.Duration = 6 * time.Millisecond },
 		},
-		{`{"not_health_check_filter": {}}`, nil, func(c *format.Context) { c.Info.FilterState = map[string]any{accesslog.HealthCheckKey: true} }},
+		{`{"not_health_check_filter": {}}`, nil, func(c *format.Context) { c.Info.HealthCheck = true }},
 		{
 			`{"response_flag_filter": {"flags": ["UH", "NR"]}}`,
 			func(c *format.Context) { c.Info.Flags = streaminfo.NoRouteFound }, func(c *format.Context) { c.Info.Flags = streaminfo.LocalReset },

@@ -84,14 +84,11 @@ func (f durationFilter) Match(c *format.Context) bool {
 	return c.Info != nil && f.holds(uint64(c.Info.Duration.Milliseconds()))
 }
 
-// HealthCheckKey marks health-check requests in streaminfo.Info.FilterState.
-const HealthCheckKey = "weir.health_check"
-
 type notHealthCheckFilter struct{}
 
 // Match implements Filter.
 func (notHealthCheckFilter) Match(c *format.Context) bool {
-	return c.Info == nil || c.Info.FilterState[HealthCheckKey] == nil
+	return c.Info == nil || !c.Info.HealthCheck
 }
 
 // flagFilter accepts streams with any of the flags, or with any flag at all when it has none.

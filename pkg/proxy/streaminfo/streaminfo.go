@@ -107,6 +107,8 @@ type Info struct {
 	Dynamic map[string]map[string]any
 	// FilterState: key -> value; nil until something sets some.
 	FilterState map[string]any
+	// HealthCheck tells a request that only asks whether this proxy is well.
+	HealthCheck bool
 	// Duration is set at the end of the stream.
 	Duration time.Duration
 }

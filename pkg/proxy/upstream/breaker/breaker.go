@@ -13,10 +13,27 @@ import (
 // Breaker counts one resource against a limit.
 type Breaker struct {
 	limit     atomic.Int64
+	budget    atomic.Pointer[Budget]
 	used      atomic.Int64
 	isOpen    atomic.Bool
 	open      *stats.Gauge
 	remaining atomic.Pointer[stats.Gauge]
+}
+
+// Budget is a limit that follows what is under way elsewhere: so many percent of it, and Least at the least.
+type Budget struct {
+	Percent float64
+	Least   uint32
+	// Of are the breakers whose counts are added up.
+	Of []*Breaker
+}
+
+func (g *Budget) limit() int64 {
+	used := int64(0)
+	for _, b := range g.Of {
+		used += b.Used()
+	}
+	return max(int64(g.Percent/100*float64(used)), int64(g.Least))
 }
 
 // New makes a breaker that shows in the gauge open whether the limit is reached: 0 closed, 1 open.
@@ -33,6 +50,20 @@ func (b *Breaker) SetLimit(limit uint32) {
 	b.publish(b.used.Load())
 }
 
+// SetBudget makes g the limit in place of the one of SetLimit; nil ends that. g must not change afterwards.
+func (b *Breaker) SetBudget(g *Budget) {
+	b.budget.Store(g)
+	b.publish(b.used.Load())
+}
+
+// most is the limit at present.
+func (b *Breaker) most() int64 {
+	if g := b.budget.Load(); g != nil {
+		return g.limit()
+	}
+	return b.limit.Load()
+}
+
 // Track shows from now on in g how much is left; nil stops that.
 func (b *Breaker) Track(g *stats.Gauge) {
 	b.remaining.Store(g)
@@ -42,7 +73,7 @@ func (b *Breaker) Track(g *stats.Gauge) {
 // Try takes one, or tells that the limit is reached.
 func (b *Breaker) Try() bool {
 	n := b.used.Add(1)
-	if n > b.limit.Load() {
+	if n > b.most() {
 		b.used.Add(-1)
 		return false
 	}
@@ -60,12 +91,12 @@ func (b *Breaker) Release() { b.publish(b.used.Add(-1)) }
 func (b *Breaker) Used() int64 { return b.used.Load() }
 
 // Full tells whether Try would refuse now.
-func (b *Breaker) Full() bool { return b.used.Load() >= b.limit.Load() }
+func (b *Breaker) Full() bool { return b.used.Load() >= b.most() }
 
 // publish writes the gauge only when its value changes, so that requests do not share a written cache line more than the
 // count itself.
 func (b *Breaker) publish(used int64) {
-	limit := b.limit.Load()
+	limit := b.most()
 	if full := used >= limit; full != b.isOpen.Load() {
 		b.settle()
 	}

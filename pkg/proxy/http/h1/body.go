@@ -35,21 +35,27 @@ type body struct {
 	trailers message.Headers
 }
 
-// reset prepares for a message; left is the content length of framedLength.
-func (b *body) reset(rd *reader, owner bodyOwner, frame framing, left int64, lim limits, keepTrailers bool) {
+// init says once what the bodies of a connection have in common.
+func (b *body) init(rd *reader, owner bodyOwner, lim limits) {
+	b.rd, b.owner, b.limits = rd, owner, lim
+	b.reset(framedNone, 0, false)
+}
+
+// reset prepares for a message; left is the content length of framedLength. Storing an atomic costs more than loading it.
+func (b *body) reset(frame framing, left int64, keepTrailers bool) {
 	if b.trailers.Len() > 0 {
 		b.trailers.Reset()
 	}
-	b.rd, b.owner, b.frame, b.left, b.limits, b.keep = rd, owner, frame, left, lim, keepTrailers
-	b.chunk, b.started, b.err = chunkSize, false, nil
-	if b.closed.Load() { // storing costs more than loading
+	b.frame, b.left, b.keep, b.chunk, b.started, b.err = frame, left, keepTrailers, chunkSize, false, nil
+	if b.closed.Load() {
 		b.closed.Store(false)
 	}
-	if b.whole.Load() {
-		b.whole.Store(false)
+	none := frame == framedNone
+	if none {
+		b.err = io.EOF
 	}
-	if frame == framedNone {
-		b.finish()
+	if b.whole.Load() != none {
+		b.whole.Store(none)
 	}
 }
 

@@ -57,6 +57,7 @@ func NewClientConn(c net.Conn, opt ClientOptions) *ClientConn {
 	cc.rules = responseRules{limits: limits{bytes: opt.MaxHeadersBytes, count: opt.MaxHeadersCount}.withDefaults(), http1: opt.HTTP1}
 	st := &cc.stream
 	st.cc, st.keep = cc, keptNames(&opt.HTTP1)
+	st.body.init(&cc.rd, st, cc.rules.limits)
 	st.wr = writer{conn: c, bufs: opt.Buffers, format: opt.HTTP1.HeaderFormat, trailers: opt.HTTP1.EnableTrailers, bodySent: &st.sentBody}
 	return cc
 }

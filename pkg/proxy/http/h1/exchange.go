@@ -51,7 +51,7 @@ func (st *clientStream) reset() {
 		st.lost.Store(false)
 	}
 	zero(&st.sentHead, &st.sentBody, &st.recvHead, &st.recvBody)
-	st.body.reset(&st.cc.rd, st, framedNone, 0, st.cc.rules.limits, false)
+	st.body.reset(framedNone, 0, false)
 }
 
 // RoundTrip implements codec.ClientStream.
@@ -79,7 +79,7 @@ func (st *clientStream) RoundTrip(req *message.Request, resp *message.Response, 
 	}
 	st.gotHead = true
 	if st.parsed.frame != framedNone {
-		st.body.reset(&st.cc.rd, st, st.parsed.frame, resp.ContentLength, st.cc.rules.limits, st.cc.opt.HTTP1.EnableTrailers)
+		st.body.reset(st.parsed.frame, resp.ContentLength, st.cc.opt.HTTP1.EnableTrailers)
 		resp.Body = &st.body
 	}
 	if st.wr.frame == framedRaw && resp.Upgraded && req.Body != nil {

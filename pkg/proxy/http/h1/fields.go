@@ -99,17 +99,17 @@ func parseFields(b []byte, h *message.Headers, lim *limits, c *control) (n int, 
 			c.dropped++
 			continue
 		}
-		f := message.Field{ID: message.IDOfToken(name), Received: true, Name: view(name), Value: view(value)}
+		f := h.Extend()
+		f.ID, f.Received, f.Name, f.Value = message.IDOfToken(name), true, view(name), view(value)
 		if f.ID != message.Other {
-			keep, bad := c.note(&f)
+			keep, bad := c.note(f)
 			if bad != nil {
 				return 0, bad
 			}
 			if !keep {
-				continue
+				h.Retract()
 			}
 		}
-		h.Append(f)
 	}
 	if c.nominated {
 		return n, dropNominated(h)

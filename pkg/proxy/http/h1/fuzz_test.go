@@ -223,7 +223,8 @@ func (*noOwner) wakeReader()                {}
 func decode(in []byte, seed uint64, size int) (string, bool) {
 	rd := reader{conn: newCut(in, seed), bufs: NewBuffers()}
 	var b body
-	b.reset(&rd, &noOwner{}, framedChunks, 0, limits{}.withDefaults(), true)
+	b.init(&rd, &noOwner{}, limits{}.withDefaults())
+	b.reset(framedChunks, 0, true)
 	var out []byte
 	buf := make([]byte, size)
 	for {

@@ -94,6 +94,7 @@ func NewServer(c net.Conn, opt ServerOptions) *Server {
 		ignoreUpgrade: opt.IgnoreUpgrade,
 	}
 	s.rd = reader{conn: c, bufs: opt.Buffers}
+	s.stream.body.init(&s.rd, &s.stream, s.rules.limits)
 	s.stream.srv = s
 	s.stream.keep = keptNames(&opt.HTTP1)
 	s.stream.wr = writer{

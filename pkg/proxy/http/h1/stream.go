@@ -44,8 +44,8 @@ func (st *serverStream) reset() {
 	if st.closeAfter.Load() { // storing costs more than loading
 		st.closeAfter.Store(false)
 	}
-	zero(&st.recvHead, &st.recvBody, &st.sentHead, &st.sentBody, &st.sentTrailer)
-	st.body.reset(&st.srv.rd, st, framedNone, 0, st.srv.rules.limits, false)
+	zero(&st.recvBody, &st.sentHead, &st.sentBody, &st.sentTrailer)
+	st.body.reset(framedNone, 0, false)
 }
 
 // zero stores where there is something else: an atomic store costs as much as ten loads.
@@ -72,6 +72,7 @@ func (st *serverStream) receive() (bad *codec.Error, err error) {
 		forget(st.keep)
 		head, tooLarge, err := s.rd.head(s.rules.bytes, maxLeadingLines)
 		if tooLarge != nil || err != nil {
+			st.recvHead.Store(0)
 			return tooLarge, err
 		}
 		if st.parsed, n, bad = parseRequest(head, &st.req, &s.rules, st.keep); n == 0 && bad == nil {
@@ -91,7 +92,7 @@ func (st *serverStream) openBody() {
 	if p.frame == framedNone {
 		return
 	}
-	st.body.reset(&st.srv.rd, st, p.frame, st.req.ContentLength, st.srv.rules.limits, st.srv.opt.HTTP1.EnableTrailers)
+	st.body.reset(p.frame, st.req.ContentLength, st.srv.opt.HTTP1.EnableTrailers)
 	st.req.Body = &st.body
 }
 

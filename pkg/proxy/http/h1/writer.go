@@ -131,6 +131,7 @@ func (w *writer) step(src message.Body) (done bool, err error) {
 	switch {
 	case err == nil:
 		return false, nil
+	case err == io.EOF:
 	case !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return false, err
 	}

@@ -1,6 +1,9 @@
 package message
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // Field is one header line.
 type Field struct {
@@ -112,6 +115,23 @@ func (h *Headers) AddID(id ID, value string) {
 
 // Append appends a field whose ID the caller knows; codecs use it.
 func (h *Headers) Append(f Field) { h.fields = append(h.fields, f) }
+
+// Extend appends a field and returns it, for a codec to fill in all of it before anything else happens to the headers.
+func (h *Headers) Extend() *Field {
+	n := len(h.fields)
+	if n == cap(h.fields) {
+		h.fields = slices.Grow(h.fields, 16)
+	}
+	h.fields = h.fields[:n+1]
+	return &h.fields[n]
+}
+
+// Retract takes the last field back.
+func (h *Headers) Retract() {
+	n := len(h.fields) - 1
+	h.fields[n] = Field{}
+	h.fields = h.fields[:n]
+}
 
 // Set replaces all fields of a name by one value, at the place of the first, or appends it.
 func (h *Headers) Set(name, value string) { h.set(IDOf(name), name, value) }

@@ -57,9 +57,10 @@ check-generated: ## fail when generated files differ from what their sources giv
 	$(GO) run ./tools/generate -check
 
 .PHONY: bench
-bench: build ## HTTP/1.1 CPU time per request beside nginx and haproxy, in one run
+bench: build ## cost of proxying beside nginx and haproxy, in one run (BENCH="-scenarios http1 -rounds 3", ...)
 	@tools/deps/install.sh bench
-	$(GO) run ./tools/bench
+	$(GO) build -o $(BIN)/bench ./tools/bench
+	$(BIN)/bench -json $(BIN)/bench.json $(BENCH)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each

@@ -1,9 +1,9 @@
-// Bench measures the CPU time that HTTP/1.1 proxying costs per request: weir beside nginx and haproxy, in one run.
+// Bench compares the cost of proxying: weir beside nginx and haproxy, one worker each, in one run.
 //
-// Each proxy forwards 1 KB responses from the same nginx backend over keep-alive connections on loopback. The proxies take
-// turns, round by round, so that a machine whose speed drifts treats them alike; medians are printed, and the ratio to weir.
-// CPU time is the processes' own accounting (/proc/PID/stat, user and system), which is steadier than throughput on a
-// shared machine.
+// Each scenario is one kind of work. The proxies take turns, round by round, so that a machine whose speed drifts treats
+// them alike; the median of the rounds counts, and the ratio to weir. CPU time is the processes' own accounting
+// (/proc/PID/stat, user and system), which is steadier than throughput on a shared machine. Results go to standard output
+// as tables and, with -json, to a file.
 package main
 
 import (
@@ -12,31 +12,39 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
 
 // settings of a run.
 type settings struct {
-	rounds      int
-	duration    time.Duration
-	connections int
-	weir        string
+	rounds   int
+	duration time.Duration
+	weir     string
+	json     string
+	only     string
 }
 
 func main() {
 	var s settings
+	var grpc int
 	flag.IntVar(&s.rounds, "rounds", 5, "counted rounds of each proxy, after one that is not counted")
-	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one round")
-	flag.IntVar(&s.connections, "connections", 64, "keep-alive connections of the load")
+	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one round, in whole seconds")
 	flag.StringVar(&s.weir, "weir", "bin/weir", "the weir to measure")
+	flag.StringVar(&s.json, "json", "", "write the results to this file")
+	flag.StringVar(&s.only, "scenarios", "", "names of the scenarios to run, separated by commas; all when empty")
+	flag.IntVar(&grpc, "grpc-backend", 0, "be the gRPC backend on this port instead")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, s)
+	var err error
+	if grpc != 0 {
+		err = serveGRPC(ctx, grpc)
+	} else {
+		err = run(ctx, s)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -44,99 +52,153 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, s settings) (err error) {
-	dir, err := os.MkdirTemp("", "weir-bench-")
+func run(ctx context.Context, s settings) error {
+	chosen, err := choose(scenarios(), s.only)
 	if err != nil {
-		return fmt.Errorf("make directory: %w", err)
+		return err
 	}
-	defer os.RemoveAll(dir)
-	backend := &proxy{name: "backend", port: 19080, command: []string{"nginx"}, config: backendConfig}
-	proxies := []*proxy{
-		{name: "weir", port: 19081, command: []string{s.weir}, config: weirConfig},
-		{name: "nginx", port: 19082, command: []string{"nginx"}, config: nginxConfig},
-		{name: "haproxy", port: 19083, command: []string{"haproxy"}, config: haproxyConfig},
-	}
-	for _, p := range append([]*proxy{backend}, proxies...) {
-		if err := p.start(ctx, dir); err != nil {
-			return err
+	var results []result
+	for i := range chosen {
+		r, err := runScenario(ctx, s, &chosen[i])
+		if err != nil {
+			return fmt.Errorf("scenario %s: %w", chosen[i].name, err)
 		}
-		defer func() { err = errors.Join(err, p.stop()) }()
+		r.print(os.Stdout)
+		results = append(results, r)
 	}
-	for round := range s.rounds + 1 {
-		for _, p := range proxies {
-			m, err := measure(ctx, p, s)
-			if err != nil {
-				return fmt.Errorf("load on %s: %w", p.name, err)
-			}
-			if round > 0 {
-				p.measured = append(p.measured, m)
-			}
-		}
+	if s.json != "" {
+		return writeJSON(s.json, results)
 	}
-	report(proxies, s)
 	return nil
 }
 
-// measurement is one round of one proxy.
-type measurement struct {
-	cpuPerRequest time.Duration
-	perSecond     float64
+// choose picks scenarios by name.
+func choose(all []scenario, only string) ([]scenario, error) {
+	if only == "" {
+		return all, nil
+	}
+	var out []scenario
+	for name := range strings.SplitSeq(only, ",") {
+		before := len(out)
+		for _, s := range all {
+			if s.name == name {
+				out = append(out, s)
+			}
+		}
+		if len(out) == before {
+			return nil, fmt.Errorf("there is no scenario %q", name)
+		}
+	}
+	return out, nil
 }
 
-func measure(ctx context.Context, p *proxy, s settings) (measurement, error) {
-	before, err := p.cpu()
-	if err != nil {
-		return measurement{}, err
-	}
-	load := exec.CommandContext(ctx, "wrk", "-t", "1", "-c", fmt.Sprint(s.connections), "-d", fmt.Sprintf("%ds", int(s.duration.Seconds())),
-		fmt.Sprintf("http://127.0.0.1:%d/", p.port))
-	out, err := load.CombinedOutput()
-	if err != nil {
-		return measurement{}, fmt.Errorf("run wrk: %w: %s", err, out)
-	}
-	requests, seconds, err := parseWrk(string(out))
-	if err != nil {
-		return measurement{}, err
-	}
-	after, err := p.cpu()
-	if err != nil {
-		return measurement{}, err
-	}
-	return measurement{(after - before) / time.Duration(requests), float64(requests) / seconds}, nil
+// bench is one scenario under way.
+type bench struct {
+	settings
+	scenario *scenario
+	dir      string
+	backend  *proxy
+	proxies  []*proxy
+	half     int // requests a second on each connection at half load; 0: not known yet
 }
 
-func report(proxies []*proxy, s settings) {
-	fmt.Printf("HTTP/1.1, 1 KB responses, %d keep-alive connections, %d rounds of %s each, alternating\n\n", s.connections, s.rounds, s.duration)
-	fmt.Printf("%-10s %14s %24s %14s %12s\n", "proxy", "CPU/request", "min .. max", "requests/s", "CPU ratio")
-	base := proxies[0].median()
-	for _, p := range proxies {
-		m := p.median()
-		low := slices.MinFunc(p.measured, byCPU).cpuPerRequest
-		high := slices.MaxFunc(p.measured, byCPU).cpuPerRequest
-		fmt.Printf("%-10s %11.2f us %11.2f .. %7.2f us %14.0f %12.2f\n", p.name, micros(m.cpuPerRequest), micros(low), micros(high), m.perSecond,
-			micros(m.cpuPerRequest)/micros(base.cpuPerRequest))
+func runScenario(ctx context.Context, s settings, sc *scenario) (_ result, err error) {
+	dir, err := os.MkdirTemp("", "weir-bench-")
+	if err != nil {
+		return result{}, fmt.Errorf("make directory: %w", err)
 	}
-	fmt.Printf("\nThe ratio is to weir's median: above 1 costs more than weir.\n")
+	defer os.RemoveAll(dir)
+	b := &bench{settings: s, scenario: sc, dir: dir}
+	if err := writeFiles(dir, loadFiles(sc.shape)); err != nil {
+		return result{}, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return result{}, fmt.Errorf("find this program: %w", err)
+	}
+	b.backend = &proxy{name: "backend", port: backendPort, command: "nginx", setup: webBackend}
+	if sc.shape.backend == "grpc" {
+		b.backend.command, b.backend.setup = self, grpcBackend
+	}
+	for _, p := range []*proxy{
+		{name: "weir", port: 19081, command: s.weir, setup: weirSetup},
+		{name: "nginx", port: 19082, command: "nginx", setup: nginxSetup},
+		{name: "haproxy", port: 19083, command: "haproxy", setup: haproxySetup},
+	} {
+		if sc.takes(p.name) {
+			b.proxies = append(b.proxies, p)
+		}
+	}
+	for _, p := range append([]*proxy{b.backend}, b.proxies...) {
+		defer func() { err = errors.Join(err, p.stop()) }()
+		if err := p.start(ctx, dir, sc.shape); err != nil {
+			return result{}, err
+		}
+	}
+	return b.measure(ctx)
 }
 
-func byCPU(a, b measurement) int { return int(a.cpuPerRequest - b.cpuPerRequest) }
-
-func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-
-// median of the rounds by CPU time, with the median throughput.
-func (p *proxy) median() measurement {
-	m := slices.Clone(p.measured)
-	slices.SortFunc(m, byCPU)
-	cpu := m[len(m)/2].cpuPerRequest
-	slices.SortFunc(m, func(a, b measurement) int { return int(a.perSecond - b.perSecond) })
-	return measurement{cpu, m[len(m)/2].perSecond}
+// measure runs the rounds.
+func (b *bench) measure(ctx context.Context) (result, error) {
+	for round := range b.rounds + 1 {
+		for _, p := range b.proxies {
+			v, err := b.scenario.load(ctx, b, p)
+			if err != nil {
+				return result{}, fmt.Errorf("load on %s: %w", p.name, err)
+			}
+			if round > 0 {
+				p.figures = append(p.figures, v)
+			}
+		}
+	}
+	return newResult(b), nil
 }
 
-// writeFile puts a proxy's configuration in place.
-func writeFile(dir, name, text string) (string, error) {
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		return "", fmt.Errorf("write %s: %w", name, err)
+func (b *bench) proxy(name string) *proxy {
+	for _, p := range b.proxies {
+		if p.name == name {
+			return p
+		}
 	}
-	return path, nil
+	return nil
+}
+
+// restart starts a proxy anew.
+func (b *bench) restart(ctx context.Context, p *proxy) error {
+	if err := p.stop(); err != nil {
+		return err
+	}
+	return p.start(ctx, b.dir, b.scenario.shape)
+}
+
+// loadFiles are what the load generators read.
+func loadFiles(s shape) files {
+	out := files{"grpc.bin": string(append([]byte{0, 0, 0, 0, 100}, make([]byte, 100)...))}
+	if s.hosts == 0 {
+		return out
+	}
+	out["routes.lua"] = fmt.Sprintf(`local all, at = {}, 0
+function init()
+  for h = 0, %d do for r = 0, %d do
+    all[#all + 1] = wrk.format("GET", string.format("/service%%04d/", r), {Host = string.format("host%%d.example", h)})
+  end end
+end
+function request()
+  at = (at * 1 + 1237) %% #all
+  return all[at + 1]
+end
+`, s.hosts-1, s.routes-1)
+	return out
+}
+
+// ownDir is the directory of one process, made anew for each start.
+func ownDir(dir, name string) (string, error) {
+	own := filepath.Join(dir, name)
+	if err := os.RemoveAll(own); err != nil {
+		return "", fmt.Errorf("clear directory: %w", err)
+	}
+	if err := os.Mkdir(own, 0o755); err != nil {
+		return "", fmt.Errorf("make directory: %w", err)
+	}
+	return own, os.Chmod(filepath.Dir(own), 0o755) // nginx's workers are another user
 }

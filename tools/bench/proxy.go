@@ -8,36 +8,35 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// proxy is one process under measurement.
+// proxy is one process under measurement, or the backend.
 type proxy struct {
 	name    string
 	port    int
-	command []string
-	config  func(dir string, port int) (file, text string, args []string)
+	command string
+	setup   setup
 
-	process  *exec.Cmd
-	measured []measurement
+	process *exec.Cmd
+	figures []float64
 }
 
 const backendPort = 19080
 
-func (p *proxy) start(ctx context.Context, dir string) error {
-	own := filepath.Join(dir, p.name)
-	if err := os.Mkdir(own, 0o755); err != nil {
-		return fmt.Errorf("make directory: %w", err)
-	}
-	file, text, args := p.config(own, p.port)
-	if _, err := writeFile(own, file, text); err != nil {
+func (p *proxy) start(ctx context.Context, dir string, s shape) error {
+	own, err := ownDir(dir, p.name)
+	if err != nil {
 		return err
 	}
-	p.process = exec.Command(p.command[0], append(p.command[1:], args...)...)
+	f, args := p.setup(own, p.port, s)
+	if err := writeFiles(own, f); err != nil {
+		return err
+	}
+	p.process = exec.Command(p.command, args...)
 	p.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	log, err := os.Create(filepath.Join(own, "log"))
 	if err != nil {
@@ -88,17 +87,9 @@ const clockTick = 10 * time.Millisecond
 
 // cpu is the user and system time of the process and its children so far.
 func (p *proxy) cpu() (time.Duration, error) {
-	pids := []int{p.process.Process.Pid}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pids[0], pids[0]))
+	pids, err := p.pids()
 	if err != nil {
-		return 0, fmt.Errorf("list children of %s: %w", p.name, err)
-	}
-	for child := range strings.FieldsSeq(string(children)) {
-		pid, err := strconv.Atoi(child)
-		if err != nil {
-			return 0, fmt.Errorf("read children of %s: %w", p.name, err)
-		}
-		pids = append(pids, pid)
+		return 0, err
 	}
 	var total time.Duration
 	for _, pid := range pids {
@@ -113,6 +104,49 @@ func (p *proxy) cpu() (time.Duration, error) {
 		total += time.Duration(ticks) * clockTick
 	}
 	return total, nil
+}
+
+// resident is the resident memory of the process and its children in KB.
+func (p *proxy) resident() (int, error) {
+	pids, err := p.pids()
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return 0, fmt.Errorf("read memory of %s: %w", p.name, err)
+		}
+		n := 0
+		_, rest, ok := strings.Cut(string(text), "VmRSS:")
+		if !ok {
+			return 0, fmt.Errorf("read memory of %s: no VmRSS", p.name)
+		}
+		if _, err := fmt.Sscan(rest, &n); err != nil {
+			return 0, fmt.Errorf("read memory of %s: %w", p.name, err)
+		}
+		total += n
+	}
+	return total, nil
+}
+
+// pids are the process and its children.
+func (p *proxy) pids() ([]int, error) {
+	own := p.process.Process.Pid
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", own, own))
+	if err != nil {
+		return nil, fmt.Errorf("list children of %s: %w", p.name, err)
+	}
+	pids := []int{own}
+	for child := range strings.FieldsSeq(string(children)) {
+		pid, err := strconv.Atoi(child)
+		if err != nil {
+			return nil, fmt.Errorf("read children of %s: %w", p.name, err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
 }
 
 // parseStat returns utime + stime of proc(5)'s stat line; the command name may hold anything but ends at the last ")".
@@ -131,24 +165,4 @@ func parseStat(line string) (uint64, error) {
 		return 0, fmt.Errorf("stime: %w", err)
 	}
 	return user + system, nil
-}
-
-var wrkLine = regexp.MustCompile(`(\d+) requests in ([\d.]+)s`)
-
-// parseWrk reads requests and seconds from wrk's report, and refuses one with errors in it.
-func parseWrk(out string) (requests int, seconds float64, err error) {
-	if strings.Contains(out, "Socket errors") || strings.Contains(out, "Non-2xx") {
-		return 0, 0, fmt.Errorf("the load saw errors:\n%s", out)
-	}
-	m := wrkLine.FindStringSubmatch(out)
-	if m == nil {
-		return 0, 0, fmt.Errorf("no result in wrk's report:\n%s", out)
-	}
-	if requests, err = strconv.Atoi(m[1]); err != nil || requests == 0 {
-		return 0, 0, fmt.Errorf("wrk made no requests:\n%s", out)
-	}
-	if seconds, err = strconv.ParseFloat(m[2], 64); err != nil {
-		return 0, 0, fmt.Errorf("read wrk's report: %w", err)
-	}
-	return requests, seconds, nil
 }

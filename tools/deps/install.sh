@@ -7,14 +7,14 @@
 set -euo pipefail
 
 declare -A package=(
-  [curl]=curl [ip]=iproute2 [python3]=python3 [nginx]=nginx-light [haproxy]=haproxy [wrk]=wrk
+  [curl]=curl [ip]=iproute2 [python3]=python3 [nginx]=nginx-light [haproxy]=haproxy [wrk]=wrk [h2load]=nghttp2-client
   [clang-14]=clang-14 [llvm-strip-14]=llvm-14 [protoc]=protobuf-compiler [nft]=nftables
 )
 declare -A commands=(
   [demo]="curl"
   [test]="curl ip python3 nft"
   [generate]="clang-14 llvm-strip-14 protoc"
-  [bench]="nginx haproxy wrk"
+  [bench]="nginx haproxy wrk h2load"
 )
 
 what=${1:-}

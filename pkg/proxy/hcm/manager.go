@@ -27,6 +27,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
+	"github.com/weir-proxy/weir/pkg/proxy/http/h2"
 	"github.com/weir-proxy/weir/pkg/proxy/router"
 	"github.com/weir-proxy/weir/pkg/proxy/router/match"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
@@ -76,6 +77,7 @@ type Manager struct {
 	drains  drains
 	ids     atomic.Uint64
 	streams sync.Pool
+	shared  *h2.Shared // memory of HTTP/2 connections
 	tick    time.Duration
 	// ignoreUpgrade is ignore_http_11_upgrade; nil when it lists nothing.
 	ignoreUpgrade func(protocol string) bool
@@ -109,7 +111,7 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 		d.Buffers = h1.NewBuffers()
 	}
 	cfg = withRuntime(cfg, d.Runtime)
-	m := &Manager{cfg: cfg, deps: d, upgrade: map[string]*upgrade{}}
+	m := &Manager{cfg: cfg, deps: d, upgrade: map[string]*upgrade{}, shared: h2.NewShared()}
 	m.stats = newHTTPStats(d.Stats, d.ListenerStats, cfg.StatPrefix)
 	m.streams.New = func() any { return newStream() }
 	m.tick = sweepInterval(cfg)

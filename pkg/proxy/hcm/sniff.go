@@ -3,6 +3,7 @@ package hcm
 import (
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
@@ -52,7 +53,8 @@ func (m *Manager) newServer(fc *filter.Connection) (codec.Server, error) {
 	return h2.NewServer(c, h2.ServerOptions{
 		HTTP2: m.cfg.HTTP2, MaxHeadersBytes: m.cfg.MaxRequestHeadersBytes, MaxHeadersCount: m.cfg.MaxHeadersCount,
 		MaxRequests: m.cfg.MaxRequestsPerConnection, Scheme: scheme(fc), UnderscoresAction: m.cfg.UnderscoresAction,
-		Stats: m.stats.two(),
+		Proxy100Continue: m.cfg.Proxy100Continue, DrainTimeout: max(m.cfg.DrainTimeout, time.Millisecond), LingerTimeout: m.cfg.DelayedCloseTimeout,
+		Stats: m.stats.two(), Shared: m.shared,
 	}), nil
 }
 

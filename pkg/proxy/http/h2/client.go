@@ -1,13 +1,9 @@
 package h2
 
 import (
-	"context"
 	"errors"
 	"net"
-	"net/http"
 	"sync"
-
-	"golang.org/x/net/http2"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
@@ -19,78 +15,70 @@ type ClientOptions struct {
 	// Info is what Conn of the streams returns; Reused is set by the codec.
 	Info  codec.ConnInfo
 	HTTP2 model.HTTP2Options
-	// MaxHeadersBytes bounds a response head; default 61440.
-	MaxHeadersBytes int
-	// Gone is called exactly once, on a goroutine of the codec, when the connection has ended for whatever reason. May be
-	// nil.
+	// MaxHeadersBytes bounds a response head; default 61440. MaxHeadersCount bounds its fields; default 100.
+	MaxHeadersBytes, MaxHeadersCount int
+	// Gone is called exactly once, on a goroutine of the codec, when the connection has ended for whatever reason. It must
+	// not wait for Close. May be nil.
 	Gone func()
 	// Release is called exactly once for each stream, at its end. May be nil.
 	Release func()
 	// Stats may be nil.
 	Stats *Stats
+	// Shared should be the same for all connections; nil gives this one its own.
+	Shared *Shared
 }
-
-// errBusy tells that the connection takes no further stream now.
-var errBusy = errors.New("open stream: the connection is full, going away or closed")
-
-// streamsBeforeSettings is how many streams are opened before the peer has told its limit, as x/net has it.
-const streamsBeforeSettings = 100
 
 // ClientConn is the client side of one connection. Make it with NewClientConn.
 type ClientConn struct {
-	opt  ClientOptions
-	conn *watchedConn
-	cc   *http2.ClientConn
+	link
+	opt   ClientOptions
+	build responseBuilder // of the reader
+	ready sync.Cond       // settings came, or the connection ended
 
-	mu     sync.Mutex // guards what follows
-	active uint32
-	used   bool
-	closed bool
-}
-
-// watchedConn tells when x/net closes it, which is at the end of the connection in all cases.
-type watchedConn struct {
-	net.Conn
-	once sync.Once
-	gone func()
-}
-
-// Close implements net.Conn.
-func (w *watchedConn) Close() error {
-	err := w.Conn.Close()
-	w.once.Do(w.gone)
-	return err
+	// Guarded by mu.
+	active    uint32
+	used      bool
+	goingAway bool
+	away      goAwayError
 }
 
 // NewClientConn makes the client side of c, which it owns from then on, and sends the preface. An error means that c is
 // closed.
 func NewClientConn(c net.Conn, opt ClientOptions) (*ClientConn, error) {
-	if opt.MaxHeadersBytes <= 0 {
-		opt.MaxHeadersBytes = defaultMaxBytes
-	}
 	if opt.Gone == nil {
 		opt.Gone = func() {}
 	}
-	opt.Info.Version = message.HTTP2
-	transport, err := http2.ConfigureTransports(&http.Transport{
-		DisableCompression: true,
-		HTTP2: &http.HTTP2Config{
-			MaxReceiveBufferPerStream:     int(window(opt.HTTP2.InitialStreamWindowSize, defaultStreamWindow)),
-			MaxReceiveBufferPerConnection: int(window(opt.HTTP2.InitialConnectionWindowSize, defaultConnWindow)),
-		},
-	})
-	if err == nil {
-		transport.AllowHTTP = true
-		transport.MaxHeaderListSize = uint32(opt.MaxHeadersBytes)
-		transport.MaxDecoderHeaderTableSize = opt.HTTP2.HPACKTableSize
-		transport.MaxEncoderHeaderTableSize = opt.HTTP2.HPACKTableSize
-		cc := &ClientConn{opt: opt, conn: &watchedConn{Conn: c, gone: opt.Gone}}
-		if cc.cc, err = transport.NewClientConn(cc.conn); err == nil {
-			return cc, nil
-		}
+	if opt.Stats == nil {
+		opt.Stats = NewStats(nil)
 	}
-	_ = c.Close() // the first error counts
-	return nil, err
+	if opt.Shared == nil {
+		opt.Shared = NewShared()
+	}
+	opt.Info.Version = message.HTTP2
+	cc := &ClientConn{opt: opt}
+	cc.limits = newLimits(&opt.HTTP2, opt.MaxHeadersBytes, opt.MaxHeadersCount, 0)
+	cc.stats, cc.shared = opt.Stats, opt.Shared
+	cc.link.init(c, cc, true)
+	cc.ready.L = &cc.mu
+	cc.build.cc = cc
+	cc.greet(appendSetting(nil, settingEnablePush, 0), opt.HTTP2.Settings)
+	cc.mu.Lock()
+	cc.keep.start(&cc.link)
+	cc.mu.Unlock()
+	cc.wg.Go(cc.run)
+	return cc, nil
+}
+
+// run reads until the connection ends.
+func (cc *ClientConn) run() {
+	err := cc.reason(cc.readFrames())
+	cc.goodbye(err)
+	cc.rd.release()
+	_ = cc.nc.Close() // nothing depends on it any more
+	cc.mu.Lock()
+	cc.closeWorkers()
+	cc.mu.Unlock()
+	cc.opt.Gone()
 }
 
 // NewStream begins an exchange.
@@ -100,8 +88,9 @@ func (cc *ClientConn) NewStream() (codec.ClientStream, error) {
 	if !cc.canTake() {
 		return nil, errBusy
 	}
-	st := &clientStream{cc: cc, used: cc.used}
-	st.ctx, st.cancel = context.WithCancel(context.Background())
+	st := cc.shared.clients.Get().(*clientStream)
+	st.reset(cc)
+	st.used = cc.used
 	cc.active++
 	cc.used = true
 	return st, nil
@@ -116,11 +105,11 @@ func (cc *ClientConn) CanTake() bool {
 }
 
 func (cc *ClientConn) canTake() bool {
-	if cc.closed || !cc.cc.CanTakeNewRequest() {
+	if cc.err != nil || cc.goingAway || cc.lastID >= maxStreamID-2*(cc.active+1) {
 		return false
 	}
-	limit := or(cc.cc.State().MaxConcurrentStreams, streamsBeforeSettings)
-	if own := cc.opt.HTTP2.MaxConcurrentStreams; own > 0 {
+	limit := cc.peerStreams
+	if own := cc.limits.streams; own > 0 {
 		limit = min(limit, own)
 	}
 	return cc.active < limit
@@ -133,19 +122,72 @@ func (cc *ClientConn) Active() int {
 	return int(cc.active)
 }
 
-func (cc *ClientConn) leave() {
+// Close ends the connection and all exchanges on it, and waits for the connection's goroutines.
+func (cc *ClientConn) Close() error {
+	cc.sever(errClosed)
+	cc.wg.Wait()
 	cc.mu.Lock()
-	cc.active--
+	cc.dropOut()
 	cc.mu.Unlock()
-	if cc.opt.Release != nil {
-		cc.opt.Release()
+	return nil
+}
+
+// goneAway implements side: streams that the server has not taken may be sent elsewhere.
+func (cc *ClientConn) goneAway(last uint32, code errCode) {
+	cc.goingAway = true
+	cc.away = goAwayError{code, last}
+	for id, st := range cc.streams {
+		if id > last {
+			st.leave(closedByPeer)
+			st.end(&cc.away)
+		}
+	}
+	cc.endIfIdle()
+}
+
+// endIfIdle ends a connection that the server gives up, after the last stream. The caller holds mu.
+func (cc *ClientConn) endIfIdle() {
+	if cc.goingAway && cc.active == 0 && cc.err == nil {
+		cc.fail(&cc.away)
+		unblock(cc.nc)
 	}
 }
 
-// Close ends the connection and all exchanges on it.
-func (cc *ClientConn) Close() error {
+// settled implements side.
+func (cc *ClientConn) settled() { cc.ready.Broadcast() }
+
+// pinged implements side.
+func (cc *ClientConn) pinged([pingLen]byte) {}
+
+// wasReset implements side.
+func (cc *ClientConn) wasReset(*stream) error { return nil }
+
+// serve implements side: a client serves nothing.
+func (cc *ClientConn) serve(*stream) {}
+
+// headers implements side.
+func (cc *ClientConn) headers(id uint32, end bool, block []byte) error {
 	cc.mu.Lock()
-	cc.closed = true
-	cc.mu.Unlock()
-	return cc.cc.Close()
+	defer cc.mu.Unlock()
+	if cc.idle(id) {
+		return connErrorf(codeProtocol, "HEADERS on stream %d, which is idle", id)
+	}
+	base := cc.streams[id]
+	if base == nil {
+		cc.stats.HeadersCBNoStream.Inc()
+		return cc.skip(block)
+	}
+	if st := base.cli; !st.gotHead {
+		return cc.responseHead(st, end, block)
+	}
+	b := trailerBuilder{st: base, limits: &cc.limits}
+	if err := cc.dec.decode(block, &base.arena, &b); err != nil {
+		return compression(err)
+	}
+	return cc.endWithTrailers(base, end, &b)
 }
+
+// isAway tells whether err is of a connection that the peer gave up.
+func isAway(err error) (*goAwayError, bool) { return errors.AsType[*goAwayError](err) }
+
+var _ side = (*ClientConn)(nil)

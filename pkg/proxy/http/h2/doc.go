@@ -1,11 +1,19 @@
-// Package h2 is weir's HTTP/2 codec behind the interfaces of package codec. It stands on golang.org/x/net/http2.
+// Package h2 is weir's HTTP/2 codec (RFC 9113, HPACK RFC 7541, extended CONNECT RFC 8441), server and client, behind the
+// interfaces of package codec.
 //
-// It owns the mapping between weir's messages and those of net/http, and hides all of the latter. It must not know
-// routing, filters or pools. What x/net cannot do shows: fields of one message come sorted by name, since it keeps them in
-// a map; request trailers pass only when the Trailer field announced them; Expect: 100-continue is answered here, never
-// forwarded; extended CONNECT (RFC 8441) is spoken to upstreams, but offered to downstreams only when the process runs
-// with GODEBUG=http2xconnect=1.
+// It owns the framing of a connection, its flow control and settings, and the bounds on what a peer may cost. It must not
+// know routing, filters or pools.
 //
-// Locking: each stream belongs to the goroutine that serves it, but for Abort and Counts, which any goroutine may call;
-// the connection's shared state is guarded by a mutex.
+// A connection has one goroutine, its reader, and one for each request that is being served. The reader never blocks on
+// anything but its read: payload goes to the memory of its stream, which the stream's window bounds, and window is given
+// back only as that is read, so that a slow reader of one leg slows the sender of the other down. Frames to send gather
+// in one buffer; whoever has added some and finds nobody writing writes them, after those who are about to add some too
+// had the chance to. What the reader has to send is written on a goroutine of its own: were the reader to wait for the
+// peer to read, and the peer likewise, neither would go on. A connection that waits holds no buffer.
+//
+// Strings of a message lie in the memory of its stream or of the connection's HPACK table. Streams are pooled: nothing of
+// a stream may be used after its handler has returned or its Close.
+//
+// Locking: the mu of a connection guards all that the reader and the streams share, and is never held during a read, a
+// write, or a call of anybody else's code. What belongs to the reader alone is marked so.
 package h2

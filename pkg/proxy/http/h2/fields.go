@@ -1,67 +1,161 @@
 package h2
 
 import (
-	"net/http"
-	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
 
-// ofOneHop are fields that HTTP/2 has no use for (RFC 9113 section 8.2.2), and those that a pseudo header replaces.
+// nameBytes tells which bytes a field name may have: those of a token but upper case letters (RFC 9113 section 8.2.1).
+// Read only.
+var nameBytes = func() (t [256]bool) {
+	for c := 'a'; c <= 'z'; c++ {
+		t[c] = true
+	}
+	for _, c := range "0123456789!#$%&'*+-.^_`|~" {
+		t[c] = true
+	}
+	return t
+}()
+
+// newField makes a field of strings that may be views.
+func newField(name, value string) field {
+	f := newName(name)
+	f.setValue(value)
+	return f
+}
+
+// newName is a field without value.
+func newName(name string) (f field) {
+	if f.pseudo = pseudoOf(name); f.pseudo != notPseudo {
+		f.Name = name
+		if f.pseudo != pseudoUnknown {
+			f.Name = pseudoNames[f.pseudo] // a constant
+		}
+		return f
+	}
+	f.badName = name == ""
+	for i := range len(name) {
+		if !nameBytes[name[i]] {
+			f.badName = true
+		}
+		if name[i] == '_' {
+			f.underscore = true
+		}
+	}
+	f.Name = name
+	if !f.badName {
+		if f.ID = message.IDOf(name); f.ID != message.Other {
+			f.Name = f.ID.Name() // a constant
+		}
+	}
+	return f
+}
+
+// setValue sets the value, without the white space around it.
+func (f *field) setValue(value string) {
+	if value != "" && (blank(value[0]) || blank(value[len(value)-1])) {
+		value = strings.Trim(value, " \t")
+	}
+	f.Value, f.badValue = value, !cleanValue(value)
+}
+
+func blank(c byte) bool { return c == ' ' || c == '\t' }
+
+// cleanValue tells whether a value is free of control characters other than tab, as HTTP/1 has it.
+func cleanValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// ofOneHop are fields that no HTTP/2 message may have (RFC 9113 section 8.2.2). They are rejected on receipt and left out
+// when a message of HTTP/1 is sent.
 func ofOneHop(id message.ID) bool {
 	switch id {
-	case message.Connection, message.KeepAlive, message.ProxyConnection, message.TransferEncoding, message.Upgrade,
-		message.HTTP2Settings, message.Host:
+	case message.Connection, message.KeepAlive, message.ProxyConnection, message.TransferEncoding, message.Upgrade:
 		return true
 	}
 	return false
 }
 
-// fromHTTP appends the fields of a net/http header in the order of their names, which is stable where x/net's is not.
-func fromHTTP(dst *message.Headers, src http.Header) {
-	var room [32]string
-	names := room[:0]
-	for name := range src {
-		if name != "" && name[0] != ':' {
-			names = append(names, name)
-		}
+// notSent are fields that are left out of what is sent: those of one hop, and those that a pseudo-header field or the
+// framing replaces.
+func notSent(f *message.Field, trailer bool) bool {
+	switch f.ID {
+	case message.Host, message.HTTP2Settings:
+		return true
+	case message.ContentLength:
+		return true // written from the message's length
+	case message.TE:
+		return trailer || !strings.EqualFold(f.Value, "trailers")
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		id := message.IDOf(name)
-		lower := id.Name()
-		if id == message.Other {
-			lower = strings.ToLower(name)
-		}
-		if ofOneHop(id) {
-			continue
-		}
-		for _, value := range src[name] {
-			if id == message.TE && !strings.EqualFold(value, "trailers") {
-				continue
-			}
-			dst.Append(message.Field{ID: id, Name: lower, Value: value})
-		}
-	}
+	return ofOneHop(f.ID) || f.Name == "" || f.Name[0] == ':'
 }
 
-// toHTTP adds the fields to a net/http header. The keys are canonical, as x/net looks for some of them by that form; it
-// lowers them on the wire. Content-Length is the codec's business.
-//
-// The header has memory of its own: x/net encodes it as late as after the stream's handler has returned, or RoundTrip was
-// given up, when the buffers that src points into may be in use again. Each value is a piece of its own, because x/net may
-// keep one as long as the connection lives, in the table of HPACK.
-func toHTTP(dst http.Header, src *message.Headers, prefix string) {
-	for f := range src.All() {
-		if ofOneHop(f.ID) || f.ID == message.ContentLength || f.Name == "" || f.Name[0] == ':' {
+// lowered is name without upper case letters, in room when it has some.
+func lowered(name string, room []byte) string {
+	for i := range len(name) {
+		if c := name[i]; 'A' <= c && c <= 'Z' {
+			room = append(room[:0], name...)
+			for j := i; j < len(room); j++ {
+				if c := room[j]; 'A' <= c && c <= 'Z' {
+					room[j] = c + 'a' - 'A'
+				}
+			}
+			return view(room)
+		}
+	}
+	return name
+}
+
+// sendable tells whether a field can be sent without becoming something else at a hop of HTTP/1.
+func sendable(name, value string) bool {
+	return strings.IndexByte(value, '\n') < 0 && strings.IndexByte(value, '\r') < 0 && strings.IndexByte(value, 0) < 0 &&
+		strings.IndexByte(name, '\n') < 0 && strings.IndexByte(name, '\r') < 0 && strings.IndexByte(name, 0) < 0
+}
+
+// appendFields appends the fields of a message that go over the wire, and content-length at its place unless length is
+// negative. It returns their size in bytes.
+func (e *encoder) appendFields(b []byte, h *message.Headers, length int64) ([]byte, int) {
+	size := 0
+	for i := range h.Len() {
+		f := h.At(i)
+		if notSent(f, false) {
+			if f.ID == message.ContentLength && length >= 0 {
+				b, size = e.length(b, length), size+len(f.Name)+len(f.Value)
+				length = -1
+			}
 			continue
 		}
-		name := f.ID.Name() // a constant
-		if f.ID == message.Other {
-			name = strings.Clone(f.Name)
-		}
-		key := prefix + http.CanonicalHeaderKey(name)
-		dst[key] = append(dst[key], strings.Clone(f.Value))
+		size += len(f.Name) + len(f.Value)
+		b = e.field(b, f)
 	}
+	if length >= 0 {
+		b = e.length(b, length)
+		size += len("content-length")
+	}
+	return b, size
+}
+
+// length appends content-length.
+func (e *encoder) length(b []byte, n int64) []byte {
+	var digits [20]byte
+	return e.write(b, &e.ids[message.ContentLength], staticByID[message.ContentLength], "content-length", view(strconv.AppendInt(digits[:0], n, 10)), false)
+}
+
+// appendTrailers appends the fields of trailers and returns their size in bytes.
+func (e *encoder) appendTrailers(b []byte, h *message.Headers) ([]byte, int) {
+	size := 0
+	for i := range h.Len() {
+		if f := h.At(i); !notSent(f, true) {
+			size += len(f.Name) + len(f.Value)
+			b = e.field(b, f)
+		}
+	}
+	return b, size
 }

@@ -2,16 +2,13 @@ package h2
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
-	"log"
-	"math"
 	"net"
-	"net/http"
 	"sync"
-	"sync/atomic"
-
-	"golang.org/x/net/http2"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
@@ -25,85 +22,73 @@ type ServerOptions struct {
 	MaxHeadersBytes, MaxHeadersCount int
 	// MaxRequests drains the connection after so many requests; 0 is unlimited.
 	MaxRequests int
-	// Scheme of requests that name none; default "http".
+	// Scheme of requests that name none, which are those of CONNECT; default "http".
 	Scheme string
 	// UnderscoresAction on field names with underscores.
 	UnderscoresAction model.UnderscoresAction
+	// Proxy100Continue leaves Expect: 100-continue to the upstream instead of answering it on the first read of the body.
+	Proxy100Continue bool
+	// DrainTimeout bounds the time between the two GOAWAY frames of a graceful end, which is as short as a round trip when
+	// the client answers a PING; default 5 s, as Envoy's drain_timeout.
+	DrainTimeout time.Duration
+	// LingerTimeout bounds the wait for the client's close after ours; default 1 s, Envoy's delayed_close_timeout.
+	LingerTimeout time.Duration
 	// Stats may be nil.
 	Stats *Stats
+	// Shared should be the same for all connections; nil gives this one its own.
+	Shared *Shared
 }
-
-// Defaults: max_request_headers_kb 60 and max_headers_count 100 are Envoy's. The windows are smaller than Envoy's 256 MiB,
-// which would let one client make us hold as much.
-const (
-	defaultMaxBytes     = 60 << 10
-	defaultMaxCount     = 100
-	defaultStreams      = 1024
-	defaultStreamWindow = 1 << 20
-	defaultConnWindow   = 16 << 20
-)
-
-var errClosed = errors.New("the exchange was closed")
 
 // Server is the server side of one connection. Make it with NewServer.
 type Server struct {
-	conn net.Conn
-	opt  ServerOptions
-	base *http.Server
-	h2   *http2.Server
-
-	buffers  sync.Pool // *[copySize]byte
-	aborted  atomic.Pointer[error]
-	draining atomic.Bool
-	drained  sync.WaitGroup // goroutines of shutdown
-
-	mu      sync.Mutex // guards what follows
-	active  int
-	served  int
-	closed  bool // Serve is about to return
-	busy    bool // a request was under way when the connection ended
+	link
+	opt     ServerOptions
 	handler codec.Handler
-	streams sync.WaitGroup
+	build   requestBuilder // of the reader
+
+	idleMu sync.Mutex // orders calls of Idle
+	idle   bool       // guarded by idleMu
+
+	// Guarded by mu.
+	serving    bool // the first frames were added
+	draining   bool // a graceful end has begun
+	final      bool // no more streams are taken
+	drainTimer *time.Timer
+	served     int
+	over       int // streams that have ended
+	premature  int // streams that the client reset before they had a response
+	busy       bool
 }
+
+// drainMark is the data of the PING that measures the round trip of a graceful end.
+const drainMark = 0x6472_6169_6e00_0000
 
 // NewServer makes the server side of c, on which nothing was read yet: the client's preface is still to come. Serve closes
 // c.
 func NewServer(c net.Conn, opt ServerOptions) *Server {
-	if opt.MaxHeadersBytes <= 0 {
-		opt.MaxHeadersBytes = defaultMaxBytes
-	}
-	if opt.MaxHeadersCount <= 0 {
-		opt.MaxHeadersCount = defaultMaxCount
-	}
 	if opt.Scheme == "" {
 		opt.Scheme = "http"
 	}
-	s := &Server{conn: c, opt: opt, buffers: sync.Pool{New: func() any { return new([copySize]byte) }}}
-	s.h2 = &http2.Server{
-		MaxConcurrentStreams:         or(opt.HTTP2.MaxConcurrentStreams, defaultStreams),
-		MaxDecoderHeaderTableSize:    opt.HTTP2.HPACKTableSize,
-		MaxEncoderHeaderTableSize:    opt.HTTP2.HPACKTableSize,
-		MaxUploadBufferPerStream:     window(opt.HTTP2.InitialStreamWindowSize, defaultStreamWindow),
-		MaxUploadBufferPerConnection: window(opt.HTTP2.InitialConnectionWindowSize, defaultConnWindow),
-		PermitProhibitedCipherSuites: true, // the transport socket's configuration decides
+	if opt.DrainTimeout <= 0 {
+		opt.DrainTimeout = defaultDrain
 	}
-	s.base = &http.Server{
-		Handler:        http.HandlerFunc(s.serveHTTP),
-		MaxHeaderBytes: opt.MaxHeadersBytes,
-		ErrorLog:       log.New(io.Discard, "", 0), // errors are returned, not printed
+	if opt.Stats == nil {
+		opt.Stats = NewStats(nil)
 	}
+	if opt.Shared == nil {
+		opt.Shared = NewShared()
+	}
+	s := &Server{opt: opt, idle: true}
+	s.limits = newLimits(&opt.HTTP2, opt.MaxHeadersBytes, opt.MaxHeadersCount, defaultStreams)
+	s.limits.underscores = opt.UnderscoresAction
+	if opt.LingerTimeout > 0 {
+		s.limits.linger = opt.LingerTimeout
+	}
+	s.stats, s.shared = opt.Stats, opt.Shared
+	s.link.init(c, s, false)
+	s.build.srv = s
 	return s
 }
-
-func or(n, byDefault uint32) uint32 {
-	if n == 0 {
-		return byDefault
-	}
-	return n
-}
-
-// window bounds a flow-control window in bytes to what the protocol allows.
-func window(n, byDefault uint32) int32 { return int32(min(or(n, byDefault), math.MaxInt32)) }
 
 // Version implements codec.Server.
 func (s *Server) Version() message.Version { return message.HTTP2 }
@@ -115,40 +100,132 @@ func (s *Server) Serve(ctx context.Context, h codec.Handler) error {
 		stop := context.AfterFunc(ctx, func() { s.Abort(context.Cause(ctx)) })
 		defer stop()
 	}
-	if err := http2.ConfigureServer(s.base, s.h2); err != nil {
-		return err
-	}
 	h.Idle(true)
-	s.h2.ServeConn(s.conn, &http2.ServeConnOpts{Context: context.WithoutCancel(ctx), BaseConfig: s.base})
+	err := s.reason(s.run())
 	s.mu.Lock()
-	s.closed, s.busy = true, s.active > 0
+	s.busy = s.workers.busy > 0
 	s.mu.Unlock()
-	s.streams.Wait()
-	s.drained.Wait()
-	if p := s.aborted.Load(); p != nil {
-		return *p
+	s.goodbye(err)
+	s.rd.release()
+	_ = s.nc.Close() // nothing depends on it any more
+	s.mu.Lock()
+	s.closeWorkers()
+	if s.drainTimer != nil {
+		s.drainTimer.Stop()
 	}
-	return nil
+	s.mu.Unlock()
+	s.wg.Wait()
+	s.mu.Lock()
+	s.dropOut()
+	s.mu.Unlock()
+	if errors.Is(err, errDrained) || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// run greets the client and reads until the connection ends.
+func (s *Server) run() error {
+	own := appendSetting(nil, settingMaxStreams, s.limits.streams)
+	if s.limits.connect {
+		own = appendSetting(own, settingConnectProtocol, 1)
+	}
+	s.greet(own, s.opt.HTTP2.Settings)
+	s.mu.Lock()
+	s.serving = true
+	s.keep.start(&s.link)
+	if s.draining {
+		s.notice()
+	}
+	s.mu.Unlock()
+	got, err := s.rd.bytes(len(preface))
+	if err != nil {
+		if s.rd.r < s.rd.w {
+			err = unexpected(err)
+		}
+		return fmt.Errorf("read preface: %w", err)
+	}
+	if string(got) != preface {
+		return connErrorf(codeProtocol, "invalid preface")
+	}
+	return s.readFrames()
+}
+
+// unexpected names an end of the connection in the middle of something.
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // Ended tells, when Serve has returned, whether a request was under way then, and whether the end was our choice: a drain.
 func (s *Server) Ended() (busy, ours bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.busy, s.draining.Load()
+	return s.busy, s.draining
 }
 
-// Drain implements codec.Server: a graceful GOAWAY, after which the connection closes when its streams have ended.
+// Drain implements codec.Server: it tells the client that there will be an end, waits for what crosses with that, and
+// then closes the connection when its streams have ended (RFC 9113 section 6.8).
 func (s *Server) Drain() {
-	if !s.draining.Swap(true) {
-		s.shutdown()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drain()
+}
+
+// drain is Drain for callers that hold mu.
+func (s *Server) drain() {
+	if s.draining {
+		return
+	}
+	s.draining = true
+	if s.serving {
+		s.notice()
 	}
 }
 
-// shutdown makes x/net send the GOAWAY. The base server has no listener: its shutdown only runs the hook that x/net has
-// registered. That has no effect on a connection which is not yet served, so enter calls it again.
-func (s *Server) shutdown() {
-	s.drained.Go(func() { _ = s.base.Shutdown(context.Background()) })
+// notice sends the first GOAWAY frame, which takes no stream away. The caller holds mu.
+func (s *Server) notice() {
+	if s.err != nil {
+		return
+	}
+	s.begin()
+	s.out = appendGoAway(s.out, maxStreamID, codeNo)
+	var mark [pingLen]byte
+	binary.BigEndian.PutUint64(mark[:], drainMark)
+	s.out = appendPing(s.out, false, mark)
+	s.outFrames += 2
+	s.stats.GoAwaySent.Inc()
+	s.flushSoon()
+	s.drainTimer = time.AfterFunc(s.opt.DrainTimeout, func() {
+		s.mu.Lock()
+		s.closeDoor()
+		s.mu.Unlock()
+	})
+}
+
+// closeDoor sends the final GOAWAY frame. The caller holds mu.
+func (s *Server) closeDoor() {
+	if s.final || s.err != nil {
+		return
+	}
+	s.final = true
+	s.begin()
+	s.out = appendGoAway(s.out, s.lastID, codeNo)
+	s.outFrames++
+	s.stats.GoAwaySent.Inc()
+	s.flushSoon()
+	s.endIfDrained()
+}
+
+// endIfDrained wakes the reader up to end the connection after the last stream. The caller holds mu.
+func (s *Server) endIfDrained() {
+	if !s.final || s.workers.busy > 0 || s.err != nil {
+		return
+	}
+	s.fail(errDrained)
+	_ = s.nc.SetReadDeadline(time.Unix(1, 0)) // a broken connection does not block
 }
 
 // Abort implements codec.Server.
@@ -156,54 +233,148 @@ func (s *Server) Abort(err error) {
 	if err == nil {
 		err = errClosed
 	}
-	if s.aborted.CompareAndSwap(nil, &err) {
-		_ = s.conn.Close() // wakes up all streams
+	s.sever(err)
+}
+
+// goneAway implements side: the client will end the connection.
+func (s *Server) goneAway(uint32, errCode) {}
+
+// settled implements side.
+func (s *Server) settled() {}
+
+// pinged implements side.
+func (s *Server) pinged(data [pingLen]byte) {
+	if s.draining && binary.BigEndian.Uint64(data[:]) == drainMark {
+		s.closeDoor()
 	}
 }
 
-// enter counts a stream in; ok is false when the connection has ended meanwhile.
-func (s *Server) enter() (ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
+// wasReset implements side. It gives clients up that reset most of what they ask for before it is answered; the rule is
+// Envoy's (overload.premature_reset_total_stream_count).
+func (s *Server) wasReset(st *stream) error {
+	if st.sendEnd || time.Since(st.begun) >= prematureAge {
+		return nil
 	}
-	s.streams.Add(1)
+	s.premature++
+	if s.over < prematureTotal {
+		if s.premature < prematureTotal/2 {
+			return nil
+		}
+	} else if s.premature*2 < s.over {
+		return nil
+	}
+	return &connError{codeEnhanceCalm, ErrPrematureResets}
+}
+
+// noteIdle tells the handler when requests begin and end to be under way.
+func (s *Server) noteIdle() {
+	s.idleMu.Lock()
+	defer s.idleMu.Unlock()
+	s.mu.Lock()
+	idle := s.workers.busy == 0
+	s.mu.Unlock()
+	if idle != s.idle {
+		s.idle = idle
+		s.handler.Idle(idle)
+	}
+}
+
+// headers implements side.
+func (s *Server) headers(id uint32, end bool, block []byte) error {
+	s.mu.Lock()
+	if st := s.streams[id]; st != nil {
+		defer s.mu.Unlock()
+		return s.trailers(st, end, block)
+	}
+	last, how, final := s.lastID, s.recent.how(id), s.final
+	s.lastID = max(last, id)
+	s.mu.Unlock()
+	if id > last && !final {
+		return s.open(id, end, block)
+	}
+	if err := s.skip(block); err != nil {
+		return err
+	}
+	switch {
+	case id > last, how == closedByUs:
+		return nil
+	case how == closedUnknown:
+		return connErrorf(codeProtocol, "stream %d after stream %d", id, last)
+	}
+	return connErrorf(codeStreamClosed, "HEADERS on stream %d, which is closed", id)
+}
+
+// open begins a stream.
+func (s *Server) open(id uint32, end bool, block []byte) error {
+	st := s.shared.servers.Get().(*serverStream)
+	st.reset(s)
+	if err := s.dec.decode(block, &st.arena, s.build.begin(st)); err != nil {
+		s.shared.servers.Put(st)
+		return compression(err)
+	}
+	if err := s.build.finish(end); err != nil {
+		s.shared.servers.Put(st)
+		return s.messaging(err)
+	}
+	s.mu.Lock()
+	if len(s.streams) >= int(s.limits.streams) || s.workers.busy >= 2*int(s.limits.streams) {
+		s.mu.Unlock()
+		s.shared.servers.Put(st)
+		return streamErrorf(codeRefusedStream, "too many streams")
+	}
+	s.flood.opened++
 	s.served++
-	if s.active++; s.active == 1 {
-		s.handler.Idle(false)
+	st.recvEnd = end
+	st.enter(id)
+	st.begun = time.Now()
+	s.workers.busy++
+	first := s.workers.busy == 1
+	if s.opt.MaxRequests > 0 && s.served >= s.opt.MaxRequests {
+		s.drain()
 	}
-	if s.draining.Load() || s.opt.MaxRequests > 0 && s.served >= s.opt.MaxRequests {
-		s.draining.Store(true)
-		s.shutdown()
+	if first {
+		s.mu.Unlock()
+		s.noteIdle()
+		s.mu.Lock()
 	}
-	return true
+	s.link.run(task{&st.stream})
+	s.mu.Unlock()
+	return nil
 }
 
-func (s *Server) leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.active--; s.active == 0 {
-		s.handler.Idle(true)
-	}
-	s.streams.Done()
-}
-
-// serveHTTP is called by x/net on one goroutine per stream. The panic is how x/net is told to reset a stream.
-func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.enter() {
-		panic(http.ErrAbortHandler)
-	}
-	defer s.leave()
-	st := newServerStream(s, w, r)
-	if bad := st.check(); bad != nil {
-		s.handler.ServeError(st, bad)
+// serve implements side.
+func (s *Server) serve(base *stream) {
+	st := base.srv
+	if st.bad != nil {
+		s.handler.ServeError(st, st.bad)
 	} else {
 		s.handler.ServeStream(st)
 	}
-	if st.mustReset() {
-		panic(http.ErrAbortHandler)
+	s.mu.Lock()
+	if st.open {
+		code := codeInternal
+		if st.sendEnd { // RFC 9113 section 8.1: the response is complete without the rest of the request
+			code = codeNo
+		}
+		st.cut(code)
+		s.flush(base)
+	}
+	st.release()
+	s.over++
+	s.workers.busy--
+	last := s.workers.busy == 0
+	if last {
+		s.endIfDrained()
+	}
+	s.mu.Unlock()
+	st.forget()
+	s.shared.servers.Put(st)
+	if last {
+		s.noteIdle()
 	}
 }
 
-var _ codec.Server = (*Server)(nil)
+var (
+	_ codec.Server = (*Server)(nil)
+	_ side         = (*Server)(nil)
+)

@@ -1,299 +1,285 @@
 package h2
 
 import (
-	"errors"
-	"fmt"
 	"io"
-	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/weir-proxy/weir/pkg/config/model"
-	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
 
-// copySize is the size in bytes of the buffer that response bodies pass through.
-const copySize = 32 << 10
+// stream is what both sides of an exchange have in common. Its fields are guarded by the mu of its connection, but for
+// the atomics.
+type stream struct {
+	c   *link
+	id  uint32
+	srv *serverStream // one of both is set
+	cli *clientStream
 
-// serverStream is one request of a Server.
-type serverStream struct {
-	srv  *Server
-	w    http.ResponseWriter
-	ctl  *http.ResponseController
-	r    *http.Request
-	req  message.Request
-	body serverBody
+	err    error // why the stream ended before its time: what its owner is told
+	begun  time.Time
+	rcond  sync.Cond // something was received, or err
+	wcond  sync.Cond // something may be sent, or err
+	open   bool      // in c.streams
+	arena  arena
+	gone   atomic.Bool // reset by the peer, or lost with the connection
+	awoken atomic.Pointer[error]
 
-	responded, failed bool
+	// Receiving.
+	head, tail *block
+	queued     int  // bytes in blocks
+	recvEnd    bool // END_STREAM came
+	recvWindow int
+	unacked    int   // read since the last WINDOW_UPDATE
+	declared   int64 // content-length, -1 when unknown
+	received   int64
+	dropping   bool // nobody reads any more
+	trailers   message.Headers
 
-	mu        sync.Mutex // orders Abort against the beginning of the response
-	answering bool
-	aborted   atomic.Pointer[error]
+	// Sending.
+	sendWindow int
+	sendEnd    bool // END_STREAM was added
+	mute       bool // writes return the error of an abort
+	nextWaiter *stream
+	waits      bool // in the list of waiters
 
-	recvHead, recvBody, sentHead, sentBody, sentTrailer atomic.Uint64
+	recvHead, recvBody, recvTrailer, sentHead, sentBody, sentTrailer atomic.Uint64
 }
 
-func newServerStream(s *Server, w http.ResponseWriter, r *http.Request) *serverStream {
-	st := &serverStream{srv: s, w: w, ctl: http.NewResponseController(w), r: r}
-	st.req = message.Request{
-		Method: r.Method, Scheme: s.opt.Scheme, Authority: r.Host, Path: r.RequestURI, Version: message.HTTP2,
-		ContentLength: r.ContentLength,
+// reset prepares a pooled stream for use on c.
+func (st *stream) reset(c *link) {
+	st.c, st.id, st.err, st.open = c, 0, nil, false
+	st.rcond.L, st.wcond.L = &c.mu, &c.mu
+	st.arena.reset()
+	st.gone.Store(false)
+	st.awoken.Store(nil)
+	st.queued, st.recvEnd, st.unacked, st.received, st.dropping = 0, false, 0, 0, false
+	st.declared, st.recvWindow = -1, c.limits.streamWindow
+	st.trailers.Reset()
+	st.sendEnd, st.mute, st.nextWaiter, st.waits = false, false, nil, false
+	for _, n := range [...]*atomic.Uint64{&st.recvHead, &st.recvBody, &st.recvTrailer, &st.sentHead, &st.sentBody, &st.sentTrailer} {
+		n.Store(0)
 	}
-	if p := r.Header[":protocol"]; len(p) > 0 {
-		st.req.Protocol = p[0]
-	}
-	if r.Method == http.MethodConnect && st.req.Protocol == "" {
-		st.req.Path = ""
-	}
-	fromHTTP(&st.req.Headers, r.Header)
-	if len(r.Trailer) > 0 && !st.req.Headers.Has(message.Trailer) {
-		names := make([]string, 0, len(r.Trailer))
-		for name := range r.Trailer {
-			names = append(names, strings.ToLower(name))
-		}
-		st.req.Headers.AddID(message.Trailer, strings.Join(names, ", "))
-	}
-	st.recvHead.Store(uint64(st.req.Headers.ByteSize() + len(st.req.Method) + len(st.req.Authority) + len(st.req.Path)))
-	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
-		st.body.st = st
-		st.req.Body = &st.body
-	}
-	return st
 }
 
-// check finds what x/net lets through and we do not.
-func (st *serverStream) check() *codec.Error {
-	h := &st.req.Headers
-	if max := st.srv.opt.MaxHeadersCount; h.Len() > max {
-		return &codec.Error{Status: 431, Details: "http2.too_many_headers", Reason: "too_many_headers", Err: fmt.Errorf("more than %d fields", max)}
+// enter puts the stream into the connection under its id. The caller holds mu, as those of all functions below do.
+func (st *stream) enter(id uint32) {
+	st.id, st.open, st.sendWindow = id, true, st.c.peerWindow
+	st.c.streams[id] = st
+	st.c.stats.StreamsActive.Inc()
+}
+
+// leave takes the stream out of the connection; how says how frames that still come are answered.
+func (st *stream) leave(how closedHow) {
+	if !st.open {
+		return
 	}
-	if st.req.Authority == "" {
-		return &codec.Error{Status: 400, Details: "missing_host_header", Reason: "missing_host", Err: errors.New("request without :authority")}
+	st.open = false
+	delete(st.c.streams, st.id)
+	st.c.recent.add(st.id, how)
+	st.c.stats.StreamsActive.Dec()
+}
+
+// end tells whoever waits for the stream that it is over.
+func (st *stream) end(err error) {
+	if st.err == nil {
+		st.err = err
 	}
-	if st.srv.opt.UnderscoresAction == model.UnderscoresAllow {
-		return nil
+	st.gone.Store(true)
+	if st.open {
+		st.open = false
+		st.c.stats.StreamsActive.Dec()
 	}
-	var odd []string
-	for f := range h.All() {
-		if strings.IndexByte(f.Name, '_') >= 0 {
-			odd = append(odd, f.Name)
+	st.rcond.Broadcast()
+	st.wcond.Broadcast()
+}
+
+// endedBoth takes a stream out whose messages are both complete.
+func (st *stream) endedBoth() {
+	if st.recvEnd && st.sendEnd {
+		st.leave(closedInOrder)
+	}
+}
+
+// cut resets a stream that is still open. The frame has to be flushed.
+func (st *stream) cut(code errCode) {
+	if !st.open {
+		return
+	}
+	c := st.c
+	c.begin()
+	c.out = appendReset(c.out, st.id, code)
+	c.outFrames++
+	c.outControl++
+	c.stats.TxReset.Inc()
+	st.leave(closedByUs)
+}
+
+// release gives back what the stream holds, and the connection's window for what nobody has read.
+func (st *stream) release() {
+	c := st.c
+	if st.queued > 0 {
+		c.credit(st.queued)
+		st.queued = 0
+	}
+	for st.head != nil {
+		b := st.head
+		st.head = b.next
+		c.shared.blocks.Put(b)
+	}
+	st.tail = nil
+	if st.waits {
+		c.unwait(st)
+	}
+}
+
+// receive takes the payload of a DATA frame.
+func (st *stream) receive(p []byte) {
+	st.queued += len(p)
+	for len(p) > 0 {
+		if st.tail == nil || st.tail.w == len(st.tail.b) {
+			b := st.c.shared.block()
+			if st.tail == nil {
+				st.head = b
+			} else {
+				st.tail.next = b
+			}
+			st.tail = b
 		}
+		n := copy(st.tail.b[st.tail.w:], p)
+		st.tail.w += n
+		p = p[n:]
 	}
-	if len(odd) > 0 && st.srv.opt.UnderscoresAction == model.UnderscoresReject {
-		return &codec.Error{
-			Status: 400, Details: "http2.unexpected_underscore", Reason: "underscore_in_name",
-			Err: fmt.Errorf("field name %q has an underscore", odd[0]),
-		}
+	st.rcond.Signal()
+}
+
+// endReceive takes the end of the message.
+func (st *stream) endReceive() error {
+	if st.declared >= 0 && st.received != st.declared {
+		return streamErrorf(codeProtocol, "%d bytes came of %d that content-length announced", st.received, st.declared)
 	}
-	for _, name := range odd {
-		h.Del(name)
-	}
+	st.recvEnd = true
+	st.rcond.Broadcast()
+	st.endedBoth()
 	return nil
 }
 
-// Request implements codec.ServerStream.
-func (st *serverStream) Request() *message.Request { return &st.req }
-
-// WriteInformational implements codec.ServerStream. A 100 is never written: x/net sends it by itself.
-func (st *serverStream) WriteInformational(r *message.Response) error {
-	if r.Status == 100 {
-		return nil
-	}
-	h := st.w.Header()
-	toHTTP(h, &r.Headers, "")
-	st.w.WriteHeader(r.Status)
-	clear(h)
-	st.sentHead.Add(uint64(r.Headers.ByteSize() + 3))
-	return nil
-}
-
-// WriteResponse implements codec.ServerStream.
-func (st *serverStream) WriteResponse(r *message.Response) error {
-	if r.Body != nil {
-		defer r.Body.Close()
-	}
-	st.mu.Lock()
-	again := st.answering
-	st.answering = true
-	st.mu.Unlock()
-	if again {
-		return errors.New("write response: a response was already sent")
-	}
-	st.responded = true
-	st.writeHead(r)
-	err := st.writeBody(r)
-	if err != nil {
-		st.failed = true
-	}
-	return err
-}
-
-// writeHead hands the head to x/net. Nil values keep it from adding fields of its own.
-func (st *serverStream) writeHead(r *message.Response) {
-	h := st.w.Header()
-	toHTTP(h, &r.Headers, "")
-	for _, own := range [...]string{"Date", "Content-Type", "Content-Length"} {
-		if _, there := h[own]; !there {
-			h[own] = nil
+// read moves received bytes to p and gives the peer window for them. It blocks while there are none. more tells that
+// frames were added which should be sent.
+func (st *stream) read(p []byte) (n int, err error) {
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for st.queued == 0 && !st.recvEnd || st.dropping {
+		if err := st.readError(); err != nil {
+			return 0, err
 		}
+		st.rcond.Wait()
 	}
-	status := r.Status
-	if status == 101 { // RFC 8441 section 5: a tunnel begins with 200
-		status = 200
+	if err := st.readError(); err != nil && !st.recvEnd {
+		return 0, err
 	}
-	head := st.req.Method == http.MethodHead || status == 304
-	switch {
-	case r.Upgraded || status == 204:
-	case r.ContentLength > 0, r.ContentLength == 0 && (!head || r.Headers.Has(message.ContentLength)):
-		h["Content-Length"] = []string{strconv.FormatInt(r.ContentLength, 10)}
+	if p := st.awoken.Load(); p != nil {
+		return 0, *p
 	}
-	st.w.WriteHeader(status)
-	st.sentHead.Add(uint64(r.Headers.ByteSize() + 3))
-}
-
-// writeBody copies the body and flushes before every read that would wait.
-func (st *serverStream) writeBody(r *message.Response) error {
-	if r.Body == nil || st.req.Method == http.MethodHead || r.Status == 204 || r.Status == 304 {
-		return nil
-	}
-	buffered, _ := r.Body.(message.Buffered)
-	block := st.srv.buffers.Get().(*[copySize]byte)
-	defer st.srv.buffers.Put(block)
-	buf := block[:]
-	for dirty := true; ; {
-		ready := false
-		if buffered != nil {
-			n, whole := buffered.Buffered()
-			ready = n > 0 || whole
-		}
-		if dirty && !ready {
-			if err := st.ctl.Flush(); err != nil {
-				return fmt.Errorf("write response: %w", st.cause(err))
+	for n < len(p) && st.head != nil {
+		b := st.head
+		k := copy(p[n:], b.b[b.r:b.w])
+		n += k
+		if b.r += k; b.r == b.w {
+			if st.head = b.next; st.head == nil {
+				st.tail = nil
 			}
-			dirty = false
-		}
-		n, err := r.Body.Read(buf)
-		if n > 0 {
-			if _, werr := st.w.Write(buf[:n]); werr != nil {
-				return fmt.Errorf("write response: %w", st.cause(werr))
-			}
-			st.sentBody.Add(uint64(n))
-			dirty = true
-		}
-		if err == io.EOF {
-			st.writeTrailers(r.Body.Trailers())
-			return st.failure()
-		}
-		if err != nil {
-			return err
+			c.shared.blocks.Put(b)
 		}
 	}
+	st.queued -= n
+	st.recvBody.Add(uint64(n))
+	st.restore(n)
+	if st.recvEnd && st.queued == 0 {
+		err = io.EOF
+	}
+	return n, err
 }
 
-func (st *serverStream) writeTrailers(t *message.Headers) {
-	if t == nil {
-		return
-	}
-	toHTTP(st.w.Header(), t, http.TrailerPrefix)
-	st.sentTrailer.Add(uint64(t.ByteSize()))
-}
-
-// Reset implements codec.ServerStream: RST_STREAM follows when the handler returns.
-func (st *serverStream) Reset(err error) {
-	st.failed = true
-	st.Abort(err)
-}
-
-// Abort implements codec.ServerStream. A response that was not begun can still be sent: the reply that tells why.
-func (st *serverStream) Abort(err error) {
-	if err == nil {
-		err = errClosed
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if !st.aborted.CompareAndSwap(nil, &err) {
-		return
-	}
-	past := time.Unix(1, 0)
-	_ = st.ctl.SetReadDeadline(past) // an ended stream does not block
-	if st.answering {
-		_ = st.ctl.SetWriteDeadline(past)
-	}
-}
-
-func (st *serverStream) failure() error { return st.cause(nil) }
-
-func (st *serverStream) cause(err error) error {
-	if p := st.aborted.Load(); p != nil {
+// readError is why a read shall not wait.
+func (st *stream) readError() error {
+	if p := st.awoken.Load(); p != nil {
 		return *p
 	}
-	if p := st.srv.aborted.Load(); p != nil {
-		return *p
+	if st.dropping {
+		return errBodyClosed
 	}
-	return err
+	return st.err
 }
 
-// mustReset tells whether the stream ends without a complete response.
-func (st *serverStream) mustReset() bool { return st.failed || !st.responded }
-
-// PeerGone implements codec.ServerStream.
-func (st *serverStream) PeerGone() bool { return st.r.Context().Err() != nil }
-
-// CloseAfter implements codec.ServerStream.
-func (st *serverStream) CloseAfter() { st.srv.Drain() }
-
-// Counts implements codec.ServerStream; heads count as the sum of their names and values.
-func (st *serverStream) Counts() codec.Counts {
-	return codec.Counts{
-		RequestHeader: st.recvHead.Load(), RequestBody: st.recvBody.Load(),
-		ResponseHeader: st.sentHead.Load(), ResponseBody: st.sentBody.Load(), ResponseTrailer: st.sentTrailer.Load(),
+// restore gives window back for n bytes that were read, half a window at a time.
+func (st *stream) restore(n int) {
+	c := st.c
+	c.credit(n)
+	if st.recvEnd || !st.open {
+		return
+	}
+	if st.unacked += n; st.unacked >= c.limits.streamWindow/2 {
+		c.begin()
+		c.out = appendWindowUpdate(c.out, st.id, st.unacked)
+		c.outFrames++
+		st.recvWindow += st.unacked
+		st.unacked = 0
+		c.flushSoon()
 	}
 }
 
-// serverBody is the body of a request.
-type serverBody struct {
-	st       *serverStream
-	err      error
-	trailers message.Headers
+// buffered returns how many bytes can be read without waiting, and whether nothing comes after them.
+func (st *stream) buffered() (n int, whole bool) {
+	st.c.mu.Lock()
+	defer st.c.mu.Unlock()
+	if st.readError() != nil && !st.recvEnd {
+		return 0, true // the read that follows reports it without waiting
+	}
+	return st.queued, st.recvEnd
 }
 
-// Read implements message.Body.
-func (b *serverBody) Read(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, b.err
+// drop discards what was received and what still comes. It wakes up a read.
+func (st *stream) drop() {
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st.dropping || st.recvEnd && st.queued == 0 {
+		return
 	}
-	n, err := b.st.r.Body.Read(p)
-	b.st.recvBody.Add(uint64(n))
-	switch {
-	case err == io.EOF:
-		for name, values := range b.st.r.Trailer {
-			for _, v := range values {
-				b.trailers.Add(strings.ToLower(name), v)
-			}
-		}
-		b.err = err
-	case err != nil:
-		b.err = fmt.Errorf("read request body: %w", b.st.cause(err))
+	st.dropping = true
+	c.credit(st.queued)
+	st.queued = 0
+	for st.head != nil {
+		b := st.head
+		st.head = b.next
+		c.shared.blocks.Put(b)
 	}
-	return n, b.err
+	st.tail = nil
+	st.rcond.Broadcast()
 }
 
-// Trailers implements message.Body.
-func (b *serverBody) Trailers() *message.Headers {
-	if b.err != io.EOF || b.trailers.Len() == 0 {
-		return nil
+// abort makes blocked and later reads return err, and writes too if mute says so; the first one counts.
+func (st *stream) abort(err error, mute func() bool) {
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !st.awoken.CompareAndSwap(nil, &err) {
+		return
 	}
-	return &b.trailers
+	st.mute = mute == nil || mute()
+	st.rcond.Broadcast()
+	st.wcond.Broadcast()
+	if st.mute {
+		c.interrupt(st)
+	}
 }
 
-// Close implements message.Body. It makes a Read of another goroutine return; what still comes is dropped.
-func (b *serverBody) Close() error { return b.st.r.Body.Close() }
-
-var (
-	_ codec.ServerStream = (*serverStream)(nil)
-	_ message.Body       = (*serverBody)(nil)
-)
+// give ends the sending of a message that nobody waits for any more. The caller holds mu.
+func (st *stream) give(err error) {
+	st.awoken.CompareAndSwap(nil, &err)
+	st.mute = true
+	st.wcond.Broadcast()
+}

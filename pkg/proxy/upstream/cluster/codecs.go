@@ -20,6 +20,7 @@ const defaultHTTP1HeadersBytes = 80 << 10
 // codecs are weir's own, for the connections of one cluster.
 type codecs struct {
 	buffers *h1.Buffers
+	shared  *h2.Shared
 	// two looks up cluster.<name>.http2.*, which are there from the first HTTP/2 connection on, as in Envoy.
 	two func() *h2.Stats
 	// one counts what HTTP/1 hosts do wrong.
@@ -30,7 +31,7 @@ var _ pool.Codecs = (*codecs)(nil)
 
 func newCodecs(buffers *h1.Buffers, scope *stats.Scope) *codecs {
 	return &codecs{
-		buffers: buffers, two: sync.OnceValue(func() *h2.Stats { return h2.NewStats(scope) }),
+		buffers: buffers, shared: h2.NewShared(), two: sync.OnceValue(func() *h2.Stats { return h2.NewStats(scope) }),
 		one: h1.NewStats(scope, scope, scope.Counter("upstream_cx_protocol_error")),
 	}
 }
@@ -47,7 +48,8 @@ func (c *codecs) HTTP1(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, 
 // HTTP2 implements pool.Codecs.
 func (c *codecs) HTTP2(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, gone func()) (pool.Client2, error) {
 	cc, err := h2.NewClientConn(nc, h2.ClientOptions{
-		Info: info, HTTP2: o.HTTP2, Gone: gone, MaxHeadersBytes: o.MaxHeadersBytes, Stats: c.two(),
+		Info: info, HTTP2: o.HTTP2, Gone: gone, MaxHeadersBytes: o.MaxHeadersBytes,
+		MaxHeadersCount: o.MaxHeadersCount, Stats: c.two(), Shared: c.shared,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start HTTP/2: %w", err)

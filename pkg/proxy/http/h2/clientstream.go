@@ -1,0 +1,398 @@
+package h2
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+)
+
+// clientStream is one exchange of a ClientConn. It is pooled: nothing may call it after Close.
+type clientStream struct {
+	stream
+	cc      *ClientConn
+	req     *message.Request
+	body    clientBody
+	snd     sender
+	method  string
+	tunnel  bool
+	used    bool // an earlier exchange used the connection
+	started bool
+	closed  bool
+	sending chan struct{} // closed when the goroutine that sends the body has ended; nil without one
+
+	// Guarded by mu.
+	incoming  message.Response
+	infos     []*message.Response
+	wantsInfo bool
+	gotSome   bool // some byte of a response is there
+	gotHead   bool // the final response head is there
+	bodyErr   error
+}
+
+func newClientStream() *clientStream {
+	st := new(clientStream)
+	st.cli = st
+	st.body.st = st
+	return st
+}
+
+func (st *clientStream) reset(cc *ClientConn) {
+	st.stream.reset(&cc.link)
+	st.cc, st.req, st.sending, st.infos, st.bodyErr = cc, nil, nil, nil, nil
+	st.tunnel, st.started, st.closed, st.wantsInfo, st.gotSome, st.gotHead = false, false, false, false, false, false
+	st.incoming.Reset()
+}
+
+// RoundTrip implements codec.ClientStream.
+func (st *clientStream) RoundTrip(req *message.Request, resp *message.Response, onInformational func(*message.Response)) error {
+	if st.started || st.closed {
+		return errBusy
+	}
+	st.started, st.req = true, req
+	st.method, st.tunnel = req.Method, req.Method == http.MethodConnect || req.Protocol != ""
+	if err := st.prepare(onInformational != nil); err != nil {
+		return st.failure(err)
+	}
+	body, length := req.Body, req.ContentLength
+	if body == nil && length > 0 {
+		return st.failure(&bodyError{errBodyShort})
+	}
+	if st.tunnel {
+		length = -1
+	}
+	st.snd.init(&st.stream, st, body, length)
+	done, err := st.snd.run(true)
+	switch {
+	case err != nil && st.gaveUp(err):
+		return st.failure(err)
+	case err == nil && !done:
+		st.sendOn()
+	}
+	return st.await(resp, onInformational)
+}
+
+// prepare waits until the server has said whether it takes an extended CONNECT.
+func (st *clientStream) prepare(wantsInfo bool) error {
+	cc := st.cc
+	cc.mu.Lock()
+	defer cc.mu.Unlock()
+	st.wantsInfo = wantsInfo
+	if st.req.Protocol == "" {
+		return nil
+	}
+	for !cc.settledOnce && st.sendError() == nil {
+		cc.ready.Wait()
+	}
+	if err := st.sendError(); err != nil {
+		return err
+	}
+	if !cc.peerConnect {
+		return streamErrorf(codeProtocol, "the server does not take extended CONNECT")
+	}
+	return nil
+}
+
+// gaveUp tells whether an error of sending ends the exchange: not when there is a response already, which the server may
+// have given without waiting for the whole request.
+func (st *clientStream) gaveUp(err error) bool {
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !st.open && st.gotHead {
+		return false
+	}
+	if st.open { // the body came to a bad end
+		st.cut(codeCancel)
+		c.flushSoon()
+	}
+	if st.err == nil {
+		st.err = err
+	}
+	return true
+}
+
+// sendOn sends the rest of the body on a goroutine that Close waits for.
+func (st *clientStream) sendOn() {
+	done := make(chan struct{})
+	st.sending = done
+	go func() {
+		defer close(done)
+		if err := st.snd.resume(); err != nil {
+			st.bodyFailed(err)
+		}
+	}()
+}
+
+// bodyFailed ends an exchange whose request body came to a bad end. When the stream has ended by itself, the error is of no
+// interest.
+func (st *clientStream) bodyFailed(err error) {
+	c := st.c
+	c.mu.Lock()
+	over := !st.open
+	if !over {
+		st.cut(codeCancel)
+		c.flushSoon()
+	}
+	c.mu.Unlock()
+	if !over {
+		st.Abort(&upstream.Error{Kind: upstream.KindAborted, Err: fmt.Errorf("send request body: %w", err)})
+	}
+}
+
+// await waits for the final response.
+func (st *clientStream) await(resp *message.Response, onInformational func(*message.Response)) error {
+	c := st.c
+	c.mu.Lock()
+	for {
+		if len(st.infos) > 0 && onInformational != nil {
+			r := st.infos[0]
+			st.infos = st.infos[1:]
+			c.mu.Unlock()
+			onInformational(r)
+			c.mu.Lock()
+			continue
+		}
+		p := st.awoken.Load()
+		switch {
+		case p != nil:
+			c.mu.Unlock()
+			return *p
+		case st.gotHead:
+			st.deliver(resp)
+			c.mu.Unlock()
+			return nil
+		case st.err != nil:
+			c.mu.Unlock()
+			return st.failure(st.err)
+		}
+		st.rcond.Wait()
+	}
+}
+
+// deliver moves the response head to resp. The caller holds mu.
+func (st *clientStream) deliver(resp *message.Response) {
+	resp.Reset()
+	spare := resp.Headers
+	*resp = st.incoming
+	st.incoming = message.Response{Headers: spare}
+}
+
+// writeHead implements headWriter: it opens the stream. The caller holds mu.
+func (st *clientStream) writeHead(end bool) error {
+	cc := st.cc
+	if err := st.sendError(); err != nil {
+		return err
+	}
+	if cc.goingAway {
+		return &cc.away
+	}
+	cc.keep.beforeStream(&cc.link)
+	id := cc.lastID + 2
+	if cc.lastID == 0 {
+		id = 1
+	}
+	cc.lastID = id
+	cc.flood.opened++
+	st.enter(id)
+	req := st.req
+	at := cc.reserve()
+	b := cc.enc.begin(cc.out)
+	b, n := st.pseudoFields(b)
+	show := int64(-1)
+	switch {
+	case st.tunnel:
+	case req.Body == nil:
+		if req.ContentLength == 0 && (req.Headers.Has(message.ContentLength) || req.Method == "POST" || req.Method == "PUT" || req.Method == "PATCH") {
+			show = 0
+		}
+	case req.ContentLength >= 0:
+		show = req.ContentLength
+	}
+	b, m := cc.enc.appendFields(b, &req.Headers, show)
+	cc.out = b
+	cc.appendBlock(at, id, end)
+	st.sentHead.Store(uint64(n + m))
+	if cc.enc.bad {
+		return errBadField
+	}
+	return nil
+}
+
+// pseudoFields appends the pseudo-header fields and returns the size of their values.
+func (st *clientStream) pseudoFields(b []byte) ([]byte, int) {
+	e, req := &st.cc.enc, st.req
+	scheme, path, method := req.Scheme, req.Path, req.Method
+	if scheme != "https" {
+		scheme = "http"
+	}
+	if path == "" {
+		path = "/"
+	}
+	if req.Protocol != "" {
+		method = http.MethodConnect
+	}
+	n := len(method) + len(req.Authority)
+	b = e.pseudo(b, pseudoAuthority, req.Authority)
+	b = e.pseudo(b, pseudoMethod, method)
+	if method == http.MethodConnect && req.Protocol == "" {
+		return b, n
+	}
+	b = e.pseudo(b, pseudoPath, path)
+	b = e.pseudo(b, pseudoScheme, scheme)
+	if req.Protocol != "" {
+		b = e.pseudo(b, pseudoProtocol, req.Protocol)
+	}
+	return b, n + len(path) + len(scheme)
+}
+
+// failure makes the error of an exchange as its owner sees it.
+func (st *clientStream) failure(err error) error {
+	if p := st.awoken.Load(); p != nil {
+		return *p
+	}
+	st.c.mu.Lock()
+	before, sent := !st.gotSome, st.id != 0
+	st.c.mu.Unlock()
+	kind := kindOf(err, sent)
+	return &upstream.Error{
+		Kind: kind, BeforeResponse: before, Reused: st.used && before && kind == upstream.KindTermination,
+		Err: fmt.Errorf("HTTP/2 exchange: %w", err),
+	}
+}
+
+// kindOf classifies an error; sent tells that the request was begun on the wire.
+func kindOf(err error, sent bool) upstream.Kind {
+	if r, ok := errors.AsType[*resetError](err); ok {
+		if r.code == codeRefusedStream {
+			return upstream.KindRefusedStream
+		}
+		return upstream.KindRemoteReset
+	}
+	if away, ok := isAway(err); ok && (away.code == codeNo || !sent) {
+		return upstream.KindRefusedStream
+	}
+	if _, ok := errors.AsType[*streamError](err); ok {
+		return upstream.KindProtocol
+	}
+	if _, ok := errors.AsType[*connError](err); ok {
+		return upstream.KindProtocol
+	}
+	if _, ok := errors.AsType[*bodyError](err); ok || errors.Is(err, errBadField) {
+		return upstream.KindAborted
+	}
+	if !sent {
+		return upstream.KindRefusedStream
+	}
+	return upstream.KindTermination
+}
+
+// Abort implements codec.ClientStream.
+func (st *clientStream) Abort(err error) {
+	if err == nil {
+		err = errClosed
+	}
+	st.abort(err, nil)
+	st.c.mu.Lock()
+	st.cc.ready.Broadcast()
+	st.c.mu.Unlock()
+}
+
+// Close implements codec.ClientStream.
+func (st *clientStream) Close() {
+	if st.closed {
+		return
+	}
+	st.closed = true
+	cc := st.cc
+	st.stopSending()
+	cc.mu.Lock()
+	if st.open {
+		st.cut(codeCancel)
+		cc.flushSoon()
+	}
+	st.release()
+	cc.active--
+	cc.endIfIdle()
+	cc.mu.Unlock()
+	st.req, st.snd, st.err, st.infos = nil, sender{}, nil, nil
+	release := cc.opt.Release
+	cc.shared.clients.Put(st)
+	if release != nil {
+		release()
+	}
+}
+
+// stopSending waits for the goroutine that sends the body. One that is blocked in a Read of the body is woken up by closing
+// it.
+func (st *clientStream) stopSending() {
+	if st.sending == nil {
+		return
+	}
+	select {
+	case <-st.sending:
+		return
+	default:
+	}
+	c := st.c
+	c.mu.Lock()
+	if !st.sendEnd {
+		st.give(errClosed)
+	}
+	c.interrupt(&st.stream)
+	reading := st.snd.reading
+	c.mu.Unlock()
+	if reading {
+		_ = st.req.Body.Close() // the body is of no use any more
+	}
+	<-st.sending
+}
+
+// Conn implements codec.ClientStream.
+func (st *clientStream) Conn() codec.ConnInfo {
+	info := st.cc.opt.Info
+	info.Reused = st.used
+	return info
+}
+
+// Counts implements codec.ClientStream; heads count as the sum of their names and values.
+func (st *clientStream) Counts() codec.Counts {
+	return codec.Counts{
+		RequestHeader: st.sentHead.Load(), RequestBody: st.sentBody.Load(),
+		ResponseHeader: st.recvHead.Load(), ResponseBody: st.recvBody.Load(), ResponseTrailer: st.recvTrailer.Load(),
+	}
+}
+
+// clientBody is the body of a response.
+type clientBody struct{ st *clientStream }
+
+// Read implements message.Body.
+func (b *clientBody) Read(p []byte) (int, error) {
+	n, err := b.st.read(p)
+	if err != nil && err != io.EOF {
+		err = b.st.failure(err)
+	}
+	return n, err
+}
+
+// Trailers implements message.Body.
+func (b *clientBody) Trailers() *message.Headers { return b.st.endTrailers() }
+
+// Close implements message.Body.
+func (b *clientBody) Close() error {
+	b.st.drop()
+	return nil
+}
+
+// Buffered implements message.Buffered.
+func (b *clientBody) Buffered() (n int, whole bool) { return b.st.buffered() }
+
+var (
+	_ codec.ClientStream = (*clientStream)(nil)
+	_ message.Body       = (*clientBody)(nil)
+	_ message.Buffered   = (*clientBody)(nil)
+)

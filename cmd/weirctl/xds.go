@@ -24,7 +24,8 @@ development and tests: all clients get the same resources.
 
 DIR holds files that end in .yaml, .yml or .json (its subdirectories are left out). A file holds one resource with its
 "@type", a list of such, a mapping with the key "resources", or several YAML documents of these. The resources are
-Listener, RouteConfiguration, Cluster, ClusterLoadAssignment and Secret.
+Listener, RouteConfiguration, Cluster, ClusterLoadAssignment, Secret and
+TypedExtensionConfig.
 
 When files do not decode, all that is wrong is printed with file and line, and the last good resources are served on.
 Each client that comes and goes, and each response that it takes (ACK) or rejects (NACK), is printed as one line.

@@ -76,6 +76,8 @@ type Agent struct {
 	// secrets and routes are what handshakes and requests look names up in.
 	secrets atomic.Pointer[map[string]*model.Secret]
 	routes  atomic.Pointer[map[string]*model.RouteConfig]
+	// filters are the filter configurations of ECDS.
+	filters atomic.Pointer[map[string]*model.FilterConfig]
 
 	// mu guards serving and last, and orders snapshots against the start of the listeners.
 	mu      sync.Mutex
@@ -111,6 +113,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	a.state.Store(statePreInitializing)
 	a.secrets.Store(&map[string]*model.Secret{})
 	a.routes.Store(&map[string]*model.RouteConfig{})
+	a.filters.Store(&map[string]*model.FilterConfig{})
 	if err := a.openLog(); err != nil {
 		return nil, err
 	}
@@ -214,6 +217,9 @@ func (a *Agent) Secret(name string) *model.Secret { return (*a.secrets.Load())[n
 // route finds an RDS route configuration; nil when there is none yet.
 func (a *Agent) route(name string) *model.RouteConfig { return (*a.routes.Load())[name] }
 
+// filterConfig finds a filter configuration of ECDS; nil when there is none yet.
+func (a *Agent) filterConfig(name string) *model.FilterConfig { return (*a.filters.Load())[name] }
+
 // publish puts a snapshot in force, make before break: what is referred to comes before what refers to it, and the kernel
 // captures for a listener only while there is one.
 func (a *Agent) publish(snap *model.Snapshot) {
@@ -221,6 +227,7 @@ func (a *Agent) publish(snap *model.Snapshot) {
 	defer a.mu.Unlock()
 	a.secrets.Store(&snap.Secrets)
 	a.clusters.Apply(snap)
+	a.filters.Store(&snap.Filters)
 	a.routes.Store(&snap.Routes)
 	if a.serving {
 		a.applyListeners(snap)

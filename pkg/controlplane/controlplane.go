@@ -89,8 +89,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// SetResources replaces the set that is served. Messages are Listener, RouteConfiguration, Cluster, ClusterLoadAssignment
-// and Secret, each with a name of its own within its type; they must not be written afterwards. On error, which names all
+// SetResources replaces the set that is served. Messages are Listener, RouteConfiguration, Cluster, ClusterLoadAssignment,
+// Secret and TypedExtensionConfig, each with a name of its own within its type; they must not be written afterwards. On error, which names all
 // that is wrong, the set stays as it was. A resource whose content did not change keeps its version.
 func (s *Server) SetResources(messages []proto.Message) error {
 	next, err := newSet(messages)

@@ -4,6 +4,7 @@ import (
 	clusterservice "github.com/envoyproxy/go-control-plane/envoy/service/cluster/v3"
 	discoveryservice "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	endpointservice "github.com/envoyproxy/go-control-plane/envoy/service/endpoint/v3"
+	extensionservice "github.com/envoyproxy/go-control-plane/envoy/service/extension/v3"
 	listenerservice "github.com/envoyproxy/go-control-plane/envoy/service/listener/v3"
 	routeservice "github.com/envoyproxy/go-control-plane/envoy/service/route/v3"
 	secretservice "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
@@ -21,6 +22,7 @@ type services struct {
 	listenerservice.UnimplementedListenerDiscoveryServiceServer
 	routeservice.UnimplementedRouteDiscoveryServiceServer
 	secretservice.UnimplementedSecretDiscoveryServiceServer
+	extensionservice.UnimplementedExtensionConfigDiscoveryServiceServer
 
 	sotw  sotw.Server
 	delta delta.Server
@@ -33,6 +35,7 @@ func (s services) register(g *grpc.Server) {
 	listenerservice.RegisterListenerDiscoveryServiceServer(g, s)
 	routeservice.RegisterRouteDiscoveryServiceServer(g, s)
 	secretservice.RegisterSecretDiscoveryServiceServer(g, s)
+	extensionservice.RegisterExtensionConfigDiscoveryServiceServer(g, s)
 }
 
 // StreamAggregatedResources implements the aggregated service.
@@ -93,4 +96,14 @@ func (s services) StreamSecrets(x secretservice.SecretDiscoveryService_StreamSec
 // DeltaSecrets implements the service of secrets.
 func (s services) DeltaSecrets(x secretservice.SecretDiscoveryService_DeltaSecretsServer) error {
 	return s.delta.DeltaStreamHandler(x, resource.SecretType)
+}
+
+// StreamExtensionConfigs implements the service of configurations of extensions.
+func (s services) StreamExtensionConfigs(x extensionservice.ExtensionConfigDiscoveryService_StreamExtensionConfigsServer) error {
+	return s.sotw.StreamHandler(x, resource.ExtensionConfigType)
+}
+
+// DeltaExtensionConfigs implements the service of configurations of extensions.
+func (s services) DeltaExtensionConfigs(x extensionservice.ExtensionConfigDiscoveryService_DeltaExtensionConfigsServer) error {
+	return s.delta.DeltaStreamHandler(x, resource.ExtensionConfigType)
 }

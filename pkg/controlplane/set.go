@@ -18,7 +18,7 @@ import (
 )
 
 // order is that of the types in which a change is told, as the xDS protocol asks for: make before break.
-var order = []string{resource.ClusterType, resource.EndpointType, resource.ListenerType, resource.RouteType, resource.SecretType}
+var order = []string{resource.ClusterType, resource.EndpointType, resource.ExtensionConfigType, resource.ListenerType, resource.RouteType, resource.SecretType}
 
 // set is a consistent set of resources by type and name. It is not written once made.
 type set struct {
@@ -64,7 +64,7 @@ func (s *set) add(m proto.Message) error {
 	kind := short(m)
 	byName := s.types[resource.APITypePrefix+string(proto.MessageName(m))]
 	if byName == nil {
-		return fmt.Errorf("serve %s: only Listener, RouteConfiguration, Cluster, ClusterLoadAssignment and Secret can be served", kind)
+		return fmt.Errorf("serve %s: only Listener, RouteConfiguration, Cluster, ClusterLoadAssignment, Secret and TypedExtensionConfig can be served", kind)
 	}
 	name := cache.GetResourceName(m)
 	switch {

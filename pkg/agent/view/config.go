@@ -43,6 +43,9 @@ func (v Config) ConfigDump(f admin.ConfigFilter) []proto.Message {
 		&adminv3.BootstrapConfigDump{Bootstrap: d.Bootstrap, LastUpdated: stamp(d.LoadedAt)},
 		clustersDump(d, f.Name),
 	}
+	if len(d.Filters) > 0 {
+		parts = append(parts, filtersDump(d, f.Name))
+	}
 	if f.EDS {
 		parts = append(parts, v.endpointsDump(f.Name))
 	}
@@ -161,6 +164,18 @@ func secretsDump(d *store.Dump, name func(string) bool) *adminv3.SecretsConfigDu
 	return out
 }
 
+func filtersDump(d *store.Dump, name func(string) bool) *adminv3.EcdsConfigDump {
+	out := &adminv3.EcdsConfigDump{}
+	for _, s := range d.Filters {
+		if e := s.Active; e != nil && name(s.Name) {
+			out.EcdsFilters = append(out.EcdsFilters, &adminv3.EcdsConfigDump_EcdsFilterConfig{
+				VersionInfo: e.Version, EcdsFilter: e.Raw, LastUpdated: stamp(e.Updated), ErrorState: failed(s.Failure),
+			})
+		}
+	}
+	return out
+}
+
 // InitDump implements admin.InitDump: what warming listeners and clusters wait for.
 func (v Config) InitDump() *adminv3.UnreadyTargetsDumps {
 	d := v.Dump()
@@ -183,7 +198,9 @@ func (v Config) InitDump() *adminv3.UnreadyTargetsDumps {
 	for _, s := range d.Listeners {
 		if s.Warming != nil {
 			l := s.Warming.Value
-			add("init manager Listener-local-init-manager "+s.Name, map[string][]string{xds.RouteType: l.RouteNames(), xds.SecretType: l.SecretNames()})
+			add("init manager Listener-local-init-manager "+s.Name, map[string][]string{
+				xds.RouteType: l.RouteNames(), xds.SecretType: l.SecretNames(), xds.FilterType: l.FilterNames(),
+			})
 		}
 	}
 	for _, s := range d.Clusters {

@@ -17,6 +17,8 @@ type dependency struct {
 	source *model.Source
 	// prefix is where the statistics of the subscription live.
 	prefix string
+	// later tells that nothing waits for it.
+	later bool
 }
 
 // Sources deliver resources by name; pkg/config/xds implements it.
@@ -54,7 +56,11 @@ func (d *dependencies) acquire(dep dependency) {
 		return
 	}
 	w.settled = d.store.has(dep.key)
-	w.stats = newSubscriptionStats(d.store.opt.Stats.Scope(dep.prefix))
+	if scope := d.store.opt.Stats.Scope(dep.prefix); dep.typeURL == xds.FilterType {
+		w.stats = newFilterStats(scope)
+	} else {
+		w.stats = newSubscriptionStats(scope)
+	}
 	if d.store.opt.Sources == nil {
 		w.settled = true
 		return
@@ -104,7 +110,7 @@ func (d *dependencies) settle(k key) bool {
 // ready tells whether none of the dependencies is still waited for.
 func (d *dependencies) ready(deps []dependency) bool {
 	for _, dep := range deps {
-		if w := d.wants[dep.key]; w != nil && !w.settled {
+		if w := d.wants[dep.key]; w != nil && !w.settled && !dep.later {
 			return false
 		}
 	}
@@ -117,7 +123,7 @@ func (d *dependencies) wanted(typeURL, name string) *want { return d.wants[key{t
 func clusterNeeds(c *model.Cluster) []dependency {
 	var deps []dependency
 	if c.NeedsEDS() {
-		deps = append(deps, dependency{key{xds.EndpointType, c.EDSName()}, c.EDSSource, "cluster." + c.StatName() + "."})
+		deps = append(deps, dependency{key: key{xds.EndpointType, c.EDSName()}, source: c.EDSSource, prefix: "cluster." + c.StatName() + "."})
 	}
 	return appendSecrets(deps, c.SecretReferences())
 }
@@ -126,9 +132,9 @@ func listenerNeeds(l *model.Listener) []dependency {
 	var deps []dependency
 	prefixes := routePrefixes(l)
 	for _, r := range l.RouteReferences() {
-		deps = append(deps, dependency{key{xds.RouteType, r.Name}, r.Source, "http." + prefixes[r.Name] + ".rds." + r.Name + "."})
+		deps = append(deps, dependency{key: key{xds.RouteType, r.Name}, source: r.Source, prefix: "http." + prefixes[r.Name] + ".rds." + r.Name + "."})
 	}
-	return appendSecrets(deps, l.SecretReferences())
+	return append(appendSecrets(deps, l.SecretReferences()), filterNeeds(l)...)
 }
 
 // routePrefixes maps each RDS name to the statistics prefix of the first connection manager that uses it.
@@ -150,7 +156,7 @@ func routePrefixes(l *model.Listener) map[string]string {
 
 func appendSecrets(deps []dependency, refs []model.SecretReference) []dependency {
 	for _, r := range refs {
-		deps = append(deps, dependency{key{xds.SecretType, r.Name}, r.Source, "sds." + r.Name + "."})
+		deps = append(deps, dependency{key: key{xds.SecretType, r.Name}, source: r.Source, prefix: "sds." + r.Name + "."})
 	}
 	return deps
 }

@@ -20,6 +20,7 @@ type Dump struct {
 	Routes                          []Slot[*model.RouteConfig]
 	Endpoints                       []Slot[*model.LoadAssignment]
 	Secrets                         []Slot[*model.Secret]
+	Filters                         []Slot[*model.FilterConfig]
 	// Waiting are the resources that something still waits for, as "type/name".
 	Waiting []string
 }
@@ -38,6 +39,7 @@ func (s *Store) Dump() *Dump {
 		Routes:          s.routes.list(),
 		Endpoints:       s.endpoints.list(),
 		Secrets:         s.secrets.list(),
+		Filters:         s.filters.list(),
 	}
 	for k, w := range s.deps.wants {
 		if !w.settled {

@@ -42,7 +42,9 @@ func (b *batch) listeners() {
 			continue
 		}
 		b.warn(p.warnings)
-		t.put(b.store.deps, p.name, newEntry(p.value, p.value.Hash, p.resource, b.now))
+		if t.put(b.store.deps, p.name, newEntry(p.value, p.value.Hash, p.resource, b.now)) {
+			b.store.countConflicts(p.value)
+		}
 	}
 }
 

@@ -15,6 +15,8 @@ type subscriptionStats struct {
 	versionText                                       *stats.TextReadout
 	duration                                          *stats.Histogram
 	configReload                                      *stats.Counter
+	// configFail and configConflict are of filter configurations only; nil for all others.
+	configFail, configConflict *stats.Counter
 }
 
 func newSubscriptionStats(scope *stats.Scope) *subscriptionStats {
@@ -30,6 +32,20 @@ func newSubscriptionStats(scope *stats.Scope) *subscriptionStats {
 		updateTime:   scope.Gauge("update_time"),
 		versionText:  scope.TextReadout("version_text"),
 		duration:     scope.Histogram("update_duration", stats.Milliseconds),
+	}
+}
+
+// newFilterStats are those of the subscription to a filter configuration (extension_config_discovery.http_filter.X.).
+func newFilterStats(scope *stats.Scope) *subscriptionStats {
+	s := newSubscriptionStats(scope)
+	s.configFail, s.configConflict = scope.Counter("config_fail"), scope.Counter("config_conflict")
+	return s
+}
+
+// failed counts a configuration that did not come or could not be used.
+func (s *subscriptionStats) failed() {
+	if s.configFail != nil {
+		s.configFail.Inc()
 	}
 }
 

@@ -57,6 +57,7 @@ type Store struct {
 	routes       *table[*model.RouteConfig]
 	endpoints    *table[*model.LoadAssignment]
 	secrets      *table[*model.Secret]
+	filters      *table[*model.FilterConfig]
 	deps         *dependencies
 	interception *model.Interception
 	current      *model.Snapshot
@@ -92,6 +93,7 @@ func New(opt Options) *Store {
 		routes:    newTable(noNeeds[*model.RouteConfig]),
 		endpoints: newTable(noNeeds[*model.LoadAssignment]),
 		secrets:   newTable(noNeeds[*model.Secret]),
+		filters:   newTable(noNeeds[*model.FilterConfig]),
 		current:   &model.Snapshot{},
 		follows:   map[string]*want{},
 		watches:   map[string][]func(){},
@@ -144,7 +146,7 @@ func (s *Store) Follow(src *model.Source, typeURL string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	prefix := map[string]string{xds.ClusterType: "cluster_manager.cds.", xds.ListenerType: "listener_manager.lds."}[typeURL]
-	w := &want{dependency: dependency{key{typeURL, ""}, src, prefix}, stats: newSubscriptionStats(s.opt.Stats.Scope(prefix))}
+	w := &want{dependency: dependency{key: key{typeURL, ""}, source: src, prefix: prefix}, stats: newSubscriptionStats(s.opt.Stats.Scope(prefix))}
 	s.follows[typeURL] = w
 	if t := src.InitialFetchTimeout; t > 0 {
 		w.timer = time.AfterFunc(t, func() { s.fetchTimeout(w.key) })
@@ -165,6 +167,7 @@ func (s *Store) fetchTimeout(k key) {
 	}
 	w.settled = true
 	w.stats.fetchTimeout.Inc()
+	w.stats.failed()
 	s.opt.Log.Warn("gave up waiting for a resource; going on without it", "type", k.typeURL, "name", k.name)
 	s.publish()
 }
@@ -178,6 +181,8 @@ func (s *Store) has(k key) bool {
 		return s.routes.latest(k.name) != nil
 	case xds.SecretType:
 		return s.secrets.latest(k.name) != nil
+	case xds.FilterType:
+		return s.filters.latest(k.name) != nil
 	}
 	return false
 }
@@ -189,6 +194,8 @@ func (s *Store) forget(k key) {
 		s.endpoints.remove(s.deps, k.name)
 	case xds.RouteType:
 		s.routes.remove(s.deps, k.name)
+	case xds.FilterType:
+		s.filters.remove(s.deps, k.name)
 	case xds.SecretType:
 		if e := s.secrets.latest(k.name); e == nil || !e.Static {
 			s.unwatchSecret(k.name)
@@ -202,6 +209,7 @@ func (s *Store) promoteLeaves() {
 	s.endpoints.promote(s.deps, func(*model.LoadAssignment) bool { return true })
 	s.routes.promote(s.deps, func(*model.RouteConfig) bool { return true })
 	s.secrets.promote(s.deps, func(*model.Secret) bool { return true })
+	s.filters.promote(s.deps, func(*model.FilterConfig) bool { return true })
 }
 
 // publish promotes what became ready and publishes a snapshot if anything changed. Called with mu held.
@@ -211,7 +219,7 @@ func (s *Store) publish() {
 	s.listeners.promote(s.deps, func(l *model.Listener) bool { return s.deps.ready(listenerNeeds(l)) })
 	s.metrics.warmingClusters.Set(uint64(len(s.clusters.warming)))
 	s.metrics.listenersWarming.Set(uint64(len(s.listeners.warming)))
-	if s.clusters.dirty || s.listeners.dirty || s.routes.dirty || s.endpoints.dirty || s.secrets.dirty || s.current.Generation == 0 {
+	if s.clusters.dirty || s.listeners.dirty || s.routes.dirty || s.endpoints.dirty || s.secrets.dirty || s.filters.dirty || s.current.Generation == 0 {
 		s.current = &model.Snapshot{
 			Generation:   s.current.Generation + 1,
 			Listeners:    s.listeners.snapshot(),
@@ -219,6 +227,7 @@ func (s *Store) publish() {
 			Routes:       s.routes.snapshot(),
 			Endpoints:    s.endpoints.snapshot(),
 			Secrets:      s.secrets.snapshot(),
+			Filters:      s.filters.snapshot(),
 			Interception: s.interception,
 		}
 		s.metrics.activeClusters.Set(uint64(len(s.current.Clusters)))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	secretv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -39,6 +40,8 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 		applyNamed(b, s.routes, &routev3.RouteConfiguration{}, (*routev3.RouteConfiguration).GetName, b.translateRoutes)
 	case xds.SecretType:
 		applyNamed(b, s.secrets, &secretv3.Secret{}, (*secretv3.Secret).GetName, b.translateSecret)
+	case xds.FilterType:
+		applyNamed(b, s.filters, &corev3.TypedExtensionConfig{}, (*corev3.TypedExtensionConfig).GetName, b.translateFilter)
 	default:
 		return fmt.Errorf("type %s is not supported", u.Type)
 	}
@@ -133,6 +136,7 @@ func (b *batch) tell(w *want) {
 	}
 	if len(b.errs) > 0 {
 		w.stats.rejected.Inc()
+		w.stats.failed()
 		return
 	}
 	w.stats.accepted(b.update.Version, b.now, time.Since(b.now))
@@ -254,7 +258,9 @@ func applyNamed[P proto.Message, M any](b *batch, t *table[M], prototype P, name
 			continue
 		}
 		one.warn(warnings)
-		t.put(b.store.deps, name, newEntry(v, hash, r, b.now))
+		if t.put(b.store.deps, name, newEntry(v, hash, r, b.now)) && w.stats != nil {
+			w.stats.configReload.Inc()
+		}
 		b.store.deps.settle(key{b.update.Type, name})
 		one.tell(w)
 	}

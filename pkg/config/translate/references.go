@@ -62,6 +62,11 @@ func (r *references) chain(resource, at string, c *model.FilterChain) {
 				r.routes(resource, at+".route_config", f.InlineRoutes)
 			}
 			r.source(resource, at+".rds.config_source", f.RouteSource)
+			for _, h := range f.HTTPFilters {
+				if h.Discovery != nil {
+					r.source(resource, at+".http_filters.config_discovery.config_source", h.Discovery.Source)
+				}
+			}
 		case *model.TCPProxy:
 			r.tcp(resource, at, f)
 		}
@@ -79,26 +84,33 @@ func (r *references) tcp(resource, at string, p *model.TCPProxy) {
 
 // routes checks the clusters of a route configuration: unknown ones are errors where validate_clusters holds.
 func (r *references) routes(resource, at string, c *model.RouteConfig) {
+	if at != "" {
+		at += "."
+	}
 	for i, vh := range c.VirtualHosts {
 		for j, route := range vh.Routes {
-			if route.Action == nil {
-				continue
-			}
-			where := fmt.Sprintf("virtual_hosts[%d].routes[%d].route", i, j)
-			if at != "" {
-				where = at + "." + where
-			}
-			names := []string{route.Action.Cluster}
-			for _, w := range route.Action.Weighted {
-				names = append(names, w.Name)
-			}
-			for _, m := range route.Action.Mirrors {
-				names = append(names, m.Cluster)
-			}
-			for _, name := range names {
-				r.cluster(resource, where, name, c.ValidateClusters)
-			}
+			r.route(resource, fmt.Sprintf("%svirtual_hosts[%d].routes[%d].route", at, i, j), route, c.ValidateClusters)
 		}
+		for _, route := range vh.MatcherRoutes {
+			r.route(resource, fmt.Sprintf("%svirtual_hosts[%d].matcher", at, i), route, c.ValidateClusters)
+		}
+	}
+}
+
+// route checks the clusters of one route.
+func (r *references) route(resource, at string, route *model.Route, validate bool) {
+	if route.Action == nil {
+		return
+	}
+	names := []string{route.Action.Cluster}
+	for _, w := range route.Action.Weighted {
+		names = append(names, w.Name)
+	}
+	for _, m := range route.Action.Mirrors {
+		names = append(names, m.Cluster)
+	}
+	for _, name := range names {
+		r.cluster(resource, at, name, validate)
 	}
 }
 

@@ -20,10 +20,12 @@ const (
 	ListenerType = "type.googleapis.com/envoy.config.listener.v3.Listener"
 	RouteType    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 	SecretType   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	// FilterType is that of configurations of single extensions (ECDS), of which weir asks for HTTP filters.
+	FilterType = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 )
 
 // order is how requests for several types leave: make before break, as Envoy asks.
-var order = []string{ClusterType, EndpointType, ListenerType, RouteType, SecretType}
+var order = []string{ClusterType, EndpointType, ListenerType, RouteType, SecretType, FilterType}
 
 // methods are the gRPC methods of the services that serve one type each: state of the world and delta.
 var methods = map[string][2]string{
@@ -31,7 +33,11 @@ var methods = map[string][2]string{
 	EndpointType: {"/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints", "/envoy.service.endpoint.v3.EndpointDiscoveryService/DeltaEndpoints"},
 	ListenerType: {"/envoy.service.listener.v3.ListenerDiscoveryService/StreamListeners", "/envoy.service.listener.v3.ListenerDiscoveryService/DeltaListeners"},
 	RouteType:    {"/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes", "/envoy.service.route.v3.RouteDiscoveryService/DeltaRoutes"},
-	SecretType:   {"/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets", "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"},
+	FilterType: {
+		"/envoy.service.extension.v3.ExtensionConfigDiscoveryService/StreamExtensionConfigs",
+		"/envoy.service.extension.v3.ExtensionConfigDiscoveryService/DeltaExtensionConfigs",
+	},
+	SecretType: {"/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets", "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"},
 }
 
 // aggregated are the methods of the aggregated discovery service: state of the world and delta.

@@ -38,7 +38,10 @@ type Cluster struct {
 	Filters []*HTTPFilter
 	// Breakers by priority: [0] default, [1] high.
 	Breakers [2]CircuitBreaker
-	DNS      DNS
+	// HostConnections bounds the connections to each host by priority, as Breakers; 0 does not.
+	HostConnections [2]uint32
+	Preconnect      Preconnect
+	DNS             DNS
 	// CleanupInterval sweeps unused ORIGINAL_DST hosts. Default 5 s.
 	CleanupInterval time.Duration
 	// OriginalDst configures ORIGINAL_DST clusters.
@@ -132,6 +135,8 @@ type HashBalancer struct {
 // CircuitBreaker bounds what a cluster may have under way per priority. Defaults 1024, 1024, 1024, 3.
 type CircuitBreaker struct {
 	MaxConnections, MaxPendingRequests, MaxRequests, MaxRetries uint32
+	// MaxConnectionPools bounds the pools of connections; 0 does not.
+	MaxConnectionPools uint32
 	// TrackRemaining publishes the remaining_* gauges.
 	TrackRemaining bool
 	// RetryBudget bounds concurrent retries instead of MaxRetries; nil when there is none.
@@ -142,6 +147,12 @@ type CircuitBreaker struct {
 type RetryBudget struct {
 	Percent        float64 // of the requests under way and pending; default 20
 	MinConcurrency uint32  // retries that are always allowed; default 3
+}
+
+// Preconnect says how many connections there should be for each request, those under way included: to its host, and to
+// the hosts that are likely to be next. At least 1, which makes none ahead, and at most 3.
+type Preconnect struct {
+	PerHost, Predictive float64
 }
 
 // DNS holds the resolution options of DNS clusters.

@@ -10,6 +10,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -61,6 +62,11 @@ func (c *call) cluster(m *clusterv3.Cluster) *model.Cluster {
 	}
 	if b := m.GetUpstreamBindConfig().GetSourceAddress(); b != nil {
 		out.BindAddress, _ = c.ipAddress(b, root.field("upstream_bind_config").field("source_address"))
+	}
+	out.HostConnections = c.hostConnections(m.GetCircuitBreakers())
+	out.Preconnect = model.Preconnect{
+		PerHost:    ratio(m.GetPreconnectPolicy().GetPerUpstreamPreconnectRatio()),
+		Predictive: ratio(m.GetPreconnectPolicy().GetPredictivePreconnectRatio()),
 	}
 	c.clusterDNS(m, out)
 	c.clusterType(m, out)
@@ -214,10 +220,39 @@ func (c *call) breakers(m *clusterv3.CircuitBreakers) [2]model.CircuitBreaker {
 			MaxRequests:        u32(t.GetMaxRequests(), defaultMaxRequests),
 			MaxRetries:         u32(t.GetMaxRetries(), defaultMaxRetries),
 			TrackRemaining:     t.GetTrackRemaining(),
+			MaxConnectionPools: t.GetMaxConnectionPools().GetValue(),
 			RetryBudget:        retryBudget(t.GetRetryBudget()),
 		}
 	}
 	return out
+}
+
+// hostConnections translates the bound of connections per host; the first entry of each priority counts.
+func (c *call) hostConnections(m *clusterv3.CircuitBreakers) [2]uint32 {
+	var out [2]uint32
+	for i, t := range m.GetPerHostThresholds() {
+		if t.GetMaxPendingRequests() != nil || t.GetMaxRequests() != nil || t.GetMaxRetries() != nil || t.GetRetryBudget() != nil ||
+			t.GetMaxConnectionPools() != nil || t.GetTrackRemaining() {
+			var root *path
+			c.warn(root.field("circuit_breakers").elem("per_host_thresholds", i), "only max_connections can be bounded per host")
+		}
+		priority := 0
+		if t.GetPriority() == corev3.RoutingPriority_HIGH {
+			priority = 1
+		}
+		if out[priority] == 0 {
+			out[priority] = t.GetMaxConnections().GetValue()
+		}
+	}
+	return out
+}
+
+// ratio is how many connections there are to be for each request; the default is one.
+func ratio(v *wrapperspb.DoubleValue) float64 {
+	if v == nil {
+		return 1
+	}
+	return v.GetValue()
 }
 
 // keepalive translates TCP keep-alive options; nil stays nil.

@@ -10,7 +10,7 @@ func clusterTable() table {
 			"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "+
 			"cleanup_interval upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config "+
 			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy "+
-			"ring_hash_lb_config maglev_lb_config",
+			"ring_hash_lb_config maglev_lb_config preconnect_policy",
 		"ignore_health_on_host_removal", "weir has no health checks yet that could keep a removed host")
 	t.message(cluster+"Cluster.TransportSocketMatch", "match transport_socket", "name", informative)
 	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")
@@ -25,9 +25,10 @@ func clusterTable() table {
 	t.message(cluster+"Cluster.CommonLbConfig.LocalityWeightedLbConfig", "")
 	t.message(cluster+"Cluster.CommonLbConfig.ZoneAwareLbConfig", "fail_traffic_on_panic")
 	t.message(cluster+"Cluster.CommonLbConfig.ConsistentHashingLbConfig", "use_hostname_for_hashing hash_balance_factor")
-	t.message(cluster+"CircuitBreakers", "thresholds")
+	t.message(cluster+"CircuitBreakers", "thresholds per_host_thresholds")
+	t.message(cluster+"Cluster.PreconnectPolicy", "per_upstream_preconnect_ratio predictive_preconnect_ratio")
 	t.message(cluster+"CircuitBreakers.Thresholds",
-		"priority max_connections max_pending_requests max_requests max_retries track_remaining retry_budget")
+		"priority max_connections max_pending_requests max_requests max_retries track_remaining retry_budget max_connection_pools")
 	t.message(cluster+"CircuitBreakers.Thresholds.RetryBudget", "budget_percent min_retry_concurrency")
 	t.message(cluster+"UpstreamConnectionOptions", "tcp_keepalive")
 	t.message(cluster+"LoadBalancingPolicy", "policies")

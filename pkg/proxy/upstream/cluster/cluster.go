@@ -104,18 +104,25 @@ func (c *Cluster) Reuse(h *upstream.Host, v message.Version, opt *StreamOptions)
 		return nil
 	}
 	o := c.poolOptions(h, v, opt)
-	return conns.Reuse(&o)
+	st := conns.Reuse(&o)
+	if st != nil && c.cfg.Preconnect.Predictive > 1 {
+		c.preconnect(v, opt, 0)
+	}
+	return st
 }
 
-// Connect starts an exchange on a new connection to h, or on the first that becomes free when the circuit breaker allows
-// no more or an HTTP/2 connection is being made. Errors are *upstream.Error: KindConnect with the transport failure
-// reason, KindConnectTimeout, KindOverflow, KindSelf, or KindAborted when ctx ended.
+// Connect starts an exchange on a new connection to h, or on the first that becomes free. Errors are *upstream.Error:
+// KindConnect with the transport failure reason, KindConnectTimeout, KindOverflow, KindSelf, KindNoHost when there may be
+// no more pools of connections, or KindAborted when ctx ended.
 func (c *Cluster) Connect(ctx context.Context, h *upstream.Host, v message.Version, opt *StreamOptions) (codec.ClientStream, error) {
 	conns, ok := h.Conns.(*pool.Host)
 	if !ok {
 		return nil, &upstream.Error{Kind: upstream.KindNoHost, BeforeResponse: true}
 	}
 	o := c.poolOptions(h, v, opt)
+	if c.cfg.Preconnect.Predictive > 1 {
+		c.preconnect(v, opt, 1)
+	}
 	return conns.Connect(ctx, &o)
 }
 
@@ -125,7 +132,35 @@ func (c *Cluster) poolOptions(h *upstream.Host, v message.Version, opt *StreamOp
 		o.SNI, o.HighPriority = opt.SNI, opt.HighPriority
 	}
 	o.SNI = c.serverName(h, o.SNI)
+	if c.cfg.Preconnect.PerHost > 1 && lb.Healthy(h) {
+		o.Preconnect = c.cfg.Preconnect.PerHost
+	}
 	return o
+}
+
+// preconnect has connections made to the hosts that are likely to be picked next, while there are fewer than the ratio
+// asks for. coming are connections that are about to be made anyway.
+func (c *Cluster) preconnect(v message.Version, opt *StreamOptions, coming int) {
+	const atOnce = 3 // as in Envoy, what one request may cause is bounded
+	ratio, stats := c.cfg.Preconnect.Predictive, c.Stats()
+	for n := range atOnce {
+		want := ratio * float64(max(1, stats.RqActive.Value()))
+		if want <= float64(stats.CxActive.Value()+uint64(coming)) {
+			return
+		}
+		h := c.set.Load().Peek(n)
+		if h == nil {
+			return
+		}
+		conns, ok := h.Conns.(*pool.Host)
+		if !ok {
+			return
+		}
+		o := c.poolOptions(h, v, opt)
+		if !conns.Preconnect(&o, ratio) {
+			return
+		}
+	}
 }
 
 // serverName is the server name that differs from the configured one, "" when none does.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"math"
 	"reflect"
 	"time"
 
@@ -37,7 +38,7 @@ func (m *Manager) newCore(cfg *model.Cluster) *core {
 		k.shared.Pending[i] = breaker.New(0, sc.Gauge("rq_pending_open"))
 		k.requests[i] = breaker.New(0, sc.Gauge("rq_open"))
 		k.retries[i] = breaker.New(0, sc.Gauge("rq_retry_open"))
-		sc.Gauge("cx_pool_open")
+		k.shared.Pools[i] = breaker.New(0, sc.Gauge("cx_pool_open"))
 	}
 	return k
 }
@@ -50,7 +51,7 @@ func (k *core) configure(cfg *model.Cluster) {
 	}
 	k.shared.SetLimits(pool.Limits{
 		ConnectTimeout: connectTimeout, IdleTimeout: cfg.IdleTimeout,
-		MaxDuration: cfg.MaxConnectionDuration, MaxRequests: cfg.MaxRequestsPerConnection,
+		MaxDuration: cfg.MaxConnectionDuration, MaxRequests: cfg.MaxRequestsPerConnection, PerHost: cfg.HostConnections,
 	})
 	for i, b := range cfg.Breakers {
 		if b == (model.CircuitBreaker{}) {
@@ -59,8 +60,23 @@ func (k *core) configure(cfg *model.Cluster) {
 		}
 		k.limit(i, b.TrackRemaining, k.shared.Connections[i], b.MaxConnections, "remaining_cx")
 		k.limit(i, b.TrackRemaining, k.shared.Pending[i], b.MaxPendingRequests, "remaining_pending")
+		if b.MaxConnectionPools == 0 {
+			b.MaxConnectionPools = math.MaxUint32 // Envoy's default: not bounded
+		}
+		k.limit(i, b.TrackRemaining, k.shared.Pools[i], b.MaxConnectionPools, "remaining_cx_pools")
 		k.limit(i, b.TrackRemaining, k.requests[i], b.MaxRequests, "remaining_rq")
-		k.limit(i, b.TrackRemaining, k.retries[i], b.MaxRetries, "remaining_retries")
+		k.limit(i, b.TrackRemaining && b.RetryBudget == nil, k.retries[i], b.MaxRetries, "remaining_retries")
+		k.retries[i].SetBudget(k.retryBudget(i, b.RetryBudget))
+	}
+}
+
+// retryBudget is the budget of a priority; nil where the number of retries is the limit.
+func (k *core) retryBudget(priority int, b *model.RetryBudget) *breaker.Budget {
+	if b == nil {
+		return nil
+	}
+	return &breaker.Budget{
+		Percent: b.Percent, Least: b.MinConcurrency, Of: []*breaker.Breaker{k.requests[priority], k.shared.Pending[priority]},
 	}
 }
 

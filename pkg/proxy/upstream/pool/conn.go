@@ -1,8 +1,6 @@
 package pool
 
 import (
-	"context"
-	"errors"
 	"slices"
 	"sync/atomic"
 
@@ -23,8 +21,8 @@ type conn struct {
 	// The pool's mu guards these.
 	active   int
 	requests int
-	idleAt   int64
-	draining bool // HTTP/2: takes no more streams, closed after the last one
+	idleAt   int64 // on the wheel's clock; 0: since some time after the last sweep
+	draining bool  // takes no more streams, closed after the last one
 
 	dead   atomic.Bool // HTTP/2: has ended by itself
 	closed atomic.Bool
@@ -39,57 +37,6 @@ const (
 	idleTooLong
 	tooOld
 )
-
-// dial makes a connection for the caller, who has taken its place in the circuit breaker and counted in p.dialing.
-func (p *Pool) dial(ctx context.Context) (codec.ClientStream, *upstream.Error) {
-	m := newMeter(p.host, p.key.priority)
-	var c *conn
-	raw, err := dial(ctx, p.host, p.key.sni, p.alpn(), m)
-	if err == nil {
-		c, err = p.open(raw, m)
-	}
-	p.mu.Lock()
-	p.dialing--
-	if err != nil {
-		failure := connectFailure(err)
-		if failure.Kind == upstream.KindAborted {
-			p.wakeAll(nil)
-		} else {
-			p.wakeAll(failure)
-		}
-		p.mu.Unlock()
-		m.end(failure.Kind == upstream.KindConnect, false)
-		return nil, failure
-	}
-	p.all[c] = struct{}{}
-	c.active, c.requests = 1, 1
-	if c.h2 != nil {
-		p.shared = append(p.shared, c)
-		c.draining = p.retired
-	}
-	p.armIfIdle()
-	// Those who waited for this connection share it, or make their own if it turned out to be HTTP/1.
-	if p.key.protocol != http1 {
-		p.wakeAll(nil)
-	}
-	p.mu.Unlock()
-	if !p.host.shared.Runtime.add(c) {
-		c.close(false, false)
-		return nil, &upstream.Error{Kind: upstream.KindAborted, BeforeResponse: true}
-	}
-	if s := c.start(false); s != nil {
-		return s, nil
-	}
-	return nil, &upstream.Error{Kind: upstream.KindTermination, BeforeResponse: true}
-}
-
-// connectFailure is err as every caller of a failed dial may have it.
-func connectFailure(err error) *upstream.Error {
-	if e, ok := errors.AsType[*upstream.Error](err); ok {
-		return e
-	}
-	return &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Err: err}
-}
 
 // alpn is what is offered when nothing else is configured.
 func (p *Pool) alpn() []string {
@@ -200,6 +147,10 @@ func (c *conn) giveBack(left codec.Fate) {
 	p.mu.Lock()
 	c.active = 0
 	switch {
+	case left == codec.Reusable && c.draining:
+		p.mu.Unlock()
+		c.close(false, false)
+		return
 	case left != codec.Reusable || c.closed.Load():
 		p.mu.Unlock()
 		c.close(left == codec.Ended || left == codec.Lost, left == codec.Cut || left == codec.Lost)
@@ -220,7 +171,10 @@ func (c *conn) giveBack(left codec.Fate) {
 		c.close(false, false)
 		return
 	}
-	c.idleAt = p.now()
+	c.idleAt = 0
+	if limits.preciseIdle {
+		c.idleAt = p.now()
+	}
 	p.idle = append(p.idle, c)
 	p.armIfIdle()
 	p.mu.Unlock()
@@ -262,7 +216,7 @@ func (c *conn) streamDone() {
 	spent := !c.underLimits(p.limits())
 	c.draining = c.draining || p.retired || spent
 	last := c.draining && c.active == 0
-	p.wakeOne()
+	p.pump()
 	p.mu.Unlock()
 	switch {
 	case last && spent:
@@ -304,7 +258,10 @@ func (c *conn) fate(l *Limits, now int64) fate {
 		return goneByPeer
 	case c.old(l):
 		return tooOld
-	case c.active == 0 && l.IdleTimeout > 0 && now-c.idleAt >= int64(l.IdleTimeout):
+	case c.active > 0 || l.IdleTimeout == 0:
+	case c.idleAt == 0:
+		c.idleAt = now
+	case now-c.idleAt >= int64(l.IdleTimeout):
 		return idleTooLong
 	}
 	return keep
@@ -352,6 +309,6 @@ func (c *conn) close(remote, active bool) {
 	p.host.shared.Stats.RqPerCx.Record(uint64(requests))
 	c.meter.end(remote, active)
 	p.mu.Lock()
-	p.wakeOne()
+	p.pump()
 	p.mu.Unlock()
 }

@@ -9,6 +9,7 @@ package pool
 import (
 	"context"
 	"crypto/tls"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -34,6 +35,12 @@ type Limits struct {
 	MaxDuration time.Duration
 	// MaxRequests closes a connection after so many; 0 never.
 	MaxRequests int
+	// PerHost bounds the connections of each host by priority: [0] default, [1] high; 0 does not.
+	PerHost [2]uint32
+
+	// preciseIdle has the time noted when a connection falls idle. Otherwise the next sweep does, which spares each request
+	// a look at the clock and makes the timeout late by up to a sweep.
+	preciseIdle bool
 }
 
 // Shared is what all connections of a cluster have in common.
@@ -42,14 +49,22 @@ type Shared struct {
 	// Codecs speak HTTP with the hosts, and count below the cluster's scope.
 	Codecs Codecs
 	Stats  *metrics.Cluster
-	// Connections and Pending bound both by priority: [0] default, [1] high.
-	Connections, Pending [2]*breaker.Breaker
+	// Connections, Pending and Pools bound what their names say by priority: [0] default, [1] high.
+	Connections, Pending, Pools [2]*breaker.Breaker
 
 	limits atomic.Pointer[Limits]
 }
 
 // SetLimits changes the limits of present and future connections; it must be called before the first use.
-func (s *Shared) SetLimits(l Limits) { s.limits.Store(&l) }
+func (s *Shared) SetLimits(l Limits) {
+	for i, n := range l.PerHost {
+		if n == 0 {
+			l.PerHost[i] = math.MaxUint32
+		}
+	}
+	l.preciseIdle = l.IdleTimeout > 0 && l.IdleTimeout < 20*sweepInterval
+	s.limits.Store(&l)
+}
 
 // Client1 is an HTTP/1 client connection.
 type Client1 interface {
@@ -127,6 +142,9 @@ type Options struct {
 	// Version of the downstream request, for UpstreamDownstream.
 	Version      message.Version
 	HighPriority bool
+	// Preconnect is how many connections there should be for each request, those under way included, so that coming ones
+	// find one; at most 1 makes none ahead.
+	Preconnect float64
 }
 
 // key tells the pools of a host apart.
@@ -166,15 +184,30 @@ func (h *Host) key(o *Options) key {
 // Reuse starts an exchange on a connection that is there; nil when none can take one.
 func (h *Host) Reuse(o *Options) codec.ClientStream {
 	if p := h.find(h.key(o)); p != nil {
-		return p.reuse()
+		return p.reuse(o.Preconnect)
 	}
 	return nil
 }
 
-// Connect starts an exchange on a new connection, or on the first one that becomes free when there may be no more.
-// Errors are *upstream.Error.
+// Connect starts an exchange on a new connection, or on the first one that becomes free. Errors are *upstream.Error.
 func (h *Host) Connect(ctx context.Context, o *Options) (codec.ClientStream, error) {
-	return h.pool(h.key(o)).connect(ctx)
+	p := h.pool(h.key(o))
+	if p == nil {
+		return nil, &upstream.Error{Kind: upstream.KindNoHost, BeforeResponse: true}
+	}
+	return p.connect(ctx, o.Preconnect)
+}
+
+// Preconnect starts making a connection when a request that comes soon would leave fewer than ratio connections for each.
+// It tells whether it did.
+func (h *Host) Preconnect(o *Options, ratio float64) bool {
+	p := h.pool(h.key(o))
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.retired && p.wants(p.room(), ratio, 1) && p.dialOne()
 }
 
 func (h *Host) find(k key) *Pool {
@@ -186,7 +219,7 @@ func (h *Host) find(k key) *Pool {
 	return nil
 }
 
-// pool finds or makes the pool of a key.
+// pool finds or makes the pool of a key; nil when there may be no more of them and none can make room.
 func (h *Host) pool(k key) *Pool {
 	if p := h.find(k); p != nil {
 		return p
@@ -196,6 +229,13 @@ func (h *Host) pool(k key) *Pool {
 	if p := h.find(k); p != nil {
 		return p
 	}
+	limit := h.shared.Pools[k.priority]
+	for !limit.Try() {
+		if !h.freeOne(k.priority) {
+			h.shared.Stats.CxPoolOverflow.Inc()
+			return nil
+		}
+	}
 	p := newPool(h, k)
 	p.retired = h.retired
 	pools := append(slices.Clone(*h.pools.Load()), p)
@@ -203,12 +243,40 @@ func (h *Host) pool(k key) *Pool {
 	return p
 }
 
+// freeOne gives up a pool of the host that has no requests. The caller holds mu.
+func (h *Host) freeOne(priority int) bool {
+	for _, p := range *h.pools.Load() {
+		if p.key.priority != priority {
+			continue
+		}
+		if victims, ok := p.giveUp(); ok {
+			h.forget(p)
+			h.shared.Runtime.Do(func() {
+				for _, c := range victims {
+					c.close(false, false)
+				}
+			})
+			return true
+		}
+	}
+	return false
+}
+
 // drop forgets a pool without connections, so that server names chosen by clients do not pile up.
 func (h *Host) drop(p *Pool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	pools := slices.DeleteFunc(slices.Clone(*h.pools.Load()), func(q *Pool) bool { return q == p })
-	h.pools.Store(&pools)
+	h.forget(p)
+}
+
+// forget takes a pool off the list, unless it is off already. The caller holds mu.
+func (h *Host) forget(p *Pool) {
+	old := *h.pools.Load()
+	pools := slices.DeleteFunc(slices.Clone(old), func(q *Pool) bool { return q == p })
+	if len(pools) < len(old) {
+		h.pools.Store(&pools)
+		h.shared.Pools[p.key.priority].Release()
+	}
 }
 
 // Retire closes connections without requests at once, and the others when their requests are done. The host can still
@@ -220,6 +288,13 @@ func (h *Host) Retire() {
 	h.mu.Unlock()
 	for _, p := range pools {
 		p.retire()
+	}
+}
+
+// Drain closes the connections that there are like Retire, but the host goes on keeping those that come.
+func (h *Host) Drain() {
+	for _, p := range *h.pools.Load() {
+		p.drain()
 	}
 }
 
@@ -240,7 +315,7 @@ func (h *Host) TCP(ctx context.Context, o TCPOptions) (raw Raw, id uint64, done 
 		priority = 1
 	}
 	s := h.shared
-	if !s.Connections[priority].Try() {
+	if h.stats.CxActive.Load() >= int64(s.limits.Load().PerHost[priority]) || !s.Connections[priority].Try() {
 		s.Stats.CxOverflow.Inc()
 		return Raw{}, 0, nil, &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
 	}

@@ -30,6 +30,8 @@ type Pool struct {
 	all     map[*conn]struct{} // both, and those in use
 	dialing int
 	waiters []*waiter // first come first
+	// ratio is how many connections there should be for each request, as the last one that came said; at least 1.
+	ratio   float64
 	retired bool
 }
 
@@ -38,14 +40,15 @@ type waiter struct {
 	woken chan wake
 }
 
-// wake gives a waiter a connection or an error; with neither it has to look again.
+// wake gives a waiter its connection, which may be a new one, or an error.
 type wake struct {
-	conn *conn
-	err  error
+	conn  *conn
+	fresh bool
+	err   *upstream.Error
 }
 
 func newPool(h *Host, k key) *Pool {
-	p := &Pool{host: h, key: k, all: make(map[*conn]struct{})}
+	p := &Pool{host: h, key: k, all: make(map[*conn]struct{}), ratio: 1}
 	p.learnt.Store(uint32(k.protocol))
 	p.sweep.Init(h.shared.Runtime.wheel, func() { h.shared.Runtime.Do(p.sweepIdle) })
 	return p
@@ -56,10 +59,14 @@ func (p *Pool) now() int64 { return p.host.shared.Runtime.wheel.Now() }
 func (p *Pool) limits() *Limits { return p.host.shared.limits.Load() }
 
 // reuse starts an exchange on a connection that is there; nil when none can take one.
-func (p *Pool) reuse() codec.ClientStream {
+func (p *Pool) reuse(ratio float64) codec.ClientStream {
 	for {
 		p.mu.Lock()
 		c := p.take()
+		if c != nil && ratio > 1 {
+			p.ratio = ratio
+			p.provision()
+		}
 		p.mu.Unlock()
 		if c == nil {
 			return nil
@@ -72,13 +79,6 @@ func (p *Pool) reuse() codec.ClientStream {
 
 // take reserves a place for an exchange on a connection. The caller holds mu.
 func (p *Pool) take() *conn {
-	for _, c := range p.shared {
-		if !c.draining && !c.dead.Load() && c.h2.CanTake() && c.underLimits(p.limits()) {
-			c.active++
-			c.requests++
-			return c
-		}
-	}
 	if last := len(p.idle) - 1; last >= 0 {
 		c := p.idle[last]
 		p.idle[last] = nil
@@ -86,11 +86,18 @@ func (p *Pool) take() *conn {
 		c.active, c.requests = 1, c.requests+1
 		return c
 	}
+	for _, c := range p.shared {
+		if !c.draining && !c.dead.Load() && c.h2.CanTake() && c.underLimits(p.limits()) {
+			c.active++
+			c.requests++
+			return c
+		}
+	}
 	return nil
 }
 
 // connect starts an exchange on whichever connection is first: a new one, or one that becomes free meanwhile.
-func (p *Pool) connect(ctx context.Context) (codec.ClientStream, error) {
+func (p *Pool) connect(ctx context.Context, ratio float64) (codec.ClientStream, error) {
 	shared := p.host.shared
 	pending := shared.Pending[p.key.priority]
 	if !pending.Try() {
@@ -104,7 +111,7 @@ func (p *Pool) connect(ctx context.Context) (codec.ClientStream, error) {
 		pending.Release()
 	}()
 	for {
-		s, err := p.attempt(ctx)
+		s, err := p.attempt(ctx, ratio)
 		if err != nil {
 			if err.Kind != upstream.KindAborted {
 				shared.Stats.RqPendingFailureEject.Inc()
@@ -119,38 +126,28 @@ func (p *Pool) connect(ctx context.Context) (codec.ClientStream, error) {
 	}
 }
 
-// attempt returns neither a stream nor an error when the caller has to try again.
-func (p *Pool) attempt(ctx context.Context) (codec.ClientStream, *upstream.Error) {
+// attempt waits for a connection and starts an exchange; with neither stream nor error the connection was of no use.
+func (p *Pool) attempt(ctx context.Context, ratio float64) (codec.ClientStream, *upstream.Error) {
 	p.mu.Lock()
 	if c := p.take(); c != nil {
 		p.mu.Unlock()
 		return c.start(true), nil
 	}
-	if p.mayDial() {
-		p.dialing++
-		p.mu.Unlock()
-		return p.dial(ctx)
-	}
 	w := &waiter{woken: make(chan wake, 1)}
 	p.waiters = append(p.waiters, w)
+	p.ratio = max(1, ratio)
+	p.provision()
 	p.mu.Unlock()
 	select {
 	case woken := <-w.woken:
-		return p.woken(woken)
+		if woken.err != nil {
+			return nil, woken.err
+		}
+		return woken.conn.start(!woken.fresh), nil
 	case <-ctx.Done():
 		p.leave(w)
 		return nil, &upstream.Error{Kind: upstream.KindAborted, BeforeResponse: true, Err: context.Cause(ctx)}
 	}
-}
-
-func (p *Pool) woken(woken wake) (codec.ClientStream, *upstream.Error) {
-	if woken.conn == nil {
-		if woken.err == nil {
-			return nil, nil
-		}
-		return nil, connectFailure(woken.err)
-	}
-	return woken.conn.start(true), nil
 }
 
 // leave takes back the wish of a waiter who gave up, or passes on what it had been given.
@@ -166,34 +163,8 @@ func (p *Pool) leave(w *waiter) {
 	}
 	if woken := <-w.woken; woken.conn != nil {
 		woken.conn.undo()
-	} else if woken.err == nil {
-		p.mu.Lock()
-		p.wakeOne()
-		p.mu.Unlock()
 	}
 }
-
-// mayDial tells whether the caller is to make a connection, and has then taken its place in the circuit breaker. HTTP/2
-// requests wait for a connection that is being made, since it will carry them all. As in Envoy a pool may always have
-// one connection, whatever the limit. The caller holds mu.
-func (p *Pool) mayDial() bool {
-	if protocol(p.learnt.Load()) == http2 && p.dialing > 0 {
-		return false
-	}
-	connections := p.host.shared.Connections[p.key.priority]
-	if connections.Try() {
-		return true
-	}
-	p.host.shared.Stats.CxOverflow.Inc()
-	if len(p.all)+p.dialing > 0 {
-		return false
-	}
-	connections.Force()
-	return true
-}
-
-// wakeOne lets the first waiter look again. The caller holds mu.
-func (p *Pool) wakeOne() { p.give(wake{}) }
 
 // give hands w to the first waiter, false when there is none. The caller holds mu.
 func (p *Pool) give(w wake) bool {
@@ -205,16 +176,60 @@ func (p *Pool) give(w wake) bool {
 	return true
 }
 
-// wakeAll tells every waiter the same. The caller holds mu.
-func (p *Pool) wakeAll(err error) {
-	for p.give(wake{err: err}) {
+// pump gives the waiters what has room for them, and has connections made for the others. The caller holds mu.
+func (p *Pool) pump() {
+	for len(p.waiters) > 0 {
+		c := p.take()
+		if c == nil {
+			break
+		}
+		p.give(wake{conn: c})
 	}
+	p.provision()
+}
+
+// giveUp retires a pool that has no requests, and returns the connections that are to be closed.
+func (p *Pool) giveUp() (victims []*conn, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiters) > 0 || p.dialing > 0 {
+		return nil, false
+	}
+	for c := range p.all {
+		if c.active > 0 {
+			return nil, false
+		}
+	}
+	p.retired = true
+	return p.unused(), true
 }
 
 // retire closes what is idle and keeps nothing from now on.
 func (p *Pool) retire() {
 	p.mu.Lock()
 	p.retired = true
+	victims := p.unused()
+	p.mu.Unlock()
+	for _, c := range victims {
+		c.close(false, false)
+	}
+}
+
+// drain lets go of all connections there are: those without requests at once, the others after their last one.
+func (p *Pool) drain() {
+	p.mu.Lock()
+	victims := p.unused()
+	for c := range p.all {
+		c.draining = true
+	}
+	p.mu.Unlock()
+	for _, c := range victims {
+		c.close(false, false)
+	}
+}
+
+// unused takes the connections without requests off the lists, and lets the others take no more. The caller holds mu.
+func (p *Pool) unused() []*conn {
 	victims := p.idle
 	p.idle = nil
 	for _, c := range p.shared {
@@ -223,10 +238,7 @@ func (p *Pool) retire() {
 			victims = append(victims, c)
 		}
 	}
-	p.mu.Unlock()
-	for _, c := range victims {
-		c.close(false, false)
-	}
+	return victims
 }
 
 // sweepIdle closes the connections that are idle for too long, too old, or closed by their peer.

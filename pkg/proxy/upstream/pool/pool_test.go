@@ -85,16 +85,20 @@ type fixture struct {
 	word   chan error
 }
 
-func newFixture(t *testing.T, protocol model.UpstreamProtocol, connections uint32) *fixture {
+// pools is how many pools a fixture may have.
+const pools = 8
+
+func newFixture(t testing.TB, protocol model.UpstreamProtocol, connections uint32) *fixture {
 	t.Helper()
 	wheel, root := timer.New(), stats.NewStore().Root()
 	rt := NewRuntime(wheel)
 	t.Cleanup(wheel.Close)
-	t.Cleanup(rt.Close)
 	f := &fixture{word: make(chan error, 100)}
+	t.Cleanup(func() { f.shared.Runtime.Close() })
 	f.shared = &Shared{Runtime: rt, Codecs: &fakeCodecs{streams: 2}, Stats: metrics.NewCluster(root.Scope("cluster.web"))}
 	for i := range 2 {
 		f.shared.Connections[i] = breaker.New(connections, root.Gauge("cx_open"))
+		f.shared.Pools[i] = breaker.New(pools, root.Gauge("cx_pool_open"))
 		f.shared.Pending[i] = breaker.New(100, root.Gauge("rq_pending_open"))
 	}
 	f.shared.SetLimits(Limits{ConnectTimeout: 10 * time.Second})

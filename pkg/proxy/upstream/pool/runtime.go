@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 
@@ -8,7 +9,7 @@ import (
 )
 
 // Runtime is what all pools of the process share. It runs a goroutine that does what timers ask for: closing connections
-// may block, which the timers' goroutine must not.
+// may block, which the timers' goroutine must not. Each connection that is being made has a goroutine of its own.
 type Runtime struct {
 	wheel *timer.Wheel
 	ids   atomic.Uint64
@@ -16,6 +17,11 @@ type Runtime struct {
 	wake chan struct{} // capacity 1
 	stop chan struct{}
 	done sync.WaitGroup
+
+	// bounded runs something that ends with cancel, which is called when the runtime closes; dials waits for it.
+	bounded func(work func(context.Context))
+	cancel  context.CancelFunc
+	dials   sync.WaitGroup
 
 	mu     sync.Mutex
 	queue  []func()
@@ -25,21 +31,26 @@ type Runtime struct {
 
 // NewRuntime starts a runtime. The wheel must outlive it.
 func NewRuntime(wheel *timer.Wheel) *Runtime {
+	ctx, cancel := context.WithCancel(context.Background())
 	r := &Runtime{
-		wheel: wheel, open: make(map[*conn]struct{}),
+		bounded: func(work func(context.Context)) { work(ctx) }, cancel: cancel, wheel: wheel, open: make(map[*conn]struct{}),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	r.done.Go(r.run)
 	return r
 }
 
-// Close closes all connections, and those that are still being made as soon as they are there. Work that is queued may be
-// left undone. It must be called once.
+// Close closes all connections and gives up those that are being made. Work that is queued may be left undone. It must be
+// called once.
 func (r *Runtime) Close() {
 	close(r.stop)
 	r.done.Wait()
 	r.mu.Lock()
 	r.closed = true
+	r.mu.Unlock()
+	r.cancel()
+	r.dials.Wait()
+	r.mu.Lock()
 	victims := make([]*conn, 0, len(r.open))
 	for c := range r.open {
 		victims = append(victims, c)
@@ -50,12 +61,22 @@ func (r *Runtime) Close() {
 	}
 }
 
-// add notes an open connection; false when the runtime is closed.
-func (r *Runtime) add(c *conn) bool {
+// spawn runs work on a goroutine that Close waits for, with a context that Close ends; false when the runtime is closed.
+func (r *Runtime) spawn(work func(context.Context)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.dials.Go(func() { r.bounded(work) })
+	return true
+}
+
+// add notes an open connection.
+func (r *Runtime) add(c *conn) {
+	r.mu.Lock()
 	r.open[c] = struct{}{}
-	return !r.closed
+	r.mu.Unlock()
 }
 
 func (r *Runtime) forget(c *conn) {

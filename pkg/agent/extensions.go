@@ -5,6 +5,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/earlymutation"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/buffer"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/grpchttp1bridge"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/grpcweb"
@@ -14,6 +15,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/upstreamcodec"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originaldst"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/originalip"
 )
 
 // extensions lists every extension of this build; adding one is a line here.
@@ -24,6 +26,8 @@ func extensions() []extension.Factory {
 		[]extension.Factory{
 			buffer.Factory(), grpchttp1bridge.Factory(), grpcweb.Factory(), headermutation.Factory(), healthcheck.Factory(),
 		},
+		[]extension.Factory{earlymutation.Factory()},
+		originalip.Factories(),
 		accesslog.Factories(),
 	)
 }

@@ -49,7 +49,7 @@ type HTTPConnectionManager struct {
 	StripTrailingDot                            bool
 	UnderscoresAction                           UnderscoresAction
 	SchemeOverwrite                             string
-	// SchemeMatchUpstream sends ":scheme" as the upstream connection is encrypted or not.
+	// SchemeMatchUpstream sends ":scheme" as the upstream connection is encrypted or not, unless SchemeOverwrite is set.
 	SchemeMatchUpstream bool
 	Upgrades            []Upgrade
 	HTTP1               HTTP1Options

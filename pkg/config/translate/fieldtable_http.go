@@ -10,9 +10,24 @@ func httpTable() table {
 			"use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id "+
 			"preserve_external_request_id always_set_request_id_in_response proxy_100_continue upgrade_configs normalize_path "+
 			"merge_slashes path_with_escaped_slashes_action request_id_extension strip_matching_host_port strip_any_host_port "+
-			"strip_trailing_host_dot",
+			"strip_trailing_host_dot drain_timeout http1_safe_max_connection_duration original_ip_detection_extensions "+
+			"early_header_mutation_extensions forward_client_cert_details set_current_client_cert_details local_reply_config "+
+			"proxy_status_config append_x_forwarded_port access_log_options access_log_flush_interval "+
+			"flush_access_log_on_new_request stream_error_on_invalid_http_message",
+		"add_proxy_protocol_connection_state", "only upstream connections with a PROXY protocol header read that state; weir makes none",
 		"typed_header_validation_config", codecChoice)
-	t.message(hcm+"HttpConnectionManager.InternalAddressConfig", "cidr_ranges")
+	t.message(hcm+"HttpConnectionManager.InternalAddressConfig", "cidr_ranges unix_sockets")
+	t.message(hcm+"HttpConnectionManager.SetCurrentClientCertDetails", "subject cert chain dns uri")
+	t.message(hcm+"HttpConnectionManager.HcmAccessLogOptions",
+		"access_log_flush_interval flush_access_log_on_new_request flush_log_on_tunnel_successfully_established")
+	t.message(hcm+"HttpConnectionManager.ProxyStatusConfig",
+		"remove_details remove_connection_termination_details remove_response_flags set_recommended_response_code use_node_id "+
+			"literal_proxy_name")
+	t.message(hcm+"LocalReplyConfig", "mappers body_format")
+	t.message(hcm+"ResponseMapper", "filter status_code body body_format_override headers_to_add")
+	t.message("envoy.config.core.v3.SubstitutionFormatString",
+		"text_format text_format_source json_format omit_empty_values formatters content_type",
+		"json_format_options", "keys are always sorted")
 	t.message(hcm+"HttpConnectionManager.UpgradeConfig", "upgrade_type enabled filters")
 	t.message(hcm+"HttpFilter", "name typed_config config_discovery is_optional disabled")
 	t.message("envoy.config.core.v3.ExtensionConfigSource", "config_source default_config apply_default_config_without_warming type_urls")
@@ -20,7 +35,7 @@ func httpTable() table {
 	t.message(hcm+"RequestIDExtension", "typed_config")
 	t.message("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", "",
 		"pack_trace_reason use_request_id_for_trace_sampling", "weir does not trace yet")
-	t.message("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite")
+	t.message("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite match_upstream")
 	t.message("envoy.config.core.v3.HttpProtocolOptions",
 		"idle_timeout max_connection_duration max_headers_count max_stream_duration headers_with_underscores_action max_requests_per_connection "+
 			"max_response_headers_kb")

@@ -26,6 +26,7 @@ import (
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
@@ -53,6 +54,8 @@ func testTranslator(t testing.TB) *Translator {
 		extension.Factory{Category: extension.HTTPFilters, AlsoIn: []string{extension.UpstreamHTTPFilters}, Name: "echo", Config: &wrapperspb.StringValue{}, Decode: text, PerRoute: &wrapperspb.StringValue{}, DecodePerRoute: text},
 		extension.Factory{Category: extension.UpstreamHTTPFilters, Name: "envoy.filters.http.upstream_codec", Config: &codecv3.UpstreamCodec{}, Decode: named("codec"), Terminal: true},
 		extension.Factory{Category: extension.ListenerFilters, Name: "envoy.filters.listener.tls_inspector", Aliases: []string{"envoy.listener.tls_inspector"}, Config: &inspectorv3.TlsInspector{}, Decode: named("tls_inspector")},
+		extension.Factory{Category: extension.EarlyHeaderMutations, Name: "early", Config: &wrapperspb.StringValue{}, Decode: text},
+		extension.Factory{Category: extension.OriginalIPDetections, Name: "origin", Config: &wrapperspb.StringValue{}, Decode: text},
 		extension.Factory{Category: extension.AccessLoggers, Name: "envoy.access_loggers.file", Aliases: []string{"envoy.file_access_log"}, Config: &filev3.FileAccessLog{}, Decode: func(m proto.Message) (any, error) { return "file " + m.(*filev3.FileAccessLog).GetPath(), nil }},
 	)
 	if err != nil {
@@ -64,6 +67,12 @@ func testTranslator(t testing.TB) *Translator {
 		DecodeAccessLogFilter: func(f *accesslogv3.AccessLogFilter) (any, error) {
 			c := f.GetStatusCodeFilter().GetComparison()
 			return fmt.Sprintf("%T %s %d %s", f.GetFilterSpecifier(), c.GetOp(), c.GetValue().GetDefaultValue(), c.GetValue().GetRuntimeKey()), nil
+		},
+		DecodeFormat: func(f *corev3.SubstitutionFormatString) (any, error) {
+			if f.GetTextFormat() == "bad" {
+				return nil, errors.New("compile format: it is bad")
+			}
+			return fmt.Sprintf("format %s%v", f.GetTextFormat(), f.GetJsonFormat().AsMap()), nil
 		},
 		ReadFile: func(path string) ([]byte, error) {
 			if b, ok := files[path]; ok {

@@ -18,7 +18,7 @@ func (c *call) hcmDetails(m *hcmv3.HttpConnectionManager, out *model.HTTPConnect
 	out.NormalizePathDefault = m.GetNormalizePath() == nil
 	out.EscapedSlashesDefault = m.GetPathWithEscapedSlashesAction() == hcmv3.HttpConnectionManager_IMPLEMENTATION_SPECIFIC_DEFAULT
 	out.AppendForwardedPort = m.GetAppendXForwardedPort()
-	out.SchemeMatchUpstream = m.GetSchemeHeaderTransformation().GetMatchUpstream() && out.SchemeOverwrite == ""
+	out.SchemeMatchUpstream = m.GetSchemeHeaderTransformation().GetMatchUpstream()
 	out.SafeMaxConnectionDuration = m.GetHttp1SafeMaxConnectionDuration()
 	out.InternalUnixSockets = m.GetInternalAddressConfig().GetUnixSockets()
 	out.EarlyMutations = c.hcmExtensions(extension.EarlyHeaderMutations, m.GetEarlyHeaderMutationExtensions(), p, "early_header_mutation_extensions")

@@ -51,8 +51,7 @@ func (d *drains) watch(ch <-chan struct{}, g *drainGroup) {
 	}
 	d.mu.Unlock()
 	for _, c := range members {
-		c.m.stats.cxDrainClose.Inc()
-		c.server.Drain()
+		c.drain()
 	}
 }
 

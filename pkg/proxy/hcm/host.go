@@ -39,10 +39,12 @@ func (s *stream) Route(*filter.Stream) filter.Route {
 			}
 		}
 	}
-	s.mu.Lock()
-	s.idle, s.life = idle, life
-	s.mu.Unlock()
-	s.conn.hurry(idle, life)
+	if idle != s.idle || life != s.life { // of which this goroutine is the only writer
+		s.mu.Lock()
+		s.idle, s.life = idle, life
+		s.mu.Unlock()
+		s.conn.hurry(idle, life)
+	}
 	return s.route
 }
 
@@ -80,8 +82,8 @@ func (s *stream) Informational(_ *filter.Stream, r *message.Response) error {
 func (s *stream) Watch(_ *filter.Stream, a filter.Aborter) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.aborted != nil && a != nil {
-		return s.aborted
+	if x := s.aborted.Load(); x != nil && a != nil {
+		return x
 	}
 	s.target = a
 	return nil

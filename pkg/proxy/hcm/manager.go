@@ -212,16 +212,16 @@ func (m *Manager) Close() {
 func (m *Manager) Serve(ctx context.Context, fc *filter.Connection) {
 	c := &connection{m: m, fc: fc, start: time.Now()}
 	defer func() { _ = fc.Conn.Close() }()
+	c.opened()
+	defer c.closed()
+	leave := m.drains.join(fc.Draining, c)
+	defer leave()
 	server, err := m.newServer(fc)
 	if err != nil {
 		m.deps.Log.Debug("connection ended before a request", "error", err)
 		return
 	}
-	c.server = server
-	c.opened()
-	defer c.closed()
-	leave := m.drains.join(fc.Draining, c)
-	defer leave()
+	c.serve(server)
 	if err := server.Serve(ctx, c); err != nil {
 		c.failure = err
 		m.deps.Log.Debug("connection ended", "connection", fc.Info.ID, "error", err)

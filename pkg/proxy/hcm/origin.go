@@ -203,5 +203,5 @@ func (s *stream) setScheme() {
 	case req.Version < message.HTTP2 && (proto == "http" || proto == "https"):
 		req.Scheme = proto
 	}
-	s.MatchScheme = cfg.SchemeMatchUpstream
+	s.MatchScheme = cfg.SchemeMatchUpstream && cfg.SchemeOverwrite == ""
 }

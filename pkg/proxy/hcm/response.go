@@ -8,8 +8,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
 
-// finalizeResponse adds what the connection manager says in every response.
-func (s *stream) finalizeResponse(resp *message.Response) {
+// finalizeResponse adds what the connection manager says in every response; at is the age of the stream in nanoseconds.
+func (s *stream) finalizeResponse(resp *message.Response, at int64) {
 	m, h := s.conn.m, &resp.Headers
 	cfg := m.cfg
 	switch {
@@ -19,7 +19,7 @@ func (s *stream) finalizeResponse(resp *message.Response) {
 		h.AddID(message.Server, m.serverName)
 	}
 	if !h.Has(message.Date) {
-		h.AddID(message.Date, m.clock.date(time.Now()))
+		h.AddID(message.Date, m.clock.date(s.info.Start.Add(time.Duration(at))))
 	}
 	if cfg.Via != "" {
 		appendTo(s, h, message.Via, cfg.Via)

@@ -51,12 +51,14 @@ type stream struct {
 	activity atomic.Uint32 // changes when a body moves
 	seen     uint32        // activity at the last sweep
 	seenAt   time.Time     // when it last changed; of the sweep
+	loggedAt time.Time     // of the last periodic access log entry; of the sweep
+	snapshot *snapshot     // what such entries say; guarded by conn.mu
 	idle     time.Duration // stream idle timeout; guarded by mu
 	life     time.Duration // maximum stream duration; guarded by mu
 
 	mu      sync.Mutex
 	target  filter.Aborter
-	aborted *abortion
+	aborted atomic.Pointer[abortion] // set under mu
 	ender   filter.Ender
 }
 
@@ -75,32 +77,36 @@ func newStream() *stream {
 	return s
 }
 
+// begin takes the stream up. What release has emptied is empty already.
 func (s *stream) begin(c *connection, src codec.ServerStream) {
 	m := c.m
-	now := time.Now()
-	s.conn, s.src = c, src
-	s.Request, s.Response, s.Info = src.Request(), &s.resp, &s.info
-	s.resp.Reset()
-	s.info.Reset()
-	s.info.Conn, s.info.Start = c.fc.Info, now
-	s.info.StreamID = m.ids.Add(1)
-	s.info.Protocol = s.Request.Version.String()
-	s.Format = format.Context{Info: s.Info, Request: s.Request, Type: format.DownstreamEnd}
-	s.route, s.routed, s.internal, s.random = filter.Route{}, false, false, random()
-	s.table = nil
-	s.written.Store(false)
-	s.target, s.aborted, s.ender = nil, nil, nil
-	s.seen, s.seenAt = s.activity.Load(), now
-	s.idle, s.life = m.cfg.StreamIdleTimeout, m.cfg.MaxStreamDuration
-	s.reqBody.begin(s.Request.Body)
-	if s.Request.Body != nil {
-		s.Request.Body = &s.reqBody
+	req := src.Request()
+	two := req.Version == message.HTTP2
+	var start time.Time
+	if two { // which has many streams at a time
+		start = time.Now()
 	} else {
-		s.reqBody.end(now)
+		start = c.timing.begun
+	}
+	s.conn, s.src = c, src
+	s.Request, s.Response, s.Info = req, &s.resp, &s.info
+	s.info.Conn, s.info.Start = c.fc.Info, start
+	s.info.StreamID = m.ids.Add(1)
+	s.info.Protocol = req.Version.String()
+	s.Format.Info, s.Format.Request, s.Format.Type = &s.info, req, format.DownstreamEnd
+	s.routed, s.internal, s.random = false, false, random()
+	s.written.Store(false)
+	s.seen, s.seenAt, s.loggedAt = s.activity.Load(), start, start
+	s.idle, s.life = m.cfg.StreamIdleTimeout, m.cfg.MaxStreamDuration
+	s.reqBody.begin(req.Body)
+	if req.Body != nil {
+		req.Body = &s.reqBody
+	} else {
+		s.reqBody.endAt.Store(1) // with the head, which came when the stream began
 	}
 	m.stats.rqTotal.Inc()
 	m.stats.rqActive.Inc()
-	if s.Request.Version == message.HTTP2 {
+	if two {
 		m.stats.rqHTTP2Total.Inc()
 	} else {
 		m.stats.rqHTTP1Total.Inc()
@@ -130,6 +136,12 @@ func (s *stream) process() (*message.Response, error) {
 			use = up
 		}
 	}
+	if m.cfg.LogOnNewRequest {
+		s.logAs(format.DownstreamStart)
+	}
+	if m.cfg.AccessLogInterval > 0 {
+		s.takeSnapshot(nil)
+	}
 	for {
 		var list []filter.HTTP
 		list, s.scratch = use.choose(&s.Stream, &rt, s.scratch)
@@ -154,28 +166,49 @@ func (s *stream) deliver(resp *message.Response, err error) {
 		s.src.Reset(err)
 		return
 	}
-	s.finalizeResponse(resp)
+	at := s.sinceStart()
+	s.finalizeResponse(resp, at)
 	s.info.ResponseCode = resp.Status
 	if !s.info.HealthCheck { // as in Envoy, they are not traffic
 		s.conn.m.stats.response(resp.Status)
 	}
 	s.Format.Response = resp
-	s.info.Timing.FirstDownstreamTx = s.info.Since(time.Now())
-	if resp.Upgraded {
-		s.conn.m.stats.cxUpgradesTotal.Inc()
-		s.conn.m.stats.cxUpgrades.Inc()
-		defer s.conn.m.stats.cxUpgrades.Dec()
-	}
+	s.info.Timing.FirstDownstreamTx = at
 	if resp.Body != nil {
 		s.respBody.begin(resp.Body)
 		resp.Body = &s.respBody
 	}
-	s.written.Store(true)
-	err = s.src.WriteResponse(resp)
-	s.info.Timing.LastDownstreamTx = s.info.Since(time.Now())
-	if err != nil {
+	if s.conn.closing.Load() && s.Request.Version < message.HTTP2 {
+		s.src.CloseAfter()
+	}
+	if err = s.write(resp); err != nil {
 		s.broken()
 	}
+}
+
+// sinceStart is the age of the stream in nanoseconds, as it stands in Timing.
+func (s *stream) sinceStart() int64 { return max(1, int64(time.Since(s.info.Start))) }
+
+// write sends the response, whose head is complete.
+func (s *stream) write(resp *message.Response) error {
+	m := s.conn.m
+	if resp.Upgraded {
+		m.stats.cxUpgradesTotal.Inc()
+		m.stats.cxUpgrades.Inc()
+		if m.cfg.LogOnTunnel {
+			s.logAs(format.DownstreamTunnel)
+		}
+	}
+	if m.cfg.AccessLogInterval > 0 {
+		s.takeSnapshot(resp)
+	}
+	s.written.Store(true)
+	err := s.src.WriteResponse(resp)
+	s.info.Timing.LastDownstreamTx = s.sinceStart()
+	if resp.Upgraded {
+		m.stats.cxUpgrades.Dec()
+	}
+	return err
 }
 
 // abandoned turns an abort into the reply that tells of it, or into nothing.
@@ -283,7 +316,7 @@ func (s *stream) finish() {
 		s.ender.End()
 	}
 	s.End()
-	s.info.Duration = max(time.Since(s.info.Start), 1)
+	s.endTime()
 	m.stats.rqTime.Record(uint64(s.info.Duration.Milliseconds()))
 	m.stats.rqActive.Dec()
 	if len(m.logs) > 0 {
@@ -298,8 +331,24 @@ func (s *stream) finish() {
 	m.streams.Put(s)
 }
 
+// endTime notes the end, which is that of the response when there was one.
+func (s *stream) endTime() {
+	end := s.info.Timing.LastDownstreamTx
+	if end == 0 {
+		end = s.sinceStart()
+	}
+	s.info.Duration = time.Duration(end)
+	if s.Request.Version < message.HTTP2 {
+		t := &s.conn.timing
+		t.endedAt = int64(s.info.Start.Sub(s.conn.start)) + end
+	}
+}
+
+// release empties the stream, so that begin finds it as new and nothing is kept alive by it.
 func (s *stream) release() {
 	s.conn, s.src, s.Request, s.ender, s.target, s.table = nil, nil, nil, nil, nil, nil
+	s.aborted.Store(nil)
+	s.snapshot = nil
 	s.Format = format.Context{}
 	s.route = filter.Route{}
 	s.SetChain(nil)
@@ -309,20 +358,15 @@ func (s *stream) release() {
 	s.reqBody.src, s.respBody.src = nil, nil
 }
 
-func (s *stream) abortion() *abortion {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.aborted
-}
+func (s *stream) abortion() *abortion { return s.aborted.Load() }
 
 // abort gives the stream up; the first reason counts. It may be called from any goroutine while the stream is active.
 func (s *stream) abort(a *abortion) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.aborted != nil {
+	if !s.aborted.CompareAndSwap(nil, a) {
 		return
 	}
-	s.aborted = a
 	if s.target != nil {
 		s.target.Abort(a)
 	}

@@ -9,10 +9,13 @@ import (
 
 // sweep looks at one stream's age and silence. It runs on the wheel's goroutine under the connection's lock.
 func (s *stream) sweep(now time.Time) {
+	m := s.conn.m
+	if m.cfg.AccessLogInterval > 0 {
+		s.logPeriodically(now)
+	}
 	if s.abortion() != nil {
 		return
 	}
-	m := s.conn.m
 	age := now.Sub(s.info.Start)
 	complete := s.reqBody.endAt.Load() != 0
 	if n := s.activity.Load(); n != s.seen {

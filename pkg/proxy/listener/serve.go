@@ -228,7 +228,7 @@ func (cn *connection) secure(a *active, r *runtime) net.Conn {
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	tc, err := r.tls.Handshake(ctx, cn.c)
+	tc, err := r.tls.Handshake(tlsctx.NoteCertificate(ctx, &cn.info.LocalCertificate), cn.c)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			a.stats.handshakeTimeout.Inc()

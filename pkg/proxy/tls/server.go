@@ -3,6 +3,7 @@ package tlsctx
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"slices"
@@ -36,6 +37,25 @@ func NewServer(cfg *model.DownstreamTLS, secrets Secrets, scope *stats.Scope) *S
 	return &Server{cfg: cfg, secrets: orNone(secrets), names: secretNames(&cfg.TLSParams), stats: newCounters(scope)}
 }
 
+// noteKey is where NoteCertificate keeps its argument.
+type noteKey struct{}
+
+// NoteCertificate makes a Handshake with the returned context store the leaf certificate that it presented in *to. A
+// resumed session presents none: it stores the first one that is configured.
+func NoteCertificate(ctx context.Context, to **x509.Certificate) context.Context {
+	return context.WithValue(ctx, noteKey{}, to)
+}
+
+func note(ctx context.Context, c *tls.Certificate) {
+	to, ok := ctx.Value(noteKey{}).(**x509.Certificate)
+	if !ok {
+		return
+	}
+	if *to = c.Leaf; c.Leaf == nil && len(c.Certificate) > 0 {
+		*to, _ = x509.ParseCertificate(c.Certificate[0]) // nil when it cannot be parsed, as it was presented all the same
+	}
+}
+
 // Handshake serves one handshake on nc. The error is an *Error, or wraps the context's when that ended first, in which
 // case nc was closed.
 func (s *Server) Handshake(ctx context.Context, nc net.Conn) (*tls.Conn, error) {
@@ -48,7 +68,11 @@ func (s *Server) Handshake(ctx context.Context, nc net.Conn) (*tls.Conn, error) 
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, s.stats.failed(ctx, err)
 	}
-	s.stats.succeeded(c.ConnectionState(), true)
+	state := c.ConnectionState()
+	if state.DidResume {
+		note(ctx, built.certs[0])
+	}
+	s.stats.succeeded(state, true)
 	return c, nil
 }
 
@@ -74,6 +98,17 @@ func (s *Server) current() (*serverConfig, error) {
 	return b, nil
 }
 
+// noting tells NoteCertificate of what pick chooses.
+func noting(pick func(*tls.ClientHelloInfo) (*tls.Certificate, error)) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		c, err := pick(h)
+		if err == nil {
+			note(h.Context(), c)
+		}
+		return c, err
+	}
+}
+
 func (s *Server) build(m *material) *tls.Config {
 	p := &s.cfg.TLSParams
 	cfg := &tls.Config{
@@ -83,7 +118,7 @@ func (s *Server) build(m *material) *tls.Config {
 		CurvePreferences:       p.Curves,
 		NextProtos:             p.ALPN,
 		SessionTicketsDisabled: !s.cfg.SessionTickets,
-		GetCertificate:         newPicker(m.certs).pick,
+		GetCertificate:         noting(newPicker(m.certs).pick),
 	}
 	switch {
 	case s.cfg.RequireClientCertificate:

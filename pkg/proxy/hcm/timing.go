@@ -1,0 +1,224 @@
+package hcm
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
+)
+
+const (
+	// peerCheckAge is how old a stream must be before the downstream is asked whether it is still there.
+	peerCheckAge = 250 * time.Millisecond
+	// minSweep bounds how often streams are looked at for short timeouts.
+	minSweep = 5 * time.Millisecond
+)
+
+// sweepInterval is how often a busy connection is looked at: often enough that the shortest timeout is late by a quarter
+// at most.
+func sweepInterval(cfg *model.HTTPConnectionManager) time.Duration {
+	d := peerCheckAge
+	for _, t := range []time.Duration{
+		cfg.StreamIdleTimeout, cfg.RequestTimeout, cfg.RequestHeadersTimeout, cfg.MaxStreamDuration, cfg.IdleTimeout,
+		cfg.MaxConnectionDuration, cfg.AccessLogInterval,
+	} {
+		if t > 0 {
+			d = min(d, t/4)
+		}
+	}
+	return max(d, minSweep)
+}
+
+// timing is what a connection knows about time. One timer sweeps it: every tick while requests are under way, else when
+// something is due. A request costs a look at ticking: the timer stays as it is from one request to the next, and a
+// sweep that finds the connection idle plans the next one by what is due.
+type timing struct {
+	timer timer.Timer
+	// since is what the connection has been doing since when, in nanoseconds after its start: positive for being idle,
+	// negative for receiving a request head, 0 for serving requests.
+	since   atomic.Int64
+	ticking atomic.Bool // a sweep is due within a tick
+	// begun is when the first byte of the request came, endedAt when the last response ended (like since; 0 is not known).
+	// Both belong to the goroutine of an HTTP/1 connection.
+	begun   time.Time
+	endedAt int64
+
+	// guarded by the connection's mu
+	tick   time.Duration
+	toldAt time.Time // when the client was told of the end
+	tooOld bool      // max_connection_duration is over
+}
+
+// startTiming begins with an idle connection.
+func (c *connection) startTiming() {
+	t := &c.timing
+	t.tick = c.m.tick
+	t.timer.Init(c.m.deps.Wheel, c.sweep)
+	t.since.Store(1)
+	t.ticking.Store(true)
+	t.timer.Arm(c.m.tick)
+}
+
+// Idle implements codec.Handler.
+func (c *connection) Idle(idle bool) {
+	t := &c.timing
+	if idle {
+		at := t.endedAt
+		if t.endedAt = 0; at == 0 {
+			at = max(1, int64(time.Since(c.start)))
+		}
+		t.since.Store(at)
+		return
+	}
+	t.begun = time.Now()
+	t.since.Store(-max(1, int64(t.begun.Sub(c.start))))
+	if !t.ticking.Load() {
+		t.ticking.Store(true)
+		t.timer.Arm(c.m.tick)
+	}
+}
+
+// hurry sweeps more often, as far as the timeouts of a stream need it, until the connection is idle again.
+func (c *connection) hurry(idle, life time.Duration) {
+	d := c.m.tick
+	if idle > 0 {
+		d = min(d, idle/4)
+	}
+	if life > 0 {
+		d = min(d, life)
+	}
+	if d = max(d, minSweep); d >= c.m.tick {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := &c.timing; d < t.tick {
+		t.tick = d
+		t.ticking.Store(true)
+		t.timer.Arm(d)
+	}
+}
+
+// sweep is the timer's function.
+func (c *connection) sweep() {
+	t := &c.timing
+	t.ticking.Store(false)
+	now := time.Now()
+	c.countBytes()
+	c.mu.Lock()
+	for _, s := range c.active {
+		s.sweep(now)
+	}
+	if len(c.active) == 0 {
+		t.tick = c.m.tick
+	}
+	drain, late := c.judge(now)
+	c.plan(now)
+	server := c.server
+	c.mu.Unlock()
+	switch {
+	case drain && server != nil:
+		server.Drain()
+	case drain:
+		c.interrupt()
+	}
+	if e, ok := server.(headExpirer); ok && late {
+		e.Expire(errHeadTimeout)
+	}
+}
+
+// plan arms the timer for the next sweep. The caller holds mu. A request that begins meanwhile finds ticking false and
+// arms the timer itself, which must not be undone.
+func (c *connection) plan(now time.Time) {
+	t := &c.timing
+	if t.since.Load() > 0 {
+		if due := c.untilDue(now); due > 0 {
+			t.timer.Arm(due)
+		}
+		if t.since.Load() > 0 {
+			return
+		}
+	}
+	t.ticking.Store(true)
+	t.timer.Arm(t.tick)
+}
+
+// untilDue is the time until an idle connection must be looked at; 0 is never. The caller holds mu.
+func (c *connection) untilDue(now time.Time) time.Duration {
+	cfg, t := c.m.cfg, &c.timing
+	due := time.Duration(0)
+	at := func(left time.Duration) {
+		if left = max(left, time.Millisecond); due == 0 || left < due {
+			due = left
+		}
+	}
+	age := now.Sub(c.start)
+	if cfg.IdleTimeout > 0 && c.ending == notEnding {
+		at(cfg.IdleTimeout - (age - time.Duration(t.since.Load())))
+	}
+	if cfg.MaxConnectionDuration > 0 && !t.tooOld {
+		at(cfg.MaxConnectionDuration - age)
+	}
+	if c.ending == told {
+		at(cfg.DrainTimeout - now.Sub(t.toldAt))
+	}
+	return due
+}
+
+// judge says what must happen to the connection itself: it drains, or a request head is late. The caller holds mu.
+func (c *connection) judge(now time.Time) (drain, late bool) {
+	cfg, st, t := c.m.cfg, c.m.stats, &c.timing
+	age, since := now.Sub(c.start), t.since.Load()
+	if cfg.IdleTimeout > 0 && since > 0 && age-time.Duration(since) >= cfg.IdleTimeout && c.ending == notEnding {
+		st.cxIdleTimeout.Inc()
+		drain = c.tell(now)
+	}
+	if cfg.MaxConnectionDuration > 0 && age >= cfg.MaxConnectionDuration && !t.tooOld {
+		t.tooOld = true
+		st.cxMaxDuration.Inc()
+		switch {
+		case cfg.SafeMaxConnectionDuration && c.server != nil && !c.two():
+			c.closing.Store(true)
+		case c.ending == notEnding:
+			drain = c.tell(now)
+		}
+	}
+	if c.ending == told && now.Sub(t.toldAt) >= cfg.DrainTimeout {
+		c.ending, drain = over, true
+	}
+	if cfg.RequestHeadersTimeout > 0 && since < 0 && len(c.active) == 0 && age+time.Duration(since) >= cfg.RequestHeadersTimeout {
+		late = t.since.CompareAndSwap(since, 0)
+	}
+	return drain, late
+}
+
+// tell begins the end of the connection: the next response says so, and HTTP/2 sends its GOAWAY at once, which the codec
+// follows up. drain tells that the codec must know now. The caller holds mu.
+func (c *connection) tell(now time.Time) (drain bool) {
+	c.closing.Store(true)
+	c.ending, c.timing.toldAt = told, now
+	if c.server == nil {
+		c.ending = over
+	}
+	return c.server == nil || c.two()
+}
+
+// interrupt ends a connection whose protocol is not known yet: nothing was asked on it.
+func (c *connection) interrupt() {
+	_ = c.fc.Conn.SetReadDeadline(time.Unix(1, 0)) // a broken connection does not block
+}
+
+// drain ends the connection as soon as nothing is under way.
+func (c *connection) drain() {
+	c.mu.Lock()
+	c.ending = over
+	server := c.server
+	c.mu.Unlock()
+	c.m.stats.cxDrainClose.Inc()
+	if server == nil {
+		c.interrupt()
+		return
+	}
+	server.Drain()
+}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -49,7 +50,7 @@ func newCut(in []byte, seed uint64) *cut {
 // captured is a message as a test compares it.
 type captured struct {
 	method, host, target string
-	body                 string
+	fields, body         string
 	whole                bool
 }
 
@@ -62,6 +63,11 @@ func capture(in []byte, seed uint64) (seen []captured, sentOn [][]byte) {
 			return
 		}
 		m := captured{method: strings.Clone(r.Method), host: strings.Clone(r.Authority), target: strings.Clone(r.Path), whole: true}
+		m.fields = fieldsOf(func(yield func(name, value string)) {
+			for f := range r.Headers.All() {
+				yield(f.Name, f.Value)
+			}
+		})
 		if r.Body != nil {
 			b, err := io.ReadAll(r.Body)
 			m.body, m.whole = string(b), err == nil
@@ -117,6 +123,24 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
+// fieldsOf lists fields by name, without those that the two sides treat apart from the headers.
+func fieldsOf(all func(yield func(name, value string))) string {
+	var list []string
+	all(func(name, value string) {
+		switch name = strings.ToLower(name); name {
+		case "content-length", "connection", "trailer", "upgrade":
+		default:
+			list = append(list, name+": "+value+"\n")
+		}
+	})
+	slices.SortStableFunc(list, func(a, b string) int {
+		a, _, _ = strings.Cut(a, ":")
+		b, _, _ = strings.Cut(b, ":")
+		return strings.Compare(a, b)
+	})
+	return strings.Join(list, "")
+}
+
 // sameForGo compares with net/http's reading. Some requests are beyond its own, stricter taste in URLs.
 func sameForGo(t *testing.T, want captured, raw []byte) {
 	br := bufio.NewReader(bytes.NewReader(raw))
@@ -131,8 +155,15 @@ func sameForGo(t *testing.T, want captured, raw []byte) {
 	if err != nil {
 		t.Fatalf("net/http: %v in %q", err, raw)
 	}
-	if r.Method != want.method || string(body) != want.body {
-		t.Fatalf("net/http reads %s %q, want %+v", r.Method, body, want)
+	fields := fieldsOf(func(yield func(name, value string)) {
+		for name, values := range r.Header {
+			for _, v := range values {
+				yield(name, v)
+			}
+		}
+	})
+	if r.Method != want.method || r.Host != want.host || fields != want.fields || string(body) != want.body {
+		t.Fatalf("net/http reads %s %s %q %q, want %+v", r.Method, r.Host, fields, body, want)
 	}
 	if rest, _ := io.ReadAll(br); len(rest) > 0 {
 		t.Fatalf("%q follows the request %q", rest, raw)

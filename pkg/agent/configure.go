@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
@@ -14,9 +15,11 @@ import (
 	"github.com/weir-proxy/weir/pkg/agent/version"
 	"github.com/weir-proxy/weir/pkg/config/bootstrap"
 	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
+	"github.com/weir-proxy/weir/pkg/proxy/matcher"
 )
 
 // Configuration is a bootstrap that was read, checked and translated.
@@ -39,6 +42,7 @@ func Configure(o *options.Options) (*Configuration, error) {
 	}
 	translator, err := translate.New(translate.Options{
 		Registry: registry, DecodeAccessLogFilter: accesslog.DecodeFilter, AllowUnknown: o.AllowUnknownStatic,
+		DecodeMatcher:        func(m *xdsmatcherv3.Matcher, r decode.TreeReader) (any, error) { return matcher.Decode(m, r) },
 		DecodeFormat:         func(m *corev3.SubstitutionFormatString) (any, error) { return accesslog.DecodeFormat(m) },
 		RejectUnknownDynamic: o.RejectUnknownDynamic,
 	})

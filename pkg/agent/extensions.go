@@ -16,6 +16,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originaldst"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/originalip"
+	"github.com/weir-proxy/weir/pkg/proxy/matcher"
 )
 
 // extensions lists every extension of this build; adding one is a line here.
@@ -29,5 +30,6 @@ func extensions() []extension.Factory {
 		[]extension.Factory{earlymutation.Factory()},
 		originalip.Factories(),
 		accesslog.Factories(),
+		matcher.Factories(),
 	)
 }

@@ -41,7 +41,7 @@ var rules = []rule{
 		why: "one package talks to the kernel's BPF",
 	},
 	{
-		from: "pkg/proxy", not: "google.golang.org/protobuf", except: []string{"pkg/proxy/filter"},
+		from: "pkg/proxy", not: "google.golang.org/protobuf", except: []string{"pkg/proxy/filter", "pkg/proxy/matcher"},
 		why: "protobuf ends at the configuration",
 	},
 	{from: "pkg/kernel", not: "google.golang.org/protobuf", why: "protobuf ends at the configuration"},

@@ -38,6 +38,9 @@ const (
 	OriginalIPDetections    = "envoy.http.original_ip_detection"
 	Clusters                = "envoy.clusters"
 	ClusterSpecifiers       = "envoy.router.cluster_specifier_plugin"
+	MatchingHTTPInputs      = "envoy.matching.http.input"
+	MatchingNetworkInputs   = "envoy.matching.network.input"
+	InputMatchers           = "envoy.matching.input_matchers"
 	PathMatchers            = "envoy.path.match"
 	PathRewriters           = "envoy.path.rewrite"
 )

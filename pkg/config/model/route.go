@@ -24,11 +24,15 @@ type VirtualHost struct {
 	Domains    []string
 	RequireTLS RequireTLS
 	Routes     []*Route
-	Headers    HeaderMutations
-	Retry      *RetryPolicy
-	Hedge      *HedgePolicy
-	Mirrors    []Mirror
-	PerFilter  map[string]*FilterOverride
+	// Matcher, when not nil, chooses among routes in place of Routes: a tree of pkg/proxy/matcher whose actions are
+	// *RouteList. MatcherRoutes are all routes of these.
+	Matcher       any
+	MatcherRoutes []*Route
+	Headers       HeaderMutations
+	Retry         *RetryPolicy
+	Hedge         *HedgePolicy
+	Mirrors       []Mirror
+	PerFilter     map[string]*FilterOverride
 	// VirtualClusters in order; a request counts for the first that fits.
 	VirtualClusters []VirtualCluster
 	RateLimits      []RateLimit
@@ -40,6 +44,9 @@ type VirtualHost struct {
 	// IncludeAttemptCount adds x-envoy-attempt-count to requests; the second one to responses.
 	IncludeAttemptCount, IncludeAttemptCountInResponse bool
 }
+
+// RouteList is an action of VirtualHost.Matcher; the first route that fits is taken.
+type RouteList struct{ Routes []*Route }
 
 // RequireTLS is VirtualHost.TlsRequirementType.
 type RequireTLS uint8

@@ -8,7 +8,7 @@ func routeTable() table {
 		"name virtual_hosts internal_only_headers "+mutations+"most_specific_header_mutations_wins validate_clusters request_mirror_policies cluster_specifier_plugins "+
 			"max_direct_response_body_size_bytes ignore_port_in_host_matching ignore_path_parameters_in_path_matching typed_per_filter_config", "metadata", opaque)
 	t.message(route+"VirtualHost",
-		"name domains routes require_tls "+mutations+"typed_per_filter_config include_request_attempt_count "+
+		"name domains routes matcher require_tls "+mutations+"typed_per_filter_config include_request_attempt_count "+
 			"include_attempt_count_in_response include_is_timeout_retry_header retry_policy hedge_policy request_mirror_policies "+
 			"virtual_clusters rate_limits per_request_buffer_limit_bytes request_body_buffer_limit", "metadata", opaque)
 	t.message(route+"Route",

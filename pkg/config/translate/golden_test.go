@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -37,7 +38,9 @@ import (
 
 	_ "github.com/weir-proxy/weir/pkg/config/apitypes"
 	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
+	"github.com/weir-proxy/weir/pkg/proxy/matcher"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -49,21 +52,22 @@ func testTranslator(t testing.TB) *Translator {
 	named := func(name string) func(proto.Message) (any, error) {
 		return func(proto.Message) (any, error) { return name, nil }
 	}
-	registry, err := extension.NewRegistry(
-		extension.Factory{Category: extension.HTTPFilters, Name: "envoy.filters.http.router", Aliases: []string{"envoy.router"}, Config: &routerv3.Router{}, Decode: named("router")},
-		extension.Factory{Category: extension.HTTPFilters, AlsoIn: []string{extension.UpstreamHTTPFilters}, Name: "echo", Config: &wrapperspb.StringValue{}, Decode: text, PerRoute: &wrapperspb.StringValue{}, DecodePerRoute: text},
-		extension.Factory{Category: extension.UpstreamHTTPFilters, Name: "envoy.filters.http.upstream_codec", Config: &codecv3.UpstreamCodec{}, Decode: named("codec"), Terminal: true},
-		extension.Factory{Category: extension.ListenerFilters, Name: "envoy.filters.listener.tls_inspector", Aliases: []string{"envoy.listener.tls_inspector"}, Config: &inspectorv3.TlsInspector{}, Decode: named("tls_inspector")},
-		extension.Factory{Category: extension.EarlyHeaderMutations, Name: "early", Config: &wrapperspb.StringValue{}, Decode: text},
-		extension.Factory{Category: extension.OriginalIPDetections, Name: "origin", Config: &wrapperspb.StringValue{}, Decode: text},
-		extension.Factory{Category: extension.AccessLoggers, Name: "envoy.access_loggers.file", Aliases: []string{"envoy.file_access_log"}, Config: &filev3.FileAccessLog{}, Decode: func(m proto.Message) (any, error) { return "file " + m.(*filev3.FileAccessLog).GetPath(), nil }},
-	)
+	registry, err := extension.NewRegistry(slices.Concat(matcher.Factories(), []extension.Factory{
+		{Category: extension.HTTPFilters, Name: "envoy.filters.http.router", Aliases: []string{"envoy.router"}, Config: &routerv3.Router{}, Decode: named("router")},
+		{Category: extension.HTTPFilters, AlsoIn: []string{extension.UpstreamHTTPFilters}, Name: "echo", Config: &wrapperspb.StringValue{}, Decode: text, PerRoute: &wrapperspb.StringValue{}, DecodePerRoute: text},
+		{Category: extension.UpstreamHTTPFilters, Name: "envoy.filters.http.upstream_codec", Config: &codecv3.UpstreamCodec{}, Decode: named("codec"), Terminal: true},
+		{Category: extension.ListenerFilters, Name: "envoy.filters.listener.tls_inspector", Aliases: []string{"envoy.listener.tls_inspector"}, Config: &inspectorv3.TlsInspector{}, Decode: named("tls_inspector")},
+		{Category: extension.AccessLoggers, Name: "envoy.access_loggers.file", Aliases: []string{"envoy.file_access_log"}, Config: &filev3.FileAccessLog{}, Decode: func(m proto.Message) (any, error) { return "file " + m.(*filev3.FileAccessLog).GetPath(), nil }},
+		{Category: extension.EarlyHeaderMutations, Name: "early", Config: &wrapperspb.StringValue{}, Decode: text},
+		{Category: extension.OriginalIPDetections, Name: "origin", Config: &wrapperspb.StringValue{}, Decode: text},
+	})...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := testFiles(t)
 	tr, err := New(Options{
-		Registry: registry,
+		Registry:      registry,
+		DecodeMatcher: func(m *xdsmatcherv3.Matcher, r decode.TreeReader) (any, error) { return matcher.Decode(m, r) },
 		DecodeAccessLogFilter: func(f *accesslogv3.AccessLogFilter) (any, error) {
 			c := f.GetStatusCodeFilter().GetComparison()
 			return fmt.Sprintf("%T %s %d %s", f.GetFilterSpecifier(), c.GetOp(), c.GetValue().GetDefaultValue(), c.GetValue().GetRuntimeKey()), nil
@@ -170,6 +174,9 @@ func dump(w *bytes.Buffer, v reflect.Value, indent string) {
 	switch x := v.Interface().(type) {
 	case *regexp.Regexp:
 		fmt.Fprintf(w, " %s\n", x)
+		return
+	case *matcher.Tree:
+		fmt.Fprintf(w, " %q\n", strings.Split(x.String(), "\n"))
 		return
 	case *x509.CertPool:
 		fmt.Fprintf(w, " pool\n")

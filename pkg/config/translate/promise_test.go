@@ -148,7 +148,7 @@ func TestEffectiveFieldsHaveEffect(t *testing.T) {
 	// These only name an entry.
 	for _, name := range []string{
 		"envoy.config.core.v3.TypedExtensionConfig.name", "envoy.config.core.v3.TransportSocket.name",
-		"envoy.config.cluster.v3.Cluster.CustomClusterType.name", "envoy.config.route.v3.RetryPolicy.RetryPriority.name",
+		"envoy.config.cluster.v3.Cluster.CustomClusterType.name", "xds.core.v3.TypedExtensionConfig.name", "envoy.config.route.v3.RetryPolicy.RetryPriority.name",
 	} {
 		p.effective[name] = true
 	}

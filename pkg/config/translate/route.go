@@ -94,7 +94,7 @@ func (c *call) virtualHost(m *routev3.VirtualHost, maxBody int, p *path) *model.
 		out.RequireTLS = model.TLSAll
 	}
 	if m.GetMatcher() != nil {
-		c.unsupported(p.field("matcher"))
+		c.routeTree(m, out, maxBody, p)
 	}
 	for i, d := range m.GetDomains() {
 		if len(d) > 1 && strings.Contains(d[1:len(d)-1], "*") || len(d) > 1 && d[0] == '*' && d[len(d)-1] == '*' {

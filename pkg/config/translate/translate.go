@@ -13,11 +13,13 @@ import (
 	"os"
 	"time"
 
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 )
 
@@ -29,6 +31,8 @@ type Options struct {
 	DecodeAccessLogFilter func(*accesslogv3.AccessLogFilter) (any, error)
 	// DecodeFormat decodes the body formats of local replies; nil makes them an error.
 	DecodeFormat func(*corev3.SubstitutionFormatString) (any, error)
+	// DecodeMatcher compiles generic matcher trees, whose routes it does not look into; nil makes them an error.
+	DecodeMatcher func(*xdsmatcherv3.Matcher, decode.TreeReader) (any, error)
 	// ReadFile reads data sources; nil means os.ReadFile.
 	ReadFile func(path string) ([]byte, error)
 	// LookupEnv reads environment variables of data sources; nil means os.LookupEnv.

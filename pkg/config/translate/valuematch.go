@@ -6,6 +6,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
+	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
@@ -18,48 +19,14 @@ func (c *call) metadataMatchers(list []*matcherv3.MetadataMatcher, p *path, name
 		for _, s := range m.GetPath() {
 			o.Path = append(o.Path, s.GetKey())
 		}
-		var ok bool
-		if o.Value, ok = c.valueMatcher(m.GetValue(), at.field("value"), 0); ok {
-			out = append(out, o)
+		var err error
+		if o.Value, err = decode.ValueMatcher(m.GetValue()); err != nil {
+			c.fail(at.field("value"), "%v", err)
+			continue
 		}
+		out = append(out, o)
 	}
 	return out
-}
-
-// valueMatcher translates m. ok is false after an error, of which a missing pattern is one that validation reports.
-func (c *call) valueMatcher(m *matcherv3.ValueMatcher, p *path, depth int) (out model.ValueMatcher, ok bool) {
-	if depth > maxDepth {
-		c.fail(p, "matchers are nested deeper than %d", maxDepth)
-		return out, false
-	}
-	switch k := m.GetMatchPattern().(type) {
-	case *matcherv3.ValueMatcher_NullMatch_:
-		return model.ValueMatcher{Kind: model.ValueNull}, true
-	case *matcherv3.ValueMatcher_DoubleMatch:
-		if r := k.DoubleMatch.GetRange(); r != nil {
-			return model.ValueMatcher{Kind: model.ValueRange, Start: r.GetStart(), End: r.GetEnd()}, true
-		}
-		return model.ValueMatcher{Kind: model.ValueNumber, Start: k.DoubleMatch.GetExact()}, true
-	case *matcherv3.ValueMatcher_StringMatch:
-		out.Kind = model.ValueString
-		out.String, ok = c.stringMatcher(k.StringMatch, p.field("string_match"))
-		return out, ok
-	case *matcherv3.ValueMatcher_BoolMatch:
-		return model.ValueMatcher{Kind: model.ValueBool, Bool: k.BoolMatch}, true
-	case *matcherv3.ValueMatcher_PresentMatch:
-		return model.ValueMatcher{Kind: model.ValuePresent, Bool: k.PresentMatch}, true
-	case *matcherv3.ValueMatcher_ListMatch:
-		one, ok := c.valueMatcher(k.ListMatch.GetOneOf(), p.field("list_match").field("one_of"), depth+1)
-		return model.ValueMatcher{Kind: model.ValueList, Any: []model.ValueMatcher{one}}, ok
-	case *matcherv3.ValueMatcher_OrMatch:
-		out.Kind, ok = model.ValueOr, true
-		for i, v := range k.OrMatch.GetValueMatchers() {
-			one, fine := c.valueMatcher(v, p.field("or_match").elem("value_matchers", i), depth+1)
-			out.Any, ok = append(out.Any, one), ok && fine
-		}
-		return out, ok
-	}
-	return out, false
 }
 
 // filterStateMatchers translates matchers of the filter state.

@@ -19,8 +19,8 @@ type entry struct {
 	table    *Table
 	host     *host
 	route    *model.Route
-	headers  mutations
-	weighted []mutations // by index of Action.Weighted
+	levels   levels
+	weighted []levels // by index of Action.Weighted
 	total    uint64      // sum of the weights
 	// aboutStream tells that Match has criteria that are not about the request itself.
 	aboutStream bool
@@ -35,10 +35,11 @@ func compileEntry(t *Table, h *host, r *model.Route) (*entry, error) {
 	e := &entry{table: t, host: h, route: r}
 	e.aboutStream = r.Match.TLS != nil || len(r.Match.Metadata) > 0 || len(r.Match.FilterState) > 0
 	var errs []error
-	var err error
-	if e.headers, err = compileMutations(&r.Headers); err != nil {
+	own, err := compileMutations(&r.Headers)
+	if err != nil {
 		errs = append(errs, err)
 	}
+	e.levels = newLevels(t.config.MostSpecificWins, &own, &h.headers, &t.headers)
 	if r.Action == nil && r.Redirect == nil && r.Direct == nil {
 		errs = append(errs, errors.New("has no action"))
 	}
@@ -52,7 +53,7 @@ func compileEntry(t *Table, h *host, r *model.Route) (*entry, error) {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("weighted cluster %q: %w", w.Name, err))
 			}
-			e.weighted = append(e.weighted, m)
+			e.weighted = append(e.weighted, newLevels(t.config.MostSpecificWins, &m, &own, &h.headers, &t.headers))
 			e.total += uint64(w.Weight)
 			if prefix := r.Action.WeightedRuntime; prefix != "" {
 				e.weightKeys = append(e.weightKeys, prefix+"."+w.Name)
@@ -125,7 +126,7 @@ func (e *entry) matches(q *question) bool {
 	if e.aboutStream && !matchesStream(m, q.info) {
 		return false
 	}
-	return m.Fraction == nil || e.table.drawn(m.Fraction, q.random)
+	return m.Fraction == nil || match.Drawn(m.Fraction, q.random, e.table.opt.Runtime)
 }
 
 // matchesStream decides the criteria that are not about the request itself.
@@ -147,17 +148,6 @@ func matchesStream(m *model.RouteMatch, info *streaminfo.Info) bool {
 		}
 	}
 	return true
-}
-
-// drawn tells whether a request is among a fraction. As in Envoy a number at the runtime key stands for so many percent
-// instead, and one over 100 for all.
-func (t *Table) drawn(f *model.Fraction, random uint64) bool {
-	if f.RuntimeKey != "" && t.opt.Runtime != nil {
-		if percent, ok := t.opt.Runtime(f.RuntimeKey); ok {
-			return percent > 100 || random%100 < percent
-		}
-	}
-	return f.Denominator == 0 || random%uint64(f.Denominator) < uint64(f.Numerator)
 }
 
 func matchesPath(m *model.RouteMatch, q *question) bool {
@@ -203,17 +193,4 @@ func (e *entry) BufferLimit(connection int) int {
 		return int(min(limit.Bytes, math.MaxInt))
 	}
 	return int(min(limit.Bytes, uint64(max(connection, 0))))
-}
-
-// weightedMutations are those of the chosen weighted cluster; nil when there is none.
-func (e *entry) weightedMutations(r *filter.Route) *mutations {
-	if r.Weighted == nil {
-		return nil
-	}
-	for i := range e.weighted {
-		if &e.route.Action.Weighted[i] == r.Weighted {
-			return &e.weighted[i]
-		}
-	}
-	return nil
 }

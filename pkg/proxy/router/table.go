@@ -16,6 +16,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/matcher"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
@@ -49,8 +50,13 @@ type wildcards struct {
 
 // host is a compiled virtual host.
 type host struct {
-	config  *model.VirtualHost
-	routes  index
+	config *model.VirtualHost
+	routes index
+	// tree chooses among lists in place of routes; nil without a matcher.
+	tree  *matcher.Tree
+	lists map[*model.RouteList]*index
+	// runtime answers the keys that the tree asks for.
+	runtime func(key string) (uint64, bool)
 	headers mutations
 	virtual []virtualCluster
 	toHTTPS *entry // answers when RequireTLS is not met
@@ -89,14 +95,31 @@ func Compile(c *model.RouteConfig, opt Options) (*Table, error) {
 func (t *Table) Config() *model.RouteConfig { return t.config }
 
 func (t *Table) compileHost(v *model.VirtualHost) (*host, error) {
-	h := &host{config: v, virtual: t.compileVirtualClusters(v)}
+	h := &host{config: v, runtime: t.opt.Runtime, virtual: t.compileVirtualClusters(v)}
 	var errs []error
 	var err error
 	if h.headers, err = compileMutations(&v.Headers); err != nil {
 		errs = append(errs, err)
 	}
+	if h.routes, err = t.compileRoutes(h, v.Routes); err != nil {
+		errs = append(errs, err)
+	}
+	if v.Matcher != nil {
+		if err := t.compileTree(h); err != nil {
+			errs = append(errs, fmt.Errorf("matcher: %w", err))
+		}
+	}
+	if v.RequireTLS != model.TLSNone {
+		h.toHTTPS = &entry{table: t, host: h, route: &model.Route{Redirect: &model.Redirect{Code: 301, HTTPS: true}}}
+	}
+	return h, errors.Join(errs...)
+}
+
+// compileRoutes builds the index of a list of routes.
+func (t *Table) compileRoutes(h *host, routes []*model.Route) (index, error) {
 	var entries []*entry
-	for i, r := range v.Routes {
+	var errs []error
+	for i, r := range routes {
 		e, err := compileEntry(t, h, r)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("route %d %q: %w", i, r.Name, err))
@@ -104,13 +127,10 @@ func (t *Table) compileHost(v *model.VirtualHost) (*host, error) {
 		}
 		entries = append(entries, e)
 	}
-	if len(errs) == 0 {
-		h.routes = newIndex(entries)
+	if err := errors.Join(errs...); err != nil {
+		return index{}, err
 	}
-	if v.RequireTLS != model.TLSNone {
-		h.toHTTPS = &entry{table: t, host: h, route: &model.Route{Redirect: &model.Redirect{Code: 301, HTTPS: true}}}
-	}
-	return h, errors.Join(errs...)
+	return newIndex(entries), nil
 }
 
 func (t *Table) addDomain(d string, h *host, suffix, prefix map[int]map[string]*host) error {
@@ -160,6 +180,11 @@ func longestFirst(m map[int]map[string]*host) []wildcards {
 // Match finds the route of a request; its Route is nil when there is none. info is what else is known of the stream, nil when
 // nothing is. random decides fractions and weighted splits.
 func (t *Table) Match(r *message.Request, info *streaminfo.Info, random uint64) filter.Route {
+	return t.MatchTraced(r, info, random, nil)
+}
+
+// MatchTraced is Match that tells trace, when it is not nil, how the matcher tree of a virtual host decided.
+func (t *Table) MatchTraced(r *message.Request, info *streaminfo.Info, random uint64, trace func(string)) filter.Route {
 	out := filter.Route{Config: t.config}
 	h := t.host(r.Authority)
 	if h == nil {
@@ -171,7 +196,11 @@ func (t *Table) Match(r *message.Request, info *streaminfo.Info, random uint64) 
 		return out
 	}
 	q := t.ask(r, info, random)
-	if e := h.routes.find(&q); e != nil {
+	routes := &h.routes
+	if h.tree != nil {
+		routes = h.fromTree(r, info, trace)
+	}
+	if e := routes.find(&q); e != nil {
 		e.choose(&q, &out)
 	}
 	return out

@@ -105,7 +105,7 @@ func FilterState(m *model.FilterStateMatcher, state map[string]any) bool {
 		addr, ok := address(v)
 		return ok && Prefixes(m.Prefixes, addr) != m.InvertPrefixes
 	}
-	s, ok := text(v)
+	s, ok := Text(v)
 	return ok && String(&m.String, s)
 }
 
@@ -119,7 +119,8 @@ func Prefixes(list []netip.Prefix, addr netip.Addr) bool {
 	return false
 }
 
-func text(v any) (string, bool) {
+// Text is a filter state object as text.
+func Text(v any) (string, bool) {
 	switch s := v.(type) {
 	case string:
 		return s, true
@@ -136,12 +137,23 @@ func address(v any) (netip.Addr, bool) {
 	case netip.AddrPort:
 		return a.Addr().Unmap(), true
 	}
-	s, _ := text(v)
+	s, _ := Text(v)
 	if a, err := netip.ParseAddr(s); err == nil {
 		return a.Unmap(), true
 	}
 	a, err := netip.ParseAddrPort(s)
 	return a.Addr().Unmap(), err == nil
+}
+
+// Drawn tells whether a number is among a fraction. As in Envoy a number at the runtime key stands for so many percent instead,
+// and one over 100 for all. runtime may be nil.
+func Drawn(f *model.Fraction, random uint64, runtime func(key string) (uint64, bool)) bool {
+	if f.RuntimeKey != "" && runtime != nil {
+		if percent, ok := runtime(f.RuntimeKey); ok {
+			return percent > 100 || random%100 < percent
+		}
+	}
+	return f.Denominator == 0 || random%uint64(f.Denominator) < uint64(f.Numerator)
 }
 
 // TLS decides the criteria on the client's certificate. c is nil when nothing is known of the connection, which is then taken

@@ -21,6 +21,9 @@ func (s *stream) Reply(_ *filter.Stream, r filter.Reply) *message.Response {
 	s.info.Flags |= r.Flags
 	s.info.Details, s.info.LocalReplyBody = r.Details, r.Body
 	resp.Status, resp.Version = r.Status, s.Request.Version
+	if r.Status == 400 && resp.Version < message.HTTP2 && !s.conn.m.cfg.HTTP1.StreamErrors {
+		s.src.CloseAfter() // as in Envoy: who sends such requests may not mean what follows as we read it
+	}
 	if s.route.Rules != nil {
 		s.route.Rules.FinalizeResponse(&s.Stream, &s.route, resp)
 	}

@@ -30,6 +30,8 @@ type Cluster struct {
 	PerConnectionBufferLimit int
 	// TLS originates TLS; nil connects in plain text.
 	TLS *UpstreamTLS
+	// SNIHeader names the request header that server names are taken from where they follow the request; "" takes its host.
+	SNIHeader string
 	// TransportSocketMatches choose another transport socket by endpoint metadata, first match wins.
 	TransportSocketMatches []TransportSocketMatch
 	// HTTP holds the protocol towards the hosts.

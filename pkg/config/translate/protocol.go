@@ -5,6 +5,7 @@ package translate
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -148,6 +149,7 @@ func sni(m *corev3.UpstreamHttpProtocolOptions, out *model.Cluster) {
 	if m == nil {
 		return
 	}
+	out.SNIHeader = strings.ToLower(m.GetOverrideAutoSniHeader())
 	set := func(t *model.UpstreamTLS) {
 		if t != nil {
 			t.AutoSNI = m.GetAutoSni()

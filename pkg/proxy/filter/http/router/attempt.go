@@ -32,6 +32,9 @@ func (x *exchange) try(h *upstream.Host) error {
 	if x.f.deps.UpstreamLogs != nil {
 		x.beginLog()
 	}
+	if name := x.cluster.Config().SNIHeader; name != "" {
+		x.opt.Authority = x.serverName(name)
+	}
 	if x.tunnel {
 		if err := x.dial(h); err != nil {
 			return err
@@ -46,6 +49,14 @@ func (x *exchange) try(h *upstream.Host) error {
 		x.logReady()
 	}
 	return x.roundTrip()
+}
+
+// serverName is what a header says, the request's host when it says nothing.
+func (x *exchange) serverName(header string) string {
+	if v, ok := x.s.Request.Lookup(header); ok && v != "" {
+		return v
+	}
+	return x.s.Request.Authority
 }
 
 // connect opens a new connection; the context is only made here, since most requests find a pooled one.
@@ -102,7 +113,12 @@ func (x *exchange) roundTrip() error {
 	if x.limits.life > 0 {
 		x.arm(&x.life, x.limits.life)
 	}
-	err := x.stream.RoundTrip(s.Request, s.Response, x.onInfo)
+	var err error
+	if chain := x.upstreamChain(); chain != nil {
+		err = x.through(chain)
+	} else {
+		err = x.stream.RoundTrip(s.Request, s.Response, x.onInfo)
+	}
 	x.endTry()
 	if err != nil {
 		if cause := x.unblock(); cause != nil {

@@ -27,6 +27,7 @@ func Factories() []extension.Factory {
 			"dynamic_stats":                            {},
 			"suppress_envoy_headers":                   {},
 			"respect_expected_rq_timeout":              {},
+			"upstream_http_filters":                    {},
 			"strict_check_headers":                     {},
 			"suppress_grpc_request_failure_code_stats": {},
 			"start_child_span":                         {Harmless: "there is no tracing that it could change"},

@@ -25,6 +25,7 @@ type exchange struct {
 	stream  codec.ClientStream // of the current attempt; nil between attempts
 	send    sendBody
 	recv    recvBody
+	chained *upstreamRun // of attempts that go through upstream filters; nil before the first one
 
 	attempts   uint32
 	internal   bool
@@ -192,6 +193,9 @@ func (x *exchange) Release() {
 	if x.race != nil {
 		x.race.release()
 		x.race = nil
+	}
+	if x.chained != nil {
+		x.chained.end()
 	}
 	x.disarm(&x.global) // the goroutine that sent the body may have armed it after End
 	x.s.Request.Body = x.send.src

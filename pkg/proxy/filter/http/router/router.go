@@ -40,6 +40,12 @@ var (
 // NewHTTP implements filter.Builder.
 func (c *Config) NewHTTP(d filter.Deps) (filter.HTTP, error) {
 	f := &Filter{cfg: c, deps: d, stats: newRouterStats(d.Stats), redirects: newRedirectStats(d.Stats)}
+	if len(d.Upstream) > 0 {
+		var err error
+		if f.upstream, err = newUpstreamChain(d.Upstream, d); err != nil {
+			return nil, err
+		}
+	}
 	f.pool.New = func() any { return newExchange(f) }
 	if f.deps.BufferLimit <= 0 {
 		f.deps.BufferLimit = defaultBufferLimit
@@ -59,12 +65,17 @@ type Filter struct {
 	pool      sync.Pool
 	shadows   shadows
 	alt       altStats
+	// upstream is the chain for clusters that have none of their own; nil for none.
+	upstream *upstreamChain
 }
 
-// Close ends the mirrored requests that are under way and waits for them.
+// Close ends the mirrored requests that are under way, waits for them, and ends its upstream filters.
 func (f *Filter) Close() error {
 	f.shadows.close()
 	f.alt.close()
+	if f.upstream != nil {
+		return f.upstream.Close()
+	}
 	return nil
 }
 

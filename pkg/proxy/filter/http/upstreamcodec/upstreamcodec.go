@@ -16,14 +16,14 @@ type Filter struct{}
 
 var _ filter.HTTP = Filter{}
 
-// errNotUpstream tells that the filter stands in a chain where no upstream was chosen.
-var errNotUpstream = errors.New("upstream codec: the filter works in upstream chains only")
+// ErrNotUpstream tells that the filter stands in a chain where no upstream was chosen.
+var ErrNotUpstream = errors.New("upstream codec: the filter works in upstream chains only")
 
 // Handle implements filter.HTTP.
 func (Filter) Handle(s *filter.Stream) (*message.Response, error) {
 	up, ok := s.Host.(filter.UpstreamHost)
 	if !ok {
-		return nil, errNotUpstream
+		return nil, ErrNotUpstream
 	}
 	return up.Exchange(s)
 }

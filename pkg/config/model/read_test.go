@@ -31,7 +31,7 @@ func unread() map[string]string {
 	)
 	return map[string]string{
 		"AccessLog.TypeURL": identity, "HTTPFilter.TypeURL": identity, "NetworkFilter.TypeURL": identity,
-		"FilterOverride.Config":  "for filters with per-route configuration; there is none yet",
+		"FilterOverride.TypeURL": "what warnings about per-route configuration go by; the type of Config decides",
 		"RouteAction.HashPolicy": hashing, "HashPolicy.Header": hashing, "HashPolicy.Cookie": hashing, "HashPolicy.CookieTTL": hashing,
 		"HashPolicy.CookiePath": hashing, "HashPolicy.QueryParameter": hashing, "HashPolicy.SourceIP": hashing, "HashPolicy.Terminal": hashing,
 		"WeightedCluster.Metadata":     subsets,

@@ -68,6 +68,8 @@ type options struct {
 	clusters map[string]*model.Cluster
 	filters  []*model.HTTPFilter
 	router   *httprouter.Config
+	// filterConfig answers for filters that are discovered.
+	filterConfig func(name string) *model.FilterConfig
 }
 
 func static(name string, addrs ...string) *model.Cluster {
@@ -128,7 +130,7 @@ func start(t testing.TB, routes *model.RouteConfig, o options) *proxy {
 	}
 	p.manager, err = hcm.New(cfg, hcm.Deps{
 		Stats: p.store.Root(), ListenerStats: p.store.Root().Scope("listener.test"), Wheel: wheel, Clusters: hcm.Clusters(p.clusters),
-		AccessLogs: p.logs, Routes: func(string) *model.RouteConfig {
+		AccessLogs: p.logs, FilterConfig: o.filterConfig, Routes: func(string) *model.RouteConfig {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			return p.routes

@@ -12,6 +12,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/router"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
 // abortion is why a stream was given up from outside its goroutine. Status is that of the reply, 0 for none.
@@ -233,6 +234,9 @@ func (s *stream) failed(err error) (*message.Response, error) {
 	var bad *codec.Error
 	if errors.As(err, &bad) && bad.Status != 0 {
 		return s.rejected(bad)
+	}
+	if up, ok := errors.AsType[*upstream.Error](err); ok && up.Kind != upstream.KindAborted {
+		return nil, err // of a response that a filter wanted to have as a whole; the router has said why
 	}
 	s.info.Flags |= streaminfo.DownstreamConnectionTermination
 	s.info.Details = "downstream_remote_disconnect"

@@ -20,7 +20,9 @@ func (m *exactMap) find(d *Data) (action any, ok, decided bool) {
 	if !v.Present || o == nil {
 		return nil, false, false
 	}
-	d.trace(m.input.String(), " is ", v.Text)
+	if d.Trace != nil {
+		d.trace(m.input.String(), " is ", v.Text)
+	}
 	action, ok = o.follow(d)
 	return action, ok, true
 }
@@ -64,7 +66,9 @@ func (m *prefixMap) find(d *Data) (action any, ok, decided bool) {
 			continue
 		}
 		if o := m.outcomes[v.Text[:n]]; o != nil {
-			d.trace(m.input.String(), " begins with ", v.Text[:n])
+			if d.Trace != nil {
+				d.trace(m.input.String(), " begins with ", v.Text[:n])
+			}
 			action, ok = o.follow(d)
 			return action, ok, true
 		}
@@ -99,7 +103,9 @@ func (m *domainMap) find(d *Data) (action any, ok, decided bool) {
 	if o == nil {
 		return nil, false, false
 	}
-	d.trace(m.input.String(), " is in the domain of ", v.Text)
+	if d.Trace != nil {
+		d.trace(m.input.String(), " is in the domain of ", v.Text)
+	}
 	action, ok = o.follow(d)
 	return action, ok, true
 }

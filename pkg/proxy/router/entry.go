@@ -21,7 +21,7 @@ type entry struct {
 	route    *model.Route
 	levels   levels
 	weighted []levels // by index of Action.Weighted
-	total    uint64      // sum of the weights
+	total    uint64   // sum of the weights
 	// aboutStream tells that Match has criteria that are not about the request itself.
 	aboutStream bool
 	// weightKeys are the runtime keys of the weights; nil when there are none.

@@ -93,14 +93,13 @@ func regexPath(s *filter.Stream, rw *model.RegexRewrite, path string) string {
 	return s.Arena.Join(rw.Regex.ReplaceAllString(bare, rw.Substitution), path[len(bare):])
 }
 
-// matched is the length of the part of path that the route matched: the prefix or the whole path without query.
+// matched is the length of the part of path that the route matched: the prefix, or the path as configured, or the whole path
+// without query.
 func (e *entry) matched(path string) int {
 	m := &e.route.Match
 	switch m.Kind {
-	case model.PathPrefix, model.PathSeparatedPrefix:
+	case model.PathPrefix, model.PathSeparatedPrefix, model.PathExact:
 		return min(len(m.Path), len(path))
-	case model.PathConnect:
-		return 0
 	}
 	return len(pathOnly(path))
 }

@@ -13,11 +13,10 @@ import (
 
 // connection is one downstream connection. It implements codec.Handler. What it knows of time is in timing.go.
 type connection struct {
-	m       *Manager
-	fc      *filter.Connection
-	start   time.Time
-	failure error
-	timing  timing
+	m      *Manager
+	fc     *filter.Connection
+	start  time.Time
+	timing timing
 	// closing makes the next response the last one of an HTTP/1 connection.
 	closing atomic.Bool
 

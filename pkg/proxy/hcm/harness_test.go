@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -39,6 +40,7 @@ type proxy struct {
 	logs     *accesslog.Manager
 	out      *lockedBuffer
 	routes   *model.RouteConfig
+	tls      *tls.Config
 	mu       sync.Mutex
 }
 
@@ -70,6 +72,9 @@ type options struct {
 	router   *httprouter.Config
 	// filterConfig answers for filters that are discovered.
 	filterConfig func(name string) *model.FilterConfig
+	tls          *tls.Config // nil for plain text
+	runtime      func(string) (uint64, bool)
+	node         string
 }
 
 func static(name string, addrs ...string) *model.Cluster {
@@ -120,7 +125,7 @@ func start(t testing.TB, routes *model.RouteConfig, o options) *proxy {
 		o.router = &httprouter.Config{DynamicStats: true}
 	}
 	cfg := &model.HTTPConnectionManager{
-		StatPrefix: "test", RouteConfigName: "test", GenerateRequestID: true, IdleTimeout: time.Hour, StreamIdleTimeout: 5 * time.Minute,
+		StatPrefix: "test", RouteConfigName: "test", GenerateRequestID: true, IdleTimeout: time.Hour, StreamIdleTimeout: 5 * time.Minute, DelayedCloseTimeout: time.Second,
 		HTTPFilters: append(o.filters, &model.HTTPFilter{Name: "router", Config: o.router}),
 		AccessLogs:  []*model.AccessLog{{Name: "log", Config: &accesslog.File{Path: "/dev/stdout", Format: f}}},
 		HTTP1:       model.HTTP1Options{AllowAbsoluteURL: true},
@@ -130,7 +135,7 @@ func start(t testing.TB, routes *model.RouteConfig, o options) *proxy {
 	}
 	p.manager, err = hcm.New(cfg, hcm.Deps{
 		Stats: p.store.Root(), ListenerStats: p.store.Root().Scope("listener.test"), Wheel: wheel, Clusters: hcm.Clusters(p.clusters),
-		AccessLogs: p.logs, FilterConfig: o.filterConfig, Routes: func(string) *model.RouteConfig {
+		AccessLogs: p.logs, FilterConfig: o.filterConfig, Runtime: o.runtime, ServiceNode: o.node, Routes: func(string) *model.RouteConfig {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			return p.routes
@@ -139,6 +144,7 @@ func start(t testing.TB, routes *model.RouteConfig, o options) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.tls = o.tls
 	p.listen()
 	return p
 }
@@ -179,7 +185,17 @@ func (p *proxy) serve(ctx context.Context, nc net.Conn, id uint64) {
 		p.t.Error(err)
 		return
 	}
-	p.manager.Serve(ctx, &filter.Connection{Conn: c, Info: info, Draining: p.draining, Reset: c.Reset})
+	fc := &filter.Connection{Conn: c, Info: info, Draining: p.draining, Reset: c.Reset}
+	if p.tls != nil {
+		tc := tls.Server(c, p.tls)
+		if err := tc.HandshakeContext(ctx); err != nil {
+			p.t.Error(err)
+			return
+		}
+		state := tc.ConnectionState()
+		fc.Conn, info.TLS, info.LocalCertificate = tc, &state, p.tls.Certificates[0].Leaf
+	}
+	p.manager.Serve(ctx, fc)
 }
 
 // swap replaces the route configuration.

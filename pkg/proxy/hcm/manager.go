@@ -223,7 +223,6 @@ func (m *Manager) Serve(ctx context.Context, fc *filter.Connection) {
 	}
 	c.serve(server)
 	if err := server.Serve(ctx, c); err != nil {
-		c.failure = err
 		m.deps.Log.Debug("connection ended", "connection", fc.Info.ID, "error", err)
 	}
 }

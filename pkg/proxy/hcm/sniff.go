@@ -39,7 +39,7 @@ func (m *Manager) newServer(fc *filter.Connection) (codec.Server, error) {
 		return h1.NewServer(c, h1.ServerOptions{
 			HTTP1: m.cfg.HTTP1, MaxHeadersBytes: m.cfg.MaxRequestHeadersBytes, MaxHeadersCount: m.cfg.MaxHeadersCount,
 			MaxRequests: m.cfg.MaxRequestsPerConnection, Proxy100Continue: m.cfg.Proxy100Continue, Scheme: scheme(fc),
-			UnderscoresAction: m.cfg.UnderscoresAction, LingerTimeout: m.cfg.DelayedCloseTimeout, Buffers: m.deps.Buffers,
+			UnderscoresAction: m.cfg.UnderscoresAction, LingerTimeout: some(m.cfg.DelayedCloseTimeout), Buffers: m.deps.Buffers,
 			IgnoreUpgrade: m.ignoreUpgrade, Stats: m.stats.one,
 		}), nil
 	}
@@ -53,10 +53,13 @@ func (m *Manager) newServer(fc *filter.Connection) (codec.Server, error) {
 	return h2.NewServer(c, h2.ServerOptions{
 		HTTP2: m.cfg.HTTP2, MaxHeadersBytes: m.cfg.MaxRequestHeadersBytes, MaxHeadersCount: m.cfg.MaxHeadersCount,
 		MaxRequests: m.cfg.MaxRequestsPerConnection, Scheme: scheme(fc), UnderscoresAction: m.cfg.UnderscoresAction,
-		Proxy100Continue: m.cfg.Proxy100Continue, DrainTimeout: max(m.cfg.DrainTimeout, time.Millisecond), LingerTimeout: m.cfg.DelayedCloseTimeout,
+		Proxy100Continue: m.cfg.Proxy100Continue, DrainTimeout: some(m.cfg.DrainTimeout), LingerTimeout: some(m.cfg.DelayedCloseTimeout),
 		Stats: m.stats.two(), Shared: m.shared,
 	}), nil
 }
+
+// some makes the shortest time of 0, which codecs take for their default.
+func some(d time.Duration) time.Duration { return max(d, 1) }
 
 func negotiated(fc *filter.Connection) string {
 	if fc.Info.TLS != nil {

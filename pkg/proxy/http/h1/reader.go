@@ -25,6 +25,7 @@ type reader struct {
 	r, w int
 	base int
 	old  *block
+	note *note // unread bytes while a connection waits for the rest of a head, and holds no buffer
 }
 
 var _ conn.Lender = (*reader)(nil)
@@ -157,10 +158,64 @@ func (x *reader) head(limit, leadingLines int) (head []byte, bad *codec.Error, e
 			return nil, tooLarge(b, limit), nil
 		}
 		scanned = max(0, len(b)-len(blankLine)+1)
-		if err := x.fill(); err != nil {
+		if err := x.fillHead(); err != nil {
 			return nil, nil, err
 		}
 	}
+}
+
+// fillHead is fill within a head: while a small part of one waits for the rest, it lies in a note. So clients that never
+// finish what they have begun hold little memory.
+func (x *reader) fillHead() error {
+	c, ok := x.conn.(lentReader)
+	if !ok {
+		return x.fill()
+	}
+	n, err := c.ReadLent((*partial)(x))
+	if x.note != nil {
+		x.takeNote()
+	}
+	x.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// partial lends the buffer of a reader that holds a part of a head.
+type partial reader
+
+var _ conn.Lender = (*partial)(nil)
+
+// Lend implements conn.Lender.
+func (p *partial) Lend() []byte {
+	x := (*reader)(p)
+	if x.note != nil {
+		x.takeNote()
+	}
+	x.makeRoom()
+	return x.buf[x.w:]
+}
+
+// TakeBack implements conn.Lender.
+func (p *partial) TakeBack() {
+	x := (*reader)(p)
+	if x.note != nil || x.buffered() > noteSize || x.base > 0 || x.old != nil {
+		return
+	}
+	kept := x.bufs.notes.Get().(*note)
+	kept.n = copy(kept.b[:], x.unread())
+	x.release()
+	x.note = kept
+}
+
+// takeNote moves what lay in the note into a buffer.
+func (x *reader) takeNote() {
+	kept := x.note
+	x.note = nil
+	x.makeRoom()
+	x.w += copy(x.buf[x.w:], kept.b[:kept.n])
+	x.bufs.notes.Put(kept)
 }
 
 var blankLine = []byte("\r\n\r\n")

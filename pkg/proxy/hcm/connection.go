@@ -46,6 +46,8 @@ const (
 type (
 	// headExpirer answers a request whose head does not come to its end.
 	headExpirer interface{ Expire(late *codec.Error) }
+	// resetter tells that the client ended the stream, and not the connection.
+	resetter interface{ PeerReset() bool }
 	// ender tells whether the connection ended in the middle of a request, and whether the codec chose to end it.
 	ender interface{ Ended() (busy, ours bool) }
 )

@@ -223,6 +223,9 @@ func (m *Manager) Serve(ctx context.Context, fc *filter.Connection) {
 	}
 	c.serve(server)
 	if err := server.Serve(ctx, c); err != nil {
+		if errors.Is(err, h2.ErrPrematureResets) {
+			m.stats.rqPrematureResets.Inc()
+		}
 		m.deps.Log.Debug("connection ended", "connection", fc.Info.ID, "error", err)
 	}
 }

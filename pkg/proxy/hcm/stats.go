@@ -25,7 +25,7 @@ type httpStats struct {
 	rqTotal, rqHTTP1Total, rqHTTP2Total, rqCompleted, rqRxReset, rqTxReset    *stats.Counter
 	rqNonRelativePath, rqTooLarge, rqFailedPath, rqUpgradeRefused             *stats.Counter
 	rqIdleTimeout, rqHeaderTimeout, rqMaxDuration, rqTimeout, rqRedirected    *stats.Counter
-	rqBeforeComplete, rqOverload, rqRejectedIP                                *stats.Counter
+	rqBeforeComplete, rqOverload, rqRejectedIP, rqPrematureResets             *stats.Counter
 	cxActive, cxSSLActive, cxHTTP1Active, cxHTTP2Active, cxUpgrades, rqActive *stats.Gauge
 	cxLength, rqTime                                                          *stats.Histogram
 	class                                                                     [6]*stats.Counter
@@ -51,7 +51,8 @@ func newHTTPStats(root, listener *stats.Scope, prefix string) *httpStats {
 		"rq_ws_on_non_ws_route": &s.rqUpgradeRefused, "rq_idle_timeout": &s.rqIdleTimeout, "rq_header_timeout": &s.rqHeaderTimeout,
 		"rq_max_duration_reached": &s.rqMaxDuration, "rq_timeout": &s.rqTimeout,
 		"rq_redirected_with_normalized_path": &s.rqRedirected, "rq_response_before_rq_complete": &s.rqBeforeComplete,
-		"rq_overload_close": &s.rqOverload, "rq_rejected_via_ip_detection": &s.rqRejectedIP, "rq_1xx": &s.class[1], "rq_2xx": &s.class[2], "rq_3xx": &s.class[3],
+		"rq_too_many_premature_resets": &s.rqPrematureResets,
+		"rq_overload_close":            &s.rqOverload, "rq_rejected_via_ip_detection": &s.rqRejectedIP, "rq_1xx": &s.class[1], "rq_2xx": &s.class[2], "rq_3xx": &s.class[3],
 		"rq_4xx": &s.class[4], "rq_5xx": &s.class[5],
 	} {
 		*at = sc.Counter("downstream_" + name)

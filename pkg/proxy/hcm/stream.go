@@ -215,8 +215,7 @@ func (s *stream) write(resp *message.Response) error {
 // abandoned turns an abort into the reply that tells of it, or into nothing.
 func (s *stream) abandoned(a *abortion) (*message.Response, error) {
 	if a.status == 0 {
-		s.info.Flags |= a.flags
-		s.info.Details = a.details
+		s.ended(a)
 		return nil, a
 	}
 	r := filter.Reply{Status: a.status, Body: a.body, Details: a.details, Flags: a.flags}
@@ -238,9 +237,22 @@ func (s *stream) failed(err error) (*message.Response, error) {
 	if up, ok := errors.AsType[*upstream.Error](err); ok && up.Kind != upstream.KindAborted {
 		return nil, err // of a response that a filter wanted to have as a whole; the router has said why
 	}
-	s.info.Flags |= streaminfo.DownstreamConnectionTermination
-	s.info.Details = "downstream_remote_disconnect"
+	s.ended(errDownstreamGone)
 	return nil, err
+}
+
+// ended notes why the stream ends without a whole response: when the client has left, whether it took the connection with it.
+func (s *stream) ended(a *abortion) {
+	s.info.Flags |= a.flags
+	s.info.Details = a.details
+	if a != errDownstreamGone {
+		return
+	}
+	s.conn.m.stats.rqRxReset.Inc()
+	if r, ok := s.src.(resetter); ok && r.PeerReset() {
+		s.info.Flags = s.info.Flags&^a.flags | streaminfo.DownstreamRemoteReset
+		s.info.Details = "http2.remote_reset"
+	}
 }
 
 // rejected answers a request that violates the protocol.
@@ -285,19 +297,16 @@ func (s *stream) broken() {
 	case s.respBody.failed != nil: // the router has said why
 		s.conn.m.stats.rqTxReset.Inc()
 	case a != nil:
-		s.info.Flags |= a.flags
-		s.info.Details = a.details
+		s.ended(a)
 	default:
-		s.info.Flags |= streaminfo.DownstreamConnectionTermination
-		s.info.Details = "downstream_remote_disconnect"
-		s.conn.m.stats.rqRxReset.Inc()
+		s.ended(errDownstreamGone)
 	}
 	s.noteCutOff()
 }
 
 // noteCutOff notes that the stream ends without a whole response because of us, which ends an HTTP/1 connection.
 func (s *stream) noteCutOff() {
-	if s.info.Flags&streaminfo.DownstreamConnectionTermination != 0 || s.Request.Version >= message.HTTP2 {
+	if s.info.Flags&(streaminfo.DownstreamConnectionTermination|streaminfo.DownstreamRemoteReset) != 0 || s.Request.Version >= message.HTTP2 {
 		return
 	}
 	s.conn.mu.Lock()

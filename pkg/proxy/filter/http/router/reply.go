@@ -118,6 +118,9 @@ func (x *exchange) answer(e *upstream.Error) *message.Response {
 		}
 	case upstream.KindMaxDuration:
 		r.Status, r.Body, r.Details = 408, e.Reason(), maxDurationDetails
+		if s.Host.RequestComplete(s) { // then it is not the client that is late
+			r.Status = 504
+		}
 	default:
 		x.describeReset(e, &r)
 	}

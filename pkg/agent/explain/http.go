@@ -113,19 +113,24 @@ func (w *walk) route(cfg *model.HTTPConnectionManager, req *message.Request) {
 		w.noRoute("there is no route configuration")
 		return
 	}
+	var decisions []string
 	// 0 takes every route that takes a share of the requests, however small.
-	r := t.Match(req, nil, 0)
+	r := t.MatchTraced(req, w.info(), 0, func(text string) { decisions = append(decisions, text) })
 	if r.VirtualHost == nil {
 		w.noRoute("no virtual host of " + r.Config.Name + " has the domain " + req.Authority)
 		return
 	}
 	s.detail("host", "virtual host %s, by domain %s", r.VirtualHost.Name, domain(r.Config, r.VirtualHost, req.Authority))
+	for _, d := range decisions {
+		s.detail("matcher", "%s", d)
+	}
+	w.unknownCriteria(s, r.VirtualHost)
+	routes := routesOf(r.VirtualHost)
 	if r.Route == nil {
-		w.noRoute(fmt.Sprintf("none of the %s of virtual host %s matches", counted(int64(len(r.VirtualHost.Routes)), "route"), r.VirtualHost.Name))
+		w.noRoute(fmt.Sprintf("none of the %s of virtual host %s matches", counted(int64(len(routes)), "route"), r.VirtualHost.Name))
 		return
 	}
-	index := slices.Index(r.VirtualHost.Routes, r.Route)
-	if index < 0 {
+	if !slices.Contains(routes, r.Route) {
 		s.Result = "a redirect to HTTPS, because the virtual host has require_tls"
 		if r.VirtualHost.RequireTLS == model.TLSExternalOnly {
 			s.note("Only requests from outside are redirected; whether this one is internal depends on addresses and headers.")
@@ -133,9 +138,15 @@ func (w *walk) route(cfg *model.HTTPConnectionManager, req *message.Request) {
 		w.redirect(s, &r, req)
 		return
 	}
-	s.Result = routeName(r.Route, index)
-	s.detail("match", "%s; %s", matchText(&r.Route.Match), "it is the first that fits of "+counted(int64(len(r.VirtualHost.Routes)), "route"))
+	s.Result = routeName(r.VirtualHost, r.Route)
+	why := "it is the first that fits of " + counted(int64(len(routes)), "route")
+	if r.VirtualHost.Matcher != nil {
+		why = "the matcher leads to it"
+	}
+	s.detail("match", "%s; %s", matchText(&r.Route.Match), why)
 	w.fraction(s, t, &r, req)
+	w.countedFor(s, &r, req)
+	w.rateLimits(s, &r, req)
 	w.act(s, &r, req)
 }
 
@@ -144,11 +155,23 @@ func (w *walk) noRoute(why string) {
 	w.verdict(OutcomeAnswered, w.prefix+" and answers 404: "+why+".")
 }
 
-func routeName(r *model.Route, index int) string {
-	if r.Name == "" {
-		return fmt.Sprintf("routes[%d]", index)
+// routesOf are the routes of a virtual host, or those that its matcher leads to.
+func routesOf(v *model.VirtualHost) []*model.Route {
+	if v.Matcher != nil {
+		return v.MatcherRoutes
 	}
-	return fmt.Sprintf("%s (routes[%d])", r.Name, index)
+	return v.Routes
+}
+
+func routeName(v *model.VirtualHost, r *model.Route) string {
+	at := fmt.Sprintf("routes[%d]", slices.Index(v.Routes, r))
+	if v.Matcher != nil {
+		at = fmt.Sprintf("route %d of the matcher", slices.Index(v.MatcherRoutes, r)+1)
+	}
+	if r.Name == "" {
+		return at
+	}
+	return r.Name + " (" + at + ")"
 }
 
 // fraction tells what becomes of the requests that a route with runtime_fraction leaves.
@@ -158,7 +181,7 @@ func (w *walk) fraction(s *Step, t *router.Table, r *filter.Route, req *message.
 		return
 	}
 	const last = 999_999 // the last one of 100, of 10,000 and of 1,000,000
-	rest := t.Match(req, nil, last)
+	rest := t.Match(req, w.info(), last)
 	if rest.Route == r.Route {
 		return
 	}
@@ -170,7 +193,7 @@ func (w *walk) fraction(s *Step, t *router.Table, r *filter.Route, req *message.
 	}
 	where := "where none matches them"
 	if rest.Route != nil {
-		where = "in the end to " + routeName(rest.Route, slices.Index(r.VirtualHost.Routes, rest.Route))
+		where = "in the end to " + routeName(r.VirtualHost, rest.Route)
 	}
 	s.note("The route takes %s; the others go on to the routes after it, %s.", takes, where)
 }
@@ -290,7 +313,10 @@ func split(r *filter.Route, a *model.RouteAction, req *message.Request, like tar
 		}
 		chosen, t := *r, like
 		chosen.Weighted, chosen.Cluster = c, c.Name
-		t.name, t.share, t.rewritten = c.Name, share(c.Weight, total), rewritten(&chosen, req)
+		if c.Header != "" {
+			chosen.Cluster, _ = req.Lookup(c.Header)
+		}
+		t.name, t.share, t.rewritten = chosen.Cluster, share(c.Weight, total), rewritten(&chosen, req)
 		out = append(out, t)
 	}
 	return out

@@ -72,10 +72,72 @@ func matchText(m *model.RouteMatch) string {
 			text += ", query parameter " + q.Name + " " + stringText(&q.String)
 		}
 	}
+	for i := range m.Cookies {
+		c := &m.Cookies[i]
+		text += ", cookie " + c.Name + " " + inverted(c.Invert) + stringText(&c.String)
+	}
 	if m.GRPC {
 		text += ", gRPC"
 	}
+	return text + streamText(m)
+}
+
+// streamText describes the criteria that are not about the request.
+func streamText(m *model.RouteMatch) string {
+	var text string
+	if t := m.TLS; t != nil {
+		if t.Presented != nil {
+			text += ", client certificate " + inverted(!*t.Presented) + "presented"
+		}
+		if t.Validated != nil {
+			text += ", client certificate " + inverted(!*t.Validated) + "validated"
+		}
+	}
+	for i := range m.Metadata {
+		d := &m.Metadata[i]
+		text += ", dynamic metadata " + d.Filter + ":" + strings.Join(d.Path, ".") + " " + inverted(d.Invert) + valueText(&d.Value)
+	}
+	for i := range m.FilterState {
+		f := &m.FilterState[i]
+		text += ", filter state " + f.Key + " "
+		if f.Prefixes == nil {
+			text += stringText(&f.String)
+		} else {
+			text += inverted(f.InvertPrefixes) + fmt.Sprintf("in %v", f.Prefixes)
+		}
+	}
 	return text
+}
+
+func inverted(yes bool) string {
+	if yes {
+		return "not "
+	}
+	return ""
+}
+
+func valueText(v *model.ValueMatcher) string {
+	switch v.Kind {
+	case model.ValueNull:
+		return "null"
+	case model.ValueRange:
+		return fmt.Sprintf("from %v to below %v", v.Start, v.End)
+	case model.ValueNumber:
+		return fmt.Sprintf("= %v", v.Start)
+	case model.ValueString:
+		return stringText(&v.String)
+	case model.ValueBool:
+		return fmt.Sprintf("= %t", v.Bool)
+	case model.ValuePresent:
+		return "present"
+	case model.ValueList:
+		return "has one that is " + valueText(&v.Any[0])
+	}
+	var some []string
+	for i := range v.Any {
+		some = append(some, valueText(&v.Any[i]))
+	}
+	return strings.Join(some, " or ")
 }
 
 func headerText(h *model.HeaderMatcher) string {

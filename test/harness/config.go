@@ -3,6 +3,7 @@ package harness
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -190,4 +191,25 @@ dynamic_resources:
   lds_config: {resource_api_version: V3, ads: {}}
   cds_config: {resource_api_version: V3, ads: {}}
 `, kind)
+}
+
+// HTTPFilters is an HTTP connection manager with these filters before the router, and these fields. Its log on stdout has a
+// line of status, flags, details and path for each request.
+func HTTPFilters(filters []string, fields ...string) string {
+	filters = append(slices.Clone(filters), fmt.Sprintf(`{name: envoy.filters.http.router, typed_config: {"@type": %s}}`, routerURL))
+	const format = `"%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:PATH)%\n"`
+	return fmt.Sprintf(`{name: http, typed_config: {"@type": %s, stat_prefix: ingress, http_filters: [%s], `+
+		`access_log: [{name: log, typed_config: {"@type": %s, log_format: {text_format_source: {inline_string: %s}}}}], %s}}`,
+		hcmURL, strings.Join(filters, ", "), stdoutURL, format, strings.Join(fields, ", "))
+}
+
+// HTTPFilter is a filter with its configuration; more are further fields of the entry.
+func HTTPFilter(name, config string, more ...string) string {
+	return "{" + strings.Join(append([]string{"name: " + name, "typed_config: " + config}, more...), ", ") + "}"
+}
+
+// HTTPFilterConfig is the configuration of an HTTP filter: a message below envoy.extensions.filters.http, such as
+// buffer.v3.Buffer, with these fields.
+func HTTPFilterConfig(message string, fields ...string) string {
+	return "{" + strings.Join(append([]string{`"@type": type.googleapis.com/envoy.extensions.filters.http.` + message}, fields...), ", ") + "}"
 }

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"slices"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/headers"
@@ -24,7 +24,7 @@ func Factory() extension.Factory {
 	return extension.Factory{
 		Category: extension.EarlyHeaderMutations, Name: "envoy.http.early_header_mutation.header_mutation",
 		Config:  &mutationv3.HeaderMutation{},
-		Decode:  func(m proto.Message) (any, error) { return decode(m.(*mutationv3.HeaderMutation)) },
+		Decode:  func(m proto.Message) (any, error) { return decodeConfig(m.(*mutationv3.HeaderMutation)) },
 		Support: support(),
 	}
 }
@@ -32,7 +32,8 @@ func Factory() extension.Factory {
 func support() map[string]extension.Fields {
 	return map[string]extension.Fields{
 		"envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": {"mutations": {}},
-		"envoy.config.common.mutation_rules.v3.HeaderMutation":                          {"remove": {}, "append": {}},
+		"envoy.config.common.mutation_rules.v3.HeaderMutation":                          {"remove": {}, "append": {}, "remove_on_match": {}},
+		"envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch":            {"key_matcher": {}},
 		"envoy.config.core.v3.HeaderValueOption":                                        {"header": {}, "append": {}, "append_action": {}, "keep_empty_value": {}},
 		"envoy.config.core.v3.HeaderValue":                                              {"key": {}, "value": {}, "raw_value": {}},
 	}
@@ -46,7 +47,7 @@ var _ filter.EarlyMutation = (*Mutation)(nil)
 // Mutate implements filter.EarlyMutation.
 func (m *Mutation) Mutate(s *filter.Stream) { m.list.Apply(s, &s.Request.Headers) }
 
-func decode(m *mutationv3.HeaderMutation) (*Mutation, error) {
+func decodeConfig(m *mutationv3.HeaderMutation) (*Mutation, error) {
 	out := &Mutation{}
 	var errs []error
 	for i, h := range m.GetMutations() {
@@ -57,11 +58,15 @@ func decode(m *mutationv3.HeaderMutation) (*Mutation, error) {
 			list, err = headers.Remove(h.GetRemove())
 		case h.GetAppend() != nil:
 			var o model.HeaderOption
-			if o, err = option(h.GetAppend()); err == nil {
+			if o, err = decode.HeaderOption(h.GetAppend()); err == nil {
 				list, err = headers.Add(o)
 			}
+		case h.GetRemoveOnMatch() != nil:
+			var m model.StringMatcher
+			m, err = decode.StringMatcher(h.GetRemoveOnMatch().GetKeyMatcher())
+			list = headers.RemoveMatching(m)
 		default:
-			err = errors.New("action must be remove or append; others are not supported by weir")
+			err = errors.New("action: must be set")
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("mutations[%d]: %w", i, err))
@@ -70,29 +75,4 @@ func decode(m *mutationv3.HeaderMutation) (*Mutation, error) {
 		out.list = slices.Concat(out.list, list)
 	}
 	return out, errors.Join(errs...)
-}
-
-// option translates one header to add.
-func option(h *corev3.HeaderValueOption) (model.HeaderOption, error) {
-	o := model.HeaderOption{Name: h.GetHeader().GetKey(), Value: h.GetHeader().GetValue(), KeepEmpty: h.GetKeepEmptyValue()}
-	if raw := h.GetHeader().GetRawValue(); len(raw) > 0 {
-		o.Value = string(raw)
-	}
-	switch h.GetAppendAction() {
-	case corev3.HeaderValueOption_ADD_IF_ABSENT:
-		o.Append = model.AddIfAbsent
-	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
-		o.Append = model.OverwriteOrAdd
-	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
-		o.Append = model.OverwriteIfExists
-	}
-	if h.GetAppend() != nil { //nolint:staticcheck // deprecated, and still in use
-		if h.GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD {
-			return o, errors.New("both append and append_action are set and it's not allowed")
-		}
-		if !h.GetAppend().GetValue() { //nolint:staticcheck // deprecated, and still in use
-			o.Append = model.OverwriteOrAdd
-		}
-	}
-	return o, nil
 }

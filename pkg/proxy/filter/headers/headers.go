@@ -13,6 +13,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/router/match"
 )
 
 // Mutations change headers in order.
@@ -22,6 +23,7 @@ type Mutations []mutation
 type mutation struct {
 	name   string
 	remove bool
+	match  *model.StringMatcher // of the names of headers to remove; nil: none
 
 	literal string
 	value   *format.Format // nil: the literal
@@ -36,6 +38,9 @@ func Remove(name string) (Mutations, error) {
 	}
 	return Mutations{{name: strings.ToLower(name), remove: true}}, nil
 }
+
+// RemoveMatching is the removal of all headers whose names, in lower case, match.
+func RemoveMatching(m model.StringMatcher) Mutations { return Mutations{{match: &m}} }
 
 // Add compiles headers to add. Errors name the header.
 func Add(list ...model.HeaderOption) (Mutations, error) {
@@ -76,6 +81,10 @@ func (m *mutation) apply(s *filter.Stream, h *message.Headers) {
 		h.Del(m.name)
 		return
 	}
+	if m.match != nil {
+		removeMatching(h, m.match)
+		return
+	}
 	_, there := h.Lookup(m.name)
 	if there && m.action == model.AddIfAbsent || !there && m.action == model.OverwriteIfExists {
 		return
@@ -90,5 +99,13 @@ func (m *mutation) apply(s *filter.Stream, h *message.Headers) {
 		h.Set(m.name, value)
 	default:
 		h.Add(m.name, value)
+	}
+}
+
+func removeMatching(h *message.Headers, m *model.StringMatcher) {
+	for i := 0; i < h.Len(); {
+		if name := h.At(i).Name; !match.String(m, strings.ToLower(name)) || !h.Del(name) {
+			i++
+		}
 	}
 }

@@ -3,6 +3,7 @@ package headermutation
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -69,7 +70,7 @@ func decodeMutations(m *filterv3.Mutations) (*mutations, error) {
 	for _, l := range []struct {
 		name string
 		from []*mutationv3.HeaderMutation
-		to   *list
+		to   *headers.Mutations
 	}{
 		{"request_mutations", m.GetRequestMutations(), &out.request},
 		{"response_mutations", m.GetResponseMutations(), &out.response},
@@ -81,7 +82,7 @@ func decodeMutations(m *filterv3.Mutations) (*mutations, error) {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("mutations.%s[%d]: %w", l.name, i, err))
 			}
-			*l.to = append(*l.to, one)
+			*l.to = slices.Concat(*l.to, one)
 		}
 	}
 	for i, q := range m.GetQueryParameterMutations() {
@@ -94,26 +95,24 @@ func decodeMutations(m *filterv3.Mutations) (*mutations, error) {
 	return out, errors.Join(errs...)
 }
 
-func decodeHeader(m *mutationv3.HeaderMutation) (step, error) {
+func decodeHeader(m *mutationv3.HeaderMutation) (headers.Mutations, error) {
 	switch a := m.GetAction().(type) {
 	case *mutationv3.HeaderMutation_Remove:
-		h, err := headers.Remove(a.Remove)
-		return step{headers: h}, err
+		return headers.Remove(a.Remove)
 	case *mutationv3.HeaderMutation_Append:
 		o, err := decode.HeaderOption(a.Append)
 		if err != nil {
-			return step{}, fmt.Errorf("append: %w", err)
+			return nil, fmt.Errorf("append: %w", err)
 		}
-		h, err := headers.Add(o)
-		return step{headers: h}, err
+		return headers.Add(o)
 	case *mutationv3.HeaderMutation_RemoveOnMatch_:
 		k, err := decode.StringMatcher(a.RemoveOnMatch.GetKeyMatcher())
 		if err != nil {
-			return step{}, fmt.Errorf("remove_on_match.key_matcher.%w", err)
+			return nil, fmt.Errorf("remove_on_match.key_matcher.%w", err)
 		}
-		return step{remove: &k}, nil
+		return headers.RemoveMatching(k), nil
 	}
-	return step{}, errors.New("action: must be set")
+	return nil, errors.New("action: must be set")
 }
 
 func decodeQuery(m *corev3.KeyValueMutation) (queryStep, error) {

@@ -8,11 +8,9 @@ package headermutation
 import (
 	"slices"
 
-	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/headers"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
-	"github.com/weir-proxy/weir/pkg/proxy/router/match"
 )
 
 // Config is the decoded configuration. It is immutable.
@@ -27,17 +25,8 @@ type PerRoute struct{ mutations }
 
 // mutations are those of one configuration.
 type mutations struct {
-	request, response, requestTrailers, responseTrailers list
+	request, response, requestTrailers, responseTrailers headers.Mutations
 	query                                                []queryStep
-}
-
-// list is applied in order.
-type list []step
-
-// step is one header mutation.
-type step struct {
-	headers headers.Mutations
-	remove  *model.StringMatcher // of the names of headers; nil: none
 }
 
 var (
@@ -64,7 +53,7 @@ func (f *Filter) Handle(s *filter.Stream) (*message.Response, error) {
 	var own [maxLevels]*mutations
 	levels := f.levels(own[:0], s)
 	for _, m := range levels {
-		m.request.apply(s, &s.Request.Headers)
+		m.request.Apply(s, &s.Request.Headers)
 		if len(m.query) > 0 {
 			s.Request.Path = changeQuery(s, m.query)
 		}
@@ -74,9 +63,9 @@ func (f *Filter) Handle(s *filter.Stream) (*message.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Format.Response = resp
+	s.Format.Response, s.Info.ResponseCode = resp, resp.Status
 	for _, m := range levels {
-		m.response.apply(s, &resp.Headers)
+		m.response.Apply(s, &resp.Headers)
 	}
 	f.responseTrailers(s, levels, resp)
 	return resp, nil
@@ -100,31 +89,10 @@ func (f *Filter) levels(dst []*mutations, s *filter.Stream) []*mutations {
 	return dst
 }
 
-func (l list) apply(s *filter.Stream, h *message.Headers) {
-	for i := range l {
-		if l[i].remove != nil {
-			removeMatching(h, l[i].remove)
-			continue
-		}
-		l[i].headers.Apply(s, h)
-	}
-}
-
-func removeMatching(h *message.Headers, m *model.StringMatcher) {
-	for i := 0; i < h.Len(); {
-		name := h.At(i).Name
-		if match.String(m, lower(name)) {
-			h.Del(name)
-			continue
-		}
-		i++
-	}
-}
-
 // requestTrailers has the trailers of the request changed when they come. That may be on another goroutine, which works with
 // strings of its own.
 func (f *Filter) requestTrailers(s *filter.Stream, levels []*mutations) {
-	lists := collect(levels, func(m *mutations) list { return m.requestTrailers })
+	lists := collect(levels, func(m *mutations) headers.Mutations { return m.requestTrailers })
 	if lists == nil || s.Request.Body == nil {
 		return
 	}
@@ -134,7 +102,7 @@ func (f *Filter) requestTrailers(s *filter.Stream, levels []*mutations) {
 
 // responseTrailers does so with those of the response.
 func (f *Filter) responseTrailers(s *filter.Stream, levels []*mutations, resp *message.Response) {
-	lists := collect(levels, func(m *mutations) list { return m.responseTrailers })
+	lists := collect(levels, func(m *mutations) headers.Mutations { return m.responseTrailers })
 	if lists == nil || resp.Body == nil || resp.Upgraded {
 		return
 	}
@@ -145,8 +113,8 @@ func (f *Filter) responseTrailers(s *filter.Stream, levels []*mutations, resp *m
 }
 
 // collect returns the lists of the levels that have one; nil when none has, the usual case.
-func collect(levels []*mutations, of func(*mutations) list) []list {
-	var out []list
+func collect(levels []*mutations, of func(*mutations) headers.Mutations) []headers.Mutations {
+	var out []headers.Mutations
 	for _, m := range levels {
 		if l := of(m); len(l) > 0 {
 			out = append(out, l)
@@ -156,12 +124,12 @@ func collect(levels []*mutations, of func(*mutations) list) []list {
 }
 
 // changeTrailers changes trailers; as in Envoy a message without any gets none.
-func changeTrailers(s *filter.Stream, lists []list, t *message.Headers) *message.Headers {
+func changeTrailers(s *filter.Stream, lists []headers.Mutations, t *message.Headers) *message.Headers {
 	if t == nil {
 		return nil
 	}
 	for _, l := range lists {
-		l.apply(s, t)
+		l.Apply(s, t)
 	}
 	return t
 }

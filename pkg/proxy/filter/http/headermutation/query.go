@@ -95,6 +95,3 @@ func escape(v string) string {
 	}
 	return b.String()
 }
-
-// lower is a header's name as matchers see it.
-func lower(name string) string { return strings.ToLower(name) }

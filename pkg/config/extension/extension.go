@@ -37,6 +37,7 @@ const (
 	EarlyHeaderMutations    = "envoy.http.early_header_mutation"
 	OriginalIPDetections    = "envoy.http.original_ip_detection"
 	Clusters                = "envoy.clusters"
+	DNSResolvers            = "envoy.network.dns_resolver"
 	ClusterSpecifiers       = "envoy.router.cluster_specifier_plugin"
 	MatchingHTTPInputs      = "envoy.matching.http.input"
 	MatchingNetworkInputs   = "envoy.matching.network.input"

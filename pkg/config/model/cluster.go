@@ -44,6 +44,13 @@ type Cluster struct {
 	HostConnections [2]uint32
 	Preconnect      Preconnect
 	DNS             DNS
+	// SkipWarming does not make the start wait until the names of a DNS cluster are resolved.
+	SkipWarming bool
+	// CloseOnHostChange lets go of all connections when hosts come or go.
+	CloseOnHostChange bool
+	HappyEyeballs     HappyEyeballs
+	// TrackSizes and TrackBudgets keep histograms of the sizes of messages and of how much of their timeouts requests use.
+	TrackSizes, TrackBudgets bool
 	// CleanupInterval sweeps unused ORIGINAL_DST hosts. Default 5 s.
 	CleanupInterval time.Duration
 	// OriginalDst configures ORIGINAL_DST clusters.
@@ -162,7 +169,30 @@ type DNS struct {
 	Family         DNSFamily
 	RefreshRate    time.Duration // default 5 s
 	FailureRefresh time.Duration // base interval after a failure; RefreshRate when 0
+	FailureMax     time.Duration // greatest interval after failures; ten times FailureRefresh when 0
+	Jitter         time.Duration // up to so much is added to RefreshRate
+	// Servers are asked instead of those of the system, when there are any.
+	Servers []netip.AddrPort
+	// TCP asks over TCP. NoSearch takes names as they are, without the system's search domains.
+	TCP, NoSearch bool
 }
+
+// HappyEyeballs says in which order the addresses of one endpoint are tried: FirstCount (at least 1) of the first family,
+// then the families in turn. FirstCount 0 stands for 1.
+type HappyEyeballs struct {
+	First      FirstFamily
+	FirstCount int
+}
+
+// FirstFamily is the family whose addresses are tried first.
+type FirstFamily uint8
+
+// Families that may be first.
+const (
+	FirstAsGiven FirstFamily = iota // that of the first address
+	FirstV4
+	FirstV6
+)
 
 // DNSFamily is Cluster.DnsLookupFamily.
 type DNSFamily uint8

@@ -16,6 +16,8 @@ import (
 	ringv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
 	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	wrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
+	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
+	getaddrinfov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/getaddrinfo/v3"
 	templatematchv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	templaterewritev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/rewrite/uri_template/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
@@ -67,6 +69,8 @@ func builtin() []extension.Factory {
 		one(extension.RedirectPredicates, "envoy.internal_redirect_predicates.safe_cross_scheme", &safev3.SafeCrossSchemeConfig{}),
 		one(extension.HTTP1HeaderFormatters, "envoy.http.stateful_header_formatters.preserve_case", &preservev3.PreserveCaseFormatterConfig{}, "preserve_case"),
 		one(extension.RequestIDs, "envoy.request_id.uuid", &uuidv3.UuidRequestIdConfig{}),
+		one(extension.DNSResolvers, "envoy.network.dns_resolver.cares", &caresv3.CaresDnsResolverConfig{}),
+		one(extension.DNSResolvers, "envoy.network.dns_resolver.getaddrinfo", &getaddrinfov3.GetAddrInfoDnsResolverConfig{}),
 		one(extension.Clusters, "envoy.clusters.dns", &dnsv3.DnsCluster{}, "envoy.cluster.dns", "envoy.cluster.strict_dns", "envoy.cluster.logical_dns"),
 	}
 }

@@ -69,6 +69,7 @@ func (c *call) cluster(m *clusterv3.Cluster) *model.Cluster {
 		Predictive: ratio(m.GetPreconnectPolicy().GetPredictivePreconnectRatio()),
 	}
 	c.clusterDNS(m, out)
+	connectionOptions(m, out)
 	c.clusterType(m, out)
 	c.clusterEndpoints(m, out)
 	c.balancer(m, out)
@@ -141,6 +142,8 @@ func (c *call) customType(m *clusterv3.Cluster_CustomClusterType, out *model.Clu
 	}
 	out.DNS.RefreshRate = c.duration(dns.GetDnsRefreshRate(), defaultDNSRefresh, at, "dns_refresh_rate")
 	out.DNS.FailureRefresh = c.duration(dns.GetDnsFailureRefreshRate().GetBaseInterval(), 0, at.field("dns_failure_refresh_rate"), "base_interval")
+	out.DNS.FailureMax = c.duration(dns.GetDnsFailureRefreshRate().GetMaxInterval(), 0, at.field("dns_failure_refresh_rate"), "max_interval")
+	out.DNS.Jitter = c.duration(dns.GetDnsJitter(), 0, at, "dns_jitter")
 	switch dns.GetDnsLookupFamily() {
 	case commondnsv3.DnsLookupFamily_V4_ONLY:
 		out.DNS.Family = model.DNSV4Only
@@ -159,7 +162,10 @@ func (c *call) clusterDNS(m *clusterv3.Cluster, out *model.Cluster) {
 	out.DNS = model.DNS{
 		RefreshRate:    c.duration(m.GetDnsRefreshRate(), defaultDNSRefresh, nil, "dns_refresh_rate"),
 		FailureRefresh: c.duration(m.GetDnsFailureRefreshRate().GetBaseInterval(), 0, root.field("dns_failure_refresh_rate"), "base_interval"),
+		FailureMax:     c.duration(m.GetDnsFailureRefreshRate().GetMaxInterval(), 0, root.field("dns_failure_refresh_rate"), "max_interval"),
+		Jitter:         c.duration(m.GetDnsJitter(), 0, nil, "dns_jitter"),
 	}
+	c.resolver(m, &out.DNS)
 	switch m.GetDnsLookupFamily() {
 	case clusterv3.Cluster_V4_ONLY:
 		out.DNS.Family = model.DNSV4Only

@@ -10,18 +10,19 @@ func clusterTable() table {
 			"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "+
 			"cleanup_interval upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config "+
 			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy "+
-			"ring_hash_lb_config maglev_lb_config preconnect_policy",
+			"ring_hash_lb_config maglev_lb_config preconnect_policy wait_for_warm_on_init track_timeout_budgets track_cluster_stats "+
+			"dns_jitter dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
 		"ignore_health_on_host_removal", "weir has no health checks yet that could keep a removed host")
 	t.message(cluster+"Cluster.TransportSocketMatch", "match transport_socket", "name", informative)
 	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")
 	t.message(cluster+"Cluster.EdsClusterConfig", "eds_config service_name")
-	t.message(cluster+"Cluster.RefreshRate", "base_interval")
+	t.message(cluster+"Cluster.RefreshRate", "base_interval max_interval")
 	t.message(cluster+"Cluster.LeastRequestLbConfig", "choice_count active_request_bias")
 	t.message(cluster+"Cluster.RingHashLbConfig", "minimum_ring_size hash_function maximum_ring_size")
 	t.message(cluster+"Cluster.MaglevLbConfig", "table_size")
 	t.message(cluster+"Cluster.RoundRobinLbConfig", "")
 	t.message(cluster+"Cluster.OriginalDstLbConfig", "use_http_header http_header_name upstream_port_override")
-	t.message(cluster+"Cluster.CommonLbConfig", "healthy_panic_threshold locality_weighted_lb_config zone_aware_lb_config consistent_hashing_lb_config", "update_merge_window", "weir applies updates when they arrive")
+	t.message(cluster+"Cluster.CommonLbConfig", "healthy_panic_threshold locality_weighted_lb_config zone_aware_lb_config consistent_hashing_lb_config close_connections_on_host_set_change", "update_merge_window", "weir applies updates when they arrive")
 	t.message(cluster+"Cluster.CommonLbConfig.LocalityWeightedLbConfig", "")
 	t.message(cluster+"Cluster.CommonLbConfig.ZoneAwareLbConfig", "fail_traffic_on_panic")
 	t.message(cluster+"Cluster.CommonLbConfig.ConsistentHashingLbConfig", "use_hostname_for_hashing hash_balance_factor")
@@ -30,12 +31,23 @@ func clusterTable() table {
 	t.message(cluster+"CircuitBreakers.Thresholds",
 		"priority max_connections max_pending_requests max_requests max_retries track_remaining retry_budget max_connection_pools")
 	t.message(cluster+"CircuitBreakers.Thresholds.RetryBudget", "budget_percent min_retry_concurrency")
-	t.message(cluster+"UpstreamConnectionOptions", "tcp_keepalive")
+	t.message(cluster+"UpstreamConnectionOptions", "tcp_keepalive happy_eyeballs_config",
+		"set_local_interface_name_on_upstream_connections", "no log operator or extension of weir asks for the name")
+	t.message(cluster+"UpstreamConnectionOptions.HappyEyeballsConfig", "first_address_family_version first_address_family_count")
+	t.message(cluster+"TrackClusterStats", "timeout_budgets request_response_sizes")
+	t.message("envoy.config.core.v3.DnsResolutionConfig", "resolvers dns_resolver_options")
+	t.message("envoy.config.core.v3.DnsResolverOptions", "use_tcp_for_dns_lookups no_default_search_domain")
+	const cares = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+	t.message(cares, "resolvers dns_resolver_options",
+		"udp_max_queries edns0_max_payload_size max_udp_channel_duration reinit_channel_on_timeout qcache_max_ttl rotate_nameservers",
+		"tunes c-ares; weir asks with Go's resolver, which opens a socket per query and takes the servers in turn")
+	t.message("envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig", "",
+		"num_resolver_threads", "weir's lookups need no threads")
 	t.message(cluster+"LoadBalancingPolicy", "policies")
 	t.message(cluster+"LoadBalancingPolicy.Policy", "typed_extension_config")
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster",
-		"dns_refresh_rate dns_failure_refresh_rate dns_lookup_family all_addresses_in_single_endpoint")
-	t.message("envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate", "base_interval")
+		"dns_refresh_rate dns_failure_refresh_rate dns_lookup_family all_addresses_in_single_endpoint dns_jitter")
+	t.message("envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate", "base_interval max_interval")
 	const lb = "envoy.extensions.load_balancing_policies."
 	t.message(lb+"round_robin.v3.RoundRobin", "locality_lb_config")
 	t.message(lb+"least_request.v3.LeastRequest", "choice_count active_request_bias locality_lb_config selection_method")

@@ -25,11 +25,10 @@ type core struct {
 
 func (m *Manager) newCore(cfg *model.Cluster) *core {
 	scope := m.opt.Stats.Scope("cluster." + stats.Sanitize(cfg.StatName()))
+	counters := metrics.NewCluster(scope)
 	k := &core{
-		shared: &pool.Shared{
-			Runtime: m.runtime, Codecs: newCodecs(m.buffers, scope), Stats: metrics.NewCluster(scope),
-		},
-		transports: m.newTransports(cfg, scope),
+		shared:     &pool.Shared{Runtime: m.runtime, Codecs: newCodecs(m.buffers, scope), Stats: counters},
+		transports: m.newTransports(cfg, counters),
 	}
 	for i, name := range [...]string{"default", "high"} {
 		sc := scope.Scope("circuit_breakers." + name)
@@ -94,7 +93,7 @@ func sameCore(a, b *model.Cluster) bool {
 	return a.StatName() == b.StatName() && a.Type == b.Type &&
 		sameTLS(a.TLS, b.TLS) && sameMatches(a.TransportSocketMatches, b.TransportSocketMatches) &&
 		reflect.DeepEqual(a.HTTP, b.HTTP) && a.BindAddress == b.BindAddress && a.PerConnectionBufferLimit == b.PerConnectionBufferLimit &&
-		reflect.DeepEqual(a.TCPKeepalive, b.TCPKeepalive)
+		a.HappyEyeballs == b.HappyEyeballs && reflect.DeepEqual(a.TCPKeepalive, b.TCPKeepalive)
 }
 
 func sameTLS(a, b *model.UpstreamTLS) bool {

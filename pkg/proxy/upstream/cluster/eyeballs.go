@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 )
 
@@ -24,9 +25,41 @@ func (t *transports) dial(ctx context.Context, to *target) (*conn.Conn, error) {
 	case to.pipe != "":
 		return t.dialer.DialPipe(ctx, to.pipe)
 	case len(to.others) > 0:
-		return t.race(ctx, append([]netip.AddrPort{to.addr}, to.others...))
+		return t.race(ctx, inTurn(append([]netip.AddrPort{to.addr}, to.others...), t.eyeballs))
 	}
 	return t.dialer.Dial(ctx, to.addr)
+}
+
+// inTurn orders addresses as they are tried (RFC 8305, section 4): some of the first family, then the families in turn. Within
+// a family their order stays.
+func inTurn(addrs []netip.AddrPort, o model.HappyEyeballs) []netip.AddrPort {
+	first4 := addrs[0].Addr().Unmap().Is4()
+	switch o.First {
+	case model.FirstV4:
+		first4 = true
+	case model.FirstV6:
+		first4 = false
+	}
+	var first, second []netip.AddrPort
+	for _, a := range addrs {
+		if a.Addr().Unmap().Is4() == first4 {
+			first = append(first, a)
+		} else {
+			second = append(second, a)
+		}
+	}
+	n := min(max(1, o.FirstCount), len(first))
+	out := append(make([]netip.AddrPort, 0, len(addrs)), first[:n]...)
+	first = first[n:]
+	for len(first) > 0 || len(second) > 0 {
+		if len(second) > 0 {
+			out, second = append(out, second[0]), second[1:]
+		}
+		if len(first) > 0 {
+			out, first = append(out, first[0]), first[1:]
+		}
+	}
+	return out
 }
 
 // dialed is how an attempt of a race ended.

@@ -77,6 +77,11 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 	c.set.Store(set)
 	c.current.Store(c.assigned)
 	c.publishMembership(set, changed)
+	if changed && c.cfg.CloseOnHostChange {
+		for _, e := range c.endpoints {
+			e.conns.Drain()
+		}
+	}
 	return removed
 }
 
@@ -133,12 +138,27 @@ func (b *hostBuilder) add(l *model.Locality, e *model.Endpoint) {
 		b.addAddress(l, e, endpointKey{addr: e.Address, pipe: e.Pipe}, e.Hostname)
 	case c.cfg.Type == model.ClusterLogicalDNS:
 		if found := c.resolved[e.Host]; len(found) > 0 && len(b.hosts) == 0 {
-			b.addAddress(l, e, endpointKey{addr: netip.AddrPortFrom(found[0], e.Port), logical: true}, hostname(e))
+			b.addLogical(l, e, found)
 		}
 	default:
 		for _, addr := range c.resolved[e.Host] {
 			b.addAddress(l, e, endpointKey{addr: netip.AddrPortFrom(addr, e.Port)}, hostname(e))
 		}
+	}
+}
+
+// addLogical adds the one host of a LOGICAL_DNS cluster. With all families its addresses are tried one after the other.
+func (b *hostBuilder) addLogical(l *model.Locality, e *model.Endpoint, found []netip.Addr) {
+	b.addAddress(l, e, endpointKey{addr: netip.AddrPortFrom(found[0], e.Port), logical: true}, hostname(e))
+	if b.cluster.cfg.DNS.Family != model.DNSAll || len(found) == 1 {
+		return
+	}
+	for _, point := range b.kept {
+		to := *point.current.Load()
+		for _, addr := range found[1:] {
+			to.others = append(to.others, netip.AddrPortFrom(addr.Unmap(), e.Port))
+		}
+		point.current.Store(&to)
 	}
 }
 

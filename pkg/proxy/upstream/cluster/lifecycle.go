@@ -94,8 +94,9 @@ func (c *Cluster) startResolving() {
 	}
 	s := c.Stats()
 	c.watch = dns.Start(dns.Config{
-		Names: names, Family: c.cfg.DNS.Family, Refresh: c.cfg.DNS.RefreshRate, FailureRefresh: c.cfg.DNS.FailureRefresh,
-		Resolver: c.manager.opt.Resolver, Log: c.manager.opt.Log.With("cluster", c.cfg.Name),
+		Names: names, Family: c.cfg.DNS.Family, Refresh: c.cfg.DNS.RefreshRate, Jitter: c.cfg.DNS.Jitter,
+		FailureRefresh: c.cfg.DNS.FailureRefresh, FailureMax: c.cfg.DNS.FailureMax,
+		Resolver: dns.New(&c.cfg.DNS, c.manager.opt.Resolver), Log: c.manager.opt.Log.With("cluster", c.cfg.Name),
 		Stats:  dns.Stats{Attempt: s.UpdateAttempt, Success: s.UpdateSuccess, Failure: s.UpdateFailure, Empty: s.UpdateEmpty},
 		Update: c.resolvedName, First: c.settle,
 	})

@@ -139,11 +139,11 @@ func assignment(snap *model.Snapshot, cfg *model.Cluster) *model.LoadAssignment 
 }
 
 // WaitReady waits until the named clusters have resolved their names for the first time, whether that went well or not.
-// Unknown names count as ready. The error says which cluster was not ready when ctx ended.
+// Unknown names count as ready, and so do clusters that are not to be waited for (wait_for_warm_on_init). The error says which cluster was not ready when ctx ended.
 func (m *Manager) WaitReady(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		c := m.Get(name)
-		if c == nil {
+		if c == nil || c.cfg.SkipWarming {
 			continue
 		}
 		select {

@@ -8,10 +8,10 @@ import (
 	"syscall"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
-	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
 )
 
@@ -20,19 +20,24 @@ const matchMetadata = "envoy.transport_socket_match"
 
 // transports are the ways in which the hosts of a cluster are connected to.
 type transports struct {
-	dialer  conn.Dialer
-	plain   *model.UpstreamTLS // what the cluster says when nothing matches; nil for plain text
-	matches []model.TransportSocketMatch
-	clients map[*model.UpstreamTLS]*tlsctx.Client
+	dialer   conn.Dialer
+	eyeballs model.HappyEyeballs
+	stats    *metrics.Cluster
+	plain    *model.UpstreamTLS // what the cluster says when nothing matches; nil for plain text
+	matches  []model.TransportSocketMatch
+	clients  map[*model.UpstreamTLS]*tlsctx.Client
 }
 
-// newTransports makes the TLS clients of a cluster, whose statistics go below scope.
-func (m *Manager) newTransports(cfg *model.Cluster, scope *stats.Scope) *transports {
+// newTransports makes the TLS clients of a cluster, whose statistics go below the scope of counters.
+func (m *Manager) newTransports(cfg *model.Cluster, counters *metrics.Cluster) *transports {
+	scope := counters.Scope()
 	t := &transports{
-		dialer:  conn.Dialer{Poller: m.opt.Poller, Mark: m.opt.Mark, Bind: cfg.BindAddress, Keepalive: cfg.TCPKeepalive, Self: m.opt.Self},
-		plain:   cfg.TLS,
-		matches: cfg.TransportSocketMatches,
-		clients: make(map[*model.UpstreamTLS]*tlsctx.Client),
+		dialer:   conn.Dialer{Poller: m.opt.Poller, Mark: m.opt.Mark, Bind: cfg.BindAddress, Keepalive: cfg.TCPKeepalive, Self: m.opt.Self},
+		eyeballs: cfg.HappyEyeballs,
+		stats:    counters,
+		plain:    cfg.TLS,
+		matches:  cfg.TransportSocketMatches,
+		clients:  make(map[*model.UpstreamTLS]*tlsctx.Client),
 	}
 	contexts := []*model.UpstreamTLS{cfg.TLS}
 	for _, match := range cfg.TransportSocketMatches {
@@ -78,7 +83,7 @@ func (t *transports) transport(cfg *model.UpstreamTLS, where func() *target) poo
 	return func(ctx context.Context, sni string, fallback []string) (pool.Raw, error) {
 		c, err := t.dial(ctx, where())
 		if err != nil {
-			return pool.Raw{}, dialError(err)
+			return pool.Raw{}, t.dialError(err)
 		}
 		raw := pool.Raw{Conn: c, Local: c.Local(), Remote: c.Remote(), Socket: c}
 		if cfg == nil {
@@ -102,7 +107,7 @@ func (t *transports) transport(cfg *model.UpstreamTLS, where func() *target) poo
 
 // dialError words a failed connect as Envoy does: "delayed connect error: Connection refused" for what the peer or the
 // network said, "immediate connect error: ..." for what the system refused at once.
-func dialError(err error) error {
+func (t *transports) dialError(err error) error {
 	if errors.Is(err, conn.ErrSelf) {
 		return &upstream.Error{Kind: upstream.KindSelf, BeforeResponse: true, Err: err}
 	}
@@ -110,6 +115,9 @@ func dialError(err error) error {
 	errno, ok := errors.AsType[syscall.Errno](err)
 	if !ok {
 		return e
+	}
+	if t.dialer.Bind.IsValid() && (errno == syscall.EADDRNOTAVAIL || errno == syscall.EADDRINUSE) {
+		t.stats.BindErrors.Inc()
 	}
 	e.Transport = "delayed connect error: "
 	switch errno {

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
+	"sync/atomic"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
@@ -24,6 +26,39 @@ var _ Resolver = (*net.Resolver)(nil)
 // System is the resolver of /etc/hosts and /etc/resolv.conf, which it reads again when they change, in Go's own
 // implementation: a lookup that is given up leaves no thread behind.
 func System() Resolver { return &net.Resolver{PreferGo: true} }
+
+// New is the resolver that a configuration asks for: fallback, unless it names servers or a way to ask them.
+func New(o *model.DNS, fallback Resolver) Resolver {
+	r := fallback
+	if len(o.Servers) > 0 || o.TCP {
+		var turn atomic.Uint32
+		r = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if len(o.Servers) > 0 {
+				address = o.Servers[int(turn.Add(1)-1)%len(o.Servers)].String()
+			}
+			if o.TCP {
+				network = "tcp"
+			}
+			var d net.Dialer
+			return d.DialContext(ctx, network, address)
+		}}
+	}
+	if o.NoSearch {
+		r = absolute{r}
+	}
+	return r
+}
+
+// absolute takes names as they are.
+type absolute struct{ Resolver }
+
+// LookupNetIP implements Resolver.
+func (a absolute) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	if !strings.HasSuffix(host, ".") {
+		host += "."
+	}
+	return a.Resolver.LookupNetIP(ctx, network, host)
+}
 
 // Lookup resolves a name to the addresses of a family, in the resolver's order and without repetition. No addresses and
 // no error means that the name exists without addresses of the family, or does not exist.

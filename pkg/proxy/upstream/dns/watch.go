@@ -20,6 +20,9 @@ const lookupTimeout = 30 * time.Second
 // maxBackoff is the longest wait after failures, as a multiple of the first (Envoy docs, RefreshRate.max_interval).
 const maxBackoff = 10
 
+// maxDoublings keeps doubled waits within bounds.
+const maxDoublings = 16
+
 // Stats count lookups, under a cluster's update_attempt, update_success, update_failure and update_empty.
 type Stats struct {
 	Attempt, Success, Failure, Empty *stats.Counter
@@ -31,11 +34,14 @@ type Config struct {
 	Family model.DNSFamily
 	// Refresh is the time between lookups; 0 is 5 s.
 	Refresh time.Duration
-	// FailureRefresh is the first wait after a failure, which doubles with each up to ten times that; 0 waits Refresh.
-	FailureRefresh time.Duration
-	Resolver       Resolver
-	Log            *slog.Logger
-	Stats          Stats
+	// Jitter is the most that is added to Refresh at random.
+	Jitter time.Duration
+	// FailureRefresh is the first wait after a failure, which doubles with each up to FailureMax, or ten times that when
+	// FailureMax is 0; 0 waits Refresh.
+	FailureRefresh, FailureMax time.Duration
+	Resolver                   Resolver
+	Log                        *slog.Logger
+	Stats                      Stats
 	// Update is called with the addresses of a name after each lookup that found some. It is called from several
 	// goroutines, but for one name never twice at once. What failed or found nothing is not reported: the last good
 	// addresses stand.
@@ -100,10 +106,16 @@ func (w *Watch) run(ctx context.Context, name string) {
 func (w *Watch) wait(failures int) time.Duration {
 	base := w.cfg.FailureRefresh
 	if failures == 0 || base <= 0 {
+		if w.cfg.Jitter > 0 {
+			return w.cfg.Refresh + rand.N(w.cfg.Jitter)
+		}
 		return w.cfg.Refresh
 	}
-	limit := base << min(failures-1, 4)
-	limit = min(limit, maxBackoff*base)
+	most := w.cfg.FailureMax
+	if most <= 0 {
+		most = maxBackoff * base
+	}
+	limit := min(base<<min(failures-1, maxDoublings), most)
 	return base/2 + rand.N(limit)
 }
 

@@ -11,7 +11,8 @@ import (
 // Cluster holds the statistics of one cluster (cluster.<name>.*).
 type Cluster struct {
 	Responses
-	scope *stats.Scope
+	scope    *stats.Scope
+	optional optional
 
 	CxTotal, CxHTTP1Total, CxHTTP2Total                    *stats.Counter
 	CxConnectFail, CxConnectTimeout, CxConnectAttempts     *stats.Counter
@@ -89,6 +90,7 @@ func NewCluster(scope *stats.Scope) *Cluster {
 	for name, field := range gauges {
 		*field = scope.Gauge(name)
 	}
+	idle(scope)
 	m.CxConnectMS = scope.Histogram("upstream_cx_connect_ms", stats.Milliseconds)
 	m.CxLengthMS = scope.Histogram("upstream_cx_length_ms", stats.Milliseconds)
 	m.RqPerCx = scope.Histogram("upstream_rq_per_cx", stats.Unspecified)

@@ -137,6 +137,9 @@ func (c *conn) requestStarted() {
 // released is what the HTTP/1 codec calls at the end of an exchange.
 func (c *conn) released(left codec.Fate) {
 	c.pool.host.stats.RqActive.Add(-1)
+	if left == codec.Spent {
+		c.pool.host.shared.Stats.CxCloseNotify.Inc()
+	}
 	c.giveBack(left)
 }
 

@@ -127,6 +127,9 @@ func (x *exchange) roundTrip() error {
 		return err
 	}
 	info.Timing.FirstUpstreamRx = info.Since(time.Now())
+	if x.cluster.Config().TrackSizes {
+		x.trackHeads()
+	}
 	return nil
 }
 

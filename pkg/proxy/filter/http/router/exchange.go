@@ -179,6 +179,9 @@ func (x *exchange) End() {
 	if x.tryBegan != 0 {
 		x.endLog(x.s.Info.Flags)
 	}
+	if x.cluster.Config().TrackBudgets {
+		x.trackBudget()
+	}
 	x.record()
 	if x.inRequests {
 		x.cluster.ReleaseRequest(x.opt.HighPriority)

@@ -151,6 +151,9 @@ func (x *exchange) closeStream() {
 	if x.s.Response.Body != nil {
 		_ = x.s.Response.Body.Close()
 	}
+	if cfg := x.cluster.Config(); cfg.TrackSizes || cfg.TrackBudgets {
+		x.trackAttempt(cfg)
+	}
 	x.stream.Close()
 	x.stream = nil
 }

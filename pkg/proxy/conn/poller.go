@@ -21,6 +21,7 @@ type Poller struct {
 	file  *os.File
 	fd    int
 	start time.Time
+	pipes pipes
 	done  sync.WaitGroup
 
 	mu     sync.Mutex
@@ -146,6 +147,7 @@ func (p *Poller) Close() error {
 	}
 	err := p.file.Close()
 	p.done.Wait()
+	p.pipes.close()
 	if errors.Is(err, os.ErrClosed) {
 		return nil
 	}

@@ -162,10 +162,14 @@ func (c *Conn) Prepend(p []byte, free func()) {
 
 func (c *Conn) readPrefix(p []byte) int {
 	n := copy(p, c.prefix)
+	c.usePrefix(n)
+	return n
+}
+
+func (c *Conn) usePrefix(n int) {
 	if c.prefix = c.prefix[n:]; len(c.prefix) == 0 {
 		c.dropPrefix()
 	}
-	return n
 }
 
 func (c *Conn) dropPrefix() {

@@ -2,6 +2,7 @@ package hcm
 
 import (
 	"io"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,8 @@ type requestBody struct {
 var (
 	_ message.Buffered = (*requestBody)(nil)
 	_ message.Buffered = (*responseBody)(nil)
+	_ message.Mover    = (*requestBody)(nil)
+	_ message.Mover    = (*responseBody)(nil)
 )
 
 func (b *requestBody) begin(src message.Body) {
@@ -37,6 +40,18 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.end(time.Now())
 	}
 	return n, err
+}
+
+// Move implements message.Mover.
+func (b *requestBody) Move(dst net.Conn) (n int, moved bool, readErr, writeErr error) {
+	n, moved, readErr, writeErr = message.Move(b.src, dst)
+	if n > 0 {
+		b.s.activity.Add(1)
+	}
+	if readErr == io.EOF {
+		b.end(time.Now())
+	}
+	return n, moved, readErr, writeErr
 }
 
 // Buffered implements message.Buffered.
@@ -74,6 +89,18 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		b.failed = err
 	}
 	return n, err
+}
+
+// Move implements message.Mover.
+func (b *responseBody) Move(dst net.Conn) (n int, moved bool, readErr, writeErr error) {
+	n, moved, readErr, writeErr = message.Move(b.src, dst)
+	if n > 0 {
+		b.s.activity.Add(1)
+	}
+	if readErr != nil && readErr != io.EOF {
+		b.failed = readErr
+	}
+	return n, moved, readErr, writeErr
 }
 
 // Buffered implements message.Buffered.

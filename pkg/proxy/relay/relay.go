@@ -208,6 +208,13 @@ func (r *relay) burst(src readiness, from, to *Side) (total uint64, readErr, wri
 			r.touch()
 			total += uint64(n)
 		}
+		if n == len(buf) && !waits {
+			moved, readErr, writeErr := r.bulk(from, to)
+			total += moved
+			if readErr != nil || writeErr != nil {
+				return total, readErr, writeErr
+			}
+		}
 		switch {
 		case errors.Is(err, conn.ErrWouldBlock):
 			return total, nil, nil
@@ -215,6 +222,27 @@ func (r *relay) burst(src readiness, from, to *Side) (total uint64, readErr, wri
 			return total, err, nil
 		}
 	}
+}
+
+// bulk moves bytes from socket to socket for as long as many come at once.
+func (r *relay) bulk(from, to *Side) (total uint64, readErr, writeErr error) {
+	src, ok := from.Conn.(*conn.Conn)
+	if !ok {
+		return 0, nil, nil
+	}
+	dst, ok := to.Conn.(*conn.Conn)
+	if !ok {
+		return 0, nil, nil
+	}
+	for n := bufferSize; n >= bufferSize && readErr == nil && writeErr == nil; {
+		n, readErr, writeErr = dst.Splice(src, conn.SpliceSize)
+		if n > 0 && from.Received != nil {
+			from.Received(n)
+		}
+		r.touch()
+		total += uint64(n)
+	}
+	return total, readErr, writeErr
 }
 
 func (r *relay) touch() {

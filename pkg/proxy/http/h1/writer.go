@@ -99,10 +99,39 @@ func (w *writer) pump(src message.Body, inline bool) (done bool, err error) {
 				return false, nil
 			}
 		}
+		if !ready && w.frame == framedLength && w.left >= moveLimit {
+			if moved, done, err := w.move(src); moved {
+				if done || err != nil {
+					return done, err
+				}
+				continue
+			}
+		}
 		if done, err := w.step(src); done || err != nil {
 			return done, err
 		}
 	}
+}
+
+// move passes payload on from socket to socket; false when it has to be read. Nothing is buffered.
+func (w *writer) move(src message.Body) (moved, done bool, err error) {
+	n, moved, err, failed := message.Move(src, w.conn)
+	if !moved {
+		return false, false, nil
+	}
+	w.piped += n
+	w.bodySent.Add(uint64(n))
+	w.left -= int64(n)
+	switch {
+	case failed != nil:
+		w.err = failed
+		return true, false, failed
+	case err == io.EOF && w.left >= 0:
+		return true, true, w.endBody(src)
+	case err == nil && w.left < 0, err == io.EOF:
+		return true, false, errBodyLong
+	}
+	return true, false, err
 }
 
 // step reads once and appends what came.

@@ -1,6 +1,9 @@
 package message
 
-import "io"
+import (
+	"io"
+	"net"
+)
 
 // Buffered is implemented by bodies that know what they hold. Codecs ask it to send a head and its body in one write, and
 // to flush before a read that would wait; a body without it is taken to wait on every read.
@@ -8,6 +11,23 @@ type Buffered interface {
 	// Buffered returns how many payload bytes can be read without waiting; whole tells that nothing comes after them, so
 	// that the io.EOF does not wait either.
 	Buffered() (n int, whole bool)
+}
+
+// Mover is implemented by bodies whose payload can go from one socket to another without passing through memory of the
+// process.
+type Mover interface {
+	// Move passes payload on to dst in place of a Read, as much as there is within the body's own bounds, and waits for
+	// some. moved is false when that is not possible now, or not worth while: then Read it. readErr is as Read's; writeErr
+	// is that of dst, which is in no order then.
+	Move(dst net.Conn) (n int, moved bool, readErr, writeErr error)
+}
+
+// Move is b.Move where b is a Mover.
+func Move(b Body, dst net.Conn) (n int, moved bool, readErr, writeErr error) {
+	if m, ok := b.(Mover); ok {
+		return m.Move(dst)
+	}
+	return 0, false, nil, nil
 }
 
 // Bytes is a body held in memory, for local replies. Make it with NewBytes or NewString.

@@ -178,16 +178,20 @@ func (b *recvBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.src.Read(p)
 	if err != nil && !b.done {
-		b.done = true
-		x := b.x
-		x.disarm(&x.global)
-		if err == io.EOF {
-			b.end()
-		} else {
-			x.broken(err)
-		}
+		b.ended(err)
 	}
 	return n, err
+}
+
+// ended notes how the body came to its end.
+func (b *recvBody) ended(err error) {
+	b.done = true
+	b.x.disarm(&b.x.global)
+	if err == io.EOF {
+		b.end()
+	} else {
+		b.x.broken(err)
+	}
 }
 
 // end notes that the response is complete. The clock is only read for one whose end was waited for.

@@ -1,7 +1,6 @@
 package h2
 
 import (
-	"errors"
 	"net"
 	"sync"
 
@@ -39,7 +38,7 @@ type ClientConn struct {
 	active    uint32
 	used      bool
 	goingAway bool
-	away      goAwayError
+	away      *goAwayError
 }
 
 // NewClientConn makes the client side of c, which it owns from then on, and sends the preface. An error means that c is
@@ -135,11 +134,11 @@ func (cc *ClientConn) Close() error {
 // goneAway implements side: streams that the server has not taken may be sent elsewhere.
 func (cc *ClientConn) goneAway(last uint32, code errCode) {
 	cc.goingAway = true
-	cc.away = goAwayError{code, last}
+	cc.away = &goAwayError{code, last}
 	for id, st := range cc.streams {
 		if id > last {
 			st.leave(closedByPeer)
-			st.end(&cc.away)
+			st.end(cc.away)
 		}
 	}
 	cc.endIfIdle()
@@ -148,10 +147,13 @@ func (cc *ClientConn) goneAway(last uint32, code errCode) {
 // endIfIdle ends a connection that the server gives up, after the last stream. The caller holds mu.
 func (cc *ClientConn) endIfIdle() {
 	if cc.goingAway && cc.active == 0 && cc.err == nil {
-		cc.fail(&cc.away)
+		cc.fail(cc.away)
 		unblock(cc.nc)
 	}
 }
+
+// heading implements side.
+func (cc *ClientConn) heading(bool) {}
 
 // settled implements side.
 func (cc *ClientConn) settled() { cc.ready.Broadcast() }
@@ -186,8 +188,5 @@ func (cc *ClientConn) headers(id uint32, end bool, block []byte) error {
 	}
 	return cc.endWithTrailers(base, end, &b)
 }
-
-// isAway tells whether err is of a connection that the peer gave up.
-func isAway(err error) (*goAwayError, bool) { return errors.AsType[*goAwayError](err) }
 
 var _ side = (*ClientConn)(nil)

@@ -66,14 +66,26 @@ func (st *clientStream) RoundTrip(req *message.Request, resp *message.Response, 
 		length = -1
 	}
 	st.snd.init(&st.stream, st, body, length)
-	done, err := st.snd.run(true)
+	var done bool
+	var err error
+	if st.tunnel {
+		_, err = st.snd.pause(true)
+	} else {
+		done, err = st.snd.run(true)
+	}
 	switch {
 	case err != nil && st.gaveUp(err):
 		return st.failure(err)
-	case err == nil && !done:
+	case err == nil && !done && !st.tunnel:
 		st.sendOn()
 	}
-	return st.await(resp, onInformational)
+	if err := st.await(resp, onInformational); err != nil {
+		return err
+	}
+	if resp.Upgraded && body != nil { // the payload of a tunnel waits until the peer has agreed to it
+		st.sendOn()
+	}
+	return nil
 }
 
 // prepare waits until the server has said whether it takes an extended CONNECT.
@@ -122,7 +134,7 @@ func (st *clientStream) sendOn() {
 	st.sending = done
 	go func() {
 		defer close(done)
-		if err := st.snd.resume(); err != nil {
+		if _, err := st.snd.run(false); err != nil {
 			st.bodyFailed(err)
 		}
 	}()
@@ -189,7 +201,7 @@ func (st *clientStream) writeHead(end bool) error {
 		return err
 	}
 	if cc.goingAway {
-		return &cc.away
+		return cc.away
 	}
 	cc.keep.beforeStream(&cc.link)
 	id := cc.lastID + 2
@@ -273,20 +285,17 @@ func kindOf(err error, sent bool) upstream.Kind {
 		}
 		return upstream.KindRemoteReset
 	}
-	if away, ok := isAway(err); ok && (away.code == codeNo || !sent) {
-		return upstream.KindRefusedStream
+	if _, ok := errors.AsType[*bodyError](err); ok || errors.Is(err, errBadField) {
+		return upstream.KindAborted
 	}
 	if _, ok := errors.AsType[*streamError](err); ok {
 		return upstream.KindProtocol
 	}
+	if away, ok := errors.AsType[*goAwayError](err); !sent || ok && away.code == codeNo {
+		return upstream.KindRefusedStream
+	}
 	if _, ok := errors.AsType[*connError](err); ok {
 		return upstream.KindProtocol
-	}
-	if _, ok := errors.AsType[*bodyError](err); ok || errors.Is(err, errBadField) {
-		return upstream.KindAborted
-	}
-	if !sent {
-		return upstream.KindRefusedStream
 	}
 	return upstream.KindTermination
 }

@@ -28,6 +28,9 @@ type (
 type side interface {
 	// headers takes a whole field block. Only the reader calls it, without mu.
 	headers(id uint32, end bool, block []byte) error
+	// heading tells that a field block comes in several frames, and when it is complete. Only the reader calls it, without
+	// mu.
+	heading(open bool)
 	// goneAway takes a GOAWAY frame. The caller holds mu.
 	goneAway(last uint32, code errCode)
 	// pinged takes the answer to a PING that was not for keep-alive. The caller holds mu.
@@ -75,6 +78,9 @@ type link struct {
 	flushed     sync.Cond // flushing became false
 	rest        []byte    // of a write that was interrupted
 	restBuf     *[outSize]byte
+	restFrames  int
+	restControl int
+	roomFree    sync.Cond // something was written
 	enc         encoder
 	dataSent    uint64
 
@@ -99,7 +105,7 @@ func (c *link) init(nc net.Conn, s side, client bool) {
 	c.rd.init(c)
 	c.dec = newDecoder(c.limits.table)
 	c.enc.init()
-	c.flushed.L = &c.mu
+	c.flushed.L, c.roomFree.L = &c.mu, &c.mu
 	c.sendWindow, c.recvWindow, c.peerWindow = initialWindow, initialWindow, initialWindow
 	c.peerStreams = streamsBeforeSettings
 	c.streams = make(map[uint32]*stream)
@@ -116,6 +122,7 @@ func (c *link) fail(err error) {
 	}
 	clear(c.streams)
 	c.flushed.Broadcast()
+	c.roomFree.Broadcast()
 	c.side.settled()
 	c.keep.stop()
 }

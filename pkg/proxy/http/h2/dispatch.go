@@ -3,6 +3,7 @@ package h2
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
 // closedHow says how a stream came to its end.
@@ -15,23 +16,38 @@ const (
 	closedByUs // the peer may not know yet: what it still sends is dropped
 )
 
-// recentStreams remembers how the last streams ended.
+// recentStreams remembers how the last streams ended. Those that we have reset are remembered for longer, since frames of
+// the peer that cross with that are in order.
 type recentStreams struct {
-	ids  [128]uint32
-	hows [128]closedHow
-	at   int
+	ended  [64]uint32
+	hows   [64]closedHow
+	at     int
+	ours   []uint32 // grows to oursKept
+	oursAt int
 }
 
+// oursKept is how many streams are remembered that we have reset.
+const oursKept = 1024
+
 func (r *recentStreams) add(id uint32, how closedHow) {
-	r.ids[r.at], r.hows[r.at] = id, how
-	r.at = (r.at + 1) % len(r.ids)
+	switch {
+	case how != closedByUs:
+		r.ended[r.at], r.hows[r.at] = id, how
+		r.at = (r.at + 1) % len(r.ended)
+	case len(r.ours) < oursKept:
+		r.ours = append(r.ours, id)
+	default:
+		r.ours[r.oursAt] = id
+		r.oursAt = (r.oursAt + 1) % oursKept
+	}
 }
 
 func (r *recentStreams) how(id uint32) closedHow {
-	for i, got := range r.ids {
-		if got == id {
-			return r.hows[i]
-		}
+	if i := slices.Index(r.ended[:], id); i >= 0 {
+		return r.hows[i]
+	}
+	if slices.Contains(r.ours, id) {
+		return closedByUs
 	}
 	return closedUnknown
 }
@@ -41,11 +57,12 @@ func (c *link) readFrames() error {
 	for {
 		h, payload, err := c.rd.frame()
 		if err == nil {
-			err = c.dispatch(h, payload)
+			if err = c.dispatch(h, payload); err == nil {
+				continue
+			}
 		}
-		var se *streamError
-		if errors.As(err, &se) {
-			err = c.resetStream(h.stream, se)
+		if bad, ok := errors.AsType[*streamError](err); ok {
+			err = c.resetStream(h.stream, bad)
 		}
 		if err != nil {
 			return err
@@ -178,15 +195,18 @@ func (c *link) dataOnClosed(id uint32) error {
 
 // messaging counts a malformed message, which ends the connection unless it is configured to end its stream alone.
 func (c *link) messaging(err error) error {
-	var se *streamError
-	if err == nil || !errors.As(err, &se) {
+	if err == nil {
+		return nil
+	}
+	bad, ok := errors.AsType[*streamError](err)
+	if !ok {
 		return err
 	}
 	c.stats.RxMessagingError.Inc()
 	if c.limits.streamErrors {
 		return err
 	}
-	return &connError{se.code, se.err}
+	return &connError{bad.code, bad.err}
 }
 
 func (c *link) onPriority(h frameHeader, p []byte) error {
@@ -196,7 +216,10 @@ func (c *link) onPriority(h frameHeader, p []byte) error {
 	if len(p) != 5 {
 		return streamErrorf(codeFrameSize, "PRIORITY of %d bytes", len(p))
 	}
-	if err := c.priorityFrame(); err != nil {
+	c.mu.Lock()
+	err := c.priorityFrame()
+	c.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	return checkPriority(h.stream, p)

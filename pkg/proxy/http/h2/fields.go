@@ -55,10 +55,11 @@ func newName(name string) (f field) {
 
 // setValue sets the value, without the white space around it.
 func (f *field) setValue(value string) {
-	if value != "" && (blank(value[0]) || blank(value[len(value)-1])) {
+	n := len(value)
+	if n > 0 && (blank(value[0]) || blank(value[n-1])) {
 		value = strings.Trim(value, " \t")
 	}
-	f.Value, f.badValue = value, !cleanValue(value)
+	f.Value, f.blanks, f.badValue = value, n-len(value), !cleanValue(value)
 }
 
 func blank(c byte) bool { return c == ' ' || c == '\t' }

@@ -48,6 +48,20 @@ func (st *stream) awaitWindow(bounded bool) error {
 	}
 }
 
+// awaitRoom waits until a head may be added to what is to be sent: many of them make up more memory than payload does.
+func (st *stream) awaitRoom() error {
+	c := st.c
+	for !c.room() {
+		if err := st.sendError(); err != nil {
+			return err
+		}
+		if c.flush(st); c.flushing && !c.room() {
+			c.roomFree.Wait()
+		}
+	}
+	return nil
+}
+
 // sendError is why a write shall not wait.
 func (st *stream) sendError() error {
 	if st.mute {

@@ -35,6 +35,7 @@ func (c *link) onHeaders(h frameHeader, p []byte) error {
 	}
 	c.block.id, c.block.end, c.block.frames = h.stream, h.has(flagEndStream), 0
 	c.block.b = append(c.block.b[:0], block...)
+	c.side.heading(true)
 	return nil
 }
 
@@ -73,6 +74,7 @@ func (c *link) onContinuation(h frameHeader, p []byte) error {
 	b.id = 0
 	err := c.side.headers(id, b.end, b.b)
 	b.b = nil
+	c.side.heading(false)
 	return err
 }
 

@@ -18,13 +18,14 @@ type field struct {
 	badName, badValue bool
 	// underscore is in the name.
 	underscore bool
+	blanks     int // bytes that were taken off the value
 }
 
 // entryOverhead is what an entry of a table counts beside its strings (RFC 7541 section 4.1).
 const entryOverhead = 32
 
-// size in bytes, as tables and the bound of a field list count it.
-func (f *field) size() int { return len(f.Name) + len(f.Value) + entryOverhead }
+// size in bytes, as tables count it.
+func (f *field) size() int { return len(f.Name) + len(f.Value) + f.blanks + entryOverhead }
 
 // fieldSink takes decoded fields. Strings of a field live as long as the arena of the call.
 type fieldSink interface {

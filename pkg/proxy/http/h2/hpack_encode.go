@@ -9,16 +9,20 @@ import (
 // maxEncoderTable bounds the encoder's table in bytes, whatever the peer offers: the protocol's default.
 const maxEncoderTable = 4096
 
-// encSlots is the number of places where the encoder looks for names that are not well known.
-const encSlots = 64
+// encSlots is the number of places where the encoder looks for names that are not well known, and encIDs that of those that
+// are; more of the latter are treated like the former.
+const (
+	encSlots = 64
+	encIDs   = 128
+)
 
 // encoder encodes HPACK (RFC 7541). It copies what enters its table into memory of its own, which it reuses, so that
 // it neither allocates nor holds views of anybody's buffers. For each name it remembers the newest entry alone: fields
 // repeat the value they had last or change all the time, and those that change are soon not put into the table any more.
 // Only strings that enter the table are Huffman coded: for the others time counts more than bytes.
 type encoder struct {
-	entries [maxEncoderTable / entryOverhead]encEntry // a ring by sequence number
-	seq     uint32                                    // of the newest entry; the first has 1
+	entries []encEntry // a ring by sequence number; its length is a power of two
+	seq     uint32     // of the newest entry; the first has 1
 	count   uint32
 	size    int
 	max     int  // of the table in bytes
@@ -26,7 +30,7 @@ type encoder struct {
 	changed bool // max, which the next block must tell
 	bad     bool // a field was left out since the last block began, as it cannot be sent
 
-	ids     [256]encSlot
+	ids     [encIDs]encSlot
 	pseudos [pseudoCount]encSlot
 	others  [encSlots]encSlot
 }
@@ -74,7 +78,7 @@ func (e *encoder) shrink(n int) {
 	}
 }
 
-func (e *encoder) entry(seq uint32) *encEntry { return &e.entries[seq%uint32(len(e.entries))] }
+func (e *encoder) entry(seq uint32) *encEntry { return &e.entries[seq&uint32(len(e.entries)-1)] }
 
 // begin starts a block.
 func (e *encoder) begin(b []byte) []byte {
@@ -138,7 +142,7 @@ func (e *encoder) status(b []byte, code int) []byte {
 
 // field appends a field; its name is lowered.
 func (e *encoder) field(b []byte, f *message.Field) []byte {
-	if f.ID != message.Other {
+	if f.ID != message.Other && f.ID < encIDs {
 		return e.write(b, &e.ids[f.ID], staticByID[f.ID], f.ID.Name(), f.Value, secret(f.ID))
 	}
 	var room [64]byte
@@ -204,12 +208,24 @@ func (e *encoder) write(b []byte, s *encSlot, static uint8, name, value string, 
 func (e *encoder) insert(name, value string, n int) uint32 {
 	e.shrink(n)
 	e.seq++
+	if int(e.count) == len(e.entries) {
+		e.grow()
+	}
 	en := e.entry(e.seq)
 	en.b = append(append(en.b[:0], name...), value...)
 	en.name = len(name)
 	e.count++
 	e.size += n
 	return e.seq
+}
+
+// grow makes room for more entries, up to maxEncoderTable/entryOverhead.
+func (e *encoder) grow() {
+	was := e.entries
+	e.entries = make([]encEntry, max(8, 2*len(was)))
+	for seq := e.seq - e.count; seq != e.seq; seq++ {
+		*e.entry(seq) = was[seq&uint32(len(was)-1)]
+	}
 }
 
 // appendLiteral appends a field that enters no table.

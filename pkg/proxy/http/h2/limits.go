@@ -108,7 +108,7 @@ func (c *link) emptyFrame(payload int, end bool) error {
 	return nil
 }
 
-// priorityFrame counts a PRIORITY frame; Envoy's formula.
+// priorityFrame counts a PRIORITY frame; Envoy's formula. The caller holds mu.
 func (c *link) priorityFrame() error {
 	if c.flood.priorities++; c.flood.priorities > c.limits.priority*(1+c.flood.opened) {
 		c.stats.InboundPriorityFramesFlood.Inc()

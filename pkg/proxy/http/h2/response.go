@@ -14,6 +14,7 @@ type responseBuilder struct {
 	regular bool
 	length  int64
 	wrong   error
+	tooMuch bool
 }
 
 var _ fieldSink = (*responseBuilder)(nil)
@@ -33,6 +34,7 @@ func (b *responseBuilder) field(f *field) {
 	switch {
 	case b.count.bytes > b.cc.limits.headerBytes:
 		b.cc.stats.HeaderOverflow.Inc()
+		b.tooMuch = true
 		b.malformed("head exceeds %d bytes", b.cc.limits.headerBytes)
 	case f.badValue:
 		b.malformed("control character in field %q", f.Name)
@@ -43,6 +45,7 @@ func (b *responseBuilder) field(f *field) {
 	default:
 		b.regular = true
 		if b.count.fields++; b.count.fields > b.cc.limits.headerCount {
+			b.tooMuch = true
 			b.malformed("more than %d fields", b.cc.limits.headerCount)
 			return
 		}
@@ -106,6 +109,9 @@ func (cc *ClientConn) responseHead(st *clientStream, end bool, block []byte) err
 		b.malformed("response without :status")
 	case resp.Status < 200 && end:
 		b.malformed("informational response that ends the stream")
+	}
+	if b.tooMuch {
+		return b.wrong
 	}
 	if b.wrong != nil {
 		return cc.messaging(b.wrong)

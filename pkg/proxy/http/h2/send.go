@@ -40,28 +40,19 @@ func (s *sender) init(st *stream, head headWriter, body message.Body, length int
 	s.buffered, _ = body.(message.Buffered)
 }
 
-// run sends the message. It flushes before every read that would wait. With inline set it stops there, and wherever else
+// run sends the message, or what a run with inline set has left of it. It flushes before every read that would wait. With inline set it stops there, and wherever else
 // it would have to wait, and done tells whether the message is complete.
 func (s *sender) run(inline bool) (done bool, err error) {
-	if s.body != nil {
-		s.blk = s.st.c.shared.block()
+	shared := s.st.c.shared
+	if s.body != nil && s.blk == nil {
+		s.blk = shared.block()
 	}
 	done, err = s.loop(inline)
 	if s.blk != nil && (done || err != nil) {
-		s.st.c.shared.blocks.Put(s.blk)
+		shared.blocks.Put(s.blk)
 		s.blk = nil
 	}
 	return done, err
-}
-
-// resume goes on where run with inline set has stopped.
-func (s *sender) resume() error {
-	_, err := s.loop(false)
-	if s.blk != nil {
-		s.st.c.shared.blocks.Put(s.blk)
-		s.blk = nil
-	}
-	return err
 }
 
 func (s *sender) loop(inline bool) (done bool, err error) {
@@ -162,6 +153,11 @@ func (s *sender) readOnce() error {
 func (s *sender) begin(end bool) error {
 	if s.headSent {
 		return nil
+	}
+	if s.st.awoken.Load() == nil { // a reply to an exchange that was given up waits for nothing
+		if err := s.st.awaitRoom(); err != nil {
+			return err
+		}
 	}
 	s.headSent = true
 	if err := s.head.writeHead(end); err != nil {

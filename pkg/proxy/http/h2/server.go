@@ -2,7 +2,6 @@ package h2
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -58,6 +57,8 @@ type Server struct {
 	over       int // streams that have ended
 	premature  int // streams that the client reset before they had a response
 	busy       bool
+	headOpen   bool         // a field block is being received in several frames
+	late       *codec.Error // of Expire
 }
 
 // drainMark is the data of the PING that measures the round trip of a graceful end.
@@ -148,7 +149,11 @@ func (s *Server) run() error {
 	if string(got) != preface {
 		return connErrorf(codeProtocol, "invalid preface")
 	}
-	return s.readFrames()
+	err = s.readFrames()
+	if late := s.answerLate(); late != nil {
+		err = late
+	}
+	return err
 }
 
 // unexpected names an end of the connection in the middle of something.
@@ -159,119 +164,12 @@ func unexpected(err error) error {
 	return err
 }
 
-// Ended tells, when Serve has returned, whether a request was under way then, and whether the end was our choice: a drain.
-func (s *Server) Ended() (busy, ours bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.busy, s.draining
-}
-
-// Drain implements codec.Server: it tells the client that there will be an end, waits for what crosses with that, and
-// then closes the connection when its streams have ended (RFC 9113 section 6.8).
-func (s *Server) Drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drain()
-}
-
-// drain is Drain for callers that hold mu.
-func (s *Server) drain() {
-	if s.draining {
-		return
-	}
-	s.draining = true
-	if s.serving {
-		s.notice()
-	}
-}
-
-// notice sends the first GOAWAY frame, which takes no stream away. The caller holds mu.
-func (s *Server) notice() {
-	if s.err != nil {
-		return
-	}
-	s.begin()
-	s.out = appendGoAway(s.out, maxStreamID, codeNo)
-	var mark [pingLen]byte
-	binary.BigEndian.PutUint64(mark[:], drainMark)
-	s.out = appendPing(s.out, false, mark)
-	s.outFrames += 2
-	s.stats.GoAwaySent.Inc()
-	s.flushSoon()
-	s.drainTimer = time.AfterFunc(s.opt.DrainTimeout, func() {
-		s.mu.Lock()
-		s.closeDoor()
-		s.mu.Unlock()
-	})
-}
-
-// closeDoor sends the final GOAWAY frame. The caller holds mu.
-func (s *Server) closeDoor() {
-	if s.final || s.err != nil {
-		return
-	}
-	s.final = true
-	s.begin()
-	s.out = appendGoAway(s.out, s.lastID, codeNo)
-	s.outFrames++
-	s.stats.GoAwaySent.Inc()
-	s.flushSoon()
-	s.endIfDrained()
-}
-
-// endIfDrained wakes the reader up to end the connection after the last stream. The caller holds mu.
-func (s *Server) endIfDrained() {
-	if !s.final || s.workers.busy > 0 || s.err != nil {
-		return
-	}
-	s.fail(errDrained)
-	_ = s.nc.SetReadDeadline(time.Unix(1, 0)) // a broken connection does not block
-}
-
-// Abort implements codec.Server.
-func (s *Server) Abort(err error) {
-	if err == nil {
-		err = errClosed
-	}
-	s.sever(err)
-}
-
-// goneAway implements side: the client will end the connection.
-func (s *Server) goneAway(uint32, errCode) {}
-
-// settled implements side.
-func (s *Server) settled() {}
-
-// pinged implements side.
-func (s *Server) pinged(data [pingLen]byte) {
-	if s.draining && binary.BigEndian.Uint64(data[:]) == drainMark {
-		s.closeDoor()
-	}
-}
-
-// wasReset implements side. It gives clients up that reset most of what they ask for before it is answered; the rule is
-// Envoy's (overload.premature_reset_total_stream_count).
-func (s *Server) wasReset(st *stream) error {
-	if st.sendEnd || time.Since(st.begun) >= prematureAge {
-		return nil
-	}
-	s.premature++
-	if s.over < prematureTotal {
-		if s.premature < prematureTotal/2 {
-			return nil
-		}
-	} else if s.premature*2 < s.over {
-		return nil
-	}
-	return &connError{codeEnhanceCalm, ErrPrematureResets}
-}
-
 // noteIdle tells the handler when requests begin and end to be under way.
 func (s *Server) noteIdle() {
 	s.idleMu.Lock()
 	defer s.idleMu.Unlock()
 	s.mu.Lock()
-	idle := s.workers.busy == 0
+	idle := s.workers.busy == 0 && !s.headOpen
 	s.mu.Unlock()
 	if idle != s.idle {
 		s.idle = idle
@@ -317,6 +215,11 @@ func (s *Server) open(id uint32, end bool, block []byte) error {
 		return s.messaging(err)
 	}
 	s.mu.Lock()
+	if err := s.err; err != nil {
+		s.mu.Unlock()
+		s.shared.servers.Put(st)
+		return err
+	}
 	if len(s.streams) >= int(s.limits.streams) || s.workers.busy >= 2*int(s.limits.streams) {
 		s.mu.Unlock()
 		s.shared.servers.Put(st)

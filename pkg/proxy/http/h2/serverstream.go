@@ -42,7 +42,7 @@ func (st *serverStream) reset(s *Server) {
 
 // forget lets go of what the stream refers to.
 func (st *serverStream) forget() {
-	st.server, st.c, st.resp, st.bad, st.err = nil, nil, nil, nil, nil
+	st.resp, st.bad, st.err = nil, nil, nil
 	st.req.Reset()
 	st.snd = sender{}
 }

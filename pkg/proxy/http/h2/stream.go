@@ -93,6 +93,7 @@ func (st *stream) end(err error) {
 	}
 	st.rcond.Broadcast()
 	st.wcond.Broadcast()
+	st.c.roomFree.Broadcast()
 }
 
 // endedBoth takes a stream out whose messages are both complete.
@@ -272,6 +273,7 @@ func (st *stream) abort(err error, mute func() bool) {
 	st.mute = mute == nil || mute()
 	st.rcond.Broadcast()
 	st.wcond.Broadcast()
+	c.roomFree.Broadcast()
 	if st.mute {
 		c.interrupt(st)
 	}
@@ -282,4 +284,5 @@ func (st *stream) give(err error) {
 	st.awoken.CompareAndSwap(nil, &err)
 	st.mute = true
 	st.wcond.Broadcast()
+	st.c.roomFree.Broadcast()
 }

@@ -4,10 +4,11 @@ import "github.com/weir-proxy/weir/pkg/proxy/http/message"
 
 // trailerBuilder takes the fields behind a payload (RFC 9113 section 8.1).
 type trailerBuilder struct {
-	st     *stream
-	limits *limits
-	count  fieldCount
-	wrong  error
+	st      *stream
+	limits  *limits
+	count   fieldCount
+	wrong   error
+	tooMuch bool
 }
 
 var _ fieldSink = (*trailerBuilder)(nil)
@@ -23,6 +24,7 @@ func (b *trailerBuilder) field(f *field) {
 	case f.pseudo != notPseudo, f.badName, f.badValue, ofOneHop(f.ID):
 		b.wrong = streamErrorf(codeProtocol, "invalid field %q in trailers", f.Name)
 	case b.count.bytes > b.limits.headerBytes, b.count.fields > b.limits.headerCount:
+		b.tooMuch = true
 		b.wrong = streamErrorf(codeProtocol, "trailers of more than %d bytes or %d fields", b.limits.headerBytes, b.limits.headerCount)
 	case f.ID == message.ContentLength, f.ID == message.Host, f.ID == message.TE, f.ID == message.HTTP2Settings:
 		// without meaning here, and not to be merged into a head by whoever comes behind us
@@ -36,6 +38,9 @@ func (c *link) endWithTrailers(st *stream, end bool, b *trailerBuilder) error {
 	switch {
 	case st.recvEnd:
 		return streamErrorf(codeStreamClosed, "HEADERS behind the end of the stream")
+	case b.tooMuch:
+		c.stats.HeaderOverflow.Inc()
+		return b.wrong
 	case b.wrong != nil:
 		return c.messaging(b.wrong)
 	case !end:

@@ -84,16 +84,14 @@ func (c *link) write(st *stream) {
 		}
 		if c.rest == nil {
 			c.rest, c.restBuf = c.out, c.outBuf
+			c.restFrames, c.restControl = c.outFrames, c.outControl
 			c.out, c.outBuf = nil, nil
+			c.stats.PendingSendBytes.Add(int64(len(c.rest)))
 		}
-		frames, control := c.outFrames, c.outControl
-		if n := len(c.rest); !c.writeRest(st) {
+		if !c.writeRest(st) {
 			return
-		} else {
-			c.stats.PendingSendBytes.Sub(int64(n))
 		}
-		c.outFrames -= frames
-		c.outControl -= control
+		c.roomFree.Broadcast()
 		c.next()
 	}
 	c.flushing, c.flusher = false, nil
@@ -105,12 +103,11 @@ func (c *link) write(st *stream) {
 func (c *link) writeRest(st *stream) bool {
 	c.flusher = st
 	buf := c.rest
-	c.stats.PendingSendBytes.Add(int64(len(buf)))
 	c.mu.Unlock()
 	n, err := c.nc.Write(buf)
 	c.mu.Lock()
+	c.stats.PendingSendBytes.Sub(int64(n))
 	if err != nil && c.interrupted && c.err == nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		c.stats.PendingSendBytes.Sub(int64(len(buf)))
 		c.rest, c.flusher = buf[n:], nil
 		c.endInterrupt()
 		c.run(task{})
@@ -120,7 +117,10 @@ func (c *link) writeRest(st *stream) bool {
 		c.shared.outs.Put(c.restBuf)
 	}
 	c.rest, c.restBuf = nil, nil
+	c.outFrames -= c.restFrames
+	c.outControl -= c.restControl
 	if err != nil {
+		c.stats.PendingSendBytes.Sub(int64(len(buf) - n))
 		c.fail(fmt.Errorf("write frames: %w", err))
 		unblock(c.nc)
 	}

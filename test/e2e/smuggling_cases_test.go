@@ -128,6 +128,7 @@ var syntaxCases = []refused{
 	{"tabs in the request line", "GET\t/\tHTTP/1.1~Host: x~~", 400, "bad_method", codecError},
 	{"relative target", "GET a HTTP/1.1~Host: x~~", 400, "bad_target", badURL},
 	{"asterisk", "GET * HTTP/1.1~Host: x~~", 400, "bad_target", badURL},
+	{"CONNECT without host", "CONNECT a:1 HTTP/1.1~~", 400, "missing_host", "missing_host_header"},
 	{"CONNECT to a path", "CONNECT /a HTTP/1.1~Host: x~~", 400, "bad_connect_target", badURL},
 	{"three empty lines first", "~~~GET / HTTP/1.1~Host: x~~", 400, "bad_method", codecError},
 	{"TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03~~", 400, "bad_method", codecError},

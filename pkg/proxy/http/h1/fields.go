@@ -51,6 +51,7 @@ const (
 type control struct {
 	of                        section
 	close, keepAlive, upgrade bool
+	noUpgrade                 bool // Upgrade came more than once
 	nominated                 bool // Connection names fields
 	te                        coding
 	hasLength                 bool
@@ -112,7 +113,7 @@ func parseFields(b []byte, h *message.Headers, lim *limits, c *control) (n int, 
 		}
 	}
 	if c.nominated {
-		return n, dropNominated(h)
+		return n, dropNominated(h, c.of)
 	}
 	return n, nil
 }
@@ -188,16 +189,21 @@ func (c *control) note(f *message.Field) (keep bool, bad *codec.Error) {
 		}
 		c.noteConnection(f.Value)
 		return c.nominated, nil
-	case message.KeepAlive, message.ProxyConnection, message.HTTP2Settings:
+	case message.ProxyConnection: // not a standard, but as old as proxies
+		c.close = c.close || equalFold(f.Value, "close")
+		c.keepAlive = c.keepAlive || equalFold(f.Value, "keep-alive")
+		return false, nil
+	case message.KeepAlive, message.HTTP2Settings:
 		return false, nil
 	case message.Upgrade:
+		c.noUpgrade = c.noUpgrade || c.protocol != "" // which one would the next hop take?
 		c.protocol = f.Value
 		return true, nil
 	case message.TE:
 		f.Value = keptTE(f.Value)
 		return f.Value != "", nil
 	case message.Expect:
-		if c.of == ofRequest {
+		if c.of == ofRequest && (c.expect == "" || equalFold(c.expect, "100-continue")) {
 			c.expect = f.Value
 		}
 		return true, nil
@@ -273,17 +279,20 @@ func keptTE(list string) string {
 	return ""
 }
 
-// dropNominated removes the fields that Connection names, and Connection itself. Like Envoy it refuses a message that
-// would have us forget where it comes from.
-func dropNominated(h *message.Headers) *codec.Error {
+// dropNominated removes the fields that Connection names, and Connection itself. Like Envoy it refuses a request that would
+// have us forget where it comes from.
+func dropNominated(h *message.Headers, of section) *codec.Error {
 	list, _ := h.Joined("connection")
 	h.DelID(message.Connection)
 	for item, rest, ok := nextItem(list); ok; item, rest, ok = nextItem(rest) {
 		switch id := message.IDOf(item); id {
 		case message.XForwardedFor, message.XForwardedHost, message.XForwardedProto:
+			if of != ofRequest {
+				continue
+			}
 			return malformed("nominated_forwarded", detailsConnection, "Connection names %s", item)
 		case message.Other:
-			if item != "" && item[0] == ':' {
+			if item != "" && item[0] == ':' && of == ofRequest {
 				return malformed("nominated_pseudo", detailsConnection, "Connection names %q", item)
 			}
 			if len(item) < 8 || !equalFold(item[:8], "x-envoy-") {

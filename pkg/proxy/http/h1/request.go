@@ -155,6 +155,9 @@ func setTarget(req *message.Request, target []byte, ctl *control, rules *request
 		if !all(target, isAuthority) {
 			return malformed("bad_connect_target", detailsURL, "CONNECT needs host:port, not %q", target)
 		}
+		if ctl.hosts == 0 && req.Version != message.HTTP10 {
+			return malformed("missing_host", detailsMissingHost, "request without Host")
+		}
 		req.Authority, req.Path = view(target), ""
 		return nil
 	case target[0] == '/':
@@ -279,10 +282,11 @@ func frameRequest(req *message.Request, ctl *control, rules *requestRules, p *pa
 }
 
 // wantsUpgrade tells an upgrade that can be forwarded from one to be ignored: HTTP/1.0, or to HTTP/2, which needs this
-// hop's consent and is not offered, or one that is configured to be passed over. A request with a body never comes here,
+// hop's consent and is not offered, one that names several protocols in several fields, or one that is configured to be
+// passed over. A request with a body never comes here,
 // since its end would be ambiguous.
 func wantsUpgrade(req *message.Request, ctl *control, rules *requestRules) bool {
-	if !ctl.upgrade || ctl.protocol == "" || req.Version != message.HTTP11 {
+	if !ctl.upgrade || ctl.noUpgrade || ctl.protocol == "" || req.Version != message.HTTP11 {
 		return false
 	}
 	return !equalFold(ctl.protocol, "h2c") && !equalFold(ctl.protocol, "http/2.0") &&

@@ -6,7 +6,10 @@
 // a buffer of the stream: they are valid until the stream ends and must be cloned (strings.Clone) to live longer.
 package message
 
-import "io"
+import (
+	"io"
+	"strings"
+)
 
 // Version is the HTTP version of a message as it was received or is to be sent.
 type Version uint8
@@ -78,6 +81,17 @@ type Names struct {
 	Host, TransferEncoding, Connection string
 	// Reason is the reason phrase to be sent on; "" leaves it to the status.
 	Reason string
+}
+
+// Clone returns a copy whose strings live on when the stream ends; nil of nil.
+func (n *Names) Clone() *Names {
+	if n == nil {
+		return nil
+	}
+	return &Names{
+		Proper: n.Proper, Host: strings.Clone(n.Host), TransferEncoding: strings.Clone(n.TransferEncoding),
+		Connection: strings.Clone(n.Connection), Reason: strings.Clone(n.Reason),
+	}
 }
 
 // Reset empties the request for reuse and keeps its memory.

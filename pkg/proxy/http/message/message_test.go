@@ -221,3 +221,11 @@ func BenchmarkIDOfToken(b *testing.B) {
 		}
 	}
 }
+
+func TestNamesClone(t *testing.T) {
+	var none *Names
+	n := &Names{Proper: true, Host: "HOST", TransferEncoding: "a", Connection: "b", Reason: "c"}
+	if diff := cmp.Diff(n, n.Clone()); diff != "" || none.Clone() != nil {
+		t.Error(diff)
+	}
+}

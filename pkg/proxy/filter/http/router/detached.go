@@ -43,6 +43,7 @@ func (d *detached) own() {
 		*p = strings.Clone(*p)
 	}
 	r.Headers = *cloneHeaders(&r.Headers)
+	r.Names = r.Names.Clone()
 	d.info.Conn, d.info.Dynamic, d.info.FilterState, d.info.Upstream = nil, nil, nil, streaminfo.Upstream{}
 }
 

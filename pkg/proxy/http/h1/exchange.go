@@ -31,6 +31,7 @@ type clientStream struct {
 	gotHead bool // the final response head is there
 	gotSome bool // some byte of a response is there
 	closed  bool
+	gaveKey bool          // the key of a WebSocket is ours
 	sent    atomic.Bool   // the whole request was sent
 	sending chan struct{} // closed when the goroutine that sends the body has ended; nil without one
 	used    bool          // an earlier exchange used the connection
@@ -43,7 +44,7 @@ type clientStream struct {
 
 func (st *clientStream) reset() {
 	st.req, st.parsed, st.sending = nil, parsedResponse{}, nil
-	st.started, st.gotHead, st.gotSome, st.closed = false, false, false, false
+	st.started, st.gotHead, st.gotSome, st.closed, st.gaveKey = false, false, false, false, false
 	if st.sent.Load() { // storing costs more than loading
 		st.sent.Store(false)
 	}
@@ -78,6 +79,9 @@ func (st *clientStream) RoundTrip(req *message.Request, resp *message.Response, 
 		}
 	}
 	st.gotHead = true
+	if st.gaveKey { // the answer is to us
+		resp.Headers.Del(webSocketAccept)
+	}
 	if st.parsed.frame != framedNone {
 		st.body.reset(st.parsed.frame, resp.ContentLength, st.cc.opt.HTTP1.EnableTrailers)
 		resp.Body = &st.body
@@ -187,6 +191,9 @@ func (st *clientStream) writeHead(h *head, tunnel bool) {
 			h.own("upgrade", req.Protocol)
 		}
 		h.own("connection", "upgrade")
+		if st.gaveKey = wantsKey(req); st.gaveKey {
+			h.own(webSocketKey, newWebSocketKey())
+		}
 	case req.Headers.Has(message.TE):
 		h.own("connection", "te") // TE is for this hop (RFC 9110 section 10.1.4)
 	}

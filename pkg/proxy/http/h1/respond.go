@@ -80,6 +80,9 @@ func (st *serverStream) writeHead(h *head, r *message.Response, l lengthField) {
 			h.own("upgrade", st.req.Protocol)
 		}
 		h.own("connection", "upgrade")
+		if proof := missingAccept(&st.req, r); proof != "" {
+			h.own(webSocketAccept, proof)
+		}
 	case st.tunnel:
 	case st.closing:
 		h.own("connection", "close")

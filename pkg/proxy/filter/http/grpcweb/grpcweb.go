@@ -58,7 +58,8 @@ func (f *Filter) Handle(s *filter.Stream) (*message.Response, error) {
 	body := changeRequest(r, isText(contentType))
 	resp, err := s.Next()
 	if body != nil && body.bad.Load() != nil {
-		return refuse(s, *body.bad.Load()), nil
+		r.Headers.SetID(message.ContentType, contentType) // it never became a gRPC call
+		resp, err = refuse(s, *body.bad.Load()), nil
 	}
 	if err != nil {
 		return nil, err
@@ -98,7 +99,6 @@ func refuse(s *filter.Stream, bad error) *message.Response {
 	}
 	return s.Reply(filter.Reply{
 		Status: 400, Body: "Bad gRPC-web request, invalid base64 data.", Details: details,
-		Modify: func(resp *message.Response) { resp.Status = 400 },
 	})
 }
 

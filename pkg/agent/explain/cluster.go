@@ -151,9 +151,14 @@ func (w *walk) endpointSource(s *Step, cfg *model.Cluster) {
 }
 
 func balancing(cfg *model.Cluster) string {
-	text := [...]string{"ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "CLUSTER_PROVIDED"}[cfg.LB]
-	if cfg.LB == model.LBLeastRequest {
+	text := cfg.LB.String()
+	switch {
+	case cfg.LB == model.LBLeastRequest && cfg.LeastRequest.FullScan:
+		text += " of all endpoints"
+	case cfg.LB == model.LBLeastRequest:
 		text += fmt.Sprintf(" of %d choices", cfg.LeastRequest.ChoiceCount)
+	case cfg.LB == model.LBRingHash || cfg.LB == model.LBMaglev:
+		text += " by the hash of the request, at random without one"
 	}
 	return text + ", connect timeout " + limit(cfg.ConnectTimeout)
 }
@@ -261,12 +266,16 @@ func healthName(h model.HealthStatus) string {
 // balance asks the balancer itself whether it finds a host, and says which of the hosts come into question. The set is its own,
 // so that no turn of the cluster's is taken.
 func (w *walk) balance(s *Step, cfg *model.Cluster, hosts []*upstream.Host) (text string, found bool) {
-	o := lb.Options{Policy: cfg.LB, LeastRequest: cfg.LeastRequest, PanicThreshold: cfg.PanicThreshold, Rand: rand.Uint64}
+	o := lb.Options{Policy: cfg.LB, LeastRequest: cfg.LeastRequest, Hash: cfg.HashLB, PanicThreshold: cfg.PanicThreshold, FailOnPanic: cfg.FailOnPanic, Rand: rand.Uint64}
 	if a := w.assignment(cfg); a != nil {
 		o.Overprovisioning = a.OverprovisioningFactor
 	}
 	set := lb.New(slices.Clone(hosts), o)
 	host, panicked := set.Pick(&upstream.PickContext{})
+	if host == nil && panicked {
+		s.note("Fewer than %v%% of the endpoints are available, and fail_traffic_on_panic lets nobody take traffic then.", cfg.PanicThreshold)
+		return "too few of its endpoints are available", false
+	}
 	if host == nil {
 		s.note("The balancer finds no host that may take traffic.")
 		return "none of its endpoints may take traffic", false

@@ -119,6 +119,11 @@ const (
 	LBMaglev
 )
 
+// String is Envoy's name of the policy.
+func (p LBPolicy) String() string {
+	return [...]string{"ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "CLUSTER_PROVIDED", "RING_HASH", "MAGLEV"}[p]
+}
+
 // LeastRequest holds the options of LBLeastRequest. ChoiceCount is at least 2 (default 2), ActiveRequestBias default 1.
 type LeastRequest struct {
 	ChoiceCount       int

@@ -200,7 +200,7 @@ func TestClosedByPeerIsNoticed(t *testing.T) {
 		b.CloseClientConnections()
 		wait(t, "the server to close", func() bool { return b.open.Load() == 0 })
 		h.mustGet("later") // once its events have come, those of the close have
-		if http2 { // which reads all the time, and so learns of it by itself
+		if http2 {         // which reads all the time, and so learns of it by itself
 			wait(t, "the codec to see it", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 0 })
 		}
 		for range 3 {

@@ -19,7 +19,8 @@ import (
 type Options struct {
 	Policy       model.LBPolicy
 	LeastRequest model.LeastRequest
-	Hash         model.HashBalancer
+	// Hash holds the options of consistent balancers, whose sizes have Envoy's defaults where they are 0.
+	Hash model.HashBalancer
 	// Overprovisioning factor in percent; 0 is Envoy's 140.
 	Overprovisioning uint32
 	// PanicThreshold in percent: with a smaller share of available hosts health is ignored. 0 never panics.
@@ -28,11 +29,18 @@ type Options struct {
 	FailOnPanic bool
 	// LocalityWeighted shares traffic by the weights of localities.
 	LocalityWeighted bool
-	// Active is the number of requests that the cluster has under way; only asked with Hash.BalanceFactor.
+	// Active is the number of requests that the cluster has under way; only asked with Hash.BalanceFactor. Nil: none.
 	Active func() uint64
 	// Rand gives random bits and is safe for concurrent use; nil is the runtime's generator.
 	Rand func() uint64
 }
+
+// Envoy's defaults of consistent balancers.
+const (
+	defaultMinRing = 1024
+	defaultMaxRing = 8 << 20
+	defaultTable   = 65537
+)
 
 // Set is an immutable set of hosts that can be picked from.
 type Set struct {
@@ -73,6 +81,11 @@ func New(hosts []*upstream.Host, opt Options) *Set {
 	}
 	if opt.Overprovisioning == 0 {
 		opt.Overprovisioning = 140
+	}
+	o := &opt.Hash
+	o.MinRing, o.MaxRing, o.TableSize = cmp.Or(o.MinRing, defaultMinRing), cmp.Or(o.MaxRing, defaultMaxRing), cmp.Or(o.TableSize, defaultTable)
+	if opt.Active == nil {
+		opt.Active = func() uint64 { return 0 }
 	}
 	s := &Set{opt: opt, hosts: hosts, hashed: opt.Policy == model.LBRingHash || opt.Policy == model.LBMaglev}
 	byPriority := splitByPriority(hosts)

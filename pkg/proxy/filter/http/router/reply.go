@@ -94,6 +94,7 @@ func (x *exchange) noteReset(e *upstream.Error) {
 	case upstream.KindTermination, upstream.KindRemoteReset, upstream.KindRefusedStream:
 		st.RqRxReset.Inc()
 	case upstream.KindProtocol:
+		st.CxProtocolError.Inc()
 		st.RqTxReset.Inc()
 	}
 	if x.host != nil && (e.Kind == upstream.KindTimeout || e.Kind == upstream.KindPerTryTimeout) {

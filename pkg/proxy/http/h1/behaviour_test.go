@@ -215,8 +215,12 @@ func TestWireFormOfRequests(t *testing.T) {
 		},
 		{"connect", &message.Request{Method: "CONNECT", Authority: "h:1"}, "CONNECT h:1 HTTP/1.1~host: h:1~~"},
 		{
-			"extended connect", &message.Request{Method: "CONNECT", Protocol: "websocket", Path: "/ws", Authority: "h"},
-			"GET /ws HTTP/1.1~host: h~upgrade: websocket~connection: upgrade~~",
+			"extended connect", &message.Request{Method: "CONNECT", Protocol: "connect-ip", Path: "/ws", Authority: "h"},
+			"GET /ws HTTP/1.1~host: h~upgrade: connect-ip~connection: upgrade~~",
+		},
+		{
+			"extended connect of a WebSocket", &message.Request{Method: "CONNECT", Protocol: "websocket", Path: "/ws", Authority: "h"},
+			"GET /ws HTTP/1.1~host: h~upgrade: websocket~connection: upgrade~sec-websocket-key: ",
 		},
 	}
 	for _, c := range cases {

@@ -72,6 +72,8 @@ type HTTPConnectionManager struct {
 	SafeMaxConnectionDuration bool
 	// MaxRequestHeadersBytes default 60 KiB; MaxHeadersCount default 100.
 	MaxRequestHeadersBytes, MaxHeadersCount int
+	// MaxHeadersBytesDefault and MaxHeadersCountDefault tell that the configuration leaves these bounds to the runtime.
+	MaxHeadersBytesDefault, MaxHeadersCountDefault bool
 	// MaxRequestsPerConnection is unlimited when 0.
 	MaxRequestsPerConnection int
 	// Proxy100Continue forwards Expect: 100-continue instead of answering it.

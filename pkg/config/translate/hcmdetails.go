@@ -17,6 +17,8 @@ func (c *call) hcmDetails(m *hcmv3.HttpConnectionManager, out *model.HTTPConnect
 	}
 	out.NormalizePathDefault = m.GetNormalizePath() == nil
 	out.EscapedSlashesDefault = m.GetPathWithEscapedSlashesAction() == hcmv3.HttpConnectionManager_IMPLEMENTATION_SPECIFIC_DEFAULT
+	out.MaxHeadersBytesDefault = m.GetMaxRequestHeadersKb() == nil
+	out.MaxHeadersCountDefault = m.GetCommonHttpProtocolOptions().GetMaxHeadersCount() == nil
 	out.AppendForwardedPort = m.GetAppendXForwardedPort()
 	out.SchemeMatchUpstream = m.GetSchemeHeaderTransformation().GetMatchUpstream()
 	out.SafeMaxConnectionDuration = m.GetHttp1SafeMaxConnectionDuration()

@@ -407,6 +407,10 @@ func TestRuntimeDefaults(t *testing.T) {
 		{"rejected", map[string]uint64{"http_connection_manager.path_with_escaped_slashes_action": 2}, true, "/b%2Fc", 400},
 		{"redirected", map[string]uint64{"http_connection_manager.path_with_escaped_slashes_action": 3}, true, "/b%2Fc", 307},
 		{"forwarded", map[string]uint64{"http_connection_manager.path_with_escaped_slashes_action": 4}, true, "/%2e/b%2Fc", 404},
+		{"spared", map[string]uint64{"http_connection_manager.path_with_escaped_slashes_action": 2, "http_connection_manager.path_with_escaped_slashes_action_enabled": 0}, true, "/b%2Fc", 200},
+		{"large header", map[string]uint64{"envoy.reloadable_features.max_request_headers_size_kb": 1}, true, "/b" + strings.Repeat("x", 2000), 431},
+		{"many headers", map[string]uint64{"envoy.reloadable_features.max_request_headers_count": 1}, true, "/b", 431},
+		{"large header, configured", map[string]uint64{"envoy.reloadable_features.max_request_headers_size_kb": 1}, false, "/b" + strings.Repeat("x", 2000), 200},
 		{"unknown", map[string]uint64{"http_connection_manager.path_with_escaped_slashes_action": 9}, true, "/b%2Fc", 200},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -414,9 +418,10 @@ func TestRuntimeDefaults(t *testing.T) {
 				runtime: func(key string) (uint64, bool) { v, ok := tc.value[key]; return v, ok },
 				cfg: func(c *model.HTTPConnectionManager) {
 					c.NormalizePathDefault, c.EscapedSlashesDefault = tc.open, tc.open
+					c.MaxHeadersBytesDefault, c.MaxHeadersCountDefault = tc.open, tc.open
 				},
 			})
-			if resp, _ := p.do(get(tc.path)); resp.StatusCode != tc.want {
+			if resp, _ := p.do(get(tc.path, "x-second: 1")); resp.StatusCode != tc.want {
 				t.Errorf("got %d, want %d", resp.StatusCode, tc.want)
 			}
 		})

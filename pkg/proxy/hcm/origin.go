@@ -2,6 +2,7 @@ package hcm
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
@@ -35,6 +36,9 @@ func (s *stream) mutateRequest() *message.Response {
 		if edge && client.IsValid() {
 			h.SetID(message.XEnvoyExternalAddress, s.Arena.End(client.AppendTo(s.Arena.Begin())))
 		}
+	}
+	if h.Has(message.Referer) {
+		s.checkReferer()
 	}
 	s.setScheme()
 	if cfg.AddUserAgent {
@@ -179,6 +183,29 @@ func (s *stream) sanitize(edge bool) {
 			h.Del(name)
 		}
 	}
+}
+
+// checkReferer removes what is not one absolute URL, as Envoy does.
+func (s *stream) checkReferer() {
+	h := &s.Request.Headers
+	value, _ := h.Joined("referer")
+	scheme, rest, ok := strings.Cut(h.Get(message.Referer), "://")
+	host, _, _ := strings.Cut(rest, "/")
+	if !ok || len(value) != len(scheme)+len("://")+len(rest) || host == "" || !isScheme(scheme) || strings.ContainsAny(host, " \t<>\"{}|\\^`") {
+		h.DelID(message.Referer)
+	}
+}
+
+// isScheme tells whether a text is the scheme of a URL (RFC 3986 section 3.1).
+func isScheme(s string) bool {
+	for i := range len(s) {
+		c := s[i] | 0x20
+		letter := 'a' <= c && c <= 'z'
+		if !letter && (i == 0 || !('0' <= s[i] && s[i] <= '9' || s[i] == '+' || s[i] == '-' || s[i] == '.')) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // setScheme settles x-forwarded-proto, x-forwarded-port and :scheme.

@@ -18,7 +18,8 @@ const (
 
 // normalizePath applies, in Envoy's order, path_with_escaped_slashes_action, normalize_path and merge_slashes. The query
 // stays as it is. A path with a fragment is rejected: no client sends one.
-func normalizePath(cfg *model.HTTPConnectionManager, a *filter.Arena, path string) (string, pathOutcome) {
+// slashes is asked for the action on escaped slashes when there are some.
+func normalizePath(cfg *model.HTTPConnectionManager, a *filter.Arena, path string, slashes func() model.EscapedSlashes) (string, pathOutcome) {
 	if strings.IndexByte(path, '#') >= 0 {
 		return path, pathRejected
 	}
@@ -31,11 +32,15 @@ func normalizePath(cfg *model.HTTPConnectionManager, a *filter.Arena, path strin
 	}
 	redirect := false
 	if cfg.EscapedSlashes != model.EscapedKeep && hasEscapedSlash(bare) {
-		if cfg.EscapedSlashes == model.EscapedReject {
+		switch slashes() {
+		case model.EscapedReject:
 			return path, pathRejected
+		case model.EscapedUnescapeRedirect:
+			redirect = true
+			bare = a.End(appendUnescapedSlashes(a.Begin(), bare))
+		case model.EscapedUnescapeForward:
+			bare = a.End(appendUnescapedSlashes(a.Begin(), bare))
 		}
-		redirect = cfg.EscapedSlashes == model.EscapedUnescapeRedirect
-		bare = a.End(appendUnescapedSlashes(a.Begin(), bare))
 	}
 	if cfg.NormalizePath && !isCanonical(bare) {
 		b, ok := appendCanonical(a.Begin(), bare)

@@ -43,7 +43,7 @@ func TestNormalizePath(t *testing.T) {
 		{escaped(model.EscapedUnescapeRedirect), "/a%2Fb", "/a/b", pathRedirect},
 	} {
 		var a filter.Arena
-		if got, outcome := normalizePath(tc.cfg, &a, tc.in); got != tc.want || outcome != tc.outcome {
+		if got, outcome := normalizePath(tc.cfg, &a, tc.in, func() model.EscapedSlashes { return tc.cfg.EscapedSlashes }); got != tc.want || outcome != tc.outcome {
 			t.Errorf("%q: %q, %d, want %q, %d", tc.in, got, outcome, tc.want, tc.outcome)
 		}
 	}
@@ -59,7 +59,7 @@ func FuzzNormalizePath(f *testing.F) {
 			return
 		}
 		var a filter.Arena
-		out, outcome := normalizePath(cfg, &a, p)
+		out, outcome := normalizePath(cfg, &a, p, func() model.EscapedSlashes { return cfg.EscapedSlashes })
 		if outcome != pathFine {
 			return
 		}

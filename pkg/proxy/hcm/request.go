@@ -3,6 +3,7 @@ package hcm
 import (
 	"strings"
 
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/router"
@@ -11,7 +12,7 @@ import (
 // checkRequest answers requests that cannot be routed, and normalises path and host; nil goes on.
 func (s *stream) checkRequest() *message.Response {
 	req, st := s.Request, s.conn.m.stats
-	if req.Authority == "" && req.Version != message.HTTP10 {
+	if req.Authority == "" {
 		return s.Reply(&s.Stream, filter.Reply{Status: 400, Details: "missing_host_header"})
 	}
 	if req.Method == "CONNECT" && req.Protocol == "" {
@@ -25,7 +26,7 @@ func (s *stream) checkRequest() *message.Response {
 		st.rqNonRelativePath.Inc()
 		return s.Reply(&s.Stream, filter.Reply{Status: 404, Details: "absolute_path_rejected"})
 	}
-	switch path, out := normalizePath(s.conn.m.cfg, &s.Arena, req.Path); out {
+	switch path, out := normalizePath(s.conn.m.cfg, &s.Arena, req.Path, s.slashAction); out {
 	case pathRejected:
 		st.rqFailedPath.Inc()
 		return s.Reply(&s.Stream, filter.Reply{Status: 400, Details: "path_normalization_failed"})
@@ -41,6 +42,17 @@ func (s *stream) checkRequest() *message.Response {
 	return nil
 }
 
+// slashAction is what becomes of escaped slashes in this request: the runtime may spare a share of them.
+func (s *stream) slashAction() model.EscapedSlashes {
+	m := s.conn.m
+	if m.deps.Runtime != nil {
+		if percent, ok := m.deps.Runtime(runtimeSlashesEnabled); ok && s.random%100 >= percent {
+			return model.EscapedKeep
+		}
+	}
+	return m.cfg.EscapedSlashes
+}
+
 // normalizeHost strips port and trailing dot as configured.
 func (s *stream) normalizeHost() {
 	cfg, req := s.conn.m.cfg, s.Request
@@ -52,7 +64,8 @@ func (s *stream) normalizeHost() {
 	if cfg.StripTrailingDot {
 		bare = strings.TrimSuffix(bare, ".")
 	}
-	if port != "" && (cfg.StripAnyHostPort || cfg.StripMatchingPort && s.isLocalPort(port[1:])) {
+	connect := req.Method == "CONNECT" && req.Protocol == "" // whose target has a port always (RFC 9110 section 9.3.6)
+	if port != "" && !connect && (cfg.StripAnyHostPort || cfg.StripMatchingPort && s.isLocalPort(port[1:])) {
 		port = ""
 	}
 	if len(bare)+len(port) != len(req.Authority) {

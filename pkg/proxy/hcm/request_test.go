@@ -50,6 +50,11 @@ func TestOrigin(t *testing.T) {
 		{name: "id is generated once", headers: []string{"x-request-id: mine"}, want: map[string]string{"X-Request-Id": "mine"}},
 		{name: "client certificate header", headers: []string{"x-forwarded-client-cert: By=me"}, want: map[string]string{"X-Forwarded-Client-Cert": none}},
 		{name: "via", cfg: func(c *model.HTTPConnectionManager) { c.Via = "weir" }, headers: []string{"via: 1.0 a"}, want: map[string]string{"Via": "1.0 a, weir"}},
+		{name: "referer", headers: []string{"referer: https://a.test/b?c"}, want: map[string]string{"Referer": "https://a.test/b?c"}},
+		{name: "referer of an app", headers: []string{"referer: android-app://a.b/"}, want: map[string]string{"Referer": "android-app://a.b/"}},
+		{name: "relative referer", headers: []string{"referer: /b"}, want: map[string]string{"Referer": none}},
+		{name: "referer without host", headers: []string{"referer: http:///b"}, want: map[string]string{"Referer": none}},
+		{name: "two referers", headers: []string{"referer: http://a", "referer: http://b"}, want: map[string]string{"Referer": none}},
 		{name: "internal only headers", headers: []string{"x-secret: 1"}, want: map[string]string{"X-Secret": none}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -85,5 +90,42 @@ func TestPathAndHostAreNormalized(t *testing.T) {
 	resp, _ = p.do(get("/a%2Fb"))
 	if resp.StatusCode != 307 || resp.Header.Get("location") != "/a/b" {
 		t.Errorf("got %d to %q", resp.StatusCode, resp.Header.Get("location"))
+	}
+}
+
+func TestRequestIDInResponse(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		always bool
+		header string
+		want   bool
+	}{
+		{"not asked for", false, "x-a: b", false},
+		{"always", true, "x-a: b", true},
+		{"forced trace", false, "x-envoy-force-trace: true", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := start(t, routeConfig(&model.Route{Direct: &model.DirectResponse{Status: 200}}), options{
+				cfg: func(c *model.HTTPConnectionManager) { c.ResponseRequestID = tc.always },
+			})
+			resp, _ := p.do(get("/", internal, "x-request-id: mine", tc.header))
+			if got := resp.Header.Get("x-request-id") == "mine"; got != tc.want {
+				t.Errorf("headers %v", resp.Header)
+			}
+		})
+	}
+}
+
+// TestConnectKeepsItsPort checks that the target of CONNECT is matched as it is.
+func TestConnectKeepsItsPort(t *testing.T) {
+	routes := routeConfig(&model.Route{Match: model.RouteMatch{Kind: model.PathConnect}, Direct: &model.DirectResponse{Status: 200}})
+	routes.VirtualHosts[0].Domains = []string{"example.com:443"}
+	p := start(t, routes, options{cfg: func(c *model.HTTPConnectionManager) {
+		c.StripAnyHostPort, c.Upgrades = true, []model.Upgrade{{Type: "CONNECT"}}
+	}})
+	c := p.dial()
+	c.send("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
+	if resp, _ := c.read("CONNECT"); resp.StatusCode != 200 {
+		t.Errorf("got %d", resp.StatusCode)
 	}
 }

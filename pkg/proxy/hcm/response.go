@@ -24,7 +24,7 @@ func (s *stream) finalizeResponse(resp *message.Response, at int64) {
 	if cfg.Via != "" {
 		appendTo(s, h, message.Via, cfg.Via)
 	}
-	if cfg.ResponseRequestID || h.Has(message.XEnvoyForceTrace) {
+	if cfg.ResponseRequestID || s.Request.Headers.Has(message.XEnvoyForceTrace) {
 		if id := s.Request.Headers.Get(message.XRequestID); id != "" {
 			h.SetID(message.XRequestID, id)
 		}

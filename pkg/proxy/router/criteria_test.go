@@ -310,3 +310,19 @@ func TestMutationsDoNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestHostsDoNotAllocate(t *testing.T) {
+	table := compile(t, hosts("a.com", "*.wildcard-domain-of-some-length.example.com", "prefix-of-some-length-that-is-not-short.*", "*"))
+	for _, host := range []string{
+		"A.com", "a.com", "Some.Name.Below.wildcard-domain-of-some-length.example.com", "x.wildcard-domain-of-some-length.example.com",
+		"PREFIX-of-some-length-that-is-not-short.example.com", "other.example.com",
+	} {
+		req := request(host, "/")
+		if table.Match(req, nil, 0).Route == nil {
+			t.Errorf("%s: no route", host)
+		}
+		if n := testing.AllocsPerRun(20, func() { table.Match(req, nil, 0) }); n != 0 {
+			t.Errorf("%s: %v allocations", host, n)
+		}
+	}
+}

@@ -91,10 +91,11 @@ func queryOf(path string) string {
 
 // masked is the client's address, with the length of its prefix when that is wanted; ok is false when it is not an IP.
 func masked(s *filter.Stream, v4, v6 int, withLength bool) (text string, ok bool) {
-	if s.Info.Conn == nil {
-		return "", false
+	client := s.Format.Client
+	if !client.IsValid() && s.Info.Conn != nil {
+		client = s.Info.Conn.Remote
 	}
-	addr := s.Info.Conn.Remote.Addr().Unmap().WithZone("")
+	addr := client.Addr().Unmap().WithZone("")
 	bits := v6
 	if addr.Is4() {
 		bits = v4

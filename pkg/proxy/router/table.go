@@ -218,24 +218,44 @@ const maxHost = 512
 
 // host finds the virtual host of an authority: exact, then the longest suffix, the longest prefix, then "*".
 func (t *Table) host(authority string) *host {
+	if len(t.exact) == 0 && len(t.suffix) == 0 && len(t.prefix) == 0 {
+		return t.any
+	}
+	if authority == "" {
+		return nil
+	}
 	if t.config.IgnorePortInHost {
 		authority = WithoutPort(authority)
 	}
+	for i := range len(authority) {
+		if c := authority[i]; 'A' <= c && c <= 'Z' {
+			return t.hostFold(authority)
+		}
+	}
+	return t.hostOf(authority)
+}
+
+// hostFold is hostOf for a name with capital letters.
+func (t *Table) hostFold(authority string) *host {
 	if len(authority) > maxHost {
 		return t.any
 	}
 	var buf [maxHost]byte
-	name := buf[:len(authority)]
-	for i := range name {
-		c := authority[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		name[i] = c
+	name := append(buf[:0], authority...)
+	for i, c := range name {
+		name[i] = lowerByte(c)
 	}
 	if h := t.exact[string(name)]; h != nil {
 		return h
 	}
+	if len(t.suffix) == 0 && len(t.prefix) == 0 {
+		return t.any
+	}
+	return wildcard(t, name)
+}
+
+// wildcard finds the virtual host of a lower-case name by its end or its beginning.
+func wildcard[T string | []byte](t *Table, name T) *host {
 	for i := range t.suffix {
 		if n := t.suffix[i].length; n < len(name) { // the wildcard stands for one character at least
 			if h := t.suffix[i].hosts[string(name[len(name)-n:])]; h != nil {
@@ -251,6 +271,16 @@ func (t *Table) host(authority string) *host {
 		}
 	}
 	return t.any
+}
+
+func (t *Table) hostOf(name string) *host {
+	if h := t.exact[name]; h != nil {
+		return h
+	}
+	if len(t.suffix) == 0 && len(t.prefix) == 0 {
+		return t.any
+	}
+	return wildcard(t, name)
 }
 
 // WithoutPort removes the port of an authority, if it has one.

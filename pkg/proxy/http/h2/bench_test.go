@@ -56,13 +56,14 @@ func (x *exchange) do(cc *ClientConn) error {
 	if err := st.RoundTrip(&x.req, &x.resp, nil); err != nil {
 		return err
 	}
-	for {
+	for x.resp.Body != nil {
 		if _, err := x.resp.Body.Read(x.buf[:]); err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // reply is a handler's answer that is used again and again.

@@ -66,6 +66,7 @@ type link struct {
 
 	mu  sync.Mutex // guards what follows
 	err error      // why the connection ended
+	cut bool       // requests were being served then
 
 	// What is to be sent.
 	out         []byte
@@ -87,6 +88,7 @@ type link struct {
 	// Flow control and settings.
 	sendWindow, recvWindow, unacked int
 	peerWindow                      int // initial send window of streams
+	ownWindow                       int // initial receive window of streams, as the peer may understand it
 	peerStreams                     uint32
 	peerConnect                     bool // RFC 8441
 	settledOnce                     bool
@@ -107,6 +109,7 @@ func (c *link) init(nc net.Conn, s side, client bool) {
 	c.enc.init()
 	c.flushed.L, c.roomFree.L = &c.mu, &c.mu
 	c.sendWindow, c.recvWindow, c.peerWindow = initialWindow, initialWindow, initialWindow
+	c.ownWindow = max(c.limits.streamWindow, initialWindow) // until the peer acknowledges a smaller one
 	c.peerStreams = streamsBeforeSettings
 	c.streams = make(map[uint32]*stream)
 }
@@ -116,7 +119,7 @@ func (c *link) fail(err error) {
 	if c.err != nil {
 		return
 	}
-	c.err = err
+	c.err, c.cut = err, c.workers.busy > 0
 	for _, st := range c.streams {
 		st.end(err)
 	}

@@ -109,6 +109,8 @@ func (cc *ClientConn) responseHead(st *clientStream, end bool, block []byte) err
 		b.malformed("response without :status")
 	case resp.Status < 200 && end:
 		b.malformed("informational response that ends the stream")
+	case end && b.length > 0 && !st.bodyless():
+		b.malformed("content-length %d without payload", b.length)
 	}
 	if b.tooMuch {
 		return b.wrong
@@ -132,22 +134,25 @@ func (cc *ClientConn) responseHead(st *clientStream, end bool, block []byte) err
 // frame says what body the response has.
 func (st *clientStream) frame(length int64, end bool) {
 	resp := &st.incoming
-	bodyless := st.method == http.MethodHead || resp.Status == 304
 	resp.Upgraded = st.tunnel && resp.Status/100 == 2
 	switch {
 	case resp.Upgraded:
 		resp.Body = &st.body
-	case bodyless:
+	case st.bodyless():
 		resp.ContentLength = length
 	case end:
 		resp.ContentLength = 0
-		st.declared = length
 	default:
 		resp.ContentLength, st.declared = length, length
 		if resp.Status != 204 {
 			resp.Body = &st.body
 		}
 	}
+}
+
+// bodyless tells of a response whose content-length is that of another one.
+func (st *clientStream) bodyless() bool {
+	return st.method == http.MethodHead || st.incoming.Status == 304
 }
 
 // informational keeps an informational response for the goroutine that waits for the final one.

@@ -54,9 +54,8 @@ type Server struct {
 	final      bool // no more streams are taken
 	drainTimer *time.Timer
 	served     int
-	over       int // streams that have ended
-	premature  int // streams that the client reset before they had a response
-	busy       bool
+	over       int          // streams that have ended
+	premature  int          // streams that the client reset before they had a response
 	headOpen   bool         // a field block is being received in several frames
 	late       *codec.Error // of Expire
 }
@@ -103,9 +102,6 @@ func (s *Server) Serve(ctx context.Context, h codec.Handler) error {
 	}
 	h.Idle(true)
 	err := s.reason(s.run())
-	s.mu.Lock()
-	s.busy = s.workers.busy > 0
-	s.mu.Unlock()
 	s.goodbye(err)
 	s.rd.release()
 	_ = s.nc.Close() // nothing depends on it any more

@@ -12,7 +12,7 @@ import (
 func (s *Server) Ended() (busy, ours bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.busy, s.draining
+	return s.cut, s.draining
 }
 
 // Drain implements codec.Server: it tells the client that there will be an end, waits for what crosses with that, and

@@ -52,6 +52,7 @@ func (c *link) onSettings(h frameHeader, p []byte) error {
 	case h.has(flagAck) && !c.greeted:
 		return connErrorf(codeProtocol, "the first frame is an acknowledgement")
 	case h.has(flagAck):
+		c.acknowledged()
 		return nil
 	}
 	c.greeted = true
@@ -72,6 +73,17 @@ func (c *link) onSettings(h frameHeader, p []byte) error {
 	c.settledOnce = true
 	c.side.settled()
 	return nil
+}
+
+// acknowledged makes our initial window hold for the streams that there are, too.
+func (c *link) acknowledged() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delta := c.limits.streamWindow - c.ownWindow
+	c.ownWindow = c.limits.streamWindow
+	for _, st := range c.streams {
+		st.recvWindow += delta
+	}
 }
 
 // setting takes one parameter of the peer. The caller holds mu.

@@ -55,7 +55,7 @@ func (st *stream) reset(c *link) {
 	st.gone.Store(false)
 	st.awoken.Store(nil)
 	st.queued, st.recvEnd, st.unacked, st.received, st.dropping = 0, false, 0, 0, false
-	st.declared, st.recvWindow = -1, c.limits.streamWindow
+	st.declared = -1
 	st.trailers.Reset()
 	st.sendEnd, st.mute, st.nextWaiter, st.waits = false, false, nil, false
 	for _, n := range [...]*atomic.Uint64{&st.recvHead, &st.recvBody, &st.recvTrailer, &st.sentHead, &st.sentBody, &st.sentTrailer} {
@@ -65,7 +65,7 @@ func (st *stream) reset(c *link) {
 
 // enter puts the stream into the connection under its id. The caller holds mu, as those of all functions below do.
 func (st *stream) enter(id uint32) {
-	st.id, st.open, st.sendWindow = id, true, st.c.peerWindow
+	st.id, st.open, st.sendWindow, st.recvWindow = id, true, st.c.peerWindow, st.c.ownWindow
 	st.c.streams[id] = st
 	st.c.stats.StreamsActive.Inc()
 }

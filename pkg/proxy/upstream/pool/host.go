@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,7 +138,7 @@ func NewHost(shared *Shared, transport Transport, http model.UpstreamHTTP, stats
 
 // Options choose among the pools of a host.
 type Options struct {
-	// SNI overrides the configured server name when not empty.
+	// SNI overrides the configured server name when not empty. It need not outlive the call.
 	SNI string
 	// Version of the downstream request, for UpstreamDownstream.
 	Version      message.Version
@@ -236,6 +237,7 @@ func (h *Host) pool(k key) *Pool {
 			return nil
 		}
 	}
+	k.sni = strings.Clone(k.sni) // it may be part of a request, whose memory is used again
 	p := newPool(h, k)
 	p.retired = h.retired
 	pools := append(slices.Clone(*h.pools.Load()), p)

@@ -26,12 +26,16 @@ type wire2 struct {
 	dec   *hpack.Decoder
 	// settings are those of the peer.
 	settings map[http2.SettingID]uint32
+	// window is how many bytes of DATA the peer takes on the connection. Whoever writes DATA counts it down, if it matters.
+	window int64
+	// goAway is the code of the last GOAWAY.
+	goAway *http2.ErrCode
 	// quiet answers neither SETTINGS nor PING.
 	quiet bool
 }
 
 func newWire2(conn net.Conn) *wire2 {
-	w := &wire2{Conn: conn, Framer: http2.NewFramer(conn, conn), dec: hpack.NewDecoder(4096, nil), settings: map[http2.SettingID]uint32{}}
+	w := &wire2{Conn: conn, Framer: http2.NewFramer(conn, conn), dec: hpack.NewDecoder(4096, nil), settings: map[http2.SettingID]uint32{}, window: 65535}
 	w.AllowIllegalWrites, w.AllowIllegalReads = true, true
 	w.enc = hpack.NewEncoder(&w.block)
 	return w
@@ -87,6 +91,13 @@ func (w *wire2) next() (http2.Frame, error) {
 		if !w.quiet {
 			err = w.WriteSettingsAck()
 		}
+	case *http2.WindowUpdateFrame:
+		if f.StreamID == 0 {
+			w.window += int64(f.Increment)
+		}
+	case *http2.GoAwayFrame:
+		code := f.ErrCode
+		w.goAway = &code
 	case *http2.PingFrame:
 		if !f.IsAck() && !w.quiet {
 			err = w.WritePing(true, f.Data)
@@ -230,19 +241,15 @@ func (w *wire2) mustReply(t *testing.T, stream uint32) *reply {
 // ended reads until the connection is over, and returns the code of the GOAWAY that came before, if one did.
 func (w *wire2) ended(t *testing.T) *http2.ErrCode {
 	t.Helper()
-	var code *http2.ErrCode
+	w.quiet = true // an answer could fail, and hide what is still to be read
 	for {
-		f, err := w.ReadFrame()
+		_, err := w.next()
 		var network net.Error
 		switch {
 		case errors.As(err, &network) && network.Timeout():
 			t.Fatal("the connection lives on")
 		case err != nil:
-			return code
-		}
-		if g, ok := f.(*http2.GoAwayFrame); ok {
-			c := g.ErrCode
-			code = &c
+			return w.goAway
 		}
 	}
 }

@@ -164,7 +164,7 @@ func transparencyCases() []wireCase {
 			"HTTP/1.1 200 OK\r\n" + addedUp + "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-tail: end\r\n\r\n", false,
 		},
 		{
-			"fields", "plain", "GET /fields HTTP/1.1\r\nX-Z: 1\r\nHost: x\r\nX-A: 2\r\nx-z: 3\r\nConnection: X-Gone\r\nX-Gone: here\r\nProxy-Connection: close\r\n\r\n",
+			"fields", "plain", "GET /fields HTTP/1.1\r\nX-Z: 1\r\nHost: x\r\nX-A: 2\r\nx-z: 3\r\nConnection: X-Gone\r\nX-Gone: here\r\nProxy-Connection: keep-alive\r\n\r\n",
 			"GET /fields HTTP/1.1\r\nhost: x\r\nx-z: 1\r\nx-a: 2\r\nx-z: 3\r\n" + added + "\r\n",
 			"HTTP/1.1 200 OK\r\nx-second: 2\r\nx-first: 1\r\nset-cookie: a=b\r\nset-cookie: c=d\r\ncontent-length: 2\r\n" + addedUp + "\r\nok", false,
 		},

@@ -134,7 +134,19 @@ func (s *Stream) Next() (*message.Response, error) {
 	s.at++
 	resp, err := s.chain[i].Handle(s)
 	s.at = i
+	if err != nil && err != ErrRestart {
+		if r, ok := s.Host.(Rescuer); ok {
+			return r.Rescue(s, err)
+		}
+	}
 	return resp, err
+}
+
+// Rescuer is a Host that can answer where a filter could not, because the stream was given up for a reason that the client
+// is to be told: a timer fired, or the request turned out to be malformed. So filters see that reply as any other one.
+type Rescuer interface {
+	// Rescue returns the reply, or err when there can be none.
+	Rescue(s *Stream, err error) (*message.Response, error)
 }
 
 // Reply answers without asking the rest of the chain.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
@@ -190,4 +191,25 @@ func TestResponseThatBreaksWhileItIsBuffered(t *testing.T) {
 		t.Errorf("received %q, %v", b, err)
 	}
 	p.logged("GET / 0 UC upstream_reset_after_response_started")
+}
+
+func TestFiltersSeeRepliesToTimeouts(t *testing.T) {
+	hang := backend(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "up"})), options{
+		clusters: map[string]*model.Cluster{"up": static("up", hang)}, filters: []*model.HTTPFilter{tagged("a", false), tagged("b", false)},
+		cfg: func(c *model.HTTPConnectionManager) { c.StreamIdleTimeout = 50 * time.Millisecond },
+	})
+	resp, _ := p.do(get("/"))
+	if got := strings.Join(resp.Header.Values("x-tag"), " "); got != "b a" || resp.StatusCode < 400 {
+		t.Errorf("%d through %q", resp.StatusCode, got)
+	}
+	p.eventually("the stream ends", func() bool { return p.counter("http.test.downstream_rq_active") == 0 })
+
+	t.Log("a request whose body is malformed")
+	c := p.dial()
+	c.send("POST / HTTP/1.1\r\nHost: x\r\ntransfer-encoding: chunked\r\n\r\nnot a size\r\n")
+	resp, _ = c.read("POST")
+	if got := strings.Join(resp.Header.Values("x-tag"), " "); got != "b a" || resp.StatusCode != 400 {
+		t.Errorf("%d through %q", resp.StatusCode, got)
+	}
 }

@@ -48,6 +48,7 @@ type stream struct {
 	reply    message.Bytes
 	internal bool
 	written  atomic.Bool // the response head is being written
+	rescued  *abortion   // the abort whose reply went through the filters
 
 	activity atomic.Uint32 // changes when a body moves
 	seen     uint32        // activity at the last sweep
@@ -63,7 +64,10 @@ type stream struct {
 	ender   filter.Ender
 }
 
-var _ filter.Host = (*stream)(nil)
+var (
+	_ filter.Host    = (*stream)(nil)
+	_ filter.Rescuer = (*stream)(nil)
+)
 
 func newStream() *stream {
 	s := &stream{}
@@ -97,6 +101,7 @@ func (s *stream) begin(c *connection, src codec.ServerStream) {
 	s.Format.Info, s.Format.Request, s.Format.Type = &s.info, req, format.DownstreamEnd
 	s.routed, s.internal, s.random = false, false, random()
 	s.written.Store(false)
+	s.rescued = nil
 	s.seen, s.seenAt, s.loggedAt = s.activity.Load(), start, start
 	s.idle, s.life = m.cfg.StreamIdleTimeout, m.cfg.MaxStreamDuration
 	s.reqBody.begin(req.Body)
@@ -157,7 +162,7 @@ func (s *stream) process() (*message.Response, error) {
 
 // deliver sends what came of the request.
 func (s *stream) deliver(resp *message.Response, err error) {
-	if a := s.abortion(); a != nil {
+	if a := s.abortion(); a != nil && a != s.rescued {
 		resp, err = s.abandoned(a)
 	} else if err != nil {
 		resp, err = s.failed(err)
@@ -223,6 +228,22 @@ func (s *stream) abandoned(a *abortion) (*message.Response, error) {
 		r.Modify = deadlineExceeded
 	}
 	return s.Reply(&s.Stream, r), nil
+}
+
+// Rescue implements filter.Rescuer.
+func (s *stream) Rescue(_ *filter.Stream, err error) (*message.Response, error) {
+	if a := s.abortion(); a != nil {
+		if a.status == 0 || a == s.rescued {
+			return nil, err
+		}
+		s.rescued = a
+		return s.abandoned(a)
+	}
+	var bad *codec.Error
+	if errors.As(err, &bad) && bad.Status != 0 {
+		return s.rejected(bad)
+	}
+	return nil, err
 }
 
 // deadlineExceeded makes a reply DEADLINE_EXCEEDED, which no HTTP status is mapped to.

@@ -27,17 +27,30 @@ func perFilter(name, config string) string {
 	return "typed_per_filter_config: {" + name + ": " + config + "}"
 }
 
+// echoUpgraded switches to whatever protocol the client wants, and echoes.
+func echoUpgraded(w http.ResponseWriter, r *http.Request) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nupgrade: %s\r\nconnection: Upgrade\r\n\r\n", r.Header.Get("upgrade"))
+	if rw.Flush() == nil {
+		_, _ = io.Copy(conn, rw) // until the client ends
+	}
+}
+
 func TestFilterBuffer(t *testing.T) {
 	t.Parallel()
 	host := harness.NewHost(t)
-	backend := host.HTTPBackend("backend", "127.0.0.1:0", harness.WithHandler("/ws", serveWebSocket))
+	backend := host.HTTPBackend("backend", "127.0.0.1:0", harness.WithHandler("/ws", echoUpgraded))
 	perRoute := func(fields string) string {
 		return perFilter("buf", harness.HTTPFilterConfig("buffer.v3.BufferPerRoute", fields))
 	}
 	weir := host.StartWeir(harness.WeirOptions{Config: harness.Bootstrap{
 		Listeners: []string{harness.Listener{Name: "main", Address: "127.0.0.1:8080", Chains: []string{harness.Chain(harness.HTTPFilters(
 			[]string{harness.HTTPFilter("buf", harness.HTTPFilterConfig("buffer.v3.Buffer", "max_request_bytes: 1000"))},
-			"upgrade_configs: [{upgrade_type: websocket}]", "route_config: "+harness.RouteConfig("r",
+			"upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: other, filters: ["+harness.HTTPFilter("hm", says("upgraded"))+", {name: envoy.filters.http.router}]}]", "route_config: "+harness.RouteConfig("r",
 				`{match: {prefix: /off}, route: {cluster: backend}, `+perRoute("disabled: true")+`}`,
 				`{match: {prefix: /more}, route: {cluster: backend}, `+perRoute("buffer: {max_request_bytes: 100000}")+`}`,
 				harness.RouteTo("/", "backend"),
@@ -84,17 +97,20 @@ func TestFilterBuffer(t *testing.T) {
 			t.Errorf("body %q", r.Body)
 		}
 	})
-	t.Run("websocket", func(t *testing.T) {
-		conn := host.MustDial("127.0.0.1:8080")
-		fmt.Fprint(conn, "GET /ws HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-		in := bufio.NewReader(conn)
-		if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("%v, %v", resp, err)
-		}
-		fmt.Fprint(conn, long)
-		got := make([]byte, len(long))
-		if _, err := io.ReadFull(in, got); err != nil || string(got) != long {
-			t.Errorf("echo: %v", err)
-		}
-	})
+	for kind, header := range map[string]string{"websocket": "", "other": "upgraded"} {
+		t.Run(kind, func(t *testing.T) {
+			conn := host.MustDial("127.0.0.1:8080")
+			fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: %s\r\n\r\n", kind)
+			in := bufio.NewReader(conn)
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil || resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("says") != header {
+				t.Fatalf("%v, %v", resp, err)
+			}
+			fmt.Fprint(conn, long)
+			got := make([]byte, len(long))
+			if _, err := io.ReadFull(in, got); err != nil || string(got) != long {
+				t.Errorf("echo: %v", err)
+			}
+		})
+	}
 }

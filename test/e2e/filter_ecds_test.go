@@ -74,15 +74,17 @@ func (s *sayer) eventually(t *testing.T, status int, says string) {
 func TestFilterECDS(t *testing.T) {
 	t.Parallel()
 	for _, kind := range bothKinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			testECDS(t, kind)
-		})
+		own := fmt.Sprintf("api_config_source: {api_type: %s, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}", kind)
+		for name, source := range map[string]string{"aggregated": "ads: {}", "a stream of its own": own} {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				t.Parallel()
+				testECDS(t, kind, "resource_api_version: V3, "+source)
+			})
+		}
 	}
 }
 
-func testECDS(t *testing.T, kind string) {
-	const ads = "resource_api_version: V3, ads: {}"
+func testECDS(t *testing.T, kind, source string) {
 	host := harness.NewHost(t)
 	control := host.ControlPlane(controlPlaneAddr)
 	route := "route_config: " + harness.RouteConfig("r", `{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: ok}}}`)
@@ -90,9 +92,9 @@ func testECDS(t *testing.T, kind string) {
 		return harness.Resource(t, &listenerv3.Listener{}, harness.Listener{Name: name, Address: addr, Chains: []string{harness.Chain(harness.HTTPFilters(filters, route))}}.YAML())
 	}
 	resources := []proto.Message{
-		listener("one", "127.0.0.1:8080", discovered("dyn", ads)),
-		listener("two", "127.0.0.1:8081", discovered("late", ads+", initial_fetch_timeout: 0.2s")),
-		listener("three", "127.0.0.1:8082", discovered("fallback", ads, "default_config: "+says("default"), "apply_default_config_without_warming: true")),
+		listener("one", "127.0.0.1:8080", discovered("dyn", source)),
+		listener("two", "127.0.0.1:8081", discovered("late", source+", initial_fetch_timeout: 0.2s")),
+		listener("three", "127.0.0.1:8082", discovered("fallback", source, "default_config: "+says("default"), "apply_default_config_without_warming: true")),
 	}
 	control.Set(append(resources, typedConfig(t, "dyn", says("first")))...)
 	weir := host.StartWeir(harness.WeirOptions{Config: harness.Bootstrap{

@@ -27,6 +27,9 @@ type entry struct {
 	// weightKeys are the runtime keys of the weights; nil when there are none.
 	weightKeys []string
 	records    *filter.Records // nil without stat_prefix
+	// shape and fixed stand for a regular expression that is simple enough.
+	shape regexShape
+	fixed string
 }
 
 var _ filter.Rules = (*entry)(nil)
@@ -45,6 +48,8 @@ func compileEntry(t *Table, h *host, r *model.Route) (*entry, error) {
 	}
 	if (r.Match.Kind == model.PathRegex || r.Match.Kind == model.PathTemplate) && r.Match.Regex == nil {
 		errs = append(errs, errors.New("match: has no regex"))
+	} else if r.Match.Kind == model.PathRegex {
+		e.shape, e.fixed = shapeOf(r.Match.Regex)
 	}
 	if r.Action != nil && len(r.Action.Weighted) > 0 {
 		for i := range r.Action.Weighted {
@@ -111,7 +116,7 @@ func pathOnly(p string) string {
 
 func (e *entry) matches(q *question) bool {
 	m := &e.route.Match
-	if !matchesPath(m, q) {
+	if !e.matchesPath(m, q) {
 		return false
 	}
 	if len(m.Headers) > 0 && !match.Headers(m.Headers, q.req) {
@@ -153,7 +158,7 @@ func matchesStream(m *model.RouteMatch, info *streaminfo.Info) bool {
 	return true
 }
 
-func matchesPath(m *model.RouteMatch, q *question) bool {
+func (e *entry) matchesPath(m *model.RouteMatch, q *question) bool {
 	if m.Kind == model.PathConnect {
 		return q.isConnect()
 	}
@@ -169,6 +174,12 @@ func matchesPath(m *model.RouteMatch, q *question) bool {
 	case model.PathSeparatedPrefix:
 		return match.HasPrefix(q.path, m.Path, m.IgnoreCase) && (len(q.path) == len(m.Path) || q.path[len(m.Path)] == '/')
 	case model.PathRegex, model.PathTemplate:
+		switch e.shape {
+		case regexExact:
+			return q.path == e.fixed
+		case regexPrefix: // "." is not for line feeds
+			return strings.HasPrefix(q.path, e.fixed) && strings.IndexByte(q.path[len(e.fixed):], '\n') < 0
+		}
 		return m.Regex.MatchString(q.path) // anchored by whoever built the model
 	}
 	return match.HasPrefix(q.path, m.Path, m.IgnoreCase)

@@ -64,6 +64,42 @@ func (x *index) place(m *model.RouteMatch, i int32) {
 	}
 }
 
+// regexShape tells expressions that need no matching: fixed text alone, or fixed text and then anything.
+type regexShape uint8
+
+const (
+	regexAny regexShape = iota
+	regexExact
+	regexPrefix
+)
+
+// shapeOf is the shape of an anchored expression, and its fixed text.
+func shapeOf(re *regexp.Regexp) (shape regexShape, fixed string) {
+	tree, err := syntax.Parse(re.String(), syntax.Perl)
+	if err != nil {
+		return regexAny, ""
+	}
+	tree = tree.Simplify()
+	if tree.Op != syntax.OpConcat || len(tree.Sub) < 3 || tree.Sub[0].Op != syntax.OpBeginText || tree.Sub[len(tree.Sub)-1].Op != syntax.OpEndText {
+		return regexAny, ""
+	}
+	inner := tree.Sub[1 : len(tree.Sub)-1]
+	if inner[0].Op == syntax.OpConcat && len(inner) == 1 {
+		inner = inner[0].Sub
+	}
+	text := inner[0]
+	if text.Op != syntax.OpLiteral || text.Flags&syntax.FoldCase != 0 {
+		return regexAny, ""
+	}
+	switch {
+	case len(inner) == 1:
+		return regexExact, string(text.Rune)
+	case len(inner) == 2 && inner[1].Op == syntax.OpStar && inner[1].Sub[0].Op == syntax.OpAnyCharNotNL:
+		return regexPrefix, string(text.Rune)
+	}
+	return regexAny, ""
+}
+
 // fixedPrefix is the text that everything begins with that an anchored expression matches; "" when there is none.
 func fixedPrefix(re *regexp.Regexp) string {
 	tree, err := syntax.Parse(re.String(), syntax.Perl)

@@ -106,6 +106,27 @@ func TestFixedPrefix(t *testing.T) {
 	}
 }
 
+// TestShapes compares what stands for simple expressions with the expressions.
+func TestShapes(t *testing.T) {
+	for pattern, shape := range map[string]regexShape{
+		"/a": regexExact, "/a.*": regexPrefix, "/a\\.b.*": regexPrefix, "(?s)/a.*": regexAny, "/a.+": regexAny, "/a|/b": regexAny,
+		"(?i)/a": regexAny, "(/a.*)": regexAny, "/a.*b": regexAny, "": regexAny, ".*": regexAny, "/é.*": regexPrefix, "(?:/a.*)": regexPrefix,
+	} {
+		re := regexp.MustCompile("^(?:" + pattern + ")$")
+		got, fixed := shapeOf(re)
+		if got != shape {
+			t.Errorf("%q: shape %d, want %d", pattern, got, shape)
+		}
+		e := &entry{shape: got, fixed: fixed}
+		m := &model.RouteMatch{Kind: model.PathRegex, Regex: re}
+		for _, path := range []string{"/", "/a", "/ab", "/a.b", "/a.bc", "/axb", "/A", "/a\n", "/a\nb", "/é", "/éx", "/b"} {
+			if got, want := e.matchesPath(m, &question{path: path, req: &message.Request{}}), re.MatchString(path); got != want {
+				t.Errorf("%q on %q: %v, want %v", pattern, path, got, want)
+			}
+		}
+	}
+}
+
 // largeTable is a virtual host with n routes of the usual kinds; the last one takes everything.
 func largeTable(tb testing.TB, n int) *Table {
 	tb.Helper()
@@ -141,5 +162,28 @@ func BenchmarkMatch(b *testing.B) {
 				i++
 			}
 		})
+	}
+}
+
+// BenchmarkHeaders asks routes that differ in a header alone.
+func BenchmarkHeaders(b *testing.B) {
+	vh := &model.VirtualHost{Name: "v", Domains: []string{"*"}}
+	for i := range 20 {
+		vh.Routes = append(vh.Routes, &model.Route{
+			Match:  model.RouteMatch{Path: "/", Headers: []model.HeaderMatcher{{Name: "x-version", String: model.StringMatcher{Value: fmt.Sprint("v", i)}}}},
+			Action: &model.RouteAction{Cluster: "c"},
+		})
+	}
+	table, err := Compile(&model.RouteConfig{VirtualHosts: []*model.VirtualHost{vh}}, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	req := &message.Request{Method: "GET", Authority: "v", Path: "/a/b"}
+	for _, name := range []string{"user-agent", "accept", "x-request-id", "x-forwarded-for", "x-forwarded-proto", "cookie", "x-other", "x-version"} {
+		req.Headers.Add(name, "v19")
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		table.Match(req, nil, 7)
 	}
 }

@@ -226,6 +226,23 @@ func TestUnderscores(t *testing.T) {
 	}
 }
 
+// TestRejectedUnderscores holds what Envoy's API says of REJECT_REQUEST: HTTP/2 requests end with a reset of their stream.
+func TestRejectedUnderscores(t *testing.T) {
+	nc, srv, _ := serve(t, ServerOptions{UnderscoresAction: model.UnderscoresReject}, &handler{serve: echo})
+	w := greet(t, nc)
+	w.open(1, true, with("a_b", "c")...)
+	if got := w.verdict(); !strings.HasPrefix(got, "reset ") {
+		t.Errorf("%s", got)
+	}
+	w.open(3, true, with()...)
+	if got := w.verdict(); !strings.Contains(got, "200") {
+		t.Errorf("the next request: %s", got)
+	}
+	if n := srv.stats.RequestsRejectedUnderscoresInHeaders.Value(); n != 1 {
+		t.Errorf("requests_rejected_with_underscores_in_headers %d", n)
+	}
+}
+
 // TestHeadThatDoesNotEnd is answered when the handler's time for heads is up.
 func TestHeadThatDoesNotEnd(t *testing.T) {
 	h := &handler{serve: echo}

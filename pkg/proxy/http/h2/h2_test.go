@@ -34,6 +34,10 @@ func (h *handler) ServeError(s codec.ServerStream, err *codec.Error) {
 	h.mu.Lock()
 	h.errs = append(h.errs, err.Reason)
 	h.mu.Unlock()
+	if err.Status == 0 {
+		s.Reset(err)
+		return
+	}
 	_ = s.WriteResponse(&message.Response{Status: err.Status})
 }
 

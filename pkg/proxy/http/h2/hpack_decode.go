@@ -156,6 +156,11 @@ func own(f *field, value string, name bool) {
 		f.setValue(clone(value))
 		return
 	}
+	if value == "" { // adding nothing to a string does not copy it
+		f.Name = clone(f.Name)
+		f.setValue("")
+		return
+	}
 	both := f.Name + value
 	f.Name = both[:len(f.Name)]
 	f.setValue(both[len(f.Name):])

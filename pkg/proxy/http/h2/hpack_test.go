@@ -210,6 +210,26 @@ func TestDecoderAgreesWithOthers(t *testing.T) {
 	}
 }
 
+// TestDecoderOwnsEmptyFields reads a field without a value from the table, after the memory that it was read into had another.
+func TestDecoderOwnsEmptyFields(t *testing.T) {
+	d := newDecoder(4096)
+	var sent bytes.Buffer
+	enc := hpack.NewEncoder(&sent)
+	for range 3 {
+		sent.Reset()
+		want := []hpack.HeaderField{{Name: "x-nothing-in-it"}, {Name: "x-sum", Value: "0"}}
+		for _, f := range want {
+			if err := enc.WriteField(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := decodeAll(&d, sent.Bytes())
+		if !slices.Equal(want, got) || err != nil {
+			t.Fatalf("%v %s", err, cmp.Diff(want, got))
+		}
+	}
+}
+
 func TestEncoderLearnsWhatChanges(t *testing.T) {
 	var e encoder
 	e.init()

@@ -77,9 +77,13 @@ func newLimits(o *model.HTTP2Options, maxBytes, maxCount int, streams uint32) li
 	return l
 }
 
+// or is a configured number: 0 is the default, and model.HTTP2None is 0.
 func or(n, byDefault uint32) uint32 {
-	if n == 0 {
+	switch n {
+	case 0:
 		return byDefault
+	case model.HTTP2None:
+		return 0
 	}
 	return n
 }

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -64,7 +63,6 @@ func TestHeadersBeyondTheRules(t *testing.T) {
 		fields               []string
 	}{
 		{"too many", "431", "too_many_headers", ServerOptions{}, many},
-		{"underscore", "400", "underscore_in_name", ServerOptions{UnderscoresAction: model.UnderscoresReject}, append(get[:8:8], "a_b", "c")},
 		{"no authority", "400", "missing_host", ServerOptions{}, []string{":method", "GET", ":scheme", "http", ":path", "/"}},
 	}
 	for _, c := range cases {

@@ -65,6 +65,7 @@ func (b *requestBuilder) field(f *field) {
 	default:
 		b.regular = true
 		if b.count.fields++; b.count.fields > lim.headerCount {
+			b.srv.stats.HeaderOverflow.Inc()
 			st.bad = violation(431, "too_many_headers", detailsTooMany, "more than %d fields", lim.headerCount)
 			return
 		}
@@ -154,7 +155,7 @@ func (b *requestBuilder) underscore(name string) bool {
 	switch b.srv.limits.underscores {
 	case model.UnderscoresReject:
 		b.srv.stats.RequestsRejectedUnderscoresInHeaders.Inc()
-		b.st.bad = violation(400, "underscore_in_name", detailsUnderscore, "field name %q has an underscore", name)
+		b.st.bad = violation(0, "underscore_in_name", detailsUnderscore, "field name %q has an underscore", name)
 		return true
 	case model.UnderscoresDrop:
 		b.srv.stats.DroppedHeadersWithUnderscores.Inc()

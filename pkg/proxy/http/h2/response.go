@@ -45,6 +45,7 @@ func (b *responseBuilder) field(f *field) {
 	default:
 		b.regular = true
 		if b.count.fields++; b.count.fields > b.cc.limits.headerCount {
+			b.cc.stats.HeaderOverflow.Inc()
 			b.tooMuch = true
 			b.malformed("more than %d fields", b.cc.limits.headerCount)
 			return

@@ -162,6 +162,14 @@ func (st *stream) cause(err error) error {
 // PeerGone implements codec.ServerStream.
 func (st *serverStream) PeerGone() bool { return st.gone.Load() }
 
+// PeerReset tells that the client has reset the stream, and did not just end the connection.
+func (st *serverStream) PeerReset() bool {
+	st.c.mu.Lock()
+	defer st.c.mu.Unlock()
+	_, reset := st.err.(*resetError)
+	return reset
+}
+
 // CloseAfter implements codec.ServerStream.
 func (st *serverStream) CloseAfter() { st.server.Drain() }
 

@@ -76,7 +76,7 @@ func testTranslator(t testing.TB) *Translator {
 			if f.GetTextFormat() == "bad" {
 				return nil, errors.New("compile format: it is bad")
 			}
-			return fmt.Sprintf("format %s%v", f.GetTextFormat(), f.GetJsonFormat().AsMap()), nil
+			return fmt.Sprintf("format %s%v, omit empty: %v", f.GetTextFormat(), f.GetJsonFormat().AsMap(), f.GetOmitEmptyValues()), nil
 		},
 		ReadFile: func(path string) ([]byte, error) {
 			if b, ok := files[path]; ok {

@@ -25,13 +25,20 @@ type connection struct {
 
 	rx, tx uint64 // bytes that were counted already; of the sweep and of closed
 
+	many           bool                   // it can have many streams at a time; set before the first
+	only           atomic.Pointer[stream] // that of a connection which has one at a time; a sweep takes it out meanwhile
+	served         atomic.Int64           // requests, while they are bounded
+	nextID, lastID uint64                 // of the goroutine of an HTTP/1 connection
+
 	mu     sync.Mutex
 	server codec.Server // nil until the protocol is known
-	active []*stream
-	served int
+	active []*stream    // of a connection with many
 	ending ending
 	cutOff bool // we ended the connection in the middle of a response
 }
+
+// idBlock is how many stream numbers a connection takes at once.
+const idBlock = 16
 
 // ending is how far the end of a connection has come.
 type ending uint8
@@ -74,14 +81,14 @@ func (c *connection) opened() {
 // serve notes the codec, once the protocol is known.
 func (c *connection) serve(s codec.Server) {
 	c.mu.Lock()
-	c.server = s
+	c.server, c.many = s, s.Version() >= message.HTTP2
 	late := c.ending == over
 	c.mu.Unlock()
 	if late {
 		_ = c.fc.Conn.SetReadDeadline(time.Time{}) // of interrupt
 	}
 	st := c.m.stats
-	if c.two() {
+	if c.many {
 		st.cxHTTP2Total.Inc()
 		st.cxHTTP2Active.Inc()
 	} else {
@@ -93,8 +100,6 @@ func (c *connection) serve(s codec.Server) {
 	}
 }
 
-func (c *connection) two() bool { return c.server.Version() == message.HTTP2 }
-
 func (c *connection) closed() {
 	c.timing.timer.Release()
 	st := c.m.stats
@@ -103,7 +108,7 @@ func (c *connection) closed() {
 		st.cxSSLActive.Dec()
 	}
 	if c.server != nil {
-		if c.two() {
+		if c.many {
 			st.cxHTTP2Active.Dec()
 		} else {
 			st.cxHTTP1Active.Dec()
@@ -149,21 +154,31 @@ func (c *connection) countBytes() {
 	c.rx, c.tx = rx, tx
 }
 
+// add makes the stream known to sweeps.
 func (c *connection) add(s *stream) {
+	if c.m.cfg.MaxRequestsPerConnection > 0 && c.served.Add(1) == int64(c.m.cfg.MaxRequestsPerConnection) {
+		c.m.stats.cxMaxRequests.Inc()
+	}
+	if !c.many {
+		c.only.Store(s)
+		return
+	}
 	c.mu.Lock()
 	s.index = len(c.active)
 	c.active = append(c.active, s)
-	c.timing.since.Store(0)
-	c.served++
-	last := c.served == c.m.cfg.MaxRequestsPerConnection
 	c.mu.Unlock()
-	if last {
-		c.m.stats.cxMaxRequests.Inc()
-	}
 }
 
 // remove makes sure that no sweep touches the stream any more.
 func (c *connection) remove(s *stream) {
+	if !c.many {
+		if !c.only.CompareAndSwap(s, nil) { // a sweep has borrowed it, and gives it back before it unlocks
+			c.mu.Lock()
+			c.only.Store(nil)
+			c.mu.Unlock()
+		}
+		return
+	}
 	c.mu.Lock()
 	last := len(c.active) - 1
 	c.active[s.index] = c.active[last]
@@ -171,6 +186,32 @@ func (c *connection) remove(s *stream) {
 	c.active[last] = nil
 	c.active = c.active[:last]
 	c.mu.Unlock()
+}
+
+// sweepStreams looks at each stream, and tells whether there is any. The caller holds mu.
+func (c *connection) sweepStreams(now time.Time) (busy bool) {
+	if s := c.only.Swap(nil); s != nil {
+		s.sweep(now)
+		c.only.Store(s)
+		return true
+	}
+	for _, s := range c.active {
+		s.sweep(now)
+	}
+	return len(c.active) > 0
+}
+
+// streamID gives the next number of a stream. HTTP/1 connections take them a few at a time.
+func (c *connection) streamID() uint64 {
+	if c.many {
+		return c.m.ids.Add(1)
+	}
+	if c.nextID == c.lastID {
+		c.lastID = c.m.ids.Add(idBlock)
+		c.nextID = c.lastID - idBlock
+	}
+	c.nextID++
+	return c.nextID
 }
 
 // ServeStream implements codec.Handler.

@@ -47,6 +47,7 @@ type stream struct {
 	respBody responseBody
 	reply    message.Bytes
 	internal bool
+	alone    bool        // the router is the only filter
 	written  atomic.Bool // the response head is being written
 	rescued  *abortion   // the abort whose reply went through the filters
 
@@ -86,9 +87,8 @@ func newStream() *stream {
 func (s *stream) begin(c *connection, src codec.ServerStream) {
 	m := c.m
 	req := src.Request()
-	two := req.Version == message.HTTP2
 	var start time.Time
-	if two { // which has many streams at a time
+	if c.many {
 		start = time.Now()
 	} else {
 		start = c.timing.begun
@@ -96,10 +96,10 @@ func (s *stream) begin(c *connection, src codec.ServerStream) {
 	s.conn, s.src = c, src
 	s.Request, s.Response, s.Info = req, &s.resp, &s.info
 	s.info.Conn, s.info.Start = c.fc.Info, start
-	s.info.StreamID = m.ids.Add(1)
+	s.info.StreamID = c.streamID()
 	s.info.Protocol = req.Version.String()
 	s.Format.Info, s.Format.Request, s.Format.Type = &s.info, req, format.DownstreamEnd
-	s.routed, s.internal, s.random = false, false, random()
+	s.routed, s.internal, s.alone, s.random = false, false, false, random()
 	s.written.Store(false)
 	s.rescued = nil
 	s.seen, s.seenAt, s.loggedAt = s.activity.Load(), start, start
@@ -112,7 +112,7 @@ func (s *stream) begin(c *connection, src codec.ServerStream) {
 	}
 	m.stats.rqTotal.Inc()
 	m.stats.rqActive.Inc()
-	if two {
+	if c.many {
 		m.stats.rqHTTP2Total.Inc()
 	} else {
 		m.stats.rqHTTP1Total.Inc()
@@ -152,6 +152,7 @@ func (s *stream) process() (*message.Response, error) {
 		var list []filter.HTTP
 		list, s.scratch = use.choose(&s.Stream, &rt, s.scratch)
 		s.SetChain(list)
+		s.alone = len(list) == 1
 		resp, err := s.Next()
 		if err != filter.ErrRestart {
 			return resp, err
@@ -172,7 +173,7 @@ func (s *stream) deliver(resp *message.Response, err error) {
 		s.src.Reset(err)
 		return
 	}
-	at := s.sinceStart()
+	at := s.headTime()
 	s.finalizeResponse(resp, at)
 	s.info.ResponseCode = resp.Status
 	if !s.info.HealthCheck { // as in Envoy, they are not traffic
@@ -184,7 +185,7 @@ func (s *stream) deliver(resp *message.Response, err error) {
 		s.respBody.begin(resp.Body)
 		resp.Body = &s.respBody
 	}
-	if s.conn.closing.Load() && s.Request.Version < message.HTTP2 {
+	if s.conn.closing.Load() && !s.conn.many {
 		s.src.CloseAfter()
 	}
 	if err = s.write(resp); err != nil {
@@ -194,6 +195,14 @@ func (s *stream) deliver(resp *message.Response, err error) {
 
 // sinceStart is the age of the stream in nanoseconds, as it stands in Timing.
 func (s *stream) sinceStart() int64 { return max(1, int64(time.Since(s.info.Start))) }
+
+// headTime is when the response was there: when it came from the upstream, if nothing but the router had it since.
+func (s *stream) headTime() int64 {
+	if at := s.info.Timing.FirstUpstreamRx; s.alone && at > 0 && s.info.LocalReplyBody == "" {
+		return at
+	}
+	return s.sinceStart()
+}
 
 // write sends the response, whose head is complete.
 func (s *stream) write(resp *message.Response) error {
@@ -372,7 +381,7 @@ func (s *stream) endTime() {
 		end = s.sinceStart()
 	}
 	s.info.Duration = time.Duration(end)
-	if s.Request.Version < message.HTTP2 {
+	if !s.conn.many {
 		t := &s.conn.timing
 		t.endedAt = int64(s.info.Start.Sub(s.conn.start)) + end
 	}

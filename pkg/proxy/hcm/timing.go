@@ -36,7 +36,7 @@ func sweepInterval(cfg *model.HTTPConnectionManager) time.Duration {
 type timing struct {
 	timer timer.Timer
 	// since is what the connection has been doing since when, in nanoseconds after its start: positive for being idle,
-	// negative for receiving a request head, 0 for serving requests.
+	// negative for a request, 0 when the head of one was late.
 	since   atomic.Int64
 	ticking atomic.Bool // a sweep is due within a tick
 	// begun is when the first byte of the request came, endedAt when the last response ended (like since; 0 is not known).
@@ -107,13 +107,11 @@ func (c *connection) sweep() {
 	now := time.Now()
 	c.countBytes()
 	c.mu.Lock()
-	for _, s := range c.active {
-		s.sweep(now)
-	}
-	if len(c.active) == 0 {
+	busy := c.sweepStreams(now)
+	if !busy {
 		t.tick = c.m.tick
 	}
-	drain, late := c.judge(now)
+	drain, late := c.judge(now, busy)
 	c.plan(now)
 	server := c.server
 	c.mu.Unlock()
@@ -167,7 +165,7 @@ func (c *connection) untilDue(now time.Time) time.Duration {
 }
 
 // judge says what must happen to the connection itself: it drains, or a request head is late. The caller holds mu.
-func (c *connection) judge(now time.Time) (drain, late bool) {
+func (c *connection) judge(now time.Time, busy bool) (drain, late bool) {
 	cfg, st, t := c.m.cfg, c.m.stats, &c.timing
 	age, since := now.Sub(c.start), t.since.Load()
 	if cfg.IdleTimeout > 0 && since > 0 && age-time.Duration(since) >= cfg.IdleTimeout && c.ending == notEnding {
@@ -178,7 +176,7 @@ func (c *connection) judge(now time.Time) (drain, late bool) {
 		t.tooOld = true
 		st.cxMaxDuration.Inc()
 		switch {
-		case cfg.SafeMaxConnectionDuration && c.server != nil && !c.two():
+		case cfg.SafeMaxConnectionDuration && c.server != nil && !c.many:
 			c.closing.Store(true)
 		case c.ending == notEnding:
 			drain = c.tell(now)
@@ -187,7 +185,7 @@ func (c *connection) judge(now time.Time) (drain, late bool) {
 	if c.ending == told && now.Sub(t.toldAt) >= cfg.DrainTimeout {
 		c.ending, drain = over, true
 	}
-	if cfg.RequestHeadersTimeout > 0 && since < 0 && len(c.active) == 0 && age+time.Duration(since) >= cfg.RequestHeadersTimeout {
+	if cfg.RequestHeadersTimeout > 0 && since < 0 && !busy && age+time.Duration(since) >= cfg.RequestHeadersTimeout {
 		late = t.since.CompareAndSwap(since, 0)
 	}
 	return drain, late
@@ -201,7 +199,7 @@ func (c *connection) tell(now time.Time) (drain bool) {
 	if c.server == nil {
 		c.ending = over
 	}
-	return c.server == nil || c.two()
+	return c.server == nil || c.many
 }
 
 // interrupt ends a connection whose protocol is not known yet: nothing was asked on it.

@@ -97,7 +97,7 @@ func (w *walk) table(s *Step, cfg *model.HTTPConnectionManager) *router.Table {
 		from = version(&rc.Resource)
 	}
 	s.detail("config", "%s (%s)", rc.Name, from)
-	t, err := router.Compile(rc, router.Options{Runtime: w.opt.Runtime})
+	t, err := router.Compile(rc, router.Options{Runtime: w.opt.Runtime, ServiceCluster: w.opt.ServiceCluster})
 	if err != nil {
 		s.note("%v", err)
 		return nil
@@ -147,6 +147,7 @@ func (w *walk) route(cfg *model.HTTPConnectionManager, req *message.Request) {
 	w.fraction(s, t, &r, req)
 	w.countedFor(s, &r, req)
 	w.rateLimits(s, &r, req)
+	w.filters(s, cfg, &r)
 	w.act(s, &r, req)
 }
 

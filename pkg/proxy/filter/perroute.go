@@ -2,10 +2,15 @@ package filter
 
 import "github.com/weir-proxy/weir/pkg/config/model"
 
-// Override returns the most specific per-route configuration of the filter with this name: weighted cluster, route,
-// virtual host, then route configuration; nil when there is none, or no route.
+// Override is that of the stream's route.
 func (s *Stream) Override(name string) *model.FilterOverride {
 	r := s.Host.Route(s)
+	return r.Override(name)
+}
+
+// Override returns the most specific per-route configuration of the filter with this name: weighted cluster, route,
+// virtual host, then route configuration; nil when there is none, or no route.
+func (r *Route) Override(name string) *model.FilterOverride {
 	for level := range levels {
 		if o := r.override(level, name); o != nil {
 			return o

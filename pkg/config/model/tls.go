@@ -93,6 +93,9 @@ type UpstreamTLS struct {
 	AutoSNI        bool
 	AutoSAN        bool
 	AllowRenegotia bool
+	// SessionKeys bounds the sessions that are remembered for resumption, one per server; 0 leaves the number to weir, below
+	// 0 none are.
+	SessionKeys int
 	// Hash is over the content.
 	Hash uint64
 }

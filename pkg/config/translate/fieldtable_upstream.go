@@ -103,8 +103,7 @@ func tlsTable() table {
 		"disable_stateful_session_resumption", "weir keeps no session state on the server's side",
 		"prefer_client_ciphers", "Go decides the order of cipher suites")
 	t.message(tls+"UpstreamTlsContext",
-		"common_tls_context sni allow_renegotiation auto_host_sni auto_sni_san_validation",
-		"max_session_keys", "weir keeps its own number of sessions for resumption")
+		"common_tls_context sni allow_renegotiation auto_host_sni auto_sni_san_validation max_session_keys")
 	t.message(tls+"CommonTlsContext",
 		"tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config "+
 			"combined_validation_context alpn_protocols")

@@ -55,6 +55,11 @@ func (c *call) upstreamTLS(s *corev3.TransportSocket, p *path) *model.UpstreamTL
 		AutoSAN:        m.GetAutoSniSanValidation(),
 		AllowRenegotia: m.GetAllowRenegotiation(),
 	}
+	if keys := m.GetMaxSessionKeys(); keys != nil {
+		if out.SessionKeys = int(keys.GetValue()); out.SessionKeys == 0 {
+			out.SessionKeys = -1
+		}
+	}
 	out.Hash = c.t.Hash(m, c.content[mark:]...)
 	if len(out.Certificates) > 1 {
 		c.fail(at.field("common_tls_context"), "multiple TLS certificates are not supported for client contexts")

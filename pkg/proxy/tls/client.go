@@ -1,6 +1,7 @@
 package tlsctx
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -13,7 +14,7 @@ import (
 )
 
 const (
-	// sessionCacheSize bounds the sessions that a client context remembers, one per server name.
+	// sessionCacheSize bounds the sessions that a client context remembers, one per server name, when it says nothing.
 	sessionCacheSize = 64
 	// maxVariants bounds the configurations that a client context keeps, one per server name and ALPN; handshakes
 	// beyond build their own.
@@ -102,7 +103,9 @@ func (c *Client) build(m *material) *tls.Config {
 		CipherSuites:       p.CipherSuites,
 		CurvePreferences:   p.Curves,
 		NextProtos:         p.ALPN,
-		ClientSessionCache: tls.NewLRUClientSessionCache(sessionCacheSize),
+	}
+	if c.cfg.SessionKeys >= 0 {
+		cfg.ClientSessionCache = tls.NewLRUClientSessionCache(cmp.Or(c.cfg.SessionKeys, sessionCacheSize))
 	}
 	if c.cfg.AllowRenegotia {
 		cfg.Renegotiation = tls.RenegotiateFreelyAsClient

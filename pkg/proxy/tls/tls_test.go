@@ -444,6 +444,28 @@ func TestSessionResumption(t *testing.T) {
 	}
 }
 
+func TestSessionKeys(t *testing.T) {
+	ca := newAuthority(t)
+	s := NewServer(&model.DownstreamTLS{
+		TLSParams: model.TLSParams{Certificates: inline(ca.issue(certOptions{names: []string{"a.test", "b.test"}}))}, SessionTickets: true,
+	}, nil, stats.NewStore().Root())
+	for keys, want := range map[int]uint64{0: 2, 2: 2, 1: 0, -1: 0} {
+		st := stats.NewStore()
+		client := NewClient(&model.UpstreamTLS{SessionKeys: keys}, nil, st.Root())
+		for _, name := range []string{"a.test", "b.test", "a.test", "b.test"} {
+			r := handshake(t, s, func(nc net.Conn) (*tls.Conn, error) {
+				return client.Handshake(t.Context(), nc, HandshakeOptions{ServerName: name})
+			})
+			if r.clientErr != nil {
+				t.Fatal(r.clientErr)
+			}
+		}
+		if got := value(st, "ssl.session_reused"); got != want {
+			t.Errorf("%d session keys: session_reused = %d, want %d", keys, got, want)
+		}
+	}
+}
+
 func TestHandshakeFailures(t *testing.T) {
 	ca := newAuthority(t)
 	s := NewServer(&model.DownstreamTLS{TLSParams: model.TLSParams{Certificates: inline(ca.issue(certOptions{}))}}, nil, stats.NewStore().Root())

@@ -96,8 +96,9 @@ func sameCore(a, b *model.Cluster) bool {
 		a.HappyEyeballs == b.HappyEyeballs && reflect.DeepEqual(a.TCPKeepalive, b.TCPKeepalive)
 }
 
+// sameTLS compares contexts, and how they follow requests, which is said outside of them.
 func sameTLS(a, b *model.UpstreamTLS) bool {
-	return a == b || a != nil && b != nil && a.Hash == b.Hash
+	return a == b || a != nil && b != nil && a.Hash == b.Hash && a.AutoSNI == b.AutoSNI && a.AutoSAN == b.AutoSAN
 }
 
 func sameMatches(a, b []model.TransportSocketMatch) bool {

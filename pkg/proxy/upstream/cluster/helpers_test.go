@@ -25,11 +25,11 @@ import (
 // harness is a manager with what it needs; it checks for leaked goroutines at the end of the test.
 type harness struct {
 	*Manager
-	t     *testing.T
+	t     testing.TB
 	store *stats.Store
 }
 
-func newHarness(t *testing.T, change ...func(*Options)) *harness {
+func newHarness(t testing.TB, change ...func(*Options)) *harness {
 	t.Helper()
 	poller := conntest.Poller(t)
 	before := runtime.NumGoroutine()
@@ -48,7 +48,7 @@ func newHarness(t *testing.T, change ...func(*Options)) *harness {
 }
 
 // wait polls for a condition, at most ten seconds.
-func wait(t *testing.T, what string, ok func() bool) {
+func wait(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func (w *waiter) isParked() bool { return w.waiting.Load() == parked }
+
 // TestNewsBetweenReads checks that nothing is missed by reads that park without a try: what comes between two reads, what
 // comes while one is parked, and a FIN that comes with, after or long after the last bytes.
 func TestNewsBetweenReads(t *testing.T) {
@@ -55,7 +57,7 @@ func TestNewsBetweenReads(t *testing.T) {
 			read(t, c, "one", nil)
 			read(t, c, "", io.EOF)
 		}()
-		eventually(t, "the read is parked", c.in.parked.Load)
+		eventually(t, "the read is parked", c.in.isParked)
 		io.WriteString(peer, "one")
 		peer.(*net.TCPConn).CloseWrite()
 		<-read2
@@ -154,7 +156,7 @@ func TestDeadlineWhileParked(t *testing.T) {
 		_, err := c.Read(make([]byte, 1))
 		done <- err
 	}()
-	eventually(t, "the read is parked", c.in.parked.Load)
+	eventually(t, "the read is parked", c.in.isParked)
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 	if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read: %v", err)
@@ -177,7 +179,7 @@ func TestCloseWakesUp(t *testing.T) {
 		_, err := c.Read(make([]byte, 1))
 		done <- err
 	}()
-	eventually(t, "the read is parked", c.in.parked.Load)
+	eventually(t, "the read is parked", c.in.isParked)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +221,7 @@ func TestClosedPollerEndsItsConnections(t *testing.T) {
 		_, err := c.Read(make([]byte, 1))
 		done <- err
 	}()
-	eventually(t, "the read is parked", c.in.parked.Load)
+	eventually(t, "the read is parked", c.in.isParked)
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -234,4 +236,39 @@ func TestClosedPollerEndsItsConnections(t *testing.T) {
 	if _, err := p.Adopt(other, nil, nil); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("adopt after close: %v", err)
 	}
+}
+
+func TestWhenReadable(t *testing.T) {
+	for name, wake := range map[string]func(c *Conn, peer net.Conn){
+		"bytes":    func(_ *Conn, peer net.Conn) { io.WriteString(peer, "x") },
+		"end":      func(_ *Conn, peer net.Conn) { peer.Close() },
+		"deadline": func(c *Conn, _ net.Conn) { c.SetReadDeadline(time.Now().Add(time.Millisecond)) },
+		"abort":    func(c *Conn, _ net.Conn) { c.Abort() },
+		"close":    func(c *Conn, _ net.Conn) { c.Close() },
+	} {
+		for _, before := range []bool{false, true} {
+			c, peer := pair(t, "tcp")
+			if _, err := c.TryRead(make([]byte, 1)); err != ErrWouldBlock {
+				t.Fatal(err)
+			}
+			resumed := make(chan struct{})
+			if before {
+				wake(c, peer)
+			}
+			c.WhenReadable(func() { close(resumed) })
+			if !before {
+				wake(c, peer)
+			}
+			select {
+			case <-resumed:
+			case <-time.After(5 * time.Second):
+				t.Errorf("%s (before: %v): not resumed", name, before)
+			}
+		}
+	}
+	c, _ := pair(t, "tcp")
+	c.Prepend([]byte("x"), nil)
+	resumed := make(chan struct{})
+	c.WhenReadable(func() { close(resumed) })
+	<-resumed
 }

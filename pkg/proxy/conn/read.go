@@ -47,6 +47,19 @@ func (c *Conn) WaitReadable() error {
 	return err
 }
 
+// WhenReadable is WaitReadable without a goroutine that waits: resume is called once, on a goroutine of its own, when a
+// read will not have to wait, or when a deadline, Abort or Close makes it fail. No read may be under way, nor begin before.
+func (c *Conn) WhenReadable(resume func()) {
+	c.rmu.Lock()
+	known := c.prefix == nil && c.drained
+	c.rmu.Unlock()
+	if !known {
+		go resume()
+		return
+	}
+	c.in.rest(c, resume)
+}
+
 // Lender lends a read its buffer for as long as it has something to put there.
 type Lender interface {
 	// Lend returns the buffer to read into, which must not be empty.

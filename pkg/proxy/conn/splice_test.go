@@ -96,7 +96,7 @@ func TestSpliceFailures(t *testing.T) {
 			_, readErr, _ := dst.Splice(src, 10)
 			done <- readErr
 		}()
-		eventually(t, "the splice is parked", src.in.parked.Load)
+		eventually(t, "the splice is parked", src.in.isParked)
 		src.Abort()
 		if err := <-done; !errors.Is(err, ErrAborted) {
 			t.Errorf("got %v", err)
@@ -121,7 +121,7 @@ func TestSpliceFailures(t *testing.T) {
 				}
 			}
 		}()
-		eventually(t, "the splice is parked", dst.out.parked.Load)
+		eventually(t, "the splice is parked", dst.out.isParked)
 		dst.Abort()
 		if err := <-done; !errors.Is(err, ErrAborted) {
 			t.Errorf("got %v", err)

@@ -11,11 +11,19 @@ import (
 // waits at a time.
 type waiter struct {
 	news     atomic.Uint32
-	parked   atomic.Bool
+	waiting  atomic.Uint32 // nobody, parked or resting
 	deadline atomic.Int64  // on the connection's clock; 0: none
 	wake     chan struct{} // holds the token for the goroutine that has parked
+	resume   func()        // of resting
 	timer    *time.Timer   // guarded by Conn.dmu
 }
+
+// Who waits.
+const (
+	nobody uint32 = iota
+	parked
+	resting
+)
 
 // News of the poller.
 const (
@@ -37,8 +45,13 @@ func (w *waiter) tell(bits uint32) {
 
 // rouse makes whoever waits look again.
 func (w *waiter) rouse() {
-	if w.parked.Load() && w.parked.CompareAndSwap(true, false) {
-		w.wake <- struct{}{}
+	switch w.waiting.Load() {
+	case parked:
+		if w.waiting.CompareAndSwap(parked, nobody) {
+			w.wake <- struct{}{}
+		}
+	case resting:
+		w.start()
 	}
 }
 
@@ -61,12 +74,29 @@ func (w *waiter) wait(c *Conn) error {
 		if w.ready() {
 			return nil
 		}
-		w.parked.Store(true)
+		w.waiting.Store(parked)
 		// Whoever came before the mark could be seen has not woken us up.
-		if (w.ready() || w.refused(c) != nil) && w.parked.CompareAndSwap(true, false) {
+		if (w.ready() || w.refused(c) != nil) && w.waiting.CompareAndSwap(parked, nobody) {
 			continue
 		}
 		<-w.wake
+	}
+}
+
+// rest is wait without a goroutine: resume is called on one of its own.
+func (w *waiter) rest(c *Conn, resume func()) {
+	w.resume = resume
+	w.waiting.Store(resting)
+	if w.ready() || w.refused(c) != nil {
+		w.start()
+	}
+}
+
+// start resumes whoever rests, once.
+func (w *waiter) start() {
+	resume := w.resume
+	if w.waiting.CompareAndSwap(resting, nobody) {
+		go resume()
 	}
 }
 

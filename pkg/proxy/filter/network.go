@@ -10,8 +10,9 @@ import (
 // Network is a configured terminal network filter (HTTP connection manager, TCP proxy) bound to a filter chain.
 type Network interface {
 	// Serve handles the connection until it ends and closes it. ctx is done when the process must stop at once; a drain
-	// is told through Connection.Draining.
-	Serve(ctx context.Context, c *Connection)
+	// is told through Connection.Drain. With rests it has not ended: nothing is under way, and Serve is to be called
+	// again with the same arguments when the connection is readable or was aborted, so that it needs no goroutine till then.
+	Serve(ctx context.Context, c *Connection) (rests bool)
 }
 
 // Connection is one downstream connection after the filter chain was chosen and TLS was terminated.
@@ -19,10 +20,12 @@ type Connection struct {
 	// Conn carries the payload: a *conn.Conn for plain text, a *tls.Conn over one otherwise.
 	Conn net.Conn
 	Info *streaminfo.Connection
-	// Draining is closed when the listener or filter chain drains: finish what is under way, then close.
-	Draining <-chan struct{}
+	// Drain tells when the listener or filter chain drains: finish what is under way, then close. Nil never does.
+	Drain *Drain
 	// Reset closes so that the peer sees a TCP reset (SO_LINGER 0).
 	Reset func()
+	// State belongs to the filter, from one Serve to the next.
+	State any
 }
 
 // ListenerVerdict is what a listener filter decided.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ type proxy struct {
 	clusters *cluster.Manager
 	poller   *conn.Poller
 	draining chan struct{}
+	rests    atomic.Int64 // how often a connection came to rest
 	logs     *accesslog.Manager
 	out      *lockedBuffer
 	routes   *model.RouteConfig
@@ -185,7 +187,7 @@ func (p *proxy) serve(ctx context.Context, nc net.Conn, id uint64) {
 		p.t.Error(err)
 		return
 	}
-	fc := &filter.Connection{Conn: c, Info: info, Draining: p.draining, Reset: c.Reset}
+	fc := &filter.Connection{Conn: c, Info: info, Drain: &filter.Drain{}, Reset: c.Reset}
 	if p.tls != nil {
 		tc := tls.Server(c, p.tls)
 		if err := tc.HandshakeContext(ctx); err != nil {
@@ -195,7 +197,21 @@ func (p *proxy) serve(ctx context.Context, nc net.Conn, id uint64) {
 		state := tc.ConnectionState()
 		fc.Conn, info.TLS, info.LocalCertificate = tc, &state, p.tls.Certificates[0].Leaf
 	}
-	p.manager.Serve(ctx, fc)
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-p.draining:
+			fc.Drain.Begin()
+		case <-ended:
+		}
+	}()
+	for p.manager.Serve(ctx, fc) {
+		p.rests.Add(1)
+		again := make(chan struct{})
+		c.WhenReadable(func() { close(again) })
+		<-again
+	}
 }
 
 // swap replaces the route configuration.

@@ -74,7 +74,6 @@ type Manager struct {
 	upgrade map[string]*upgrade // by lower-case type
 	logs    accesslog.Loggers
 	clock   clock
-	drains  drains
 	ids     atomic.Uint64
 	streams sync.Pool
 	shared  *h2.Shared // memory of HTTP/2 connections
@@ -209,23 +208,39 @@ func (m *Manager) Close() {
 }
 
 // Serve implements filter.Network.
-func (m *Manager) Serve(ctx context.Context, fc *filter.Connection) {
-	c := &connection{m: m, fc: fc, start: time.Now()}
-	defer func() { _ = fc.Conn.Close() }()
-	c.opened()
-	defer c.closed()
-	leave := m.drains.join(fc.Draining, c)
-	defer leave()
-	server, err := m.newServer(fc)
-	if err != nil {
-		m.deps.Log.Debug("connection ended before a request", "error", err)
-		return
+func (m *Manager) Serve(ctx context.Context, fc *filter.Connection) (rests bool) {
+	c, _ := fc.State.(*connection)
+	defer func() {
+		if !rests {
+			if fc.Drain != nil {
+				fc.Drain.Forget()
+			}
+			c.closed()
+			_ = fc.Conn.Close()
+		}
+	}()
+	if c == nil {
+		c = &connection{m: m, fc: fc, start: time.Now()}
+		fc.State = c
+		c.opened()
+		if fc.Drain != nil {
+			fc.Drain.Notify(c.drain)
+		}
+		server, err := m.newServer(fc)
+		if err != nil {
+			m.deps.Log.Debug("connection ended before a request", "error", err)
+			return false
+		}
+		c.serve(server)
 	}
-	c.serve(server)
-	if err := server.Serve(ctx, c); err != nil {
+	switch err := c.server.Serve(ctx, c); {
+	case err == codec.ErrRests:
+		return true
+	case err != nil:
 		if errors.Is(err, h2.ErrPrematureResets) {
 			m.stats.rqPrematureResets.Inc()
 		}
 		m.deps.Log.Debug("connection ended", "connection", fc.Info.ID, "error", err)
 	}
+	return false
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 )
 
@@ -13,6 +14,8 @@ const (
 	peerCheckAge = 250 * time.Millisecond
 	// minSweep bounds how often streams are looked at for short timeouts.
 	minSweep = 5 * time.Millisecond
+	// restAfter is how long a connection is idle before it gives up its goroutine.
+	restAfter = 500 * time.Millisecond
 )
 
 // sweepInterval is how often a busy connection is looked at: often enough that the shortest timeout is late by a quarter
@@ -48,6 +51,7 @@ type timing struct {
 	tick   time.Duration
 	toldAt time.Time // when the client was told of the end
 	tooOld bool      // max_connection_duration is over
+	rested int64     // since, when the codec was last told to rest
 }
 
 // startTiming begins with an idle connection.
@@ -112,9 +116,13 @@ func (c *connection) sweep() {
 		t.tick = c.m.tick
 	}
 	drain, late := c.judge(now, busy)
+	rest := c.mayRest(now)
 	c.plan(now)
 	server := c.server
 	c.mu.Unlock()
+	if r, ok := server.(codec.Rester); ok && rest {
+		r.Rest()
+	}
 	switch {
 	case drain && server != nil:
 		server.Drain()
@@ -124,6 +132,16 @@ func (c *connection) sweep() {
 	if e, ok := server.(headExpirer); ok && late {
 		e.Expire(errHeadTimeout)
 	}
+}
+
+// mayRest tells whether it is time for the connection to rest. The caller holds mu.
+func (c *connection) mayRest(now time.Time) bool {
+	since := c.timing.since.Load()
+	if since <= 0 || since == c.timing.rested || now.Sub(c.start)-time.Duration(since) < restAfter {
+		return false
+	}
+	c.timing.rested = since
+	return true
 }
 
 // plan arms the timer for the next sweep. The caller holds mu. A request that begins meanwhile finds ticking false and
@@ -157,6 +175,9 @@ func (c *connection) untilDue(now time.Time) time.Duration {
 	}
 	if cfg.MaxConnectionDuration > 0 && !t.tooOld {
 		at(cfg.MaxConnectionDuration - age)
+	}
+	if since := t.since.Load(); since != t.rested {
+		at(restAfter - (age - time.Duration(since)))
 	}
 	if c.ending == told {
 		at(cfg.DrainTimeout - now.Sub(t.toldAt))

@@ -59,7 +59,7 @@ func (m *Manager) unregister(cn *connection) {
 }
 
 // tellDrain asks the connection to finish.
-func (cn *connection) tellDrain() { cn.drainOnce.Do(func() { close(cn.drain) }) }
+func (cn *connection) tellDrain() { cn.drain.Begin() }
 
 // signal tells the connections that pick chooses to finish: at once, or each at its moment within the drain time.
 func (m *Manager) signal(pick func(*runtime) bool) {
@@ -168,6 +168,7 @@ func (m *Manager) Close() {
 	cancel()
 	_ = m.Wait(ctx) // nothing to wait for is no error, and ending what is there was asked for
 	m.cancel(errStopping)
+	m.reclaim.timer.Release()
 	m.loops.Wait()
 	m.mu.Lock()
 	defer m.mu.Unlock()

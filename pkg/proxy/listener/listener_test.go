@@ -38,21 +38,15 @@ type greeter struct {
 	closed chan struct{}
 }
 
-func (g *greeter) Serve(ctx context.Context, c *filter.Connection) {
+func (g *greeter) Serve(ctx context.Context, c *filter.Connection) (rests bool) {
 	if g.name == "panic" {
 		panic("of the test")
 	}
 	fmt.Fprintf(c.Conn, "%s %s %s\n", g.name, c.Info.Listener, c.Info.Local)
-	drained := make(chan struct{})
-	defer close(drained)
-	go func() {
-		select {
-		case <-c.Draining:
-			c.Conn.Write([]byte("draining\n"))
-		case <-drained:
-		}
-	}()
+	c.Drain.Notify(func() { c.Conn.Write([]byte("draining\n")) })
+	defer c.Drain.Forget()
 	io.Copy(c.Conn, struct{ io.Reader }{c.Conn})
+	return false
 }
 
 func (g *greeter) Close() error { close(g.closed); return nil }

@@ -84,16 +84,17 @@ type Status struct {
 
 // Manager owns all listeners. Make it with New; it is safe for concurrent use.
 type Manager struct {
-	opts   Options
-	stats  *managerStats
-	pool   detect.Pool
-	ctx    context.Context // done when connections must end at once
-	cancel context.CancelCauseFunc
-	loops  sync.WaitGroup // accept loops
-	nextID atomic.Uint64
-	routes atomic.Pointer[handOff]
-	own    atomic.Pointer[map[netip.AddrPort]struct{}] // addresses that weir must not connect to
-	host   atomic.Pointer[hostAddrs]
+	opts    Options
+	stats   *managerStats
+	pool    detect.Pool
+	reclaim reclaimer
+	ctx     context.Context // done when connections must end at once
+	cancel  context.CancelCauseFunc
+	loops   sync.WaitGroup // accept loops
+	nextID  atomic.Uint64
+	routes  atomic.Pointer[handOff]
+	own     atomic.Pointer[map[netip.AddrPort]struct{}] // addresses that weir must not connect to
+	host    atomic.Pointer[hostAddrs]
 
 	mu       sync.Mutex
 	active   map[string]*active
@@ -122,6 +123,7 @@ func New(o Options) *Manager {
 	}
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
 	m.drainEnd.Init(o.Wheel, m.drainOver)
+	m.reclaim.timer.Init(o.Wheel, m.giveBack)
 	m.routes.Store(&handOff{})
 	m.own.Store(&map[netip.AddrPort]struct{}{})
 	return m

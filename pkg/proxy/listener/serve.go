@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -25,16 +24,19 @@ type connection struct {
 	info streaminfo.Connection
 	log  streaminfo.Info // for the listener's access log
 
-	drain     chan struct{}
-	drainOnce sync.Once
-	spread    timer.Timer // tells it of a gradual drain
+	drain  filter.Drain
+	spread timer.Timer // tells it of a gradual drain
+
+	at      *active           // the listener that serves it, from serve on
+	serving filter.Network    // the chosen chain's filter; nil before
+	down    filter.Connection // what that filter serves
 
 	chain *runtime // Manager.connMu guards it; nil before one was chosen
 }
 
 // arrived takes over an accepted connection.
 func (m *Manager) arrived(s *socket, nc net.Conn) {
-	cn := &connection{m: m, drain: make(chan struct{})}
+	cn := &connection{m: m}
 	c, err := m.opts.Poller.Adopt(nc, &cn.info.RxBytes, &cn.info.TxBytes)
 	if err != nil {
 		m.opts.Log.Error("take over accepted connection", "error", err)
@@ -56,22 +58,46 @@ func (m *Manager) arrived(s *socket, nc net.Conn) {
 	go cn.run(s.target.Load())
 }
 
-// run serves the connection to its end. a is nil for connections of a capture socket.
-func (cn *connection) run(a *active) {
-	defer cn.spread.Release() // after unregister: nobody arms it any more
-	defer cn.m.unregister(cn)
-	defer cn.c.Close()
+// run serves the connection from its beginning. a is nil for connections of a capture socket.
+func (cn *connection) run(a *active) { cn.step(func() bool { return cn.begin(a) }) }
+
+// resume serves a connection that has rested.
+func (cn *connection) resume() { cn.step(cn.goOn) }
+
+// step runs f, which tells whether the connection rests: then it has no goroutine until there is something to do.
+// Otherwise it has ended.
+func (cn *connection) step(f func() (rests bool)) {
+	if cn.guard(f) {
+		cn.m.rested()
+		cn.c.WhenReadable(cn.resume)
+		return
+	}
+	cn.finish()
+	_ = cn.c.Close() // the filter may have closed it
+	cn.m.unregister(cn)
+	cn.spread.Release() // now nobody arms it any more
+}
+
+// guard keeps a panic of a filter within its connection.
+func (cn *connection) guard(f func() bool) bool {
 	defer cn.recovered()
+	return f()
+}
+
+func (cn *connection) begin(a *active) (rests bool) {
 	captured := a == nil
 	if captured {
 		if a = cn.destination(); a == nil {
-			return
+			return false
 		}
 	}
 	for {
-		next, err := cn.at(a, captured)
-		if next == nil || err != nil {
-			return
+		next, err := cn.enter(a, captured)
+		if err != nil {
+			return false
+		}
+		if next == nil {
+			return cn.serve(a)
 		}
 		a, captured = next, true // a connection is handed over once
 	}
@@ -108,9 +134,9 @@ func (cn *connection) destination() *active {
 	return a
 }
 
-// at serves the connection at a listener. It gives the listener that the connection is to be handed over to, if any;
-// an error has been dealt with.
-func (cn *connection) at(a *active, handedOver bool) (next *active, err error) {
+// enter lets a listener look at the connection. It gives the listener that the connection is to be handed over to, if
+// any; an error has been dealt with.
+func (cn *connection) enter(a *active, handedOver bool) (next *active, err error) {
 	cn.info.Listener, cn.info.TrafficDirection = a.cfg.Name, direction(a.cfg.TrafficDirection)
 	if !handedOver && wantsOriginalDst(a) {
 		if dst, ok := cn.m.originalDst(cn.c); ok {
@@ -126,7 +152,6 @@ func (cn *connection) at(a *active, handedOver bool) (next *active, err error) {
 			return next, nil
 		}
 	}
-	cn.serve(a)
 	return nil, nil
 }
 
@@ -155,44 +180,61 @@ func (cn *connection) inspect(a *active) error {
 }
 
 // serve chooses the filter chain and runs it.
-func (cn *connection) serve(a *active) {
+func (cn *connection) serve(a *active) (rests bool) {
 	st := a.stats
 	st.total.Inc()
 	if n := a.conns.Add(1); a.cfg.MaxConnections > 0 && n > int64(a.cfg.MaxConnections) {
 		a.conns.Add(-1)
 		st.overflow.Inc()
-		return
+		return false
 	}
 	st.active.Inc()
-	defer func() {
-		st.active.Dec()
-		st.destroy.Inc()
-		elapsed := time.Since(cn.info.Start)
-		st.length.Record(uint64(elapsed.Milliseconds()))
-		if cn.m.opts.AccessLog != nil && len(a.cfg.AccessLogs) > 0 {
-			cn.log.Duration = elapsed
-			cn.log.BytesReceived, cn.log.BytesSent = cn.info.RxBytes.Load(), cn.info.TxBytes.Load()
-			cn.m.opts.AccessLog(a.cfg, &cn.log)
-		}
-		if a.conns.Add(-1) == 0 && a.retired.Load() {
-			cn.m.settle()
-		}
-	}()
+	cn.at = a
 	r := cn.choose(a)
 	if r == nil {
 		st.noChain.Inc()
 		cn.log.Flags |= streaminfo.NoRouteFound
 		cn.log.Details = "filter_chain_not_found"
 		cn.m.opts.Log.Debug("close connection: no matching filter chain found", "connection", cn.info.ID, "listener", a.cfg.Name)
-		return
+		return false
 	}
 	cn.info.FilterChain = r.cfg.Name
 	payload := cn.secure(a, r)
 	if payload == nil || r.filter == nil {
+		return false
+	}
+	cn.serving = r.filter
+	cn.down = filter.Connection{Conn: payload, Info: &cn.info, Drain: &cn.drain, Reset: cn.c.Reset}
+	return cn.goOn()
+}
+
+// goOn runs the chain's filter.
+func (cn *connection) goOn() (rests bool) {
+	if cn.serving.Serve(cn.m.ctx, &cn.down) {
+		return true
+	}
+	_ = cn.down.Conn.Close()
+	return false
+}
+
+// finish accounts for the connection at its listener.
+func (cn *connection) finish() {
+	a := cn.at
+	if a == nil {
 		return
 	}
-	r.filter.Serve(cn.m.ctx, &filter.Connection{Conn: payload, Info: &cn.info, Draining: cn.drain, Reset: cn.c.Reset})
-	_ = payload.Close()
+	a.stats.active.Dec()
+	a.stats.destroy.Inc()
+	elapsed := time.Since(cn.info.Start)
+	a.stats.length.Record(uint64(elapsed.Milliseconds()))
+	if cn.m.opts.AccessLog != nil && len(a.cfg.AccessLogs) > 0 {
+		cn.log.Duration = elapsed
+		cn.log.BytesReceived, cn.log.BytesSent = cn.info.RxBytes.Load(), cn.info.TxBytes.Load()
+		cn.m.opts.AccessLog(a.cfg, &cn.log)
+	}
+	if a.conns.Add(-1) == 0 && a.retired.Load() {
+		cn.m.settle()
+	}
 }
 
 // choose finds the filter chain; nil when none matches. When an update takes the chain away this moment, the listener's

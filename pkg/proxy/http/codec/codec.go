@@ -6,6 +6,7 @@ package codec
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/netip"
 
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
@@ -15,7 +16,8 @@ import (
 type Server interface {
 	// Serve reads requests and gives each to h, until the connection ends; it returns why (nil: closed in order). HTTP/1
 	// calls h on the caller's goroutine, one request after the other; HTTP/2 on one goroutine per stream, and waits for
-	// all of them before it returns.
+	// all of them before it returns. With ErrRests it has not ended: it is to be called again, with the same arguments,
+	// when the connection is readable or was aborted.
 	Serve(ctx context.Context, h Handler) error
 	// Drain lets what is under way finish and then ends the connection: HTTP/1 answers with "connection: close", HTTP/2
 	// sends GOAWAY. It may be called from any goroutine, more than once.
@@ -24,6 +26,15 @@ type Server interface {
 	Abort(err error)
 	// Version of the requests.
 	Version() message.Version
+}
+
+// ErrRests is returned by Serve of a Server that was asked to Rest.
+var ErrRests = errors.New("connection rests between requests")
+
+// Rester is implemented by servers that can wait for the next request without a goroutine.
+type Rester interface {
+	// Rest makes Serve return ErrRests if no request is under way. It may be called from any goroutine.
+	Rest()
 }
 
 // Handler serves the requests of a connection.

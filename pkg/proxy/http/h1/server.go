@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,6 +63,9 @@ type Server struct {
 	waiting    waitState    // guarded by mu
 	late       *codec.Error // of Expire; guarded by mu
 	busy, ours bool         // what Ended tells; of the serving goroutine
+	// stop ends the watch over Serve's context, which lasts while the connection rests; rested tells that it did.
+	stop   func() bool
+	rested bool
 }
 
 // waitState is what the serving goroutine does while no request is under way.
@@ -71,6 +75,8 @@ const (
 	waitBusy waitState = iota
 	waitIdle
 	waitWoken // by Drain
+	waitRest  // woken by Rest
+	waitGone  // without a goroutine
 	waitHead  // for the rest of a request head
 )
 
@@ -110,17 +116,21 @@ func (s *Server) Version() message.Version { return message.HTTP11 }
 // Serve implements codec.Server. It half-closes the connection where the client must still read a response, and leaves
 // closing to the caller.
 func (s *Server) Serve(ctx context.Context, h codec.Handler) error {
-	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { s.Abort(context.Cause(ctx)) })
-		defer stop()
+	if s.stop == nil {
+		s.stop = context.AfterFunc(ctx, func() { s.Abort(context.Cause(ctx)) })
 	}
 	defer s.rd.release()
 	for {
 		again, err := s.serveOne(h)
+		if err == codec.ErrRests {
+			return err
+		}
 		if err != nil {
+			s.stop()
 			return s.cause(err)
 		}
 		if !again {
+			s.stop()
 			return nil
 		}
 	}
@@ -128,7 +138,10 @@ func (s *Server) Serve(ctx context.Context, h codec.Handler) error {
 
 // serveOne waits for a request and serves it; again tells whether the connection can carry another one.
 func (s *Server) serveOne(h codec.Handler) (again bool, err error) {
-	h.Idle(true)
+	if !s.rested {
+		h.Idle(true)
+	}
+	s.rested = false
 	came, err := s.await()
 	if err != nil || !came {
 		return false, err
@@ -257,6 +270,12 @@ func (s *Server) await() (came bool, err error) {
 		err = s.park()
 	}
 	s.mu.Lock()
+	if s.waiting == waitRest {
+		if s.rest(err) {
+			s.mu.Unlock()
+			return false, codec.ErrRests
+		}
+	}
 	woken = s.waiting == waitWoken
 	s.waiting = waitHead
 	s.mu.Unlock()
@@ -272,6 +291,25 @@ func (s *Server) await() (came bool, err error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("wait for a request: %w", err)
+}
+
+// Rest implements codec.Rester.
+func (s *Server) Rest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting == waitIdle {
+		s.waiting = waitRest
+		_ = s.conn.SetReadDeadline(longAgo()) // a broken connection shows in the read
+	}
+}
+
+// rest tells whether the connection is to rest, now that the wait has ended with err. The caller holds mu.
+func (s *Server) rest(err error) bool {
+	if s.conn.SetReadDeadline(time.Time{}) != nil || !errors.Is(err, os.ErrDeadlineExceeded) || s.aborted.Load() != nil || s.rd.buffered() > 0 {
+		return false
+	}
+	s.waiting, s.rested = waitGone, true
+	return true
 }
 
 // park waits for bytes without holding a buffer, as far as the connection can, and then reads them.
@@ -332,7 +370,8 @@ func (s *Server) Drain() {
 	if s.draining.Swap(true) {
 		return
 	}
-	if s.waiting == waitIdle {
+	switch s.waiting {
+	case waitIdle, waitRest, waitGone:
 		s.waiting = waitWoken
 		_ = s.conn.SetReadDeadline(longAgo()) // a broken connection shows in the read
 	}
@@ -364,4 +403,7 @@ func unexpected(err error) error {
 	return err
 }
 
-var _ codec.Server = (*Server)(nil)
+var (
+	_ codec.Server = (*Server)(nil)
+	_ codec.Rester = (*Server)(nil)
+)

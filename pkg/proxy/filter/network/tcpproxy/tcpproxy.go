@@ -80,7 +80,7 @@ type session struct {
 
 // Serve implements filter.Network. A connection whose upstream cannot be reached is reset, so that the client does not
 // take it for one that was served. A drain does not end TCP connections; the end of the drain time does, as in Envoy.
-func (p *Proxy) Serve(ctx context.Context, c *filter.Connection) {
+func (p *Proxy) Serve(ctx context.Context, c *filter.Connection) (rests bool) {
 	s := &session{p: p, down: c}
 	s.info.Conn, s.info.Start, s.info.StreamID = c.Info, time.Now(), c.Info.ID
 	p.stats.total.Inc()
@@ -103,6 +103,7 @@ func (p *Proxy) Serve(ctx context.Context, c *filter.Connection) {
 	if p.deps.AccessLog != nil {
 		p.deps.AccessLog(&s.info)
 	}
+	return false
 }
 
 // choose picks the cluster of a connection by weight.

@@ -117,7 +117,7 @@ func (b *bed) client(ctx context.Context) *net.TCPConn {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b.proxy.Serve(ctx, &filter.Connection{Conn: down, Info: info, Draining: make(chan struct{}), Reset: down.Reset})
+		b.proxy.Serve(ctx, &filter.Connection{Conn: down, Info: info, Reset: down.Reset})
 	}()
 	b.t.Cleanup(func() { c.Close(); <-done })
 	return c.(*net.TCPConn)

@@ -31,7 +31,7 @@ func (x *exchange) record() {
 	if x.status == 0 {
 		return
 	}
-	if x.f.cfg.DynamicStats {
+	if x.f.cfg.DynamicStats && !x.s.Info.HealthCheck {
 		x.charge(x.status, x.spent())
 	}
 	if x.host == nil {

@@ -114,6 +114,8 @@ func (r *race) launch() *upstream.Error {
 	}
 	x.attempts++
 	x.host = h
+	up := &x.s.Info.Upstream
+	up.Host, up.Pipe, up.Hostname, up.AttemptCount = h.Address, h.Pipe, h.Hostname, x.attempts
 	if x.pick.AvoidTried {
 		x.pick.Tried = append(x.pick.Tried, h)
 	}

@@ -84,7 +84,7 @@ func (f *Filter) drawn(fr *model.Fraction) bool {
 type shadows struct {
 	wg     sync.WaitGroup
 	mu     sync.Mutex
-	active map[*exchange]struct{}
+	active map[*detached]*exchange
 	closed bool
 }
 
@@ -96,23 +96,36 @@ func (sh *shadows) start(f *Filter, d *detached, c filter.Cluster, rt filter.Rou
 		return
 	}
 	if sh.active == nil {
-		sh.active = make(map[*exchange]struct{})
+		sh.active = make(map[*detached]*exchange)
 	}
 	d.route = rt
 	x := f.pool.Get().(*exchange)
+	if p, ok := d.req.Body.(*pipe); ok {
+		p.broken = func() { sh.abort(d) }
+	}
 	x.begin(&d.Stream, &rt, c)
-	sh.active[x] = struct{}{}
+	sh.active[d] = x
 	sh.wg.Go(func() {
 		resp, err := x.run()
 		if err == nil && resp.Body != nil {
 			drain(resp.Body)
 		}
+		_ = x.send.Close() // a copy that is over wants no more of its body
 		x.End()
 		sh.mu.Lock()
-		delete(sh.active, x)
+		delete(sh.active, d)
 		sh.mu.Unlock()
 		x.Release()
 	})
+}
+
+// abort ends a copy, unless it is over.
+func (sh *shadows) abort(d *detached) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if x := sh.active[d]; x != nil {
+		x.Abort(errShadowCut)
+	}
 }
 
 // drain reads a response that nobody wants.
@@ -129,7 +142,7 @@ func drain(b message.Body) {
 func (sh *shadows) close() {
 	sh.mu.Lock()
 	sh.closed = true
-	for x := range sh.active {
+	for _, x := range sh.active {
 		x.Abort(context.Canceled)
 	}
 	sh.mu.Unlock()

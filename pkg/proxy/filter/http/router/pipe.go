@@ -12,6 +12,8 @@ import (
 // and a reader that falls too far behind finds the body cut off.
 type pipe struct {
 	limit int
+	// broken is told when the body ends before its time; it ends a reader that waits elsewhere. May be nil.
+	broken func()
 
 	mu       sync.Mutex
 	more     sync.Cond
@@ -38,15 +40,16 @@ func newPipe(limit int) *pipe {
 // write appends a copy of b. It returns false, once, when the reader has fallen too far behind.
 func (p *pipe) write(b []byte) bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.err != nil || len(b) == 0 {
+		p.mu.Unlock()
 		return true
 	}
 	if p.at > 0 && p.at == len(p.data) {
 		p.data, p.at = p.data[:0], 0
 	}
 	if len(p.data)-p.at+len(b) > p.limit {
-		p.end(errShadowCut)
+		p.mu.Unlock()
+		p.cut()
 		return false
 	}
 	if p.at > 0 && len(p.data)+len(b) > cap(p.data) {
@@ -55,6 +58,7 @@ func (p *pipe) write(b []byte) bool {
 	}
 	p.data = append(p.data, b...)
 	p.more.Broadcast()
+	p.mu.Unlock()
 	return true
 }
 
@@ -73,11 +77,20 @@ func (p *pipe) finish(trailers *message.Headers) {
 
 // cut ends a body that is not complete.
 func (p *pipe) cut() {
+	if p.shut() && p.broken != nil {
+		p.broken()
+	}
+}
+
+// shut ends a body that is not complete, and tells whether it did.
+func (p *pipe) shut() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err == nil {
-		p.end(errShadowCut)
+	if p.err != nil {
+		return false
 	}
+	p.end(errShadowCut)
+	return true
 }
 
 // end is called with the lock held.
@@ -119,6 +132,6 @@ func (p *pipe) Trailers() *message.Headers {
 
 // Close implements message.Body.
 func (p *pipe) Close() error {
-	p.cut()
+	p.shut()
 	return nil
 }

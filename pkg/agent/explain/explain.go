@@ -52,6 +52,8 @@ type Options struct {
 	Routes func(name string) *model.RouteConfig
 	// Runtime answers runtime keys; nil knows none.
 	Runtime func(key string) (uint64, bool)
+	// ServiceCluster is the name of the cluster that weir belongs to, for rate limit descriptors; may be empty.
+	ServiceCluster string
 	// Cluster gives a cluster by name, a nil interface when there is none.
 	Cluster func(name string) Cluster
 	// Endpoints gives what EDS said of a name, nil when it said nothing yet.

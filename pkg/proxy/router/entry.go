@@ -27,7 +27,7 @@ type entry struct {
 	// weightKeys are the runtime keys of the weights; nil when there are none.
 	weightKeys []string
 	records    *filter.Records // nil without stat_prefix
-	// shape and fixed stand for a regular expression that is simple enough.
+	// shape tells regular expressions that fixed, which is what they begin with, can stand for.
 	shape regexShape
 	fixed string
 }
@@ -48,24 +48,12 @@ func compileEntry(t *Table, h *host, r *model.Route) (*entry, error) {
 	}
 	if (r.Match.Kind == model.PathRegex || r.Match.Kind == model.PathTemplate) && r.Match.Regex == nil {
 		errs = append(errs, errors.New("match: has no regex"))
-	} else if r.Match.Kind == model.PathRegex {
+	} else if r.Match.Regex != nil {
 		e.shape, e.fixed = shapeOf(r.Match.Regex)
 	}
 	if r.Action != nil && len(r.Action.Weighted) > 0 {
-		for i := range r.Action.Weighted {
-			w := &r.Action.Weighted[i]
-			m, err := compileMutations(&w.Headers)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("weighted cluster %q: %w", w.Name, err))
-			}
-			e.weighted = append(e.weighted, newLevels(t.config.MostSpecificWins, &m, &own, &h.headers, &t.headers))
-			e.total += uint64(w.Weight)
-			if prefix := r.Action.WeightedRuntime; prefix != "" {
-				e.weightKeys = append(e.weightKeys, prefix+"."+w.Name)
-			}
-		}
-		if e.total == 0 {
-			errs = append(errs, errors.New("weighted clusters: the weights must not sum to zero"))
+		if err := e.compileSplit(r.Action, &own); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	if r.StatPrefix != "" && t.opt.Stats != nil {
@@ -75,6 +63,27 @@ func compileEntry(t *Table, h *host, r *model.Route) (*entry, error) {
 		errs = append(errs, fmt.Errorf("direct response: body of %d bytes is over the limit of %d", len(d.Body), t.config.MaxDirectResponseBytes))
 	}
 	return e, errors.Join(errs...)
+}
+
+// compileSplit prepares the choice between the clusters of a split.
+func (e *entry) compileSplit(a *model.RouteAction, own *mutations) error {
+	var errs []error
+	for i := range a.Weighted {
+		w := &a.Weighted[i]
+		m, err := compileMutations(&w.Headers)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("weighted cluster %q: %w", w.Name, err))
+		}
+		e.weighted = append(e.weighted, newLevels(e.table.config.MostSpecificWins, &m, own, &e.host.headers, &e.table.headers))
+		e.total += uint64(w.Weight)
+		if prefix := a.WeightedRuntime; prefix != "" {
+			e.weightKeys = append(e.weightKeys, prefix+"."+w.Name)
+		}
+	}
+	if e.total == 0 {
+		errs = append(errs, errors.New("weighted clusters: the weights must not sum to zero"))
+	}
+	return errors.Join(errs...)
 }
 
 // question is a request as routes look at it.

@@ -31,7 +31,7 @@ func newIndex(entries []*entry) index {
 	}
 	x.exact, x.prefix, x.fold = map[string][]int32{}, &trie{}, &trie{}
 	for i, e := range entries {
-		x.place(&e.route.Match, int32(i))
+		x.place(e, int32(i))
 	}
 	if len(x.fold.kids) == 0 && len(x.fold.routes) == 0 {
 		x.fold = nil
@@ -39,13 +39,14 @@ func newIndex(entries []*entry) index {
 	return x
 }
 
-func (x *index) place(m *model.RouteMatch, i int32) {
+func (x *index) place(e *entry, i int32) {
+	m := &e.route.Match
 	switch m.Kind {
 	case model.PathConnect:
 		x.connect = append(x.connect, i)
 	case model.PathRegex, model.PathTemplate:
-		if prefix := fixedPrefix(m.Regex); prefix != "" {
-			x.prefix.insert(prefix, i)
+		if e.fixed != "" {
+			x.prefix.insert(e.fixed, i)
 		} else {
 			x.others = append(x.others, i)
 		}
@@ -73,51 +74,35 @@ const (
 	regexPrefix
 )
 
-// shapeOf is the shape of an anchored expression, and its fixed text.
+// shapeOf is the shape of an anchored expression, and the text that everything begins with that it matches.
 func shapeOf(re *regexp.Regexp) (shape regexShape, fixed string) {
 	tree, err := syntax.Parse(re.String(), syntax.Perl)
 	if err != nil {
 		return regexAny, ""
 	}
 	tree = tree.Simplify()
-	if tree.Op != syntax.OpConcat || len(tree.Sub) < 3 || tree.Sub[0].Op != syntax.OpBeginText || tree.Sub[len(tree.Sub)-1].Op != syntax.OpEndText {
+	if tree.Op != syntax.OpConcat || len(tree.Sub) < 2 || tree.Sub[0].Op != syntax.OpBeginText {
 		return regexAny, ""
 	}
-	inner := tree.Sub[1 : len(tree.Sub)-1]
-	if inner[0].Op == syntax.OpConcat && len(inner) == 1 {
+	inner, closed := tree.Sub[1:], tree.Sub[len(tree.Sub)-1].Op == syntax.OpEndText
+	if closed {
+		inner = inner[:len(inner)-1]
+	}
+	for len(inner) > 0 && inner[0].Op == syntax.OpConcat {
+		closed = closed && len(inner) == 1
 		inner = inner[0].Sub
 	}
-	text := inner[0]
-	if text.Op != syntax.OpLiteral || text.Flags&syntax.FoldCase != 0 {
+	if len(inner) == 0 || inner[0].Op != syntax.OpLiteral || inner[0].Flags&syntax.FoldCase != 0 {
 		return regexAny, ""
 	}
+	fixed = string(inner[0].Rune)
 	switch {
-	case len(inner) == 1:
-		return regexExact, string(text.Rune)
-	case len(inner) == 2 && inner[1].Op == syntax.OpStar && inner[1].Sub[0].Op == syntax.OpAnyCharNotNL:
-		return regexPrefix, string(text.Rune)
+	case closed && len(inner) == 1:
+		return regexExact, fixed
+	case closed && len(inner) == 2 && inner[1].Op == syntax.OpStar && inner[1].Sub[0].Op == syntax.OpAnyCharNotNL:
+		return regexPrefix, fixed
 	}
-	return regexAny, ""
-}
-
-// fixedPrefix is the text that everything begins with that an anchored expression matches; "" when there is none.
-func fixedPrefix(re *regexp.Regexp) string {
-	tree, err := syntax.Parse(re.String(), syntax.Perl)
-	if err != nil {
-		return ""
-	}
-	tree = tree.Simplify()
-	if tree.Op != syntax.OpConcat || len(tree.Sub) < 2 || tree.Sub[0].Op != syntax.OpBeginText {
-		return ""
-	}
-	first := tree.Sub[1]
-	for first.Op == syntax.OpConcat && len(first.Sub) > 0 {
-		first = first.Sub[0]
-	}
-	if first.Op != syntax.OpLiteral || first.Flags&syntax.FoldCase != 0 {
-		return ""
-	}
-	return string(first.Rune)
+	return regexAny, fixed
 }
 
 // find returns the first entry that takes the request, nil when none does.

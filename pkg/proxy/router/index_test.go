@@ -100,7 +100,7 @@ func TestFixedPrefix(t *testing.T) {
 		"/plain":         "/plain",
 		"(/x)?/y":        "",
 	} {
-		if got := fixedPrefix(regexp.MustCompile("^(?:" + pattern + ")$")); got != want {
+		if _, got := shapeOf(regexp.MustCompile("^(?:" + pattern + ")$")); got != want {
 			t.Errorf("%s: %q, want %q", pattern, got, want)
 		}
 	}
@@ -185,5 +185,15 @@ func BenchmarkHeaders(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		table.Match(req, nil, 7)
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	c := largeTable(b, 10_000).Config()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Compile(c, Options{}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -23,6 +23,9 @@ func (r *Route) Override(name string) *model.FilterOverride {
 // filter uses in place of its own configuration; one that is of another type counts as none, as in Envoy.
 func PerRoute[T any](s *Stream, name string) (cfg T, ok bool) {
 	r := s.Host.Route(s)
+	if !r.Overrides() {
+		return cfg, false
+	}
 	for level := range levels {
 		if o := r.override(level, name); o != nil && o.Config != nil {
 			cfg, ok = o.Config.(T)
@@ -36,6 +39,9 @@ func PerRoute[T any](s *Stream, name string) (cfg T, ok bool) {
 // first, for filters that merge them.
 func AppendPerRoute[T any](dst []T, s *Stream, name string) []T {
 	r := s.Host.Route(s)
+	if !r.Overrides() {
+		return dst
+	}
 	for level := range levels {
 		if o := r.override(level, name); o != nil {
 			if cfg, ok := o.Config.(T); ok {

@@ -100,8 +100,8 @@ func parseFields(b []byte, h *message.Headers, lim *limits, c *control) (n int, 
 			c.dropped++
 			continue
 		}
-		f := h.Extend()
-		f.ID, f.Received, f.Name, f.Value = message.IDOfToken(name), true, view(name), view(value)
+		f := h.Extend(message.IDOfToken(name))
+		f.Received, f.Name, f.Value = true, view(name), view(value)
 		if f.ID != message.Other {
 			keep, bad := c.note(f)
 			if bad != nil {

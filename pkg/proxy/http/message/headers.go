@@ -19,7 +19,15 @@ type Field struct {
 // Headers is an ordered list of fields. The zero value is ready for use. Order and repetition are kept.
 type Headers struct {
 	fields []Field
+	// maybe has a bit for each ID: fields of an ID whose bit is not set are not there, so that most questions need no look
+	// at the fields. Bits are taken away by Reset only.
+	maybe [2]uint64
 }
+
+// All IDs have a bit.
+var _ [128 - int(idCount)]struct{}
+
+func (h *Headers) may(id ID) bool { return h.maybe[id>>6&1]&(1<<(id&63)) != 0 }
 
 // Len is the number of fields.
 func (h *Headers) Len() int { return len(h.fields) }
@@ -41,11 +49,18 @@ func (h *Headers) All() iter.Seq[*Field] {
 // Reset removes all fields and keeps the memory.
 func (h *Headers) Reset() {
 	clear(h.fields)
-	h.fields = h.fields[:0]
+	h.fields, h.maybe = h.fields[:0], [2]uint64{}
 }
 
 // Get returns the first value of a well-known header, "" when absent.
 func (h *Headers) Get(id ID) string {
+	if !h.may(id) {
+		return ""
+	}
+	return h.first(id)
+}
+
+func (h *Headers) first(id ID) string {
 	for i := range h.fields {
 		if h.fields[i].ID == id {
 			return h.fields[i].Value
@@ -55,22 +70,16 @@ func (h *Headers) Get(id ID) string {
 }
 
 // Has tells whether a well-known header is there.
-func (h *Headers) Has(id ID) bool {
-	for i := range h.fields {
-		if h.fields[i].ID == id {
-			return true
-		}
-	}
-	return false
-}
+func (h *Headers) Has(id ID) bool { return h.may(id) && h.find(id, "", 0) >= 0 }
 
 // Lookup returns the first value under a name, compared without case.
 func (h *Headers) Lookup(name string) (string, bool) {
 	id := IDOf(name)
-	for i := range h.fields {
-		if f := &h.fields[i]; f.ID == id && (id != Other || equalFold(f.Name, name)) {
-			return f.Value, true
-		}
+	if !h.may(id) {
+		return "", false
+	}
+	if i := h.find(id, name, 0); i >= 0 {
+		return h.fields[i].Value, true
 	}
 	return "", false
 }
@@ -81,6 +90,9 @@ func (h *Headers) Joined(name string) (string, bool) {
 	id, delimiter := IDOf(name), ","
 	if id == Cookie {
 		delimiter = "; "
+	}
+	if !h.may(id) {
+		return "", false
 	}
 	value, found, more := "", false, []byte(nil)
 	for i := range h.fields {
@@ -105,26 +117,39 @@ func (h *Headers) Joined(name string) (string, bool) {
 
 // Add appends a field. Name may be in any case; a well-known name gets its ID.
 func (h *Headers) Add(name, value string) {
-	h.fields = append(h.fields, Field{ID: IDOf(name), Name: name, Value: value})
+	h.add(IDOf(name), name, value)
 }
 
 // AddID appends a well-known field under its canonical lower-case name.
 func (h *Headers) AddID(id ID, value string) {
-	h.fields = append(h.fields, Field{ID: id, Name: id.Name(), Value: value})
+	f := h.Extend(id)
+	f.Name, f.Value = idNames[id], value
+}
+
+func (h *Headers) add(id ID, name, value string) {
+	f := h.Extend(id)
+	f.Name, f.Value = name, value
 }
 
 // Append appends a field whose ID the caller knows; codecs use it.
-func (h *Headers) Append(f Field) { h.fields = append(h.fields, f) }
+func (h *Headers) Append(f Field) { *h.Extend(f.ID) = f }
 
-// Extend appends a field and returns it, for a codec to fill in all of it before anything else happens to the headers.
-func (h *Headers) Extend() *Field {
+// Extend appends a field with an ID, not received, and returns it, for the caller to fill in name and value before anything
+// else happens to the headers.
+func (h *Headers) Extend(id ID) *Field {
+	h.maybe[id>>6&1] |= 1 << (id & 63)
 	n := len(h.fields)
 	if n == cap(h.fields) {
-		h.fields = slices.Grow(h.fields, 16)
+		h.fields = slices.Grow(h.fields, minGrowth)
 	}
 	h.fields = h.fields[:n+1]
-	return &h.fields[n]
+	f := &h.fields[n]
+	f.ID, f.Received = id, false
+	return f
 }
+
+// minGrowth is by how many fields a list grows at least: most messages need no second time.
+const minGrowth = 16
 
 // Retract takes the last field back.
 func (h *Headers) Retract() {
@@ -140,9 +165,12 @@ func (h *Headers) Set(name, value string) { h.set(IDOf(name), name, value) }
 func (h *Headers) SetID(id ID, value string) { h.set(id, id.Name(), value) }
 
 func (h *Headers) set(id ID, name, value string) {
-	at := h.find(id, name, 0)
+	at := -1
+	if h.may(id) {
+		at = h.find(id, name, 0)
+	}
 	if at < 0 {
-		h.fields = append(h.fields, Field{ID: id, Name: name, Value: value})
+		h.add(id, name, value)
 		return
 	}
 	h.fields[at].Value = value
@@ -182,6 +210,9 @@ func (h *Headers) Del(name string) bool { return h.del(IDOf(name), name) }
 func (h *Headers) DelID(id ID) bool { return h.del(id, "") }
 
 func (h *Headers) del(id ID, name string) bool {
+	if !h.may(id) {
+		return false
+	}
 	at := h.find(id, name, 0)
 	if at < 0 {
 		return false
@@ -192,7 +223,7 @@ func (h *Headers) del(id ID, name string) bool {
 
 // CopyFrom replaces the fields by those of src; the strings are shared.
 func (h *Headers) CopyFrom(src *Headers) {
-	h.fields = append(h.fields[:0], src.fields...)
+	h.fields, h.maybe = append(h.fields[:0], src.fields...), src.maybe
 }
 
 // ByteSize is the sum of the lengths of names and values.

@@ -96,16 +96,15 @@ func (n *Names) Clone() *Names {
 
 // Reset empties the request for reuse and keeps its memory.
 func (r *Request) Reset() {
-	h := r.Headers
-	h.Reset()
-	*r = Request{Headers: h}
+	r.Headers.Reset()
+	r.Method, r.Scheme, r.Authority, r.Path, r.Protocol = "", "", "", "", ""
+	r.Version, r.Body, r.ContentLength, r.Names = 0, nil, 0, nil
 }
 
 // Reset empties the response for reuse and keeps its memory.
 func (r *Response) Reset() {
-	h := r.Headers
-	h.Reset()
-	*r = Response{Headers: h}
+	r.Headers.Reset()
+	r.Status, r.Version, r.Body, r.ContentLength, r.Upgraded, r.Names = 0, 0, nil, 0, false, nil
 }
 
 // Lookup finds a request header by name, which may be a pseudo header such as ":path". Names compare without case.

@@ -2,6 +2,7 @@ package message
 
 import (
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -226,6 +227,44 @@ func TestNamesClone(t *testing.T) {
 	var none *Names
 	n := &Names{Proper: true, Host: "HOST", TransferEncoding: "a", Connection: "b", Reason: "c"}
 	if diff := cmp.Diff(n, n.Clone()); diff != "" || none.Clone() != nil {
+		t.Error(diff)
+	}
+}
+
+// fill gives every field of a struct a value other than zero.
+func fill(t *testing.T, v reflect.Value) {
+	t.Helper()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.String:
+			f.SetString("a")
+		case reflect.Bool:
+			f.SetBool(true)
+		case reflect.Int, reflect.Int64:
+			f.SetInt(1)
+		case reflect.Uint8:
+			f.SetUint(1)
+		case reflect.Pointer:
+			f.Set(reflect.New(f.Type().Elem()))
+		case reflect.Interface:
+			f.Set(reflect.ValueOf(NewString("a")))
+		case reflect.Struct:
+			f.Addr().Interface().(*Headers).Add("a", "b")
+		default:
+			t.Fatalf("fill a %s", f.Kind())
+		}
+	}
+}
+
+func TestResetLeavesNothing(t *testing.T) {
+	var req Request
+	fill(t, reflect.ValueOf(&req).Elem())
+	req.Reset()
+	var resp Response
+	fill(t, reflect.ValueOf(&resp).Elem())
+	resp.Reset()
+	same := cmp.Comparer(func(a, b Headers) bool { return a.Len() == b.Len() })
+	if diff := cmp.Diff(Request{}, req, same) + cmp.Diff(Response{}, resp, same); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -22,7 +22,8 @@ type connection struct {
 	m    *Manager
 	c    *conn.Conn
 	info streaminfo.Connection
-	log  streaminfo.Info // for the listener's access log
+	// noChain tells that no filter chain matched.
+	noChain bool
 
 	drain  filter.Drain
 	spread timer.Timer // tells it of a gradual drain
@@ -48,7 +49,6 @@ func (m *Manager) arrived(s *socket, nc net.Conn) {
 	cn.info.ID, cn.info.Start = m.nextID.Add(1), now
 	cn.info.Local, cn.info.BoundLocal = c.Local(), c.Local()
 	cn.info.Remote, cn.info.DirectRemote = c.Remote(), c.Remote()
-	cn.log.Conn, cn.log.Start = &cn.info, now
 	cn.spread.Init(m.opts.Wheel, cn.tellDrain)
 	if !m.register(cn) {
 		cn.spread.Release()
@@ -193,8 +193,7 @@ func (cn *connection) serve(a *active) (rests bool) {
 	r := cn.choose(a)
 	if r == nil {
 		st.noChain.Inc()
-		cn.log.Flags |= streaminfo.NoRouteFound
-		cn.log.Details = "filter_chain_not_found"
+		cn.noChain = true
 		cn.m.opts.Log.Debug("close connection: no matching filter chain found", "connection", cn.info.ID, "listener", a.cfg.Name)
 		return false
 	}
@@ -228,9 +227,12 @@ func (cn *connection) finish() {
 	elapsed := time.Since(cn.info.Start)
 	a.stats.length.Record(uint64(elapsed.Milliseconds()))
 	if cn.m.opts.AccessLog != nil && len(a.cfg.AccessLogs) > 0 {
-		cn.log.Duration = elapsed
-		cn.log.BytesReceived, cn.log.BytesSent = cn.info.RxBytes.Load(), cn.info.TxBytes.Load()
-		cn.m.opts.AccessLog(a.cfg, &cn.log)
+		info := streaminfo.Info{Conn: &cn.info, Start: cn.info.Start, Duration: elapsed}
+		info.BytesReceived, info.BytesSent = cn.info.RxBytes.Load(), cn.info.TxBytes.Load()
+		if cn.noChain {
+			info.Flags, info.Details = streaminfo.NoRouteFound, "filter_chain_not_found"
+		}
+		cn.m.opts.AccessLog(a.cfg, &info)
 	}
 	if a.conns.Add(-1) == 0 && a.retired.Load() {
 		cn.m.settle()

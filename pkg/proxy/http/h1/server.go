@@ -123,6 +123,7 @@ func (s *Server) Serve(ctx context.Context, h codec.Handler) error {
 	for {
 		again, err := s.serveOne(h)
 		if err == codec.ErrRests {
+			s.stream.req.Headers, s.stream.body.trailers = message.Headers{}, message.Headers{} // their memory too
 			return err
 		}
 		if err != nil {

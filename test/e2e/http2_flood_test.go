@@ -33,6 +33,12 @@ func attacks() []attack {
 			}
 			return w.WriteRSTStream(stream(n), http2.ErrCodeCancel)
 		}},
+		{name: "made to reset", stat: "http.ingress.downstream_rq_too_many_premature_resets", step: func(w *wire2, n int) error {
+			if err := w.headers(stream(n), false, request...); err != nil {
+				return err
+			}
+			return w.WriteWindowUpdate(stream(n), 0) // for which the server must reset the stream
+		}},
 		{name: "CONTINUATION", stat: "http2.header_overflow", step: func(w *wire2, n int) error {
 			if n == 0 {
 				return w.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: w.encode(request...)})

@@ -118,9 +118,12 @@ func (c *link) resetStream(id uint32, bad *streamError) error {
 	c.out = appendReset(c.out, id, bad.code)
 	c.stats.TxReset.Inc()
 	if st := c.streams[id]; st != nil {
+		err := c.side.wasReset(st) // who makes us reset streams is as bad as who resets them
 		st.leave(closedByUs)
 		st.end(bad)
-	} else if c.recent.how(id) == closedUnknown {
+		return err
+	}
+	if c.recent.how(id) == closedUnknown {
 		c.recent.add(id, closedByUs)
 	}
 	return nil

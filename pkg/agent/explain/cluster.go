@@ -83,6 +83,7 @@ func (w *walk) cluster(t *target) (text string, reachable bool) {
 	if t.request != nil {
 		w.drops(s, cfg)
 		s.detail("protocol", "%s", [...]string{"HTTP/1.1", "HTTP/2", "by ALPN", "that of the downstream"}[cfg.HTTP.Protocol])
+		upstreamFilters(s, cfg.Filters)
 	}
 	if t.rewritten != "" {
 		s.detail("rewritten", "%s", t.rewritten)
@@ -167,11 +168,26 @@ func (w *walk) upstreamTransport(cfg *model.Cluster) string {
 	text := "plain text"
 	if cfg.TLS != nil {
 		text = w.upstreamTLS(cfg.TLS)
+		if cfg.TLS.AutoSNI && !cfg.TLS.AutoHostSNI && cfg.SNIHeader != "" {
+			text += "; header " + cfg.SNIHeader + " goes before the host"
+		}
 	}
 	if n := len(cfg.TransportSocketMatches); n > 0 {
 		text += fmt.Sprintf(", unless one of %s says otherwise for an endpoint", counted(int64(n), "transport_socket_match rule"))
 	}
 	return text
+}
+
+// upstreamFilters names what each attempt goes through on its way to a host of the cluster.
+func upstreamFilters(s *Step, filters []*model.HTTPFilter) {
+	if len(filters) == 0 {
+		return
+	}
+	names := make([]string, len(filters))
+	for i, f := range filters {
+		names[i] = f.Name
+	}
+	s.detail("filters", "%s", strings.Join(names, ", "))
 }
 
 func (w *walk) upstreamTLS(t *model.UpstreamTLS) string {

@@ -26,8 +26,6 @@ type Cluster struct {
 	// LocalityWeighted shares traffic by the weights of localities, which are ignored otherwise.
 	LocalityWeighted bool
 	ConnectTimeout   time.Duration // default 5 s
-	// PerConnectionBufferLimit bounds the bytes buffered per upstream connection. Default 1 MiB.
-	PerConnectionBufferLimit int
 	// TLS originates TLS; nil connects in plain text.
 	TLS *UpstreamTLS
 	// SNIHeader names the request header that server names are taken from where they follow the request; "" takes its host.

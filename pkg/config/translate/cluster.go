@@ -46,7 +46,6 @@ func (c *call) cluster(m *clusterv3.Cluster) *model.Cluster {
 		Resource:                 c.identity(m.GetName(), m),
 		AltStatName:              m.GetAltStatName(),
 		ConnectTimeout:           c.duration(m.GetConnectTimeout(), defaultConnectTimeout, nil, "connect_timeout"),
-		PerConnectionBufferLimit: int(u32(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimit)),
 		TLS:                      c.upstreamTLS(m.GetTransportSocket(), root.field("transport_socket")),
 		Breakers:                 c.breakers(m.GetCircuitBreakers()),
 		CleanupInterval:          c.duration(m.GetCleanupInterval(), defaultCleanup, nil, "cleanup_interval"),

@@ -97,7 +97,6 @@ func TestDefaults(t *testing.T) {
 		{"tcp idle_timeout", tcp.IdleTimeout, time.Hour},
 		{"max_connect_attempts", tcp.MaxConnectAttempts, 1},
 		{"connect_timeout", cl.ConnectTimeout, 5 * time.Second},
-		{"cluster buffer limit", cl.PerConnectionBufferLimit, 1 << 20},
 		{"cluster type", cl.Type, model.ClusterStatic},
 		{"lb_policy", cl.LB, model.LBRoundRobin},
 		{"choice_count", cl.LeastRequest.ChoiceCount, 2},

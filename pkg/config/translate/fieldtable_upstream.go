@@ -5,13 +5,14 @@ func clusterTable() table {
 	t := table{}
 	t.message(cluster+"Cluster",
 		"transport_socket_matches name alt_stat_name type cluster_type eds_cluster_config connect_timeout "+
-			"per_connection_buffer_limit_bytes lb_policy load_assignment max_requests_per_connection circuit_breakers "+
+			"lb_policy load_assignment max_requests_per_connection circuit_breakers "+
 			"upstream_http_protocol_options common_http_protocol_options http_protocol_options http2_protocol_options "+
 			"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "+
 			"cleanup_interval upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config "+
 			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy "+
 			"ring_hash_lb_config maglev_lb_config preconnect_policy wait_for_warm_on_init track_timeout_budgets track_cluster_stats "+
 			"dns_jitter dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
+		"per_connection_buffer_limit_bytes", "weir passes bodies on piece by piece: what it holds of an upstream connection is a read, or the window of a stream",
 		"ignore_health_on_host_removal", "weir has no health checks yet that could keep a removed host")
 	t.message(cluster+"Cluster.TransportSocketMatch", "match transport_socket", "name", informative)
 	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")

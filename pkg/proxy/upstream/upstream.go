@@ -60,9 +60,11 @@ type PickContext struct {
 	HasHash bool
 	// OriginalDst for ORIGINAL_DST clusters; may be invalid.
 	OriginalDst netip.AddrPort
-	// Tried hosts are avoided when AvoidTried (the previous_hosts retry predicate), as far as attempts allow.
+	// Tried hosts are avoided when AvoidTried (the previous_hosts retry predicate), and so are those that Omit names, which
+	// may be nil (other predicates): at most Attempts times, then the last one that was picked is taken.
 	Tried      []*Host
 	AvoidTried bool
+	Omit       func(*Host) bool
 	Attempts   int
 	// AvoidPriorities has a bit for each priority (1<<Host.Priority, up to 63) that is to be passed over, as the retry
 	// priority previous_priorities wants: traffic is shared as if its hosts were not available. When nothing else is

@@ -128,6 +128,7 @@ func TestTransportSocketMatches(t *testing.T) {
 	if !got["HTTP/1.1 configured.example"] || !got[plain.addr.String()] {
 		t.Errorf("answers %v", got)
 	}
+	h.want("counter", h.counter, map[string]uint64{"cluster.web.tls.total_match_count": 1, "cluster.web.default.total_match_count": 1})
 }
 
 func TestMaxRequests(t *testing.T) {

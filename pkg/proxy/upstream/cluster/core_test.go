@@ -37,7 +37,6 @@ func TestSameCore(t *testing.T) {
 		"source address":          {func(c *model.Cluster) { c.BindAddress = netip.MustParseAddrPort("127.0.0.2:0") }, false},
 		"keep-alive":              {func(c *model.Cluster) { c.TCPKeepalive = &model.TCPKeepalive{Probes: 1} }, false},
 		"order of addresses":      {func(c *model.Cluster) { c.HappyEyeballs.First = model.FirstV6 }, false},
-		"buffer limit":            {func(c *model.Cluster) { c.PerConnectionBufferLimit = 5 }, false},
 		"type":                    {func(c *model.Cluster) { c.Type = model.ClusterEDS }, false},
 	} {
 		changed := base()

@@ -185,6 +185,7 @@ func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpo
 	if point == nil {
 		if point = b.old[key]; point == nil {
 			point = c.newEndpoint(key, to)
+			c.core.transports.count(e)
 		}
 		b.kept[key] = point
 	}

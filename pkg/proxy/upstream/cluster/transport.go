@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
@@ -53,8 +54,16 @@ func (m *Manager) newTransports(cfg *model.Cluster, counters *metrics.Cluster) *
 
 // of is the TLS configuration for an endpoint, nil for plain text.
 func (t *transports) of(e *model.Endpoint) *model.UpstreamTLS {
+	if m := t.match(e); m != nil {
+		return m.TLS
+	}
+	return t.plain
+}
+
+// match is the rule that chooses the transport socket of an endpoint; nil when none does.
+func (t *transports) match(e *model.Endpoint) *model.TransportSocketMatch {
 	if len(t.matches) == 0 {
-		return t.plain
+		return nil
 	}
 	var metadata map[string]any
 	if e != nil {
@@ -62,10 +71,19 @@ func (t *transports) of(e *model.Endpoint) *model.UpstreamTLS {
 	}
 	for i := range t.matches {
 		if contains(metadata, t.matches[i].Match) {
-			return t.matches[i].TLS
+			return &t.matches[i]
 		}
 	}
-	return t.plain
+	return nil
+}
+
+// count notes which transport socket a new host got: <match>.total_match_count, or that of default.
+func (t *transports) count(e *model.Endpoint) {
+	name := "default"
+	if m := t.match(e); m != nil {
+		name = m.Name
+	}
+	t.stats.Scope().Counter(stats.Sanitize(name) + ".total_match_count").Inc()
 }
 
 // contains tells whether all of want is in have.

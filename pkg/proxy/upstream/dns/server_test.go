@@ -68,6 +68,15 @@ func startServer(t *testing.T, answer [4]byte) *server {
 	return s
 }
 
+// asked returns what came since the last call.
+func (s *server) asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	got := s.got
+	s.got = nil
+	return got
+}
+
 func (s *server) answer(t *testing.T, network string, question []byte, answer [4]byte) []byte {
 	var m dnsmessage.Message
 	if err := m.Unpack(question); err != nil {
@@ -103,7 +112,8 @@ func TestServers(t *testing.T) {
 		{"as it is", model.DNS{Servers: []netip.AddrPort{a.addr}, NoSearch: true}, []string{"udp host.test.", "udp host.test."}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			a.got, b.got = nil, nil
+			a.asked()
+			b.asked()
 			r := New(&tc.options, System())
 			for range 2 {
 				addrs, err := Lookup(t.Context(), r, model.DNSV4Only, "host.test")
@@ -111,7 +121,7 @@ func TestServers(t *testing.T) {
 					t.Fatalf("%v, %v", addrs, err)
 				}
 			}
-			if diff := cmp.Diff([][]string{tc.a, tc.b}, [][]string{a.got, b.got}); diff != "" {
+			if diff := cmp.Diff([][]string{tc.a, tc.b}, [][]string{a.asked(), b.asked()}); diff != "" {
 				t.Error(diff)
 			}
 		})

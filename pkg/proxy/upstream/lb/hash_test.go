@@ -218,6 +218,30 @@ func TestHashAgain(t *testing.T) {
 	}
 }
 
+// TestOmit passes over hosts that a predicate names, with any balancer.
+func TestOmit(t *testing.T) {
+	hosts := six(90, unchanged)
+	for name, opt := range map[string]Options{"round robin": {}, "random": {Policy: model.LBRandom, Rand: seeded()}, "ring": ringOf(12), "maglev": maglevOf(65537)} {
+		s := New(slices.Clone(hosts), opt)
+		asked := 0
+		for hash := range uint64(200) {
+			pc := &upstream.PickContext{Hash: hash << 56, HasHash: true, Attempts: 60, Omit: func(h *upstream.Host) bool {
+				asked++
+				return h.Address.Port()%2 == 0
+			}}
+			if h, _ := s.Pick(pc); h.Address.Port()%2 == 0 {
+				t.Errorf("%s: chose %v", name, h.Name())
+			}
+		}
+		if asked == 0 {
+			t.Errorf("%s: nobody was asked", name)
+		}
+	}
+	if h, _ := New(hosts, ringOf(12)).Pick(&upstream.PickContext{HasHash: true, Attempts: 2, Omit: func(*upstream.Host) bool { return true }}); h != hosts[0] {
+		t.Errorf("chose %v, want the last one", h.Name())
+	}
+}
+
 func TestHashWithoutHosts(t *testing.T) {
 	closed := &model.Locality{Zone: "closed"}
 	for name, hosts := range map[string][]*upstream.Host{

@@ -207,7 +207,8 @@ func (s *Set) Shape() HashShape {
 }
 
 // Pick chooses a host; nil when none may take traffic. panicked tells that health was ignored because too few hosts are
-// available. A host in pc.Tried is passed over when pc.AvoidTried is set, at most pc.Attempts times.
+// available. A host in pc.Tried is passed over when pc.AvoidTried is set, and one that pc.Omit names, at most pc.Attempts
+// times.
 func (s *Set) Pick(pc *upstream.PickContext) (host *upstream.Host, panicked bool) {
 	loads := s.loads
 	if pc.AvoidPriorities != 0 {
@@ -218,7 +219,7 @@ func (s *Set) Pick(pc *upstream.PickContext) (host *upstream.Host, panicked bool
 	}
 	for attempt := 0; ; attempt++ {
 		host, panicked = s.pickOnce(loads)
-		if host == nil || !pc.AvoidTried || attempt >= pc.Attempts || !tried(pc.Tried, host) {
+		if host == nil || attempt >= pc.Attempts || !unwanted(pc, host) {
 			return host, panicked
 		}
 	}
@@ -236,7 +237,7 @@ func (s *Set) pickHashed(pc *upstream.PickContext, loads []load) (host *upstream
 	}
 	for attempt := 0; ; attempt++ {
 		host = s.priorities[i].hasher.choose(hash, attempt)
-		if !pc.AvoidTried || attempt >= pc.Attempts || !tried(pc.Tried, host) {
+		if attempt >= pc.Attempts || !unwanted(pc, host) {
 			return host, s.loads[i].panics
 		}
 	}
@@ -257,6 +258,11 @@ func (s *Set) avoiding(mask uint64) []load {
 		return s.loads
 	}
 	return distribute(counts, s.opt.Overprovisioning, s.opt.PanicThreshold)
+}
+
+// unwanted tells whether a retry is to go to another host.
+func unwanted(pc *upstream.PickContext, host *upstream.Host) bool {
+	return pc.AvoidTried && tried(pc.Tried, host) || pc.Omit != nil && pc.Omit(host)
 }
 
 // tried compares addresses, since a host is another object after each update of the endpoints.

@@ -27,18 +27,10 @@ func (x *exchange) choose() (*upstream.Host, error) {
 		x.pick.AvoidPriorities |= x.passed.mask
 		x.passed = passedPriorities{}
 	}
-	if !p.OmitCanaryHosts && len(p.OmitHostMetadata) == 0 {
-		return x.cluster.Pick(&x.pick)
+	if p.OmitCanaryHosts || len(p.OmitHostMetadata) > 0 {
+		x.pick.Omit = func(h *upstream.Host) bool { return omits(p, h) }
 	}
-	hash := x.pick.Hash
-	defer func() { x.pick.Hash = hash }()
-	for i := int64(0); ; i++ {
-		h, err := x.cluster.Pick(&x.pick)
-		if err != nil || i >= p.HostSelectionAttempts || !omits(p, h) {
-			return h, err
-		}
-		x.pick.Hash = hash ^ -uint64(i+1) // a consistent balancer would choose the same again
-	}
+	return x.cluster.Pick(&x.pick)
 }
 
 // passedBy notes an attempt for the retry priority.

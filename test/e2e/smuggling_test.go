@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -12,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/weir-proxy/weir/test/harness"
 )
@@ -138,7 +139,7 @@ func wantLines(text string, want map[string]int) error {
 		got[strings.TrimSpace(line)]++
 	}
 	if !maps.Equal(got, want) {
-		return fmt.Errorf("%s", cmp.Diff(want, got))
+		return fmt.Errorf("%s", gocmp.Diff(want, got))
 	}
 	return nil
 }
@@ -150,7 +151,10 @@ func TestSmugglingByBodies(t *testing.T) {
 	backend := startWireLog(host)
 	weir := host.StartWeir(harness.WeirOptions{Config: strictProxy(backend.TCPBackend, "", "http_protocol_options: {enable_trailers: true}")})
 	const head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-	counted := map[string]int{}
+	special := map[string]string{
+		"trailers_too_large": "431 DPE " + tooLarge, "too_many_headers": "431 DPE " + tooMany, "bad_header_value": "400 DPE " + badChars,
+	}
+	logged, counted := map[string]int{}, map[string]int{}
 	for _, c := range bodyCases {
 		t.Run(c.name, func(t *testing.T) {
 			conn := host.MustDial("127.0.0.1:8080")
@@ -171,10 +175,12 @@ func TestSmugglingByBodies(t *testing.T) {
 				t.Errorf("the backend got %q", got)
 			}
 		})
+		logged[cmp.Or(special[c.reason], "400 DPE "+codecError)]++
 	}
 	if n := weir.Stat("http.ingress.downstream_cx_protocol_error"); n != len(bodyCases) {
 		t.Errorf("downstream_cx_protocol_error is %d, want %d", n, len(bodyCases))
 	}
+	harness.EventuallyNil(t, "the access log", func() error { return wantLines(weir.Stdout(), logged) })
 }
 
 // What is passed on is framed anew, so that the backend reads it as weir did.
@@ -196,7 +202,7 @@ func TestSmugglingIsReframed(t *testing.T) {
 				t.Errorf("got %q, %v; want two answers", answer, err)
 			}
 			want := crlf(c.want + "GET /next HTTP/1.1~host: x~x-forwarded-proto: http~~")
-			if diff := cmp.Diff(want, backend.take()); diff != "" {
+			if diff := gocmp.Diff(want, backend.take()); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -570,14 +570,3 @@ func TestClientAbortReturnsItsError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestProxyConnectionCloses(t *testing.T) {
-	for value, want := range map[string]bool{"close": true, "keep-alive": false} {
-		c := dial(t, listen(t, options(), &handler{serve: echo}))
-		send(t, c, "GET / HTTP/1.1\r\nHost: a\r\nProxy-Connection: "+value+"\r\n\r\n")
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil || resp.Close != want {
-			t.Errorf("%s: %v, %v", value, resp, err)
-		}
-	}
-}

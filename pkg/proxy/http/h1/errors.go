@@ -34,6 +34,7 @@ var (
 	errBodyClosed  = errors.New("read body: it was closed")
 	errBodyShort   = errors.New("send body: it ended before its content-length")
 	errBodyLong    = errors.New("send body: it is longer than its content-length")
+	errBadLine     = errors.New("write head: method or target is empty, or has a space or a control character")
 	errBadField    = errors.New("write head: a field contains a line break or NUL")
 	errBusy        = errors.New("open stream: the connection is in use or closed")
 	errClosed      = errors.New("the exchange was closed")

@@ -16,15 +16,22 @@ type head struct {
 	names  *message.Names // nil unless the message keeps its names
 	start  int            // where it began in b
 	lines  int
+	bad    bool // the request line cannot be sent
 }
 
-// requestLine writes the target as it is, or as a whole URL when scheme is not empty.
+// requestLine writes the target as it is, or as a whole URL when scheme is not empty. What filters or other versions of HTTP
+// brought must not make two lines, or two targets, of it.
 func (h *head) requestLine(method, scheme, authority, target string) {
+	at := len(h.b)
 	h.b = append(append(h.b, method...), ' ')
+	h.bad = method == "" || targetEnd(h.b[at:]) < len(method)
+	at = len(h.b)
 	if scheme != "" {
 		h.b = append(append(append(h.b, scheme...), "://"...), authority...)
 	}
-	h.b = append(append(h.b, target...), " HTTP/1.1\r\n"...)
+	h.b = append(h.b, target...)
+	h.bad = h.bad || targetEnd(h.b[at:]) < len(h.b)-at
+	h.b = append(h.b, " HTTP/1.1\r\n"...)
 	h.lines++
 }
 
@@ -144,6 +151,10 @@ func (h *head) end() error {
 	h.b = append(h.b, '\r', '\n')
 	h.lines++
 	b := h.b[h.start:]
+	if h.bad {
+		h.b = h.b[:h.start]
+		return errBadLine
+	}
 	if bytes.Count(b, lf) != h.lines || bytes.Count(b, cr) != h.lines || bytes.IndexByte(b, 0) >= 0 {
 		h.b = h.b[:h.start]
 		return errBadField

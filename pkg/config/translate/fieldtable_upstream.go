@@ -14,7 +14,7 @@ func clusterTable() table {
 			"dns_jitter dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
 		"per_connection_buffer_limit_bytes", "weir passes bodies on piece by piece: what it holds of an upstream connection is a read, or the window of a stream",
 		"ignore_health_on_host_removal", "weir has no health checks yet that could keep a removed host")
-	t.message(cluster+"Cluster.TransportSocketMatch", "match transport_socket", "name", informative)
+	t.message(cluster+"Cluster.TransportSocketMatch", "match transport_socket name")
 	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")
 	t.message(cluster+"Cluster.EdsClusterConfig", "eds_config service_name")
 	t.message(cluster+"Cluster.RefreshRate", "base_interval max_interval")

@@ -79,6 +79,9 @@ func (w *walk) normalize(s *Step, cfg *model.HTTPConnectionManager, req *message
 		port = ""
 	}
 	req.Authority = bare + port
+	if len(cfg.EarlyMutations) > 0 {
+		s.note("Early header mutations change the request before routes are matched; they are not applied here.")
+	}
 	path, _, _ := strings.Cut(req.Path, "?")
 	unusual := strings.Contains(path, "//") || strings.Contains(path, "/.") || strings.ContainsAny(path, `%\`)
 	if unusual && (cfg.NormalizePath || cfg.MergeSlashes || cfg.EscapedSlashes != model.EscapedKeep) {

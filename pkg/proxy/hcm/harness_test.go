@@ -43,6 +43,7 @@ type proxy struct {
 	out      *lockedBuffer
 	routes   *model.RouteConfig
 	tls      *tls.Config
+	nameless bool
 	mu       sync.Mutex
 }
 
@@ -77,6 +78,7 @@ type options struct {
 	tls          *tls.Config // nil for plain text
 	runtime      func(string) (uint64, bool)
 	node         string
+	nameless     bool // clients have no address, as on a unix socket
 }
 
 func static(name string, addrs ...string) *model.Cluster {
@@ -146,7 +148,7 @@ func start(t testing.TB, routes *model.RouteConfig, o options) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.tls = o.tls
+	p.tls, p.nameless = o.tls, o.nameless
 	p.listen()
 	return p
 }
@@ -182,6 +184,9 @@ func (p *proxy) listen() {
 
 func (p *proxy) serve(ctx context.Context, nc net.Conn, id uint64) {
 	info := &streaminfo.Connection{ID: id, Start: time.Now(), Local: conn.AddrPort(nc.LocalAddr()), Remote: conn.AddrPort(nc.RemoteAddr())}
+	if p.nameless {
+		info.Remote = netip.AddrPort{}
+	}
 	c, err := p.poller.Adopt(nc, &info.RxBytes, &info.TxBytes)
 	if err != nil {
 		p.t.Error(err)

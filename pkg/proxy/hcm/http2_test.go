@@ -72,7 +72,7 @@ func TestHTTP2ClientGivesUp(t *testing.T) {
 	if err := <-done; err == nil {
 		t.Error("the client got a response")
 	}
-	p.logged("GET /slow 0 DC downstream_remote_disconnect")
+	p.logged("GET /slow 0 DR http2.remote_reset")
 }
 
 func TestHTTP2Drain(t *testing.T) {

@@ -237,9 +237,7 @@ func (m *Manager) Serve(ctx context.Context, fc *filter.Connection) (rests bool)
 	case err == codec.ErrRests:
 		return true
 	case err != nil:
-		if errors.Is(err, h2.ErrPrematureResets) {
-			m.stats.rqPrematureResets.Inc()
-		}
+		m.stats.ended(err)
 		m.deps.Log.Debug("connection ended", "connection", fc.Info.ID, "error", err)
 	}
 	return false

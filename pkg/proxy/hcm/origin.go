@@ -223,6 +223,9 @@ func (s *stream) setScheme() {
 			h.SetID(message.XForwardedPort, s.Arena.Int(int64(local.Port())))
 		}
 	}
+	if req.Version >= message.HTTP2 {
+		req.Scheme = strings.ToLower(req.Scheme) // which only copies what is not lower case
+	}
 	switch {
 	case cfg.SchemeOverwrite != "":
 		req.Scheme = cfg.SchemeOverwrite

@@ -1,9 +1,16 @@
 package hcm_test
 
 import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	httprouter "github.com/weir-proxy/weir/pkg/proxy/filter/http/router"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
 
 // TestOrigin checks what a request may say about where it comes from. The client is 127.0.0.1.
@@ -127,5 +134,69 @@ func TestConnectKeepsItsPort(t *testing.T) {
 	c.send("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
 	if resp, _ := c.read("CONNECT"); resp.StatusCode != 200 {
 		t.Errorf("got %d", resp.StatusCode)
+	}
+}
+
+func TestUnixSocketClients(t *testing.T) {
+	for _, internal := range []bool{false, true} {
+		p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web"})), options{
+			nameless: true, clusters: map[string]*model.Cluster{"web": static("web", backend(t, echo))},
+			cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.InternalUnixSockets = true, internal },
+		})
+		resp, _ := p.do(get("/"))
+		if got := resp.Header.Get("Seen-X-Envoy-Internal") == "true"; got != internal || resp.Header.Get("Seen-X-Forwarded-For") != "" {
+			t.Errorf("unix_sockets %v: upstream saw %v", internal, resp.Header)
+		}
+	}
+}
+
+// marker adds a header to what passes.
+type marker struct{ name string }
+
+// Handle implements filter.HTTP.
+func (m marker) Handle(s *filter.Stream) (*message.Response, error) {
+	s.Request.Headers.Add(m.name, "yes")
+	return s.Next()
+}
+
+// TestUpgradeFilters checks that an upgrade runs through the filters that it is given, and other requests do not.
+func TestUpgradeFilters(t *testing.T) {
+	seen := make(chan string, 2)
+	addr := raw(t, func(c net.Conn, _ int) {
+		br := bufio.NewReader(c)
+		for {
+			r, err := http.ReadRequest(br)
+			if err != nil {
+				return
+			}
+			seen <- r.URL.Path + " usual=" + r.Header.Get("x-usual") + " upgrade=" + r.Header.Get("x-upgrade")
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+		}
+	})
+	router := &model.HTTPFilter{Name: "router", Config: &httprouter.Config{}}
+	p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web"})), options{
+		clusters: map[string]*model.Cluster{"web": static("web", addr)},
+		filters:  []*model.HTTPFilter{{Name: "usual", Config: marker{"x-usual"}}},
+		cfg: func(c *model.HTTPConnectionManager) {
+			c.Upgrades = []model.Upgrade{
+				{Type: "WebSocket", Filters: []*model.HTTPFilter{{Name: "upgrade", Config: marker{"x-upgrade"}}, router}},
+				{Type: "other", Disabled: true},
+			}
+		},
+	})
+	p.do(get("/plain"))
+	p.do(get("/chat", "Connection: upgrade", "Upgrade: websocket"))
+	for _, want := range []string{"/plain usual=yes upgrade=", "/chat usual= upgrade=yes"} {
+		if got := <-seen; got != want {
+			t.Errorf("upstream saw %q, want %q", got, want)
+		}
+	}
+	for _, kind := range []string{"other", "unknown"} {
+		if resp, _ := p.do(get("/", "Connection: upgrade", "Upgrade: "+kind)); resp.StatusCode != 403 {
+			t.Errorf("%s: got %d", kind, resp.StatusCode)
+		}
+	}
+	if n := p.counter("http.test.downstream_rq_ws_on_non_ws_route"); n != 2 {
+		t.Errorf("ws_on_non_ws_route is %d", n)
 	}
 }

@@ -1,6 +1,7 @@
 package hcm
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -97,5 +98,15 @@ func (s *httpStats) response(status int) {
 	s.listenerCompleted.Inc()
 	if 1 <= class && class <= 5 {
 		s.listenerClass[class].Inc()
+	}
+}
+
+// ended counts why an HTTP/2 connection ended; errors of requests count where they are answered.
+func (s *httpStats) ended(err error) {
+	switch {
+	case errors.Is(err, h2.ErrPrematureResets):
+		s.rqPrematureResets.Inc()
+	case h2.IsViolation(err):
+		s.cxProtocolError.Inc()
 	}
 }

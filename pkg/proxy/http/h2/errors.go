@@ -98,3 +98,12 @@ func (e *goAwayError) Error() string { return "the peer went away: " + e.code.St
 func violation(status int, reason, details, format string, args ...any) *codec.Error {
 	return &codec.Error{Status: status, Details: details, Reason: reason, Err: fmt.Errorf(format, args...)}
 }
+
+// IsViolation tells whether an error of Serve says that the client broke the protocol.
+func IsViolation(err error) bool {
+	if _, late := errors.AsType[*codec.Error](err); late || errors.Is(err, ErrPrematureResets) {
+		return false
+	}
+	_, ok := errors.AsType[*connError](err)
+	return ok
+}

@@ -49,6 +49,7 @@ type Agent struct {
 	server  *serverStats
 	wheel   *timer.Wheel
 	poller  *conn.Poller
+	collect collector
 	buffers *h1.Buffers
 	access  *accesslog.Manager
 	runtime *weirruntime.Runtime
@@ -266,6 +267,7 @@ func (a *Agent) close() {
 	if err := a.poller.Close(); err != nil {
 		a.logs.Logger("main").Warn("close poller", "error", err)
 	}
+	a.collect.stop()
 	a.wheel.Close()
 	if err := a.watch.Close(); err != nil {
 		a.log.Warn("close file watcher", "error", err)

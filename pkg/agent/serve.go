@@ -22,6 +22,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	if err := a.obeyFlags(); err != nil {
 		return err
 	}
+	a.collect.start(a.wheel)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(signals)

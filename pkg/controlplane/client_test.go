@@ -42,12 +42,14 @@ func TestResourceThatWasDroppedComesAgain(t *testing.T) {
 func TestServicesOfSingleTypes(t *testing.T) {
 	for name, kind := range kinds {
 		t.Run(name, func(t *testing.T) {
-			h := start(t, kind, map[string]string{"all.yaml": clusterA + "---\n" + endpointsA})
+			h := start(t, kind, map[string]string{"all.yaml": clusterA + "---\n" + endpointsA, "ecds.yaml": filterA})
 			own := &model.Source{Kind: model.SourceAPI, API: &model.APISource{Type: kind, Services: []model.GRPCService{{Cluster: "xds"}}}}
 			h.client.sources.SubscribeAll(own, xds.ClusterType)
 			h.client.await(t, "cluster", has(xds.ClusterType, "a"))
 			h.client.sources.Subscribe(own, xds.EndpointType, "a")
 			h.client.await(t, "endpoints", has(xds.EndpointType, "a"))
+			h.client.sources.Subscribe(own, xds.FilterType, "a")
+			h.client.await(t, "filter", has(xds.FilterType, "a"))
 			if e := h.event(t, Connected); e.Type != "Cluster" {
 				t.Errorf("event = %+v", e)
 			}

@@ -42,6 +42,11 @@ name: l
 address: { socket_address: { address: 127.0.0.1, port_value: %d } }
 `
 
+const filterA = `"@type": type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig
+name: a
+typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 1 }
+`
+
 // client is weir's own xDS client, which keeps the names of what it has by type.
 type client struct {
 	sources *xds.Sources

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -297,22 +298,27 @@ func (w *walk) targets(s *Step, r *filter.Route, a *model.RouteAction, req *mess
 			one.rewritten = rewritten(r, req)
 			return []target{one}
 		}
-		return split(r, a, req, one)
+		return w.split(r, a, req, one)
 	}
 	one.rewritten = rewritten(r, req)
 	return []target{one}
 }
 
 // split are the clusters of a weighted split that get anything.
-func split(r *filter.Route, a *model.RouteAction, req *message.Request, like target) []target {
+func (w *walk) split(r *filter.Route, a *model.RouteAction, req *message.Request, like target) []target {
+	weights := make([]uint32, len(a.Weighted))
 	var total uint64
 	for i := range a.Weighted {
-		total += uint64(a.Weighted[i].Weight)
+		weights[i] = w.weight(a, &a.Weighted[i])
+		total += uint64(weights[i])
+	}
+	if total == 0 { // by runtime; the first one is chosen then
+		weights[0], total = 1, 1
 	}
 	var out []target
 	for i := range a.Weighted {
 		c := &a.Weighted[i]
-		if c.Weight == 0 {
+		if weights[i] == 0 {
 			continue
 		}
 		chosen, t := *r, like
@@ -320,8 +326,18 @@ func split(r *filter.Route, a *model.RouteAction, req *message.Request, like tar
 		if c.Header != "" {
 			chosen.Cluster, _ = req.Lookup(c.Header)
 		}
-		t.name, t.share, t.rewritten = chosen.Cluster, share(c.Weight, total), rewritten(&chosen, req)
+		t.name, t.share, t.rewritten = chosen.Cluster, share(weights[i], total), rewritten(&chosen, req)
 		out = append(out, t)
 	}
 	return out
+}
+
+// weight is that of a cluster of a split, which a runtime key may replace.
+func (w *walk) weight(a *model.RouteAction, c *model.WeightedCluster) uint32 {
+	if a.WeightedRuntime != "" && w.opt.Runtime != nil {
+		if n, ok := w.opt.Runtime(a.WeightedRuntime + "." + c.Name); ok {
+			return uint32(min(n, math.MaxUint32))
+		}
+	}
+	return c.Weight
 }

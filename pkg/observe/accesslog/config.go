@@ -4,19 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
-	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
-	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
@@ -179,7 +175,7 @@ func decodeFilter(m *accesslogv3.AccessLogFilter) (Filter, error) {
 		f, err := decodeFlags(s.ResponseFlagFilter.GetFlags())
 		return f, wrap("response_flag_filter", err)
 	case *accesslogv3.AccessLogFilter_HeaderFilter:
-		h, err := decodeHeader(s.HeaderFilter.GetHeader())
+		h, err := decode.HeaderMatcher(s.HeaderFilter.GetHeader())
 		return &headerFilter{h}, wrap("header_filter.header", err)
 	case *accesslogv3.AccessLogFilter_AndFilter:
 		list, err := decodeFilters(s.AndFilter.GetFilters())
@@ -262,67 +258,4 @@ func decodeFlags(names []string) (flagFilter, error) {
 		out |= flag
 	}
 	return flagFilter(out), errors.Join(errs...)
-}
-
-func decodeHeader(m *routev3.HeaderMatcher) (model.HeaderMatcher, error) {
-	out := model.HeaderMatcher{
-		Name: strings.ToLower(m.GetName()), Invert: m.GetInvertMatch(), MissingAsEmpty: m.GetTreatMissingHeaderAsEmpty(),
-	}
-	if out.Name == "" {
-		return out, errors.New("name: must not be empty")
-	}
-	var err error
-	switch s := m.GetHeaderMatchSpecifier().(type) {
-	case nil:
-		out.Kind, out.Present = model.HeaderPresent, true
-	case *routev3.HeaderMatcher_PresentMatch:
-		out.Kind, out.Present = model.HeaderPresent, s.PresentMatch
-	case *routev3.HeaderMatcher_RangeMatch:
-		out.Kind, out.Start, out.End = model.HeaderRange, s.RangeMatch.GetStart(), s.RangeMatch.GetEnd()
-	case *routev3.HeaderMatcher_StringMatch:
-		out.String, err = decodeString(s.StringMatch)
-	case *routev3.HeaderMatcher_ExactMatch:
-		out.String = model.StringMatcher{Kind: model.MatchExact, Value: s.ExactMatch}
-	case *routev3.HeaderMatcher_PrefixMatch:
-		out.String = model.StringMatcher{Kind: model.MatchPrefix, Value: s.PrefixMatch}
-	case *routev3.HeaderMatcher_SuffixMatch:
-		out.String = model.StringMatcher{Kind: model.MatchSuffix, Value: s.SuffixMatch}
-	case *routev3.HeaderMatcher_ContainsMatch:
-		out.String = model.StringMatcher{Kind: model.MatchContains, Value: s.ContainsMatch}
-	case *routev3.HeaderMatcher_SafeRegexMatch:
-		out.String, err = regexMatcher(s.SafeRegexMatch)
-	default:
-		err = fmt.Errorf("%T is not supported", s)
-	}
-	return out, err
-}
-
-func decodeString(m *matcherv3.StringMatcher) (model.StringMatcher, error) {
-	out := model.StringMatcher{IgnoreCase: m.GetIgnoreCase()}
-	switch p := m.GetMatchPattern().(type) {
-	case *matcherv3.StringMatcher_Exact:
-		out.Kind, out.Value = model.MatchExact, p.Exact
-	case *matcherv3.StringMatcher_Prefix:
-		out.Kind, out.Value = model.MatchPrefix, p.Prefix
-	case *matcherv3.StringMatcher_Suffix:
-		out.Kind, out.Value = model.MatchSuffix, p.Suffix
-	case *matcherv3.StringMatcher_Contains:
-		out.Kind, out.Value = model.MatchContains, p.Contains
-	case *matcherv3.StringMatcher_SafeRegex:
-		return regexMatcher(p.SafeRegex)
-	default:
-		return out, fmt.Errorf("string_match: %T is not supported", p)
-	}
-	if out.IgnoreCase {
-		out.Value = strings.ToLower(out.Value)
-	}
-	return out, nil
-}
-
-func regexMatcher(m *matcherv3.RegexMatcher) (model.StringMatcher, error) {
-	re, err := regexp.Compile("^(?:" + m.GetRegex() + ")$")
-	if err != nil {
-		return model.StringMatcher{}, fmt.Errorf("safe_regex: %w", err)
-	}
-	return model.StringMatcher{Kind: model.MatchRegex, Value: m.GetRegex(), Regex: re}, nil
 }

@@ -192,6 +192,12 @@ func open2(t *testing.T, w *wire2, id uint32, path string, more ...string) (*str
 	if err != nil {
 		t.Fatal(err)
 	}
+	return w.tunnel(t, id)
+}
+
+// tunnel reads the answer to a CONNECT, and is the tunnel then.
+func (w *wire2) tunnel(t *testing.T, id uint32) (*stream2, *reply) {
+	t.Helper()
 	window := int64(65535)
 	if v, ok := w.settings[http2.SettingInitialWindowSize]; ok {
 		window = int64(v)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -47,6 +48,18 @@ func newCut(in []byte, seed uint64) *cut {
 	return &cut{in: in, rnd: rand.New(rand.NewPCG(seed, 1))}
 }
 
+// lent is a cut that gives buffers back while it waits, or not.
+type lent struct{ *cut }
+
+// ReadLent implements lentReader.
+func (c lent) ReadLent(l conn.Lender) (int, error) {
+	for range c.rnd.IntN(3) {
+		l.Lend()
+		l.TakeBack()
+	}
+	return c.Read(l.Lend())
+}
+
 // captured is a message as a test compares it.
 type captured struct {
 	method, host, target string
@@ -57,7 +70,11 @@ type captured struct {
 // capture serves what is in and returns the requests that a handler saw, each sent on by the client writer too.
 func capture(in []byte, seed uint64) (seen []captured, sentOn [][]byte) {
 	opt := ServerOptions{HTTP1: model.HTTP1Options{AllowAbsoluteURL: true, EnableTrailers: true}, LingerTimeout: 1}
-	_ = NewServer(newCut(in, seed), opt).Serve(context.Background(), &handler{serve: func(s codec.ServerStream) {
+	var nc net.Conn = newCut(in, seed)
+	if seed&1 != 0 {
+		nc = lent{newCut(in, seed)}
+	}
+	_ = NewServer(nc, opt).Serve(context.Background(), &handler{serve: func(s codec.ServerStream) {
 		r := s.Request()
 		if r.Protocol != "" || r.Method == "CONNECT" {
 			return

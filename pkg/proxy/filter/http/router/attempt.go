@@ -32,8 +32,8 @@ func (x *exchange) try(h *upstream.Host) error {
 	if x.f.deps.UpstreamLogs != nil {
 		x.beginLog()
 	}
-	if name := x.cluster.Config().SNIHeader; name != "" {
-		x.opt.Authority = x.serverName(name)
+	if x.special {
+		x.nameServer()
 	}
 	if x.tunnel {
 		if err := x.dial(h); err != nil {
@@ -49,14 +49,6 @@ func (x *exchange) try(h *upstream.Host) error {
 		x.logReady()
 	}
 	return x.roundTrip()
-}
-
-// serverName is what a header says, the request's host when it says nothing.
-func (x *exchange) serverName(header string) string {
-	if v, ok := x.s.Request.Lookup(header); ok && v != "" {
-		return v
-	}
-	return x.s.Request.Authority
 }
 
 // connect opens a new connection; the context is only made here, since most requests find a pooled one.
@@ -114,8 +106,8 @@ func (x *exchange) roundTrip() error {
 		x.arm(&x.life, x.limits.life)
 	}
 	var err error
-	if chain := x.upstreamChain(); chain != nil {
-		err = x.through(chain)
+	if x.special {
+		err = x.roundTripSpecially()
 	} else {
 		err = x.stream.RoundTrip(s.Request, s.Response, x.onInfo)
 	}
@@ -127,9 +119,6 @@ func (x *exchange) roundTrip() error {
 		return err
 	}
 	info.Timing.FirstUpstreamRx = info.Since(time.Now())
-	if x.cluster.Config().TrackSizes {
-		x.trackHeads()
-	}
 	return nil
 }
 

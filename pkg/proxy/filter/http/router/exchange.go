@@ -34,6 +34,7 @@ type exchange struct {
 	tunnel     bool // the upstream is spoken to in TCP
 	inRequests bool // holds a place among the cluster's requests
 	inRetries  bool
+	special    bool // the cluster or the router asks for what few do: see specialOf
 	sent       bool // the current attempt began to send
 	ended      bool
 	altCode    bool // x-envoy-upstream-rq-timeout-alt-response
@@ -86,7 +87,7 @@ var (
 // begin takes from the request what it says about its way, and makes it ready to be sent.
 func (x *exchange) begin(s *filter.Stream, rt *filter.Route, c filter.Cluster) {
 	a, cfg := rt.Route.Action, c.Config()
-	x.s, x.route, x.cluster = s, *rt, c
+	x.s, x.route, x.cluster, x.special = s, *rt, c, x.f.specialOf(cfg)
 	x.attempts, x.sent, x.ended, x.status, x.canary, x.grpcLater = 0, false, false, 0, false, false
 	x.failed, x.tryErr, x.target, x.trying, x.tryBegan = nil, nil, nil, false, 0
 	asked := controlsOf(&s.Request.Headers)
@@ -179,7 +180,7 @@ func (x *exchange) End() {
 	if x.tryBegan != 0 {
 		x.endLog(x.s.Info.Flags)
 	}
-	if x.cluster.Config().TrackBudgets {
+	if x.special {
 		x.trackBudget()
 	}
 	x.record()

@@ -98,20 +98,7 @@ func (r *race) launch() *upstream.Error {
 	if len(r.all) >= maxRace {
 		return &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
 	}
-	a := &attempt{x: x.f.pool.Get().(*exchange), d: detach(x.s)}
-	c := a.x
-	c.s, c.route, c.cluster, c.opt = &a.d.Stream, x.route, x.cluster, x.opt
-	c.limits.life, c.attempts, c.ended, c.internal = x.limits.life, x.attempts, false, x.internal
-	c.failed, c.tryErr, c.target, c.status, c.tryBegan = nil, nil, nil, 0, 0
-	c.limits.global, c.limits.perTry, c.limits.perTryIdle = 0, 0, 0
-	c.send.begin(nil, false)
-	c.send.complete.Store(true)
-	if x.send.src != nil {
-		a.d.req.Body = &x.send
-		if x.send.complete.Load() {
-			a.d.req.Body = x.send.replay()
-		}
-	}
+	a := newAttempt(x)
 	x.attempts++
 	x.host = h
 	up := &x.s.Info.Upstream
@@ -122,13 +109,32 @@ func (r *race) launch() *upstream.Error {
 	r.all = append(r.all, a)
 	r.waiting++
 	go func() {
-		a.err = c.try(h)
+		a.err = a.x.try(h)
 		r.results <- a
 	}()
 	if x.send.complete.Load() {
 		r.startTimers()
 	}
 	return nil
+}
+
+// newAttempt makes the next attempt of an exchange.
+func newAttempt(x *exchange) *attempt {
+	a := &attempt{x: x.f.pool.Get().(*exchange), d: detach(x.s)}
+	c := a.x
+	c.s, c.route, c.cluster, c.opt = &a.d.Stream, x.route, x.cluster, x.opt
+	c.limits = timeouts{life: x.limits.life}
+	c.attempts, c.ended, c.internal, c.grpc, c.upgrade, c.tunnel = x.attempts, false, x.internal, x.grpc, x.upgrade, x.tunnel
+	c.failed, c.tryErr, c.target, c.trying, c.status, c.tryBegan = nil, nil, nil, false, 0, 0
+	c.send.begin(nil, false)
+	c.send.complete.Store(true)
+	if x.send.src != nil {
+		a.d.req.Body = &x.send
+		if x.send.complete.Load() {
+			a.d.req.Body = x.send.replay()
+		}
+	}
+	return a
 }
 
 // startTimers starts the per-try timeouts of the attempts that have none yet.
@@ -174,6 +180,7 @@ func (r *race) tooLate(a *attempt) (retry bool) {
 // judge tells what an attempt that is over leads to: another one, the end of the exchange, or nothing while others go on.
 func (r *race) judge(a *attempt) (retry, done bool) {
 	x := r.x
+	x.host = a.x.host
 	others := r.waiting > 0 || r.pending
 	if a.err == nil {
 		resp := &a.d.resp

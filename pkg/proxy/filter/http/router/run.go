@@ -151,8 +151,8 @@ func (x *exchange) closeStream() {
 	if x.s.Response.Body != nil {
 		_ = x.s.Response.Body.Close()
 	}
-	if cfg := x.cluster.Config(); cfg.TrackSizes || cfg.TrackBudgets {
-		x.trackAttempt(cfg)
+	if x.special {
+		x.trackAttempt()
 	}
 	x.stream.Close()
 	x.stream = nil

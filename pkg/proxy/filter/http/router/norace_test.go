@@ -1,0 +1,5 @@
+//go:build !race
+
+package httprouter
+
+const raceDetector = false

@@ -19,6 +19,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
+	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/proxy/matcher"
 )
 
@@ -42,6 +43,7 @@ func Configure(o *options.Options) (*Configuration, error) {
 	}
 	translator, err := translate.New(translate.Options{
 		Registry: registry, DecodeAccessLogFilter: accesslog.DecodeFilter, AllowUnknown: o.AllowUnknownStatic,
+		CheckFormat:          checkFormat,
 		DecodeMatcher:        func(m *xdsmatcherv3.Matcher, r decode.TreeReader) (any, error) { return matcher.Decode(m, r) },
 		DecodeFormat:         func(m *corev3.SubstitutionFormatString) (any, error) { return accesslog.DecodeFormat(m) },
 		RejectUnknownDynamic: o.RejectUnknownDynamic,
@@ -112,4 +114,10 @@ func ErrorLines(err error) []string {
 		return lines
 	}
 	return strings.Split(err.Error(), "\n")
+}
+
+// checkFormat tells what is wrong with a format string.
+func checkFormat(s string) error {
+	_, err := format.Compile(s)
+	return err
 }

@@ -40,6 +40,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
+	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/proxy/matcher"
 )
 
@@ -66,7 +67,11 @@ func testTranslator(t testing.TB) *Translator {
 	}
 	files := testFiles(t)
 	tr, err := New(Options{
-		Registry:      registry,
+		Registry: registry,
+		CheckFormat: func(s string) error {
+			_, err := format.Compile(s)
+			return err
+		},
 		DecodeMatcher: func(m *xdsmatcherv3.Matcher, r decode.TreeReader) (any, error) { return matcher.Decode(m, r) },
 		DecodeAccessLogFilter: func(f *accesslogv3.AccessLogFilter) (any, error) {
 			c := f.GetStatusCodeFilter().GetComparison()

@@ -157,6 +157,11 @@ func (c *call) headerOptions(list []*corev3.HeaderValueOption, p *path, name str
 			continue
 		}
 		o := model.HeaderOption{Name: h.GetHeader().GetKey(), Value: headerValue(h.GetHeader()), KeepEmpty: h.GetKeepEmptyValue()}
+		if check := c.t.opt.CheckFormat; check != nil {
+			if err := check(o.Value); err != nil {
+				c.fail(at.field("header").field("value"), "%v", err)
+			}
+		}
 		switch h.GetAppendAction() {
 		case corev3.HeaderValueOption_ADD_IF_ABSENT:
 			o.Append = model.AddIfAbsent

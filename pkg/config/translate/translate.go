@@ -31,6 +31,8 @@ type Options struct {
 	DecodeAccessLogFilter func(*accesslogv3.AccessLogFilter) (any, error)
 	// DecodeFormat decodes the body formats of local replies; nil makes them an error.
 	DecodeFormat func(*corev3.SubstitutionFormatString) (any, error)
+	// CheckFormat tells what is wrong with the format string of a header to add; nil takes all for good.
+	CheckFormat func(format string) error
 	// DecodeMatcher compiles generic matcher trees, whose routes it does not look into; nil makes them an error.
 	DecodeMatcher func(*xdsmatcherv3.Matcher, decode.TreeReader) (any, error)
 	// ReadFile reads data sources; nil means os.ReadFile.

@@ -62,6 +62,12 @@ bench: build ## cost of proxying beside nginx and haproxy, in one run (BENCH="-s
 	$(GO) build -o $(BIN)/bench ./tools/bench
 	$(BIN)/bench -json $(BIN)/bench.json $(BENCH)
 
+.PHONY: profile
+profile: build ## refresh cmd/weir/default.pgo, the profile that the compiler optimises by
+	@tools/deps/install.sh bench
+	$(GO) build -o $(BIN)/bench ./tools/bench
+	$(BIN)/bench -duration 10s -profile cmd/weir/default.pgo
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each
 	@tools/fuzz/run.sh $(FUZZTIME)

@@ -31,18 +31,23 @@ type settings struct {
 func main() {
 	var s settings
 	var grpc int
+	var profile string
 	flag.IntVar(&s.rounds, "rounds", 5, "counted rounds of each proxy, after one that is not counted")
 	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one round, in whole seconds")
 	flag.StringVar(&s.weir, "weir", "bin/weir", "the weir to measure")
 	flag.StringVar(&s.json, "json", "", "write the results to this file")
 	flag.StringVar(&s.only, "scenarios", "", "names of the scenarios to run, separated by commas; all when empty")
 	flag.IntVar(&grpc, "grpc-backend", 0, "be the gRPC backend on this port instead")
+	flag.StringVar(&profile, "profile", "", "write a CPU profile of weir under load to this file instead")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	var err error
-	if grpc != 0 {
+	switch {
+	case grpc != 0:
 		err = serveGRPC(ctx, grpc)
-	} else {
+	case profile != "":
+		err = writeProfile(ctx, s, profile)
+	default:
 		err = run(ctx, s)
 	}
 	stop()
@@ -142,7 +147,11 @@ func runScenario(ctx context.Context, s settings, sc *scenario) (_ result, err e
 func (b *bench) measure(ctx context.Context) (result, error) {
 	for round := range b.rounds + 1 {
 		for _, p := range b.proxies {
-			v, err := b.scenario.load(ctx, b, p)
+			var v float64
+			err := b.profiling(ctx, func() (err error) {
+				v, err = b.scenario.load(ctx, b, p)
+				return err
+			})
 			if err != nil {
 				return result{}, fmt.Errorf("load on %s: %w", p.name, err)
 			}

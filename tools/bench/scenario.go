@@ -20,6 +20,8 @@ type scenario struct {
 	peers []string
 	// goal in words, as a ratio to a peer.
 	goal string
+	// profile is where weir's CPU profile is to be written; empty makes none.
+	profile string
 }
 
 // shape is what the configurations of a scenario have in common.

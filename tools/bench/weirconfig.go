@@ -35,7 +35,10 @@ func weirSetup(dir string, port int, s shape) (files, []string) {
         explicit_http_config: {http2_protocol_options: {}}
 `
 	}
-	out["weir.yaml"] = fmt.Sprintf(`static_resources:
+	out["weir.yaml"] = fmt.Sprintf(`admin:
+  address: {socket_address: {address: 127.0.0.1, port_value: %d}}
+  profile_path: %s
+static_resources:
   listeners:
   - name: in
     address: {socket_address: {address: 127.0.0.1, port_value: %d}}
@@ -63,7 +66,7 @@ func weirSetup(dir string, port int, s shape) (files, []string) {
       endpoints:
       - lb_endpoints:
         - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}
-`, port, log, virtualHosts(s), tls, options, backendPort)
+`, adminPort, filepath.Join(dir, profileName), port, log, virtualHosts(s), tls, options, backendPort)
 	return out, []string{"-c", filepath.Join(dir, "weir.yaml"), "--concurrency", "1", "-l", "warning"}
 }
 

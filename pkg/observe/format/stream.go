@@ -1,7 +1,6 @@
 package format
 
 import (
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -150,23 +149,26 @@ func appendStreamID(dst []byte, c *Context) ([]byte, bool) {
 	return AppendUUID(dst), true
 }
 
+// uuidPlaces is where the two digits of each byte of a UUID stand; read only.
+var uuidPlaces = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
+
 // AppendUUID appends a random version 4 UUID (RFC 9562). It is for identification, not a secret.
 func AppendUUID(dst []byte) []byte {
-	var raw [16]byte
+	const digits = "0123456789abcdef"
 	hi, lo := rand.Uint64(), rand.Uint64()
-	for i := range 8 {
-		raw[i], raw[8+i] = byte(hi>>(8*i)), byte(lo>>(8*i))
-	}
-	raw[6] = raw[6]&0x0f | 0x40
-	raw[8] = raw[8]&0x3f | 0x80
-	for i, n := range [...]int{4, 2, 2, 2, 6} {
-		if i > 0 {
-			dst = append(dst, '-')
+	hi = hi&^0xf000 | 0x4000   // version 4
+	lo = lo&^(0x3<<62) | 2<<62 // the variant of the RFC
+	var text [36]byte
+	for i, at := range uuidPlaces {
+		word := hi
+		if i >= 8 {
+			word = lo
 		}
-		dst = hex.AppendEncode(dst, raw[:n])
-		copy(raw[:], raw[n:])
+		c := byte(word >> (56 - 8*(i&7)))
+		text[at], text[at+1] = digits[c>>4], digits[c&15]
 	}
-	return dst
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return append(dst, text[:]...)
 }
 
 // points are the time points of COMMON_DURATION, in nanoseconds since the start of the stream; false when not reached.

@@ -12,6 +12,8 @@ import (
 const (
 	// peerCheckAge is how old a stream must be before the downstream is asked whether it is still there.
 	peerCheckAge = 250 * time.Millisecond
+	// clockAge is for how long a reading of the wall clock is taken further by the monotonic one.
+	clockAge = 100 * time.Millisecond
 	// minSweep bounds how often streams are looked at for short timeouts.
 	minSweep = 5 * time.Millisecond
 	// restAfter is how long a connection is idle before it gives up its goroutine.
@@ -43,9 +45,9 @@ type timing struct {
 	since   atomic.Int64
 	ticking atomic.Bool // a sweep is due within a tick
 	// begun is when the first byte of the request came, endedAt when the last response ended (like since; 0 is not known).
-	// Both belong to the goroutine of an HTTP/1 connection.
-	begun   time.Time
-	endedAt int64
+	// All of them belong to the goroutine of an HTTP/1 connection; base is a recent reading of both clocks.
+	begun, base time.Time
+	endedAt     int64
 
 	// guarded by the connection's mu
 	tick   time.Duration
@@ -75,12 +77,22 @@ func (c *connection) Idle(idle bool) {
 		t.since.Store(at)
 		return
 	}
-	t.begun = time.Now()
+	t.begun = t.now()
 	t.since.Store(-max(1, int64(t.begun.Sub(c.start))))
 	if !t.ticking.Load() {
 		t.ticking.Store(true)
 		t.timer.Arm(c.m.tick)
 	}
+}
+
+// now is the time by the monotonic clock, and by a wall clock that was read a moment ago: reading one clock is half the
+// price of reading both.
+func (t *timing) now() time.Time {
+	if passed := time.Since(t.base); passed < clockAge {
+		return t.base.Add(passed)
+	}
+	t.base = time.Now()
+	return t.base
 }
 
 // hurry sweeps more often, as far as the timeouts of a stream need it, until the connection is idle again.

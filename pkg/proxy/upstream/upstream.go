@@ -104,6 +104,8 @@ const (
 	KindAborted
 	// KindSelf: the connection would go back to weir itself.
 	KindSelf
+	// KindLocal: the connection could not be begun here, since its source address could not be had.
+	KindLocal
 	// KindUnknownCluster: there is no such cluster.
 	KindUnknownCluster
 	// KindMaxDuration: this attempt lasted longer than the cluster allows a stream to.
@@ -151,6 +153,7 @@ var reasons = [...]struct {
 	KindPerTryTimeout:  {"upstream request timeout", streaminfo.UpstreamRequestTimeout},
 	KindAborted:        {"local reset", streaminfo.LocalReset},
 	KindSelf:           {"local connection failure", streaminfo.UpstreamConnectionFailure},
+	KindLocal:          {"local connection failure", streaminfo.UpstreamConnectionFailure},
 	KindUnknownCluster: {"cluster not found", streaminfo.NoClusterFound},
 	KindMaxDuration:    {"upstream max stream duration reached", streaminfo.UpstreamMaxStreamDurationReached},
 }

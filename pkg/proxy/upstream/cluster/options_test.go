@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -79,7 +78,8 @@ func TestBindErrors(t *testing.T) {
 	cfg.BindAddress = netip.MustParseAddrPort("198.51.100.7:0") // not ours
 	h.Apply(snapshot(cfg))
 	var bad *upstream.Error
-	if _, err := h.get(h.Get("web")); !errors.As(err, &bad) || !strings.HasPrefix(bad.Transport, "immediate connect error: ") {
+	if _, err := h.get(h.Get("web")); !errors.As(err, &bad) ||
+		bad.Reason() != "local connection failure" || bad.Transport != "failed to bind to 198.51.100.7:0: Cannot assign requested address" {
 		t.Errorf("error %v", err)
 	}
 	h.want("counter", h.counter, map[string]uint64{"cluster.web.bind_errors": 1, "cluster.web.upstream_cx_connect_fail": 1})

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"syscall"
@@ -134,8 +135,12 @@ func (t *transports) dialError(err error) error {
 	if !ok {
 		return e
 	}
-	if t.dialer.Bind.IsValid() && (errno == syscall.EADDRNOTAVAIL || errno == syscall.EADDRINUSE) {
+	text := errno.Error() // the C library's words but for the capital
+	text = strings.ToUpper(text[:1]) + text[1:]
+	if call, ok := errors.AsType[*os.SyscallError](err); ok && call.Syscall == "bind" {
 		t.stats.BindErrors.Inc()
+		e.Kind, e.Transport = upstream.KindLocal, "failed to bind to "+t.dialer.Bind.String()+": "+text
+		return e
 	}
 	e.Transport = "delayed connect error: "
 	switch errno {
@@ -143,8 +148,7 @@ func (t *transports) dialError(err error) error {
 		syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.EINVAL, syscall.EAFNOSUPPORT:
 		e.Transport = "immediate connect error: "
 	}
-	text := errno.Error() // the C library's words but for the capital
-	e.Transport += strings.ToUpper(text[:1]) + text[1:]
+	e.Transport += text
 	return e
 }
 

@@ -48,20 +48,29 @@ func (p *Pool) wants(room int, ratio float64, coming int) bool {
 // room is how many more exchanges there are places for, on open connections and on those that are being made, as far as
 // that is known.
 func (p *Pool) room() int {
-	n := len(p.idle) + p.dialing*p.streamsOfNew()
+	l := p.limits()
+	n := len(p.idle) + p.dialing*p.streamsOfNew(l)
 	limit := p.streamLimit()
 	for _, c := range p.shared {
-		if !c.draining && !c.dead.Load() && c.active < limit && c.h2.CanTake() {
-			n += limit - c.active
+		if !c.draining && !c.dead.Load() && c.active < limit && c.h2.CanTake() && c.underLimits(l) {
+			n += fewer(limit-c.active, l.MaxRequests-c.requests, l.MaxRequests > 0)
 		}
 	}
 	return n
 }
 
+// fewer is the smaller of two numbers, the second of which may not count.
+func fewer(n, other int, counts bool) int {
+	if counts {
+		return min(n, other)
+	}
+	return n
+}
+
 // streamsOfNew is how many exchanges a connection that is being made will carry: one, unless it is known to be HTTP/2.
-func (p *Pool) streamsOfNew() int {
+func (p *Pool) streamsOfNew(l *Limits) int {
 	if protocol(p.learnt.Load()) == http2 {
-		return p.streamLimit()
+		return fewer(p.streamLimit(), l.MaxRequests, l.MaxRequests > 0)
 	}
 	return 1
 }

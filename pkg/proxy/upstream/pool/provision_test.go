@@ -105,6 +105,32 @@ func TestHTTP2FanOut(t *testing.T) {
 	}
 }
 
+// TestSpentConnectionsAreReplaced checks that nobody waits for a connection that takes no further request.
+func TestSpentConnectionsAreReplaced(t *testing.T) {
+	f := newFixture(t, model.UpstreamHTTP2, 100)
+	f.shared.Codecs.(*fakeCodecs).streams = 100
+	f.shared.SetLimits(Limits{ConnectTimeout: 10 * time.Second, MaxRequests: 2})
+	results := f.connect(t, t.Context(), 5)
+	wait(t, "all requests", f.pendingIs(5))
+	wait(t, "as many dials as they need", f.dialsAre(3))
+	close(f.word)
+	for range 5 {
+		if r := <-results; r.err != nil {
+			t.Fatal(r.err)
+		}
+	}
+	for range 2 { // the last of the three has room for one
+		if s := f.Reuse(&Options{}); s == nil {
+			if _, err := f.Connect(t.Context(), &Options{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := f.dials.Load(); n != 4 {
+		t.Errorf("%d dials, want 4", n)
+	}
+}
+
 func TestPreconnect(t *testing.T) {
 	for _, tc := range []struct {
 		ratio    float64

@@ -203,7 +203,7 @@ func (r *retryState) wantsReset(kind upstream.Kind, sent bool) bool {
 	if r.on == 0 {
 		return false
 	}
-	connect := kind == upstream.KindConnect || kind == upstream.KindConnectTimeout
+	connect := kind == upstream.KindConnect || kind == upstream.KindConnectTimeout || kind == upstream.KindLocal
 	switch kind {
 	case upstream.KindOverflow, upstream.KindTimeout, upstream.KindAborted, upstream.KindNoHost, upstream.KindUnknownCluster:
 		return false

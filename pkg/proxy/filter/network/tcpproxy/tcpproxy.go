@@ -165,7 +165,7 @@ func (s *session) again(ctx context.Context, cl Cluster, err error, attempts int
 	if e, ok := errors.AsType[*upstream.Error](err); ok {
 		flag = e.Flag()
 		s.info.Upstream.TransportFailure = e.Transport
-		connecting = e.Kind == upstream.KindConnect || e.Kind == upstream.KindConnectTimeout
+		connecting = e.Kind == upstream.KindConnect || e.Kind == upstream.KindConnectTimeout || e.Kind == upstream.KindLocal
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		s.ended(cause)

@@ -24,6 +24,9 @@ func (t *Table) compileTree(h *host) error {
 			errs = append(errs, fmt.Errorf("action %T is not a list of routes", action))
 			return
 		}
+		if h.lists[list] != nil { // several ways lead to it
+			return
+		}
 		routes, err := t.compileRoutes(h, list.Routes)
 		if err != nil {
 			errs = append(errs, err)

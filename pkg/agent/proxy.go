@@ -49,7 +49,8 @@ func (a *Agent) newHTTP(l *model.Listener, cfg *model.HTTPConnectionManager) (fi
 		Stats: a.stats.Root(), ListenerStats: scope, Log: a.logs.Logger("http"), Wheel: a.wheel,
 		Routes: a.route, Clusters: hcm.Clusters(a.clusters), AccessLogs: a.access, Buffers: a.buffers,
 		LocalAddr: localAddress(a.opt.LocalAddressIPv6), ServiceCluster: a.cfg.Static.Node.Cluster, ServiceNode: a.cfg.Static.Node.ID,
-		Runtime: a.runtime.Number, BufferLimit: l.PerConnectionBufferLimit, HealthFailed: a.unwell.Load, FilterConfig: a.filterConfig,
+		Runtime: a.runtime.Number, BufferLimit: l.PerConnectionBufferLimit, HealthFailed: a.unwell.Load,
+		DrainFailed: !l.DrainModifyOnly, FilterConfig: a.filterConfig,
 	})
 	if err != nil {
 		scope.Close()

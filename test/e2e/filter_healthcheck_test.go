@@ -62,6 +62,14 @@ func TestFilterHealthCheck(t *testing.T) {
 	ask("/here", "503 fleet")
 	ask("/through", "503 fleet true") // says the filter before it
 	ask("/other", "200  true")
+	drained := weir.Stat("http.ingress.downstream_cx_drain_close")
+	got := app.Curl("-o", "/dev/null", "-w", "%{num_connects} %header{connection};", "http://127.0.0.1:8080/other", "-o", "/dev/null", "http://127.0.0.1:8080/other")
+	if got.Out != "1 close;1 close;" {
+		t.Errorf("connections of a process that fails: %q", got.Out)
+	}
+	if n := weir.Stat("http.ingress.downstream_cx_drain_close"); n != drained+2 {
+		t.Errorf("%d connections were drained, want 2", n-drained)
+	}
 	if status, body := weir.Post("/healthcheck/ok"); status != http.StatusOK {
 		t.Fatal(status, body)
 	}
@@ -69,7 +77,7 @@ func TestFilterHealthCheck(t *testing.T) {
 	ask("/other", "200")
 	wantLog(t, weir, "200 - via_upstream /other")
 	harness.EventuallyNil(t, "the access log", func() error {
-		if out := weir.Stdout(); strings.Count(out, "\n") != 3 {
+		if out := weir.Stdout(); strings.Count(out, "\n") != 5 {
 			return fmt.Errorf("health checks are logged:\n%s", out)
 		}
 		return nil

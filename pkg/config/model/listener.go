@@ -40,6 +40,8 @@ type Listener struct {
 	DefaultFilterChain *FilterChain
 	// TrafficDirection as configured.
 	TrafficDirection TrafficDirection
+	// DrainModifyOnly keeps connections open although the process fails its health checks (drain_type MODIFY_ONLY).
+	DrainModifyOnly bool
 	// AccessLogs of the listener itself: written for connections that found no filter chain.
 	AccessLogs []*AccessLog
 	// IgnoreGlobalConnLimit and MaxConnections bound connections; 0 is unlimited.

@@ -56,11 +56,10 @@ func listenerTable() table {
 		"name address additional_addresses stat_prefix filter_chains use_original_dst default_filter_chain "+
 			"per_connection_buffer_limit_bytes listener_filters listener_filters_timeout "+
 			"continue_on_listener_filters_timeout transparent freebind traffic_direction access_log "+
-			"tcp_backlog_size bind_to_port deprecated_v1",
+			"tcp_backlog_size bind_to_port deprecated_v1 drain_type",
 		"metadata", informative,
 		"connection_balance_config max_connections_to_accept_per_socket_event", noWorkers,
 		"reuse_port enable_reuse_port", "one socket serves all processors, and SO_REUSEPORT would only hide that another process has the address",
-		"drain_type", "weir drains a listener only when it is changed, removed or told to, as MODIFY_ONLY asks; a failed health check never drains",
 		"ignore_global_conn_limit bypass_overload_manager", "weir has no overload manager yet, so nothing limits the listener")
 	t.message("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
 	t.message("envoy.config.listener.v3.AdditionalAddress", "address")

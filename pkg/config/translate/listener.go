@@ -55,6 +55,7 @@ func (c *call) listener(m *listenerv3.Listener) *model.Listener {
 		PerConnectionBufferLimit:         int(u32(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimit)),
 		ListenerFilters:                  c.listenerFilters(m.GetListenerFilters()),
 		ListenerFiltersTimeout:           c.duration(m.GetListenerFiltersTimeout(), defaultListenerFilterTimeout, nil, "listener_filters_timeout"),
+		DrainModifyOnly:                  m.GetDrainType() == listenerv3.Listener_MODIFY_ONLY,
 		ContinueOnListenerFiltersTimeout: m.GetContinueOnListenerFiltersTimeout(),
 		AccessLogs:                       c.accessLogs(m.GetAccessLog(), nil, "access_log"),
 	}

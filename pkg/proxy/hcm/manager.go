@@ -59,6 +59,8 @@ type Deps struct {
 	FilterConfig func(name string) *model.FilterConfig
 	// HealthFailed tells whether the process was told to fail health checks; nil never is.
 	HealthFailed func() bool
+	// DrainFailed ends connections with their next response while HealthFailed holds (drain_type DEFAULT of the listener).
+	DrainFailed bool
 	// Runtime answers runtime keys; nil knows none.
 	Runtime func(key string) (uint64, bool)
 	// BufferLimit bounds what is kept of a request body for retries: the listener's per_connection_buffer_limit_bytes.

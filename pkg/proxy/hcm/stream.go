@@ -174,6 +174,9 @@ func (s *stream) deliver(resp *message.Response, err error) {
 		return
 	}
 	at := s.headTime()
+	if d := &s.conn.m.deps; d.DrainFailed && d.HealthFailed != nil && d.HealthFailed() {
+		s.conn.drainOnce()
+	}
 	s.finalizeResponse(resp, at)
 	s.info.ResponseCode = resp.Status
 	if !s.info.HealthCheck { // as in Envoy, they are not traffic
@@ -287,6 +290,9 @@ func (s *stream) ended(a *abortion) {
 
 // rejected answers a request that violates the protocol.
 func (s *stream) rejected(bad *codec.Error) (*message.Response, error) {
+	if lacking(bad) {
+		return s.Reply(&s.Stream, filter.Reply{Status: bad.Status, Details: bad.Details}), nil
+	}
 	s.info.Flags |= streaminfo.DownstreamProtocolError
 	if bad.Status == 0 {
 		s.info.Details = bad.Details
@@ -302,6 +308,11 @@ func (s *stream) rejected(bad *codec.Error) (*message.Response, error) {
 func (s *stream) expired() *message.Response {
 	s.conn.m.stats.rqHeaderTimeout.Inc()
 	return s.Reply(&s.Stream, filter.Reply{Status: errHeadTimeout.Status, Body: "request header timeout", Details: errHeadTimeout.Details})
+}
+
+// lacking tells a request that Envoy's codec takes for one, and the connection manager refuses: that is no protocol error.
+func lacking(bad *codec.Error) bool {
+	return bad.Details == "low_version" || bad.Details == "missing_host_header"
 }
 
 // rejectionBody is what Envoy's codec error replies say.

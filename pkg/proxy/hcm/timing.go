@@ -240,6 +240,16 @@ func (c *connection) interrupt() {
 	_ = c.fc.Conn.SetReadDeadline(time.Unix(1, 0)) // a broken connection does not block
 }
 
+// drainOnce drains a connection that is not about to end anyway.
+func (c *connection) drainOnce() {
+	c.mu.Lock()
+	ending := c.ending == over
+	c.mu.Unlock()
+	if !ending {
+		c.drain()
+	}
+}
+
 // drain ends the connection as soon as nothing is under way.
 func (c *connection) drain() {
 	c.mu.Lock()

@@ -57,9 +57,19 @@ func TestRouterInternalRedirects(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{"POST", "/hop", 200}, {"POST", "/see", 200}, {"GET", "/loop", 302}, {"GET", "/relative", 302}, {"GET", "/secure", 302},
-		{"GET", "/lost", 302}, {"GET", "/moved", 301}, {"GET", "/old", 200}, {"GET", "/listed", 200}, {"GET", "/unlisted", 302},
-		{"GET", "/again", 302}, {"GET", "/cross", 200}, {"GET", "/safe", 302},
+		{"POST", "/hop", 200},
+		{"POST", "/see", 200},
+		{"GET", "/loop", 302},
+		{"GET", "/relative", 302},
+		{"GET", "/secure", 302},
+		{"GET", "/lost", 302},
+		{"GET", "/moved", 301},
+		{"GET", "/old", 200},
+		{"GET", "/listed", 200},
+		{"GET", "/unlisted", 302},
+		{"GET", "/again", 302},
+		{"GET", "/cross", 200},
+		{"GET", "/safe", 302},
 	} {
 		t.Run(tc.path[1:], func(t *testing.T) {
 			resp, body := r.send(tc.method, tc.path, "payload", "host: shop.test")

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
@@ -87,7 +88,9 @@ func (r *references) routes(resource, at string, c *model.RouteConfig) {
 	if at != "" {
 		at += "."
 	}
+	r.mirrors(resource, at, c.Mirrors, c.ValidateClusters)
 	for i, vh := range c.VirtualHosts {
+		r.mirrors(resource, strings.TrimPrefix(fmt.Sprintf("%s.virtual_hosts[%d]", at, i), "."), vh.Mirrors, c.ValidateClusters)
 		for j, route := range vh.Routes {
 			r.route(resource, fmt.Sprintf("%svirtual_hosts[%d].routes[%d].route", at, i, j), route, c.ValidateClusters)
 		}
@@ -111,6 +114,13 @@ func (r *references) route(resource, at string, route *model.Route, validate boo
 	}
 	for _, name := range names {
 		r.cluster(resource, at, name, validate)
+	}
+}
+
+// mirrors checks where copies of requests go.
+func (r *references) mirrors(resource, at string, list []model.Mirror, validate bool) {
+	for i, m := range list {
+		r.cluster(resource, strings.TrimPrefix(fmt.Sprintf("%s.request_mirror_policies[%d]", at, i), "."), m.Cluster, validate)
 	}
 }
 

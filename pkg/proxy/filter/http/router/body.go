@@ -28,13 +28,22 @@ var _ message.Buffered = (*sendBody)(nil)
 
 func (b *sendBody) begin(src message.Body, keep bool) {
 	b.src, b.at, b.kept = src, 0, b.kept[:0]
-	b.began.Store(false)
-	b.overflow.Store(false)
-	b.complete.Store(false)
-	b.endAt.Store(0)
+	set(&b.began, false)
+	set(&b.overflow, false)
+	set(&b.complete, src == nil)
+	if b.endAt.Load() != 0 {
+		b.endAt.Store(0)
+	}
 	b.keep, b.limit = keep, b.x.f.deps.BufferLimit
 	if keep {
 		b.limit = b.x.route.Rules.BufferLimit(b.limit)
+	}
+}
+
+// set stores only what changes, since a store costs many times a load.
+func set(b *atomic.Bool, v bool) {
+	if b.Load() != v {
+		b.Store(v)
 	}
 }
 

@@ -130,7 +130,6 @@ func (x *exchange) beginBody(a *model.RouteAction) {
 		x.mirror(mirrors)
 	}
 	if s.Request.Body == nil {
-		x.send.complete.Store(true)
 		x.requestDone()
 	} else {
 		s.Request.Body = &x.send

@@ -127,7 +127,6 @@ func newAttempt(x *exchange) *attempt {
 	c.attempts, c.ended, c.internal, c.grpc, c.upgrade, c.tunnel = x.attempts, false, x.internal, x.grpc, x.upgrade, x.tunnel
 	c.failed, c.tryErr, c.target, c.trying, c.status, c.tryBegan = nil, nil, nil, false, 0, 0
 	c.send.begin(nil, false)
-	c.send.complete.Store(true)
 	if x.send.src != nil {
 		a.d.req.Body = &x.send
 		if x.send.complete.Load() {

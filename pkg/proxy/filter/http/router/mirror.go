@@ -43,13 +43,14 @@ func (x *exchange) mirror(list []model.Mirror) {
 		if !m.KeepHost {
 			d.req.Authority = shadowHost(d.req.Authority)
 		}
+		var p *pipe
 		if x.s.Request.Body != nil {
-			p := newPipe(x.route.Rules.BufferLimit(x.f.deps.BufferLimit))
-			x.send.taps = append(x.send.taps, p)
-			d.req.Body = p
-			d.complete = func() bool { return false }
+			p = newPipe(x.route.Rules.BufferLimit(x.f.deps.BufferLimit))
+			d.req.Body, d.complete = p, func() bool { return false }
 		}
-		x.f.shadows.start(x.f, d, c, x.shadowRoute(c))
+		if x.f.shadows.start(x.f, d, c, x.shadowRoute(c)) && p != nil {
+			x.send.taps = append(x.send.taps, p)
+		}
 	}
 }
 
@@ -88,12 +89,12 @@ type shadows struct {
 	closed bool
 }
 
-// start sends a copy on a goroutine of its own.
-func (sh *shadows) start(f *Filter, d *detached, c filter.Cluster, rt filter.Route) {
+// start sends a copy on a goroutine of its own, unless the filter is closed.
+func (sh *shadows) start(f *Filter, d *detached, c filter.Cluster, rt filter.Route) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.closed {
-		return
+		return false
 	}
 	if sh.active == nil {
 		sh.active = make(map[*detached]*exchange)
@@ -117,6 +118,7 @@ func (sh *shadows) start(f *Filter, d *detached, c filter.Cluster, rt filter.Rou
 		sh.mu.Unlock()
 		x.Release()
 	})
+	return true
 }
 
 // abort ends a copy, unless it is over.

@@ -121,7 +121,7 @@ func (c *link) fail(err error) {
 	}
 	c.err, c.cut = err, c.workers.busy > 0
 	for _, st := range c.streams {
-		st.end(err)
+		st.end(unexpected(err)) // io.EOF would be the proper end of a message
 	}
 	clear(c.streams)
 	c.flushed.Broadcast()

@@ -178,9 +178,7 @@ func (st *stream) read(p []byte) (n int, err error) {
 		}
 		st.rcond.Wait()
 	}
-	if err := st.readError(); err != nil && !st.recvEnd {
-		return 0, err
-	}
+	// What came before a reset is given first.
 	if p := st.awoken.Load(); p != nil {
 		return 0, *p
 	}

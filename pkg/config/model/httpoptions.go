@@ -54,7 +54,8 @@ type HTTP2Options struct {
 	StreamErrorOnInvalid bool
 	// AllowConnect offers extended CONNECT (RFC 8441) to clients.
 	AllowConnect bool
-	// AllowMetadata accepts METADATA frames, which are counted and dropped either way.
+	// AllowMetadata takes METADATA frames for what they are and counts those that are empty; else they are frames of an
+	// unknown type. They are dropped either way.
 	AllowMetadata bool
 	// KeepaliveInterval is the time between PING frames; 0 sends none.
 	KeepaliveInterval time.Duration

@@ -101,7 +101,7 @@ func (c *link) dispatch(h frameHeader, p []byte) error {
 	case frameWindowUpdate:
 		return c.onWindowUpdate(h, p)
 	case frameMetadata:
-		if len(p) == 0 {
+		if c.limits.metadata && len(p) == 0 {
 			c.stats.MetadataEmptyFrames.Inc()
 		}
 	}

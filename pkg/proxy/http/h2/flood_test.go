@@ -197,7 +197,7 @@ func TestHPACKBomb(t *testing.T) {
 }
 
 func TestUnknownAndMetadataFramesAreIgnored(t *testing.T) {
-	nc, srv, _ := serve(t, ServerOptions{}, &handler{serve: echo})
+	nc, srv, _ := serve(t, ServerOptions{HTTP2: model.HTTP2Options{AllowMetadata: true}}, &handler{serve: echo})
 	w := greet(t, nc)
 	w.must(errors.Join(w.WriteRawFrame(0x4d, 4, 1, nil), w.WriteRawFrame(0xbe, 0xff, 7, []byte("x")), w.WriteRawFrame(0x10, 0, 0, []byte("\x00\x00\x00\x01u=3"))))
 	w.open(1, true, get...)

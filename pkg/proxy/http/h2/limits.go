@@ -49,7 +49,7 @@ type limits struct {
 	streamErrors              bool
 	linger                    time.Duration
 	underscores               model.UnderscoresAction
-	connect                   bool
+	connect, metadata         bool
 	ping, pingTimeout, idling time.Duration
 	jitter                    float64
 }
@@ -64,7 +64,7 @@ func newLimits(o *model.HTTP2Options, maxBytes, maxCount int, streams uint32) li
 		emptyFrames:   int(or(o.MaxConsecutiveInboundEmptyFrames, defaultEmptyFrames)),
 		priority:      uint64(or(o.MaxInboundPriorityFramesPerStream, defaultPriority)),
 		windowUpdates: uint64(or(o.MaxInboundWindowUpdatesPerDataFrame, defaultWindowUpdates)),
-		streamErrors:  o.StreamErrorOnInvalid, linger: defaultLinger, connect: o.AllowConnect,
+		streamErrors:  o.StreamErrorOnInvalid, linger: defaultLinger, connect: o.AllowConnect, metadata: o.AllowMetadata,
 		ping: o.KeepaliveInterval, pingTimeout: o.KeepaliveTimeout, idling: o.KeepaliveIdleInterval, jitter: o.KeepaliveJitterPercent,
 	}
 	if l.headerBytes <= 0 {

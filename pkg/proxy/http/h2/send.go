@@ -224,6 +224,9 @@ func (s *sender) payload(finish, inline bool) (stop bool, err error) {
 				c.commit(st)
 				return true, nil
 			}
+			if s.eof && st.mute {
+				c.stats.TxFlushTimeout.Inc()
+			}
 			return false, err
 		}
 		n := min(b.w-b.r, st.sendWindow, c.sendWindow)

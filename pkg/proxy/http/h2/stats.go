@@ -4,7 +4,8 @@ import "github.com/weir-proxy/weir/pkg/observe/stats"
 
 // Stats are the statistics of the codec under Envoy's names (http2.*), shared by all connections of a scope.
 type Stats struct {
-	// DeferredStreamClose is the number of ended streams whose last frames wait to be sent.
+	// DeferredStreamClose is the number of streams that the peer has ended while what it sent before was not read yet.
+	// PendingSendBytes are handed to the system by a write that has not returned.
 	StreamsActive, PendingSendBytes, DeferredStreamClose *stats.Gauge
 
 	DroppedHeadersWithUnderscores        *stats.Counter

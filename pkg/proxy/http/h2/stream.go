@@ -35,6 +35,7 @@ type stream struct {
 	declared   int64 // content-length, -1 when unknown
 	received   int64
 	dropping   bool // nobody reads any more
+	deferred   bool // counted as such
 	trailers   message.Headers
 
 	// Sending.
@@ -77,6 +78,10 @@ func (st *stream) leave(how closedHow) {
 	}
 	st.open = false
 	delete(st.c.streams, st.id)
+	if st.queued > 0 && how == closedInOrder {
+		st.deferred = true
+		st.c.stats.DeferredStreamClose.Inc()
+	}
 	st.c.recent.add(st.id, how)
 	st.c.stats.StreamsActive.Dec()
 }
@@ -120,6 +125,10 @@ func (st *stream) cut(code errCode) {
 // release gives back what the stream holds, and the connection's window for what nobody has read.
 func (st *stream) release() {
 	c := st.c
+	if st.deferred {
+		st.deferred = false
+		c.stats.DeferredStreamClose.Dec()
+	}
 	if st.queued > 0 {
 		c.credit(st.queued)
 		st.queued = 0

@@ -229,7 +229,9 @@ func (c *connection) ServeError(src codec.ServerStream, bad *codec.Error) {
 	if bad == errHeadTimeout {
 		s.deliver(s.expired(), nil)
 	} else {
-		c.m.stats.cxProtocolError.Inc()
+		if !lacking(bad) {
+			c.m.stats.cxProtocolError.Inc()
+		}
 		s.deliver(s.rejected(bad))
 	}
 	s.finish()

@@ -14,8 +14,8 @@ type Stats struct {
 
 // NewStats counts under Envoy's names, http1.*, below the scope envoy: the root for downstream connections, a cluster's for
 // upstream ones. Below the scope own it counts weir.http1.rejected.<reason>, the reasons being those of codec.Error, of
-// which there are some fifty. protocolErrors is Envoy's cx_protocol_error, counted where nobody else can: a handler is told
-// of a malformed head, but not of a malformed body or response.
+// which there are some fifty. protocolErrors is Envoy's downstream_cx_protocol_error, counted where nobody else can: a
+// handler is told of a malformed head, but not of a malformed body. It is nil for upstream connections, whose errors tell.
 func NewStats(envoy, own *stats.Scope, protocolErrors *stats.Counter) *Stats {
 	return &Stats{envoy, own, protocolErrors}
 }
@@ -35,6 +35,8 @@ func (s *Stats) rejected(bad *codec.Error) {
 func (s *Stats) violated(bad *codec.Error) {
 	if s != nil {
 		s.rejected(bad)
+	}
+	if s != nil && s.errors != nil {
 		s.errors.Inc()
 	}
 }

@@ -32,7 +32,7 @@ var _ pool.Codecs = (*codecs)(nil)
 func newCodecs(buffers *h1.Buffers, scope *stats.Scope) *codecs {
 	return &codecs{
 		buffers: buffers, shared: h2.NewShared(), two: sync.OnceValue(func() *h2.Stats { return h2.NewStats(scope) }),
-		one: h1.NewStats(scope, scope, scope.Counter("upstream_cx_protocol_error")),
+		one: h1.NewStats(scope, scope, nil),
 	}
 }
 

@@ -118,8 +118,8 @@ func (c *call) httpOptions(m *httpv3.HttpProtocolOptions, out *model.Cluster, p 
 		at = p.field("auto_config")
 		one, two = k.AutoConfig.GetHttpProtocolOptions(), k.AutoConfig.GetHttp2ProtocolOptions()
 		out.HTTP.Protocol = model.UpstreamAuto
-		if out.TLS == nil {
-			c.fail(at, "auto_config requires a transport socket with ALPN, such as TLS")
+		if out.TLS == nil || slices.ContainsFunc(out.TransportSocketMatches, func(m model.TransportSocketMatch) bool { return m.TLS == nil }) {
+			c.fail(at, "ALPN configured for cluster %s which has a non-ALPN transport socket", out.Name)
 		}
 	}
 	out.HTTP.HTTP1 = c.http1(one, nil, at.field("http_protocol_options"))

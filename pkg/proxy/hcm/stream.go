@@ -335,10 +335,10 @@ func rejectionBody(status int) string {
 // broken notes why a response could not be sent to its end.
 func (s *stream) broken() {
 	switch a := s.abortion(); {
+	case a != nil: // which broke the response of the upstream, too
+		s.ended(a)
 	case s.respBody.failed != nil: // the router has said why
 		s.conn.m.stats.rqTxReset.Inc()
-	case a != nil:
-		s.ended(a)
 	default:
 		s.ended(errDownstreamGone)
 	}

@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -65,4 +68,35 @@ func TestConnectionManagerDetails(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestClientCertificateIsForwarded checks x-forwarded-client-cert with real handshakes: who we are, and who the client is.
+func TestClientCertificateIsForwarded(t *testing.T) {
+	host := harness.NewHost(t)
+	ca := harness.NewCA(t)
+	own, client := ca.Issue("one.test", "spiffe://mesh/one"), ca.Issue("two.test", "spiffe://mesh/two")
+	backend := host.HTTPBackend("backend", "127.0.0.1:0")
+	fields := []string{
+		"forward_client_cert_details: APPEND_FORWARD", "set_current_client_cert_details: {subject: true, uri: true, dns: true}",
+		"route_config: " + harness.RouteConfig("r", harness.RouteTo("/", "backend")),
+	}
+	host.StartWeir(harness.WeirOptions{Config: harness.Bootstrap{
+		Listeners: []string{harness.Listener{Name: "mutual", Address: "127.0.0.1:8443", Chains: []string{
+			harness.Chain(harness.HTTPManager(fields...), harness.DownstreamTLS(harness.Certificates(own)+", "+ca.Trust(), "require_client_certificate: true")),
+		}}.YAML()},
+		Clusters: []string{harness.Cluster("backend", harness.To(backend.Addr))},
+	}.YAML()})
+	dir := t.TempDir()
+	for name, text := range map[string]string{"cert.pem": client.Chain, "key.pem": client.Key} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantOK(t, host.App().Curl("-k", "--cert", filepath.Join(dir, "cert.pem"), "--key", filepath.Join(dir, "key.pem"),
+		"-H", "x-forwarded-client-cert: By=before", "https://127.0.0.1:8443/"), "backend")
+	got := backend.Last(t).Header.Get("x-forwarded-client-cert")
+	want := regexp.MustCompile(`^By=before,By=spiffe://mesh/one;Hash=[0-9a-f]{64};Subject="[^"]*CN=two\.test[^"]*";URI=spiffe://mesh/two;DNS=two\.test$`)
+	if !want.MatchString(got) {
+		t.Errorf("upstream saw %q", got)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net/netip"
+	"net/url"
 	"testing"
 	"time"
 )
@@ -62,6 +63,8 @@ func (ca *CA) Issue(names ...string) Certificate {
 	for _, name := range names {
 		if addr, err := netip.ParseAddr(name); err == nil {
 			template.IPAddresses = append(template.IPAddresses, addr.AsSlice())
+		} else if u, err := url.Parse(name); err == nil && u.Scheme != "" {
+			template.URIs = append(template.URIs, u)
 		} else {
 			template.DNSNames = append(template.DNSNames, name)
 		}

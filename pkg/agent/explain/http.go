@@ -10,6 +10,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/router"
+	"github.com/weir-proxy/weir/pkg/proxy/router/match"
 )
 
 // tcp follows a connection that is proxied as it is.
@@ -293,6 +294,13 @@ func (w *walk) targets(s *Step, r *filter.Route, a *model.RouteAction, req *mess
 			return nil
 		}
 	case len(a.Weighted) > 0:
+		if a.WeightedByHash {
+			if _, given := match.Hash(a.HashPolicy, req, w.info(), nil); given {
+				s.detail("split", "decided by the hash of the request")
+				one.rewritten = rewritten(r, req)
+				return []target{one}
+			}
+		}
 		if _, given := req.Lookup(a.WeightedHeader); a.WeightedHeader != "" && given {
 			s.detail("split", "decided by header %s", a.WeightedHeader)
 			one.rewritten = rewritten(r, req)

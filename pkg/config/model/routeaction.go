@@ -26,6 +26,8 @@ type RouteAction struct {
 	Weighted      []WeightedCluster
 	// WeightedHeader picks the random value from a request header.
 	WeightedHeader string
+	// WeightedByHash decides by the hash of HashPolicy, where there is one.
+	WeightedByHash bool
 	// WeightedRuntime is the prefix of the runtime keys that replace the weights: <prefix>.<cluster>; "" has none.
 	WeightedRuntime string
 	// ClusterNotFoundCode is the status for an unknown cluster. Default 503.

@@ -16,7 +16,7 @@ func routeTable() table {
 			"per_request_buffer_limit_bytes request_body_buffer_limit",
 		"decorator tracing", "weir does not trace yet")
 	t.message(route+"FilterConfig", "config is_optional disabled")
-	t.message(route+"WeightedCluster", "clusters total_weight header_name runtime_key_prefix")
+	t.message(route+"WeightedCluster", "clusters total_weight header_name runtime_key_prefix use_hash_policy")
 	t.message(route+"WeightedCluster.ClusterWeight",
 		"name cluster_header weight "+mutations+"typed_per_filter_config host_rewrite_literal", "metadata_match", subsets)
 	t.message(route+"RouteAction",

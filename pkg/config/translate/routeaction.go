@@ -73,6 +73,7 @@ func (c *call) routeCluster(m *routev3.RouteAction, out *model.RouteAction, p *p
 	case *routev3.RouteAction_ClusterHeader:
 		out.ClusterHeader = strings.ToLower(k.ClusterHeader)
 	case *routev3.RouteAction_WeightedClusters:
+		out.WeightedByHash = k.WeightedClusters.GetUseHashPolicy().GetValue()
 		out.WeightedRuntime = k.WeightedClusters.GetRuntimeKeyPrefix()
 		out.WeightedHeader = strings.ToLower(k.WeightedClusters.GetHeaderName())
 		out.Weighted = c.weighted(k.WeightedClusters, p.field("weighted_clusters"))

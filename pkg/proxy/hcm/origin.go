@@ -25,6 +25,7 @@ func (s *stream) mutateRequest() *message.Response {
 	}
 	if client.IsValid() && client != s.conn.fc.Info.Remote.Addr() {
 		s.Format.Client = netip.AddrPortFrom(client, 0)
+		s.info.Client = s.Format.Client
 	}
 	h.DelID(message.XEnvoyInternal)
 	s.internal = trusted && s.isInternal(client)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/router/match"
 )
 
 // choose fills in the route, its cluster and what the request counts for.
@@ -31,7 +32,7 @@ func (e *entry) choose(q *question, out *filter.Route) {
 	}
 }
 
-// pickWeighted chooses by the header that the split names, or by the stream's random number.
+// pickWeighted chooses by the header or the hash that the split names, or by the stream's random number.
 func (e *entry) pickWeighted(q *question) *model.WeightedCluster {
 	a := e.route.Action
 	at := q.random
@@ -40,6 +41,11 @@ func (e *entry) pickWeighted(q *question) *model.WeightedCluster {
 			if n, err := strconv.ParseUint(v, 10, 64); err == nil {
 				at = n
 			}
+		}
+	}
+	if a.WeightedByHash {
+		if h, ok := match.Hash(a.HashPolicy, q.req, q.info, nil); ok {
+			at = h
 		}
 	}
 	total := e.total

@@ -3,6 +3,7 @@ package router_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net/netip"
 	"regexp"
 	"testing"
@@ -275,6 +276,38 @@ func TestWeightedVariants(t *testing.T) {
 	keys["split."] = 0
 	if got := table.Match(request("h", "/"), nil, 20).Cluster; got != "a" {
 		t.Errorf("no weights at all: %q", got)
+	}
+}
+
+func TestWeightedByHash(t *testing.T) {
+	c := hosts("*")
+	r := to("", model.RouteMatch{Path: "/"})
+	r.Action = &model.RouteAction{
+		WeightedByHash: true, HashPolicy: []model.HashPolicy{{Header: "x-user"}, {SourceIP: true}},
+		Weighted: []model.WeightedCluster{{Name: "a", Weight: 50}, {Name: "b", Weight: 50}},
+	}
+	c.VirtualHosts[0].Routes = []*model.Route{r}
+	table := compile(t, c)
+	seen := map[string]bool{}
+	for i := range 40 {
+		req := request("h", "/", fmt.Sprint("x-user: u", i))
+		first := table.Match(req, nil, 1).Cluster
+		for random := range uint64(100) {
+			if got := table.Match(req, nil, random).Cluster; got != first {
+				t.Fatalf("user %d: %s and %s", i, first, got)
+			}
+		}
+		seen[first] = true
+	}
+	if len(seen) != 2 {
+		t.Errorf("all users go to %v", seen)
+	}
+	if a, b := table.Match(request("h", "/"), nil, 10).Cluster, table.Match(request("h", "/"), nil, 60).Cluster; a != "a" || b != "b" {
+		t.Errorf("without a hash: %s, %s", a, b)
+	}
+	info := &streaminfo.Info{Client: netip.MustParseAddrPort("192.0.2.1:0")}
+	if a, b := table.Match(request("h", "/"), info, 10).Cluster, table.Match(request("h", "/"), info, 60).Cluster; a != b {
+		t.Errorf("one address: %s, %s", a, b)
 	}
 }
 

@@ -91,11 +91,7 @@ func queryOf(path string) string {
 
 // masked is the client's address, with the length of its prefix when that is wanted; ok is false when it is not an IP.
 func masked(s *filter.Stream, v4, v6 int, withLength bool) (text string, ok bool) {
-	client := s.Format.Client
-	if !client.IsValid() && s.Info.Conn != nil {
-		client = s.Info.Conn.Remote
-	}
-	addr := client.Addr().Unmap().WithZone("")
+	addr := s.Info.ClientAddr().Unmap().WithZone("")
 	bits := v6
 	if addr.Is4() {
 		bits = v4

@@ -83,6 +83,8 @@ type Timing struct {
 // Info is what is known about one stream: a request, or a TCP connection that is proxied as such.
 type Info struct {
 	Conn *Connection
+	// Client is the client's address as forwarding headers tell it, with port 0; the zero value takes the connection's.
+	Client netip.AddrPort
 	// StreamID is unique within the process.
 	StreamID uint64
 	// Start is when the first byte of the request was seen; it holds a monotonic reading.
@@ -115,6 +117,20 @@ type Info struct {
 
 // Since returns the nanoseconds from the start of the stream until t, at least 1, for use in Timing.
 func (i *Info) Since(t time.Time) int64 { return max(1, int64(t.Sub(i.Start))) }
+
+// ClientAddr is the client's address as forwarding headers tell it, else that of the connection; it may be invalid. i may be
+// nil.
+func (i *Info) ClientAddr() netip.Addr {
+	switch {
+	case i == nil:
+		return netip.Addr{}
+	case i.Client.IsValid():
+		return i.Client.Addr()
+	case i.Conn != nil:
+		return i.Conn.Remote.Addr()
+	}
+	return netip.Addr{}
+}
 
 // Reset empties the info for reuse.
 func (i *Info) Reset() { *i = Info{} }

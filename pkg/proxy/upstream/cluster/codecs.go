@@ -46,9 +46,9 @@ func (c *codecs) HTTP1(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, 
 }
 
 // HTTP2 implements pool.Codecs.
-func (c *codecs) HTTP2(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, gone func()) (pool.Client2, error) {
+func (c *codecs) HTTP2(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, released, gone func()) (pool.Client2, error) {
 	cc, err := h2.NewClientConn(nc, h2.ClientOptions{
-		Info: info, HTTP2: o.HTTP2, Gone: gone, MaxHeadersBytes: o.MaxHeadersBytes,
+		Info: info, HTTP2: o.HTTP2, Release: released, Gone: gone, MaxHeadersBytes: o.MaxHeadersBytes,
 		MaxHeadersCount: o.MaxHeadersCount, Stats: c.two(), Shared: c.shared,
 	})
 	if err != nil {

@@ -70,7 +70,7 @@ func (p *Pool) open(raw Raw, m *meter) (*conn, error) {
 		return c, nil
 	}
 	info.Version = message.HTTP2
-	h2, err := shared.Codecs.HTTP2(raw.Conn, info, &p.host.http, c.gone)
+	h2, err := shared.Codecs.HTTP2(raw.Conn, info, &p.host.http, c.streamReleased, c.gone)
 	if err != nil {
 		return nil, &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Err: err}
 	}
@@ -124,7 +124,7 @@ func (c *conn) startShared() codec.ClientStream {
 		return nil
 	}
 	c.requestStarted()
-	return &stream{ClientStream: s, conn: c}
+	return s
 }
 
 func (c *conn) requestStarted() {
@@ -192,20 +192,10 @@ func (c *conn) undo() {
 	c.streamDone()
 }
 
-// stream is an exchange on a shared connection.
-type stream struct {
-	codec.ClientStream
-	conn *conn
-	done atomic.Bool
-}
-
-// Close implements codec.ClientStream.
-func (s *stream) Close() {
-	s.ClientStream.Close()
-	if !s.done.Swap(true) {
-		s.conn.pool.host.stats.RqActive.Add(-1)
-		s.conn.streamDone()
-	}
+// streamReleased is what the HTTP/2 codec calls at the end of a stream.
+func (c *conn) streamReleased() {
+	c.pool.host.stats.RqActive.Add(-1)
+	c.streamDone()
 }
 
 // streamDone frees the place of a stream, and closes the connection after the last one if it drains.

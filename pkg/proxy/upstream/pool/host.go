@@ -88,8 +88,9 @@ type Client2 interface {
 type Codecs interface {
 	// HTTP1 speaks HTTP/1 on c. released is called when an exchange is over, with what it left of c.
 	HTTP1(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, released func(left codec.Fate)) Client1
-	// HTTP2 speaks HTTP/2 on c. gone is called once when the connection has ended, whatever locks the codec may hold.
-	HTTP2(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, gone func()) (Client2, error)
+	// HTTP2 speaks HTTP/2 on c. released is called when a stream is over, without locks that CanTake wants; gone once when
+	// the connection has ended, whatever locks the codec may hold.
+	HTTP2(c net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, released, gone func()) (Client2, error)
 }
 
 // Raw is a connection that is ready for its application protocol.

@@ -37,9 +37,12 @@ func (f *fakeCodecs) HTTP1(_ net.Conn, _ codec.ConnInfo, _ *model.UpstreamHTTP, 
 	return c
 }
 
-func (f *fakeCodecs) HTTP2(net.Conn, codec.ConnInfo, *model.UpstreamHTTP, func()) (Client2, error) {
+func (f *fakeCodecs) HTTP2(_ net.Conn, _ codec.ConnInfo, _ *model.UpstreamHTTP, released, _ func()) (Client2, error) {
 	c := &fakeConn{limit: int64(f.streams)}
-	c.stream = &fakeStream{end: func() { c.active.Add(-1) }}
+	c.stream = &fakeStream{end: func() {
+		c.active.Add(-1)
+		released()
+	}}
 	return c, nil
 }
 
@@ -259,13 +262,15 @@ func TestRetiredHostServesAndKeepsNothing(t *testing.T) {
 }
 
 func TestReuseDoesNotAllocate(t *testing.T) {
-	f := newFixture(t, model.UpstreamHTTP1, 10)
-	f.word <- nil
-	r := <-f.connect(t, t.Context(), 1)
-	r.stream.Close()
-	opt := &Options{}
-	if n := testing.AllocsPerRun(200, func() { f.Reuse(opt).Close() }); n != 0 {
-		t.Errorf("%v allocations", n)
+	for _, protocol := range []model.UpstreamProtocol{model.UpstreamHTTP1, model.UpstreamHTTP2} {
+		f := newFixture(t, protocol, 10)
+		f.word <- nil
+		r := <-f.connect(t, t.Context(), 1)
+		r.stream.Close()
+		opt := &Options{}
+		if n := testing.AllocsPerRun(200, func() { f.Reuse(opt).Close() }); n != 0 {
+			t.Errorf("protocol %d: %v allocations", protocol, n)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
@@ -91,13 +92,17 @@ func TestServerDoesNotAllocate(t *testing.T) {
 		"post":    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
 		"chunked": "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 	}
+	requests["preserved"], requests["proper"] = requests["chunked"], requests["post"]
+	formats := map[string]model.HeaderFormat{"preserved": model.HeaderPreserveCase, "proper": model.HeaderProperCase}
 	for name, request := range requests {
 		t.Run(name, func(t *testing.T) {
+			opt := options()
+			opt.HTTP1.HeaderFormat = formats[name]
 			rc := &replay{in: []byte(request), next: make(chan struct{})}
 			f := newFixed()
 			f.done = make(chan struct{})
 			ended := make(chan error)
-			go func() { ended <- NewServer(rc, options()).Serve(context.Background(), f) }()
+			go func() { ended <- NewServer(rc, opt).Serve(context.Background(), f) }()
 			one := func() {
 				rc.next <- struct{}{}
 				<-f.done
@@ -115,15 +120,25 @@ func TestServerDoesNotAllocate(t *testing.T) {
 }
 
 func TestClientDoesNotAllocate(t *testing.T) {
-	cc := NewClientConn(&replay{in: []byte(benchResponse)}, ClientOptions{})
+	var opt ClientOptions
+	clientDoesNotAllocate(t, opt)
+	preserving(&opt.HTTP1)
+	clientDoesNotAllocate(t, opt)
+}
+
+func clientDoesNotAllocate(t *testing.T, opt ClientOptions) {
+	t.Helper()
+	cc := NewClientConn(&replay{in: []byte(benchResponse)}, opt)
 	var req message.Request
 	var resp message.Response
 	body := &fixedBody{data: make([]byte, 1024)}
 	buf := make([]byte, 4096)
+	names := keptNames(&opt.HTTP1)
 	one := func() {
 		req.Reset()
 		req.Method, req.Path, req.Authority, req.ContentLength, req.Body = "POST", "/a", "b", 1024, body
 		req.Headers.AddID(message.XForwardedFor, "10.0.0.1")
+		req.Names = names
 		body.left = body.data
 		if err := roundTrip(cc, &req, &resp, buf); err != nil {
 			t.Fatal(err)

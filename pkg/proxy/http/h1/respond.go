@@ -63,6 +63,9 @@ func (st *serverStream) respond(r *message.Response, unanswered bool) error {
 		return st.wr.flush()
 	}
 	_, err := st.wr.pump(r.Body, false)
+	if err != nil && st.wr.err == nil {
+		_ = st.wr.flush() // what there was of the response, before the end that tells that it is not whole
+	}
 	return err
 }
 

@@ -22,6 +22,8 @@ type HTTPConnectionManager struct {
 	ServerHeader      ServerHeaderMode
 	GenerateRequestID bool // default true
 	PreserveRequestID bool // preserve_external_request_id
+	// PackTraceReason marks a preserved request id as not traced, as far as it is a UUID. Default true.
+	PackTraceReason   bool
 	ResponseRequestID bool // always_set_request_id_in_response
 	UseRemoteAddress  bool
 	XFFNumTrustedHops uint32

@@ -33,8 +33,8 @@ func httpTable() table {
 	t.message("envoy.config.core.v3.ExtensionConfigSource", "config_source default_config apply_default_config_without_warming type_urls")
 	t.message(hcm+"Rds", "config_source route_config_name")
 	t.message(hcm+"RequestIDExtension", "typed_config")
-	t.message("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", "",
-		"pack_trace_reason use_request_id_for_trace_sampling", "weir does not trace yet")
+	t.message("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", "pack_trace_reason",
+		"use_request_id_for_trace_sampling", "weir does not trace yet")
 	t.message("envoy.config.core.v3.SchemeHeaderTransformation", "scheme_to_overwrite match_upstream")
 	t.message("envoy.config.core.v3.HttpProtocolOptions",
 		"idle_timeout max_connection_duration max_headers_count max_stream_duration headers_with_underscores_action max_requests_per_connection "+

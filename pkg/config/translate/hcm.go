@@ -7,6 +7,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -71,7 +72,7 @@ func (c *call) hcm(m *hcmv3.HttpConnectionManager, p *path) *model.HTTPConnectio
 	c.hcmRoutes(m, out, p)
 	c.hcmUpgrades(m, out, p)
 	c.hcmDetails(m, out, p)
-	c.requestID(m.GetRequestIdExtension(), p.field("request_id_extension"))
+	out.PackTraceReason = c.packTraceReason(m.GetRequestIdExtension(), p.field("request_id_extension"))
 	if len(m.GetHttpFilters()) == 0 {
 		c.fail(p.field("http_filters"), "no HTTP filters: the last one must be terminal, such as envoy.filters.http.router")
 	}
@@ -166,9 +167,12 @@ func (c *call) hcmUpgrades(m *hcmv3.HttpConnectionManager, out *model.HTTPConnec
 	}
 }
 
-// requestID accepts the one request ID extension that Envoy has, which is what weir does anyway.
-func (c *call) requestID(r *hcmv3.RequestIDExtension, p *path) {
-	if r.GetTypedConfig() != nil {
-		c.lookup(extension.RequestIDs, "", r.GetTypedConfig(), false, p)
+// packTraceReason reads the one request ID extension that Envoy has, which is also what it does without any.
+func (c *call) packTraceReason(r *hcmv3.RequestIDExtension, p *path) bool {
+	if r.GetTypedConfig() == nil {
+		return true
 	}
+	_, m := c.lookup(extension.RequestIDs, "", r.GetTypedConfig(), false, p)
+	u, ok := m.(*uuidv3.UuidRequestIdConfig)
+	return ok && isSet(u.GetPackTraceReason(), true)
 }

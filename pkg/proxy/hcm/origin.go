@@ -48,11 +48,30 @@ func (s *stream) mutateRequest() *message.Response {
 	if cfg.Via != "" {
 		appendTo(s, h, message.Via, cfg.Via)
 	}
-	if cfg.GenerateRequestID && (edge && !cfg.PreserveRequestID || !h.Has(message.XRequestID)) {
-		h.SetID(message.XRequestID, s.Arena.End(format.AppendUUID(s.Arena.Begin())))
+	if cfg.GenerateRequestID {
+		s.settleRequestID(edge)
 	}
 	s.forwardClientCert()
 	return nil
+}
+
+// traceReason is where Envoy keeps in a UUID why the request is traced, untraced what it says of one that is not: it is
+// the version of a random UUID.
+const (
+	uuidLen     = 36
+	traceReason = 14
+	untraced    = "4"
+)
+
+// settleRequestID makes sure that there is an x-request-id, and that strangers have no say in it unless they may.
+func (s *stream) settleRequestID(edge bool) {
+	cfg, h := s.conn.m.cfg, &s.Request.Headers
+	switch old := h.Get(message.XRequestID); {
+	case old == "" || edge && !cfg.PreserveRequestID:
+		h.SetID(message.XRequestID, s.Arena.End(format.AppendUUID(s.Arena.Begin())))
+	case edge && cfg.PackTraceReason && len(old) == uuidLen && old[traceReason:traceReason+1] != untraced:
+		h.SetID(message.XRequestID, s.Arena.Join(old[:traceReason], untraced, old[traceReason+1:]))
+	}
 }
 
 // takeForwarded works out the client's address from the connection and x-forwarded-for, and adds to the latter. trusted

@@ -46,6 +46,16 @@ func TestOrigin(t *testing.T) {
 			headers: []string{"x-forwarded-for: 1.1.1.1", "x-request-id: mine"}, want: map[string]string{"X-Request-Id": "mine"},
 		},
 		{
+			name: "kept id is not traced", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.PreserveRequestID, c.PackTraceReason = true, true, true },
+			headers: []string{"x-forwarded-for: 1.1.1.1", "x-request-id: 12345678-1234-9234-8234-123456789012"},
+			want:    map[string]string{"X-Request-Id": "12345678-1234-4234-8234-123456789012"},
+		},
+		{
+			name: "kept id stays traced", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.PreserveRequestID = true, true },
+			headers: []string{"x-forwarded-for: 1.1.1.1", "x-request-id: 12345678-1234-9234-8234-123456789012"},
+			want:    map[string]string{"X-Request-Id": "12345678-1234-9234-8234-123456789012"},
+		},
+		{
 			name: "skip append", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.SkipXFFAppend = true, true },
 			headers: []string{"x-forwarded-for: 1.1.1.1"}, want: map[string]string{"X-Forwarded-For": "1.1.1.1"},
 		},

@@ -24,11 +24,14 @@ type host2 struct {
 	deaf bool
 	head []string
 	body string
+	// answer replaces what is said to a request.
+	answer func(w *wire2, stream uint32, fields map[string]string) error
 
 	mu       sync.Mutex
 	settings map[http2.SettingID]uint32
 	pings    int
 	seen     []map[string]string
+	resets   []http2.ErrCode
 }
 
 func startHost2(host *harness.Host, h *host2) *host2 {
@@ -64,6 +67,8 @@ func (h *host2) take(w *wire2, f http2.Frame) error {
 		}
 	case *http2.PingFrame:
 		h.pings++
+	case *http2.RSTStreamFrame:
+		h.resets = append(h.resets, f.ErrCode)
 	case *http2.HeadersFrame:
 		fields, err := w.decode(f)
 		if err != nil {
@@ -72,6 +77,9 @@ func (h *host2) take(w *wire2, f http2.Frame) error {
 		h.seen = append(h.seen, fields)
 		if h.deaf {
 			return nil
+		}
+		if h.answer != nil {
+			return h.answer(w, f.StreamID, fields)
 		}
 		if err := w.headers(f.StreamID, h.body == "", append([]string{":status", "200"}, h.head...)...); err != nil {
 			return err
@@ -88,6 +96,19 @@ func (h *host2) said(id http2.SettingID) (value uint32, pings int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.settings[id], h.pings
+}
+
+// requests are those that came so far, cut the codes of streams that the client reset.
+func (h *host2) requests() []map[string]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]map[string]string(nil), h.seen...)
+}
+
+func (h *host2) cut() []http2.ErrCode {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]http2.ErrCode(nil), h.resets...)
 }
 
 // startUpstream is a weir in front of one cluster with these protocol options.

@@ -33,10 +33,8 @@ func (st *stream) awaitWindow(bounded bool) error {
 			return errWindow
 		}
 		if !c.flushing && len(c.out) > 0 {
-			c.flush(st) // which may have changed everything
-			if !c.flushing {
-				continue
-			}
+			c.flush(st) // which gives mu up: everything may be different
+			continue
 		}
 		switch {
 		case st.sendWindow > 0 && !st.waits:
@@ -55,9 +53,11 @@ func (st *stream) awaitRoom() error {
 		if err := st.sendError(); err != nil {
 			return err
 		}
-		if c.flush(st); c.flushing && !c.room() {
-			c.roomFree.Wait()
+		if !c.flushing {
+			c.flush(st) // which gives mu up: everything may be different
+			continue
 		}
+		c.roomFree.Wait()
 	}
 	return nil
 }

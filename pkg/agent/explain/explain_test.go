@@ -220,6 +220,7 @@ func TestGolden(t *testing.T) {
 		{name: "unknown_cluster", query: "dst=10.99.0.1:80&host=inventory.shop&path=/lost/1", outcome: explain.OutcomeNoHost},
 		{name: "unknown_domain", query: "dst=10.99.0.1:80", outcome: explain.OutcomeAnswered},
 		{name: "criteria", query: "dst=10.99.0.1:80&host=criteria.shop&path=/v2/a/b&header=x-user:ann&header=cookie:session=live&src=10.0.0.9", outcome: explain.OutcomeForwarded},
+		{name: "copies", query: "dst=10.99.0.1:80&host=copied.shop&path=/x&header=x-shadow:elsewhere", outcome: explain.OutcomeForwarded},
 		{name: "tree", query: "dst=10.99.0.1:80&host=tree.shop&path=/a/b&header=x-user:ann", outcome: explain.OutcomeAnswered},
 		{name: "tree_miss", query: "dst=10.99.0.1:80&host=tree.shop&path=/other", outcome: explain.OutcomeAnswered},
 		{name: "no_routes_yet", query: "dst=10.99.0.1:80", outcome: explain.OutcomeAnswered, change: func(b *bed) { b.snap.Routes = nil }},

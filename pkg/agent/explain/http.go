@@ -266,6 +266,7 @@ func (w *walk) forwardRequest(s *Step, r *filter.Route, a *model.RouteAction, re
 	if a.HighPriority {
 		s.detail("priority", "HIGH")
 	}
+	w.asides(s, r, a, req)
 	if computes(r) {
 		s.note("Headers are added whose values depend on the connection; what is not known of it is left out of them here.")
 	}

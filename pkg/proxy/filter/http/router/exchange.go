@@ -126,7 +126,7 @@ func (x *exchange) beginBody(a *model.RouteAction) {
 		x.race = newRace(x)
 	}
 	x.send.begin(s.Request.Body, (x.retry.on != 0 || a.InternalRedirect != nil) && !x.upgrade && !x.tunnel)
-	if mirrors := mirrorsOf(&x.route); len(mirrors) > 0 && !x.upgrade && !x.tunnel {
+	if mirrors := x.route.Mirrors(); len(mirrors) > 0 && !x.upgrade && !x.tunnel {
 		x.mirror(mirrors)
 	}
 	if s.Request.Body == nil {

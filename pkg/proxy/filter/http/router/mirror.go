@@ -11,17 +11,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/router"
 )
 
-// mirrorsOf are the mirror policies of a route; without own ones those of the virtual host, then of the configuration.
-func mirrorsOf(rt *filter.Route) []model.Mirror {
-	if m := rt.Route.Action.Mirrors; len(m) > 0 {
-		return m
-	}
-	if m := rt.VirtualHost.Mirrors; len(m) > 0 {
-		return m
-	}
-	return rt.Config.Mirrors
-}
-
 // mirror sends copies of the request to shadow clusters. It must not make the request itself wait: whatever goes wrong only
 // ends a copy.
 func (x *exchange) mirror(list []model.Mirror) {

@@ -27,31 +27,37 @@ func TestHTTP1Options(t *testing.T) {
 			model.HTTP1Options{
 				AcceptHTTP10: true, DefaultHostHTTP10: "a", EnableTrailers: true, AllowChunkedLength: true, AllowCustomMethods: true,
 				SendFullURL: true, StreamErrors: true,
-			}, "",
+			},
+			"",
 		},
 		{
 			"proper case", `{"header_key_format": {"proper_case_words": {}}}`,
-			model.HTTP1Options{AllowAbsoluteURL: true, HeaderFormat: model.HeaderProperCase}, "",
+			model.HTTP1Options{AllowAbsoluteURL: true, HeaderFormat: model.HeaderProperCase},
+			"",
 		},
 		{
 			"preserved case", `{"header_key_format": {"stateful_formatter": {"name": "a", ` + preserve + `, "forward_reason_phrase": true}}}}`,
-			model.HTTP1Options{AllowAbsoluteURL: true, HeaderFormat: model.HeaderPreserveCase, ForwardReason: true}, "",
+			model.HTTP1Options{AllowAbsoluteURL: true, HeaderFormat: model.HeaderPreserveCase, ForwardReason: true},
+			"",
 		},
 		{
 			"preserved case with proper own names",
 			`{"header_key_format": {"stateful_formatter": {"name": "a", ` + preserve + `, "formatter_type_on_envoy_headers": "PROPER_CASE"}}}}`,
-			model.HTTP1Options{AllowAbsoluteURL: true, HeaderFormat: model.HeaderPreserveCase, ProperOwnNames: true}, "",
+			model.HTTP1Options{AllowAbsoluteURL: true, HeaderFormat: model.HeaderPreserveCase, ProperOwnNames: true},
+			"",
 		},
 		{
 			"ignored upgrades", `{"ignore_http_11_upgrade": [{"exact": "h2c"}, {"prefix": "TLS/", "ignore_case": true}]}`,
 			model.HTTP1Options{AllowAbsoluteURL: true, IgnoreUpgrades: []model.StringMatcher{
 				{Kind: model.MatchExact, Value: "h2c"}, {Kind: model.MatchPrefix, Value: "tls/", IgnoreCase: true},
-			}}, "",
+			}},
+			"",
 		},
 		{"bad matcher", `{"ignore_http_11_upgrade": [{"exact": "a"}, {"safe_regex": {"regex": "("}}]}`, model.HTTP1Options{}, "ignore_http_11_upgrade[1]"},
 		{
 			"unknown formatter", `{"header_key_format": {"stateful_formatter": {"name": "a", "typed_config": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": "x"}}}}`,
-			model.HTTP1Options{}, "stateful_formatter",
+			model.HTTP1Options{},
+			"stateful_formatter",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

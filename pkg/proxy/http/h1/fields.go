@@ -169,15 +169,7 @@ func (c *control) note(f *message.Field) (keep bool, bad *codec.Error) {
 		}
 		return false, nil
 	case message.ContentLength:
-		if c.hasLength {
-			return false, malformed("multiple_content_lengths", detailsCodec, "more than one Content-Length field")
-		}
-		n, ok := parseLength(f.Value)
-		if !ok {
-			return false, malformed("bad_content_length", detailsCodec, "invalid Content-Length %q", f.Value)
-		}
-		c.hasLength, c.length = true, n
-		return true, nil
+		return true, c.noteLength(f.Value)
 	case message.TransferEncoding:
 		if c.names != nil {
 			c.names.TransferEncoding = f.Name
@@ -209,6 +201,19 @@ func (c *control) note(f *message.Field) (keep bool, bad *codec.Error) {
 		return true, nil
 	}
 	return true, nil
+}
+
+// noteLength accepts one Content-Length. A list of equal ones (RFC 9110 section 8.6) is refused: others may read it otherwise.
+func (c *control) noteLength(value string) (bad *codec.Error) {
+	if c.hasLength {
+		return malformed("multiple_content_lengths", detailsCodec, "more than one Content-Length field")
+	}
+	n, ok := parseLength(value)
+	if !ok {
+		return malformed("bad_content_length", detailsCodec, "invalid Content-Length %q", value)
+	}
+	c.hasLength, c.length = true, n
+	return nil
 }
 
 // noteEncoding accepts "chunked" once; weir implements no other coding.

@@ -53,6 +53,10 @@ const (
 type (
 	// headExpirer answers a request whose head does not come to its end.
 	headExpirer interface{ Expire(late *codec.Error) }
+	// headReceiver tells since when a request head is being received; others say so by Idle alone.
+	headReceiver interface {
+		HeadSince() (since time.Time, ok bool)
+	}
 	// resetter tells that the client ended the stream, and not the connection.
 	resetter interface{ PeerReset() bool }
 	// ender tells whether the connection ended in the middle of a request, and whether the codec chose to end it.

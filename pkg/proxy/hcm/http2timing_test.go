@@ -2,6 +2,7 @@ package hcm_test
 
 import (
 	"io"
+	"net"
 	"testing"
 	"time"
 
@@ -40,4 +41,28 @@ func TestHTTP2ViolationIsCounted(t *testing.T) {
 	c.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + "\x00\x00\x01\x04\x00\x00\x00\x00\x00x")
 	_, _ = io.Copy(io.Discard, c.br)
 	p.eventually("it is counted", func() bool { return p.counter("http.test.downstream_cx_protocol_error") == 1 })
+}
+
+// TestHTTP2HeadTimeout checks that a head which does not come to its end is given up although another stream is under way.
+func TestHTTP2HeadTimeout(t *testing.T) {
+	hang := raw(t, func(c net.Conn, _ int) { _, _ = io.Copy(io.Discard, c) })
+	p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "hang"})), options{
+		clusters: map[string]*model.Cluster{"hang": static("hang", hang)},
+		cfg:      func(c *model.HTTPConnectionManager) { c.RequestHeadersTimeout = 60 * time.Millisecond },
+	})
+	const (
+		settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+		whole    = "\x00\x00\x06\x01\x05\x00\x00\x00\x01\x82\x86\x84\x41\x01a" // GET http://a/, ends the stream
+		part     = "\x00\x00\x01\x01\x01\x00\x00\x00\x03\x82"                  // without END_HEADERS
+	)
+	c := p.dial()
+	c.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + whole)
+	p.eventually("the first stream", func() bool { return p.counter("cluster.hang.upstream_rq_active") == 1 })
+	if p.counter("http.test.downstream_rq_header_timeout") != 0 {
+		t.Error("a whole head was late")
+	}
+	c.send(part)
+	p.eventually("the second is late", func() bool { return p.counter("http.test.downstream_rq_header_timeout") == 1 })
+	p.logged("- - 408 - request_header_timeout")
+	_ = c.Close()
 }

@@ -46,7 +46,9 @@ func TestOrigin(t *testing.T) {
 			headers: []string{"x-forwarded-for: 1.1.1.1", "x-request-id: mine"}, want: map[string]string{"X-Request-Id": "mine"},
 		},
 		{
-			name: "kept id is not traced", cfg: func(c *model.HTTPConnectionManager) { c.UseRemoteAddress, c.PreserveRequestID, c.PackTraceReason = true, true, true },
+			name: "kept id is not traced", cfg: func(c *model.HTTPConnectionManager) {
+				c.UseRemoteAddress, c.PreserveRequestID, c.PackTraceReason = true, true, true
+			},
 			headers: []string{"x-forwarded-for: 1.1.1.1", "x-request-id: 12345678-1234-9234-8234-123456789012"},
 			want:    map[string]string{"X-Request-Id": "12345678-1234-4234-8234-123456789012"},
 		},

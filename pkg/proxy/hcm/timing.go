@@ -218,10 +218,18 @@ func (c *connection) judge(now time.Time, busy bool) (drain, late bool) {
 	if c.ending == told && now.Sub(t.toldAt) >= cfg.DrainTimeout {
 		c.ending, drain = over, true
 	}
-	if cfg.RequestHeadersTimeout > 0 && since < 0 && !busy && age+time.Duration(since) >= cfg.RequestHeadersTimeout {
-		late = t.since.CompareAndSwap(since, 0)
+	return drain, cfg.RequestHeadersTimeout > 0 && c.headIsLate(now, since, busy)
+}
+
+// headIsLate tells whether a request head has been under way for too long. An HTTP/2 connection receives one beside the
+// streams that it has. The caller holds mu.
+func (c *connection) headIsLate(now time.Time, since int64, busy bool) bool {
+	timeout := c.m.cfg.RequestHeadersTimeout
+	if h, ok := c.server.(headReceiver); ok {
+		begun, receiving := h.HeadSince()
+		return receiving && now.Sub(begun) >= timeout
 	}
-	return drain, late
+	return since < 0 && !busy && now.Sub(c.start)+time.Duration(since) >= timeout && c.timing.since.CompareAndSwap(since, 0)
 }
 
 // tell begins the end of the connection: the next response says so, and HTTP/2 sends its GOAWAY at once, which the codec

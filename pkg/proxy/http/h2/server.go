@@ -57,6 +57,7 @@ type Server struct {
 	over       int          // streams that have ended
 	premature  int          // streams that the client reset before they had a response
 	headOpen   bool         // a field block is being received in several frames
+	headSince  time.Time    // when its first frame came
 	late       *codec.Error // of Expire
 }
 

@@ -118,6 +118,9 @@ func (s *Server) wasReset(st *stream) error {
 // heading implements side.
 func (s *Server) heading(open bool) {
 	s.mu.Lock()
+	if open && !s.headOpen {
+		s.headSince = time.Now()
+	}
 	s.headOpen = open
 	if !open && s.late != nil { // the end of the head came just in time
 		s.late = nil
@@ -125,6 +128,14 @@ func (s *Server) heading(open bool) {
 	}
 	s.mu.Unlock()
 	s.noteIdle()
+}
+
+// HeadSince tells since when a request head is being received in several frames; ok is false when none is. It may be called
+// from any goroutine.
+func (s *Server) HeadSince() (since time.Time, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.headSince, s.headOpen && s.late == nil
 }
 
 // Expire gives up on a request head that is being received in several frames: the handler is asked to answer late, and the

@@ -34,10 +34,4 @@ func (a *arena) add(p []byte) string {
 // since is what was added since the arena was at bytes long.
 func (a *arena) since(at int) string { return view(a.b[at:]) }
 
-// Write implements io.Writer.
-func (a *arena) Write(p []byte) (int, error) {
-	a.b = append(a.b, p...)
-	return len(p), nil
-}
-
 func clone(s string) string { return strings.Clone(s) }

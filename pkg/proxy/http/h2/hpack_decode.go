@@ -2,9 +2,6 @@ package h2
 
 import (
 	"errors"
-	"fmt"
-
-	"golang.org/x/net/http2/hpack"
 
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -258,10 +255,6 @@ func readString(b []byte, a *arena) (s string, rest []byte, err error) {
 	if !huffman {
 		return a.add(b[:n]), b[n:], nil
 	}
-	a.room(n * 8 / 5) // the shortest code has 5 bits
-	at := len(a.b)
-	if _, err := hpack.HuffmanDecode(a, b[:n]); err != nil {
-		return "", nil, fmt.Errorf("Huffman code: %w", err)
-	}
-	return a.since(at), b[n:], nil
+	s, err = a.huffman(b[:n])
+	return s, b[n:], err
 }

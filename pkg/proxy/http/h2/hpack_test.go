@@ -263,6 +263,47 @@ func TestEncoderLeavesOutWhatWouldBecomeTwoFields(t *testing.T) {
 	}
 }
 
+func TestEveryByteHasItsCode(t *testing.T) {
+	var all []byte
+	for c := range 256 {
+		all = append(all, byte(c), byte(255-c), 'e')
+	}
+	var a arena
+	for from := range len(all) {
+		got, err := a.huffman(hpack.AppendHuffmanString(nil, string(all[from:])))
+		if err != nil || got != string(all[from:]) {
+			t.Fatalf("from %d: %q, %v", from, got, err)
+		}
+		a.reset()
+	}
+}
+
+func BenchmarkDecoder(b *testing.B) {
+	block := hpackBlock(b, "x-literal", "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101", ":path", "/inventory/items?page=2")
+	d := newDecoder(0)
+	var a arena
+	b.ReportAllocs()
+	for b.Loop() {
+		a.reset()
+		if err := d.decode(block, &a, ignoredFields{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// hpackBlock encodes fields given as name and value by turns, which do not enter the table.
+func hpackBlock(t testing.TB, fields ...string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	enc := hpack.NewEncoder(&out)
+	for i := 0; i < len(fields); i += 2 {
+		if err := enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1], Sensitive: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out.Bytes()
+}
+
 // FuzzDecoder compares our decoder with that of x/net on arbitrary blocks.
 func FuzzDecoder(f *testing.F) {
 	f.Add([]byte{0x82, 0x86, 0x84, 0x41, 0x03, 'a', 'b', 'c'}, []byte{0xbe})

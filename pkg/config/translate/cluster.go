@@ -143,6 +143,9 @@ func (c *call) customType(m *clusterv3.Cluster_CustomClusterType, out *model.Clu
 	out.DNS.FailureRefresh = c.duration(dns.GetDnsFailureRefreshRate().GetBaseInterval(), 0, at.field("dns_failure_refresh_rate"), "base_interval")
 	out.DNS.FailureMax = c.duration(dns.GetDnsFailureRefreshRate().GetMaxInterval(), 0, at.field("dns_failure_refresh_rate"), "max_interval")
 	out.DNS.Jitter = c.duration(dns.GetDnsJitter(), 0, at, "dns_jitter")
+	if e := dns.GetTypedDnsResolverConfig(); e != nil {
+		c.typedResolver(e, &out.DNS, at.field("typed_dns_resolver_config"))
+	}
 	switch dns.GetDnsLookupFamily() {
 	case commondnsv3.DnsLookupFamily_V4_ONLY:
 		out.DNS.Family = model.DNSV4Only

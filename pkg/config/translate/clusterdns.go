@@ -35,13 +35,7 @@ func connectionOptions(m *clusterv3.Cluster, out *model.Cluster) {
 func (c *call) resolver(m *clusterv3.Cluster, out *model.DNS) {
 	var root *path
 	if e := m.GetTypedDnsResolverConfig(); e != nil {
-		at := root.field("typed_dns_resolver_config")
-		_, config := c.lookup(extension.DNSResolvers, e.GetName(), e.GetTypedConfig(), false, at)
-		if cares, ok := config.(*caresv3.CaresDnsResolverConfig); ok {
-			options := cares.GetDnsResolverOptions()
-			out.TCP, out.NoSearch = options.GetUseTcpForDnsLookups(), options.GetNoDefaultSearchDomain()
-			out.Servers = c.servers(cares.GetResolvers(), at.field("typed_config"), "resolvers")
-		}
+		c.typedResolver(e, out, root.field("typed_dns_resolver_config"))
 		return
 	}
 	if r := m.GetDnsResolutionConfig(); r != nil {
@@ -51,6 +45,16 @@ func (c *call) resolver(m *clusterv3.Cluster, out *model.DNS) {
 	}
 	out.TCP = m.GetUseTcpForDnsLookups()
 	out.Servers = c.servers(m.GetDnsResolvers(), root, "dns_resolvers")
+}
+
+// typedResolver translates the extension that answers names. Whatever it is, Go's resolver does its work.
+func (c *call) typedResolver(e *corev3.TypedExtensionConfig, out *model.DNS, p *path) {
+	_, config := c.lookup(extension.DNSResolvers, e.GetName(), e.GetTypedConfig(), false, p)
+	if cares, ok := config.(*caresv3.CaresDnsResolverConfig); ok {
+		options := cares.GetDnsResolverOptions()
+		out.TCP, out.NoSearch = options.GetUseTcpForDnsLookups(), options.GetNoDefaultSearchDomain()
+		out.Servers = c.servers(cares.GetResolvers(), p.field("typed_config"), "resolvers")
+	}
 }
 
 // servers translates the addresses of DNS servers.

@@ -47,7 +47,7 @@ func clusterTable() table {
 	t.message(cluster+"LoadBalancingPolicy", "policies")
 	t.message(cluster+"LoadBalancingPolicy.Policy", "typed_extension_config")
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster",
-		"dns_refresh_rate dns_failure_refresh_rate dns_lookup_family all_addresses_in_single_endpoint dns_jitter")
+		"dns_refresh_rate dns_failure_refresh_rate dns_lookup_family all_addresses_in_single_endpoint dns_jitter typed_dns_resolver_config")
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate", "base_interval max_interval")
 	const lb = "envoy.extensions.load_balancing_policies."
 	t.message(lb+"round_robin.v3.RoundRobin", "locality_lb_config")

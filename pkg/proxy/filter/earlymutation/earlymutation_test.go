@@ -1,5 +1,7 @@
 package earlymutation
 
+//lint:file-ignore SA1019 Configurations still use these deprecated fields, so they take effect.
+
 import (
 	"strings"
 	"testing"
@@ -25,7 +27,7 @@ func add(name, value string, action corev3.HeaderValueOption_HeaderAppendAction)
 
 func TestMutate(t *testing.T) {
 	old := add("x-a", "old", 0)
-	old.GetAppend().Append = wrapperspb.Bool(false) //nolint:staticcheck // deprecated, and still in use
+	old.GetAppend().Append = wrapperspb.Bool(false)
 	for _, tc := range []struct {
 		name string
 		list []*rulesv3.HeaderMutation
@@ -63,7 +65,7 @@ func TestMutate(t *testing.T) {
 
 func TestBadConfiguration(t *testing.T) {
 	both := add("x-a", "1", corev3.HeaderValueOption_ADD_IF_ABSENT)
-	both.GetAppend().Append = wrapperspb.Bool(true) //nolint:staticcheck // deprecated, and still in use
+	both.GetAppend().Append = wrapperspb.Bool(true)
 	_, err := Factory().Decode(&mutationv3.HeaderMutation{Mutations: []*rulesv3.HeaderMutation{
 		remove("x-a"), remove(":path"), add("Host", "x", 0), add("x-a", "%NOTHING%", 0), both, {},
 	}})

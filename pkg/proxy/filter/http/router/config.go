@@ -2,6 +2,7 @@ package httprouter
 
 import (
 	"fmt"
+	"time"
 
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"google.golang.org/protobuf/proto"
@@ -21,6 +22,7 @@ func Factories() []extension.Factory {
 		Terminal: true,
 		Support: map[string]extension.Fields{"envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions": {
 			"flush_upstream_log_on_upstream_stream": {},
+			"upstream_log_flush_interval":           {},
 		}, "envoy.extensions.filters.http.router.v3.Router": {
 			"upstream_log":                             {},
 			"upstream_log_options":                     {},
@@ -42,6 +44,12 @@ func decode(m *routerv3.Router) (*Config, error) {
 		RespectExpectedTimeout:   m.GetRespectExpectedRqTimeout(),
 		LogUpstreamStream:        m.GetUpstreamLogOptions().GetFlushUpstreamLogOnUpstreamStream(),
 		SuppressGRPCFailureStats: m.GetSuppressGrpcRequestFailureCodeStats(),
+	}
+	if d := m.GetUpstreamLogOptions().GetUpstreamLogFlushInterval(); d != nil {
+		if d.CheckValid() != nil || d.AsDuration() < time.Millisecond {
+			return nil, fmt.Errorf("upstream_log_options.upstream_log_flush_interval: %v is less than 1ms", d.AsDuration())
+		}
+		c.UpstreamLogInterval = d.AsDuration()
 	}
 	for i, name := range m.GetStrictCheckHeaders() {
 		id := message.IDOf(name)

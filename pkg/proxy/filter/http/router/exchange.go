@@ -46,14 +46,15 @@ type exchange struct {
 	race       *race    // attempts beside each other; nil where there is one at a time
 	tryBegan   int64    // when the attempt that is to be logged began, as in streaminfo.Timing; 0: there is none
 
-	global, perTry, idle, life deadline
-	onInfo                     func(*message.Response)
+	global, perTry, idle, life, logTick deadline
+	onInfo                              func(*message.Response)
 
-	mu     sync.Mutex
-	trying bool           // an attempt waits for the response: its timeouts run once the request is complete
-	target filter.Aborter // what blocks now; nil while nothing does
-	failed error          // ends the exchange
-	tryErr error          // ends the attempt
+	mu       sync.Mutex
+	trying   bool           // an attempt waits for the response: its timeouts run once the request is complete
+	target   filter.Aborter // what blocks now; nil while nothing does
+	failed   error          // ends the exchange
+	tryErr   error          // ends the attempt
+	periodic *periodicLog   // what is logged while an attempt goes on; nil for nothing
 }
 
 func newExchange(f *Filter) *exchange {
@@ -63,6 +64,7 @@ func newExchange(f *Filter) *exchange {
 	x.perTry.init(f.deps.Wheel, func() { x.stop(errPerTryTimeout, false) })
 	x.idle.init(f.deps.Wheel, func() { x.stop(errPerTryIdle, false) })
 	x.life.init(f.deps.Wheel, func() { x.stop(errMaxDuration, false) })
+	x.logTick.init(f.deps.Wheel, x.logPeriodically)
 	x.onInfo = func(r *message.Response) {
 		if r.Status == 100 || r.Status == 103 {
 			_ = x.s.Host.Informational(x.s, r) // the final response will meet the same fate

@@ -230,6 +230,9 @@ func (r *race) finish(a *attempt) (*message.Response, error) {
 	}
 	r.winner = a
 	x.tryBegan = a.x.tryBegan
+	if x.f.cfg.UpstreamLogInterval > 0 {
+		a.x.endPeriodic()
+	}
 	x.stream, a.x.stream = a.x.stream, nil
 	a.x.mu.Lock()
 	a.x.target = nil

@@ -8,6 +8,7 @@ package httprouter
 
 import (
 	"sync"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -24,6 +25,8 @@ type Config struct {
 	SuppressEnvoyHeaders bool
 	// RespectExpectedTimeout takes x-envoy-expected-rq-timeout-ms of the request as its timeout.
 	RespectExpectedTimeout bool
+	// UpstreamLogInterval is how often the upstream logs are written while an attempt goes on; 0 never.
+	UpstreamLogInterval time.Duration
 	// LogUpstreamStream writes the upstream logs also when an attempt gets its connection.
 	LogUpstreamStream bool
 	// SuppressGRPCFailureStats leaves upstream_rq_<code> statistics out for gRPC requests.

@@ -7,6 +7,7 @@ import (
 
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
@@ -33,6 +34,16 @@ func TestDecode(t *testing.T) {
 			want: &Config{SuppressEnvoyHeaders: true, RespectExpectedTimeout: true, StrictCheckHeaders: []message.ID{message.XEnvoyRetryOn}},
 		},
 		{in: &routerv3.Router{StrictCheckHeaders: []string{"x-other"}}, err: `strict_check_headers[0]: "x-other"`},
+		{
+			in: &routerv3.Router{SuppressGrpcRequestFailureCodeStats: true, UpstreamLogOptions: &routerv3.Router_UpstreamAccessLogOptions{
+				FlushUpstreamLogOnUpstreamStream: true, UpstreamLogFlushInterval: durationpb.New(time.Second),
+			}},
+			want: &Config{DynamicStats: true, SuppressGRPCFailureStats: true, LogUpstreamStream: true, UpstreamLogInterval: time.Second},
+		},
+		{
+			in:  &routerv3.Router{UpstreamLogOptions: &routerv3.Router_UpstreamAccessLogOptions{UpstreamLogFlushInterval: durationpb.New(5)}},
+			err: "upstream_log_flush_interval: 5ns is less than 1ms",
+		},
 	} {
 		got, err := decode(tc.in)
 		if tc.err != "" {

@@ -87,14 +87,6 @@ func stalls(t *testing.T, what string, count *atomic.Int64, whole int64) {
 	}
 }
 
-// bounded fails when weir holds too much.
-func (b *bulkWorld) bounded(t *testing.T) {
-	t.Helper()
-	if now, peak := resident(t, b.weir.Pid()); now > mostBulk || peak > mostBulk {
-		t.Errorf("weir holds %d MB, and held %d MB", now>>20, peak>>20)
-	}
-}
-
 // A client on HTTP/2 that does not read holds the host back, and then gets everything.
 func TestHTTP2SlowReader(t *testing.T) {
 	t.Parallel()
@@ -111,7 +103,7 @@ func TestHTTP2SlowReader(t *testing.T) {
 				t.Fatal(err)
 			}
 			stalls(t, "the response", &b.sent, bulk)
-			b.bounded(t)
+			bounded(t, b.weir, mostBulk)
 			got := 0
 			for end := false; !end; {
 				f, err := w.ReadFrame()
@@ -125,7 +117,7 @@ func TestHTTP2SlowReader(t *testing.T) {
 			if got != bulk {
 				t.Errorf("got %d bytes", got)
 			}
-			b.bounded(t)
+			bounded(t, b.weir, mostBulk)
 		})
 	}
 }
@@ -148,7 +140,7 @@ func TestHTTP2SlowStreams(t *testing.T) {
 				}
 			}
 			stalls(t, "the responses", &b.sent, slow*bulk)
-			b.bounded(t)
+			bounded(t, b.weir, mostBulk)
 			if err := w.get(stream(slow), "/nowhere"); err != nil {
 				t.Fatal(err)
 			}
@@ -186,7 +178,7 @@ func TestHTTP2SlowHost(t *testing.T) {
 			}()
 			harness.Eventually(t, "the upload begins", func() bool { return given.Load() > 0 })
 			stalls(t, "the request", &given, bulk)
-			b.bounded(t)
+			bounded(t, b.weir, mostBulk)
 			close(b.read)
 			select {
 			case got := <-answer:
@@ -196,7 +188,7 @@ func TestHTTP2SlowHost(t *testing.T) {
 			case <-time.After(2 * harness.Patience):
 				t.Fatal("no answer")
 			}
-			b.bounded(t)
+			bounded(t, b.weir, mostBulk)
 		})
 	}
 }

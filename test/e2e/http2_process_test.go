@@ -33,6 +33,16 @@ func resident(t *testing.T, pid int) (now, peak int) {
 	return now, peak
 }
 
+// bounded fails when weir holds, or held, more bytes than that.
+func bounded(t *testing.T, weir *harness.Weir, most int) {
+	t.Helper()
+	now, peak := resident(t, weir.Pid())
+	t.Logf("weir holds %d MB, and held %d MB", now>>20, peak>>20)
+	if peak > most && !harness.Raced() {
+		t.Errorf("it may hold %d MB", most>>20)
+	}
+}
+
 // statOr0 is a statistic that need not be there yet.
 func statOr0(w *harness.Weir, name string) int {
 	for line := range strings.Lines(w.Page("/stats?filter=" + url.QueryEscape("^"+regexp.QuoteMeta(name)+"$"))) {

@@ -152,6 +152,28 @@ func TestUpstreamHTTP2Keepalive(t *testing.T) {
 	weir.AwaitStat("cluster.backend.upstream_cx_active", func(n int) bool { return n == 0 })
 }
 
+// A connection that was idle for some time is tried before it gets a new stream, and not otherwise.
+func TestUpstreamHTTP2IdlePing(t *testing.T) {
+	t.Parallel()
+	for interval, want := range map[string]bool{"0.001s": true, "1000s": false} {
+		t.Run(interval, func(t *testing.T) {
+			t.Parallel()
+			host := harness.NewHost(t)
+			backend := startHost2(host, &host2{body: "ok"})
+			startUpstream(t, host, backend.Addr, `explicit_http_config: {http2_protocol_options: {connection_keepalive: {timeout: 5s, connection_idle_interval: `+interval+`}}}`)
+			for range 3 {
+				wantOK(t, host.App().Curl("http://127.0.0.1:8080/"), "ok")
+			}
+			if _, pings := backend.said(0); pings > 0 != want {
+				t.Errorf("%d PINGs came", pings)
+			}
+			if n := backend.Accepted(); n != 1 {
+				t.Errorf("%d connections", n)
+			}
+		})
+	}
+}
+
 // A cluster that allows one stream per connection has a connection per request under way.
 func TestUpstreamHTTP2ConcurrentStreams(t *testing.T) {
 	t.Parallel()

@@ -50,6 +50,9 @@ func Main(m *testing.M) int {
 	return status
 }
 
+// Raced tells that weir was built with the race detector, which multiplies the memory that it needs.
+func Raced() bool { return raceEnabled }
+
 // build compiles both programs into dir, which ordinary users may look into.
 func build(dir string) error {
 	args := []string{"build"}

@@ -65,8 +65,9 @@ type Cluster struct {
 	PanicThreshold float64
 	// Metadata as configured: filter name -> plain Go values (map[string]any, []any, string, float64, bool, nil).
 	Metadata map[string]map[string]any
-	// BindAddress is the source address of upstream connections; the zero value leaves it to the kernel.
-	BindAddress netip.AddrPort
+	// BindAddress is the source address of upstream connections to hosts of its family, and BindOther of those to hosts of the
+	// other; the zero value leaves it to the kernel.
+	BindAddress, BindOther netip.AddrPort
 	// TCPKeepalive of upstream connections; nil leaves it off.
 	TCPKeepalive *TCPKeepalive
 }

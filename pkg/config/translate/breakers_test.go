@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"strings"
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -41,5 +42,28 @@ func TestConnectionLimits(t *testing.T) {
 	if _, _, err = testTranslator(t).Cluster(parse(t, `{"name": "c", "load_assignment": {"cluster_name": "c"},
 		"preconnect_policy": {"predictive_preconnect_ratio": 3.5}}`, &clusterv3.Cluster{}), Meta{}); err == nil {
 		t.Error("a ratio above 3 passes")
+	}
+}
+
+func TestSourceAddresses(t *testing.T) {
+	const four, four2, six = `{"address": "10.0.0.1", "port_value": 0}`, `{"address": "10.0.0.2", "port_value": 0}`, `{"address": "::1", "port_value": 0}`
+	for _, tc := range []struct{ fields, bind, other, err string }{
+		{`"source_address": ` + four, "10.0.0.1:0", "invalid AddrPort", ""},
+		{`"source_address": ` + four + `, "extra_source_addresses": [{"address": ` + six + `}]`, "10.0.0.1:0", "[::1]:0", ""},
+		{`"source_address": ` + four + `, "extra_source_addresses": [{"address": ` + four2 + `}]`, "", "", "same IP version"},
+		{`"source_address": ` + four + `, "extra_source_addresses": [{"address": ` + six + `}, {"address": ` + six + `}]`, "", "", "more than one extra"},
+		{`"extra_source_addresses": [{"address": ` + six + `}]`, "", "", "no source_address"},
+	} {
+		c, warnings, err := testTranslator(t).Cluster(parse(t, `{"name": "c", "load_assignment": {"cluster_name": "c"}, "upstream_bind_config": {`+tc.fields+`}}`, &clusterv3.Cluster{}), Meta{})
+		switch {
+		case tc.err != "":
+			if err == nil || !strings.Contains(err.Error(), tc.err) {
+				t.Errorf("%s: error %v, want %q", tc.fields, err, tc.err)
+			}
+		case err != nil || len(warnings) > 0:
+			t.Errorf("%s: error %v, warnings %v", tc.fields, err, warnings)
+		case c.BindAddress.String() != tc.bind || c.BindOther.String() != tc.other:
+			t.Errorf("%s: %v and %v", tc.fields, c.BindAddress, c.BindOther)
+		}
 	}
 }

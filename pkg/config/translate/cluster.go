@@ -59,9 +59,7 @@ func (c *call) cluster(m *clusterv3.Cluster) *model.Cluster {
 	if t := m.GetCommonLbConfig().GetHealthyPanicThreshold(); t != nil {
 		out.PanicThreshold = t.GetValue()
 	}
-	if b := m.GetUpstreamBindConfig().GetSourceAddress(); b != nil {
-		out.BindAddress, _ = c.ipAddress(b, root.field("upstream_bind_config").field("source_address"))
-	}
+	c.bindConfig(m, out)
 	out.HostConnections = c.hostConnections(m.GetCircuitBreakers())
 	out.Preconnect = model.Preconnect{
 		PerHost:    ratio(m.GetPreconnectPolicy().GetPerUpstreamPreconnectRatio()),
@@ -233,6 +231,28 @@ func (c *call) breakers(m *clusterv3.CircuitBreakers) [2]model.CircuitBreaker {
 		}
 	}
 	return out
+}
+
+// bindConfig translates where upstream connections come from: one address, or one of each family.
+func (c *call) bindConfig(m *clusterv3.Cluster, out *model.Cluster) {
+	var root *path
+	b, at := m.GetUpstreamBindConfig(), root.field("upstream_bind_config")
+	if a := b.GetSourceAddress(); a != nil {
+		out.BindAddress, _ = c.ipAddress(a, at.field("source_address"))
+	}
+	extra := at.elem("extra_source_addresses", 0)
+	switch list := b.GetExtraSourceAddresses(); {
+	case len(list) > 1:
+		c.fail(at.field("extra_source_addresses"), "%s's upstream binding config has more than one extra source addresses", out.Name)
+	case len(list) == 1 && b.GetSourceAddress() == nil:
+		c.fail(extra, "%s's upstream binding config has extra source addresses but no source_address", out.Name)
+	case len(list) == 1:
+		other, ok := c.ipAddress(list[0].GetAddress(), extra.field("address"))
+		if ok && other.Addr().Is4() == out.BindAddress.Addr().Is4() {
+			c.fail(extra, "%s's upstream binding config has two same IP version source addresses", out.Name)
+		}
+		out.BindOther = other
+	}
 }
 
 // hostConnections translates the bound of connections per host; the first entry of each priority counts.

@@ -92,7 +92,7 @@ func (k *core) limit(priority int, track bool, b *breaker.Breaker, limit uint32,
 func sameCore(a, b *model.Cluster) bool {
 	return a.StatName() == b.StatName() && a.Type == b.Type &&
 		sameTLS(a.TLS, b.TLS) && sameMatches(a.TransportSocketMatches, b.TransportSocketMatches) &&
-		reflect.DeepEqual(a.HTTP, b.HTTP) && a.BindAddress == b.BindAddress &&
+		reflect.DeepEqual(a.HTTP, b.HTTP) && a.BindAddress == b.BindAddress && a.BindOther == b.BindOther &&
 		a.HappyEyeballs == b.HappyEyeballs && reflect.DeepEqual(a.TCPKeepalive, b.TCPKeepalive)
 }
 

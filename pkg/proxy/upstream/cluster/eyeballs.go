@@ -27,7 +27,15 @@ func (t *transports) dial(ctx context.Context, to *target) (*conn.Conn, error) {
 	case len(to.others) > 0:
 		return t.race(ctx, inTurn(append([]netip.AddrPort{to.addr}, to.others...), t.eyeballs))
 	}
-	return t.dialer.Dial(ctx, to.addr)
+	return t.dialAddr(ctx, to.addr)
+}
+
+// dialAddr connects from the source address that is meant for the family.
+func (t *transports) dialAddr(ctx context.Context, addr netip.AddrPort) (*conn.Conn, error) {
+	if t.other != nil && addr.Addr().Unmap().Is4() == t.other.Bind.Addr().Is4() {
+		return t.other.Dial(ctx, addr)
+	}
+	return t.dialer.Dial(ctx, addr)
 }
 
 // inTurn orders addresses as they are tried (RFC 8305, section 4): some of the first family, then the families in turn. Within
@@ -79,7 +87,7 @@ func (t *transports) race(ctx context.Context, addrs []netip.AddrPort) (*conn.Co
 		started++
 		running++
 		go func() {
-			c, err := t.dialer.Dial(ctx, addr)
+			c, err := t.dialAddr(ctx, addr)
 			results <- dialed{c, err}
 		}()
 	}

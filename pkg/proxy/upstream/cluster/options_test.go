@@ -3,6 +3,10 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"testing"
 	"time"
@@ -159,5 +163,48 @@ func TestPoolLimits(t *testing.T) {
 	h.Apply(snapshot()) // gives everything back
 	if n := h.gauge("cluster.web.upstream_cx_active"); n != 0 {
 		t.Errorf("%d connections are left", n)
+	}
+}
+
+// TestSourceAddresses connects from the address of the host's family.
+func TestSourceAddresses(t *testing.T) {
+	from := func(w http.ResponseWriter, r *http.Request) {
+		addr := netip.MustParseAddrPort(r.RemoteAddr)
+		fmt.Fprint(w, addr.Addr())
+	}
+	four := plainBackend(t, from)
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	six := httptest.NewUnstartedServer(http.HandlerFunc(from))
+	_ = six.Listener.Close()
+	six.Listener = l
+	six.Start()
+	t.Cleanup(six.Close)
+	sixAddr := l.Addr().(*net.TCPAddr).AddrPort()
+	for _, tc := range []struct{ name, bind, other, four, six string }{
+		{"one of each", "127.0.0.5:0", "[::1]:0", "127.0.0.5", "::1"},
+		{"the other way around", "[::1]:0", "127.0.0.6:0", "127.0.0.6", "::1"},
+		{"only one is ours", "127.0.0.5:0", "[2001:db8::7]:0", "127.0.0.5", "failed to bind to [2001:db8::7]:0: Cannot assign requested address"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHarness(t)
+			web := func(name string, addr netip.AddrPort) *model.Cluster {
+				c := static(name, addr)
+				c.BindAddress, c.BindOther = netip.MustParseAddrPort(tc.bind), netip.MustParseAddrPort(tc.other)
+				return c
+			}
+			h.Apply(snapshot(web("four", four.addr), web("six", sixAddr)))
+			for name, want := range map[string]string{"four": tc.four, "six": tc.six} {
+				got, err := h.get(h.Get(name))
+				if bad, ok := errors.AsType[*upstream.Error](err); ok {
+					got = bad.Transport
+				}
+				if got != want {
+					t.Errorf("%s: from %q, want %q", name, got, want)
+				}
+			}
+		})
 	}
 }

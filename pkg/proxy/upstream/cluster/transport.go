@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"reflect"
 	"strings"
@@ -22,6 +23,8 @@ const matchMetadata = "envoy.transport_socket_match"
 
 // transports are the ways in which the hosts of a cluster are connected to.
 type transports struct {
+	// other dials hosts that are not of the family of dialer's source address, when there is a source address for them.
+	other    *conn.Dialer
 	dialer   conn.Dialer
 	eyeballs model.HappyEyeballs
 	stats    *metrics.Cluster
@@ -40,6 +43,11 @@ func (m *Manager) newTransports(cfg *model.Cluster, counters *metrics.Cluster) *
 		plain:    cfg.TLS,
 		matches:  cfg.TransportSocketMatches,
 		clients:  make(map[*model.UpstreamTLS]*tlsctx.Client),
+	}
+	if cfg.BindOther.IsValid() {
+		other := t.dialer
+		other.Bind = cfg.BindOther
+		t.other = &other
 	}
 	contexts := []*model.UpstreamTLS{cfg.TLS}
 	for _, match := range cfg.TransportSocketMatches {
@@ -139,7 +147,7 @@ func (t *transports) dialError(err error) error {
 	text = strings.ToUpper(text[:1]) + text[1:]
 	if call, ok := errors.AsType[*os.SyscallError](err); ok && call.Syscall == "bind" {
 		t.stats.BindErrors.Inc()
-		e.Kind, e.Transport = upstream.KindLocal, "failed to bind to "+t.dialer.Bind.String()+": "+text
+		e.Kind, e.Transport = upstream.KindLocal, "failed to bind to "+t.source(err)+": "+text
 		return e
 	}
 	e.Transport = "delayed connect error: "
@@ -150,6 +158,14 @@ func (t *transports) dialError(err error) error {
 	}
 	e.Transport += text
 	return e
+}
+
+// source is the address that a failed dial was to come from.
+func (t *transports) source(err error) string {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Source != nil {
+		return op.Source.String()
+	}
+	return t.dialer.Bind.String()
 }
 
 // tlsError keeps the words of a failed handshake.

@@ -45,6 +45,9 @@ type Server struct {
 	handler codec.Handler
 	build   requestBuilder // of the reader
 
+	unwatch func() bool // ends the watch over Serve's context
+	rested  bool        // Serve is called again
+
 	idleMu sync.Mutex // orders calls of Idle
 	idle   bool       // guarded by idleMu
 
@@ -59,6 +62,7 @@ type Server struct {
 	headOpen   bool         // a field block is being received in several frames
 	headSince  time.Time    // when its first frame came
 	late       *codec.Error // of Expire
+	resting    bool         // the reader was woken up to rest
 }
 
 // drainMark is the data of the PING that measures the round trip of a graceful end.
@@ -96,13 +100,29 @@ func (s *Server) Version() message.Version { return message.HTTP2 }
 
 // Serve implements codec.Server.
 func (s *Server) Serve(ctx context.Context, h codec.Handler) error {
-	s.handler = h
-	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { s.Abort(context.Cause(ctx)) })
-		defer stop()
+	begin := s.start
+	if s.rested {
+		s.rested, begin = false, func() error { return nil }
+	} else {
+		s.handler, s.unwatch = h, func() bool { return true }
+		if ctx.Done() != nil {
+			s.unwatch = context.AfterFunc(ctx, func() { s.Abort(context.Cause(ctx)) })
+		}
+		h.Idle(true)
 	}
-	h.Idle(true)
-	err := s.reason(s.run())
+	err := begin()
+	if err == nil {
+		err = s.readOrRest()
+	}
+	if err == codec.ErrRests {
+		return err
+	}
+	return s.finish(s.reason(err))
+}
+
+// finish ends the connection and waits for its goroutines.
+func (s *Server) finish(err error) error {
+	s.unwatch()
 	s.goodbye(err)
 	s.rd.release()
 	_ = s.nc.Close() // nothing depends on it any more
@@ -122,8 +142,8 @@ func (s *Server) Serve(ctx context.Context, h codec.Handler) error {
 	return err
 }
 
-// run greets the client and reads until the connection ends.
-func (s *Server) run() error {
+// start greets the client and waits for its preface.
+func (s *Server) start() error {
 	own := appendSetting(nil, settingMaxStreams, s.limits.streams)
 	if s.limits.connect {
 		own = appendSetting(own, settingConnectProtocol, 1)
@@ -146,11 +166,7 @@ func (s *Server) run() error {
 	if string(got) != preface {
 		return connErrorf(codeProtocol, "invalid preface")
 	}
-	err = s.readFrames()
-	if late := s.answerLate(); late != nil {
-		err = late
-	}
-	return err
+	return nil
 }
 
 // unexpected names an end of the connection in the middle of something.

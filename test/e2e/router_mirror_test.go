@@ -44,6 +44,9 @@ func TestRouterMirrors(t *testing.T) {
 	if got.Host != "shop.test-shadow:8080" || got.Body != large || got.RequestURI != "/in/path?q=1" || got.Header.Get("X-Added") != "one" || got.Method != "POST" {
 		t.Errorf("mirrored: %s %s, host %s, %d bytes, x-added %q", got.Method, got.RequestURI, got.Host, len(got.Body), got.Header.Get("X-Added"))
 	}
+	if got.Header.Get("X-Envoy-Internal") != "true" || strings.Count(got.Header.Get("X-Forwarded-For"), ",") != 1 {
+		t.Errorf("a copy claims to be internal %q, for %q", got.Header.Get("X-Envoy-Internal"), got.Header.Get("X-Forwarded-For"))
+	}
 	if main := backend.Last(t); main.Host != "shop.test:8080" || main.Body != large {
 		t.Errorf("the request itself: host %s, %d bytes", main.Host, len(main.Body))
 	}

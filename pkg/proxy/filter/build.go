@@ -2,6 +2,7 @@ package filter
 
 import (
 	"log/slog"
+	"net/netip"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
@@ -38,6 +39,8 @@ type Deps struct {
 	Buffers *Buffers
 	// LocalCluster names the cluster that this proxy belongs to (node.cluster).
 	LocalCluster string
+	// LocalAddr is this host's address, for x-forwarded-for of requests that it makes itself; may be invalid.
+	LocalAddr netip.Addr
 	// HealthFailed tells whether the process was told to fail health checks; nil never is.
 	HealthFailed func() bool
 	// Runtime answers runtime keys with a number; nil knows none.

@@ -23,7 +23,7 @@ func (m *Manager) buildChain(list []*model.HTTPFilter) (chain, error) {
 	d := filter.Deps{
 		Stats: m.stats.scope, Log: m.deps.Log, Wheel: m.deps.Wheel, Clusters: m.deps.Clusters,
 		BufferLimit: m.deps.BufferLimit, Buffers: filter.NewBuffers(m.stats.scope), LocalCluster: m.deps.ServiceCluster,
-		HealthFailed: m.deps.HealthFailed, Runtime: m.deps.Runtime,
+		LocalAddr: m.deps.LocalAddr, HealthFailed: m.deps.HealthFailed, Runtime: m.deps.Runtime,
 	}
 	for i, f := range list {
 		d.Name, d.Upstream, d.UpstreamLogs = f.Name, f.Upstream, nil

@@ -32,6 +32,7 @@ func (x *exchange) mirror(list []model.Mirror) {
 		if !m.KeepHost {
 			d.req.Authority = shadowHost(d.req.Authority)
 		}
+		x.f.claim(&d.req.Headers)
 		var p *pipe
 		if x.s.Request.Body != nil {
 			p = newPipe(x.route.Rules.BufferLimit(x.f.deps.BufferLimit))
@@ -41,6 +42,19 @@ func (x *exchange) mirror(list []model.Mirror) {
 			x.send.taps = append(x.send.taps, p)
 		}
 	}
+}
+
+// claim marks a copy as a request that comes from here, as Envoy marks all requests that it makes itself.
+func (f *Filter) claim(h *message.Headers) {
+	h.SetID(message.XEnvoyInternal, "true")
+	if !f.deps.LocalAddr.IsValid() {
+		return
+	}
+	from := f.deps.LocalAddr.String()
+	if old, ok := h.Joined("x-forwarded-for"); ok && old != "" {
+		from = old + "," + from
+	}
+	h.SetID(message.XForwardedFor, from)
 }
 
 // shadowHost marks a host as that of a mirrored request, before the port.

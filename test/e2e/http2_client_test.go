@@ -89,7 +89,7 @@ func (w *wire2) next() (http2.Frame, error) {
 			return nil
 		})
 		if !w.quiet {
-			err = w.WriteSettingsAck()
+			_ = w.WriteSettingsAck() // what cannot be written shows in what is read
 		}
 	case *http2.WindowUpdateFrame:
 		if f.StreamID == 0 {
@@ -100,10 +100,10 @@ func (w *wire2) next() (http2.Frame, error) {
 		w.goAway = &code
 	case *http2.PingFrame:
 		if !f.IsAck() && !w.quiet {
-			err = w.WritePing(true, f.Data)
+			_ = w.WritePing(true, f.Data)
 		}
 	}
-	return f, err
+	return f, nil
 }
 
 // encode makes a header block of names and values in turn.
@@ -241,7 +241,6 @@ func (w *wire2) mustReply(t *testing.T, stream uint32) *reply {
 // ended reads until the connection is over, and returns the code of the GOAWAY that came before, if one did.
 func (w *wire2) ended(t *testing.T) *http2.ErrCode {
 	t.Helper()
-	w.quiet = true // an answer could fail, and hide what is still to be read
 	for {
 		_, err := w.next()
 		var network net.Error

@@ -1,7 +1,6 @@
 package h2
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -192,112 +191,6 @@ func (st *clientStream) deliver(resp *message.Response) {
 	spare := resp.Headers
 	*resp = st.incoming
 	st.incoming = message.Response{Headers: spare}
-}
-
-// writeHead implements headWriter: it opens the stream. The caller holds mu.
-func (st *clientStream) writeHead(end bool) error {
-	cc := st.cc
-	if err := st.sendError(); err != nil {
-		return err
-	}
-	if cc.goingAway {
-		return cc.away
-	}
-	cc.keep.beforeStream(&cc.link)
-	id := cc.lastID + 2
-	if cc.lastID == 0 {
-		id = 1
-	}
-	cc.lastID = id
-	cc.flood.opened++
-	st.enter(id)
-	req := st.req
-	at := cc.reserve()
-	b := cc.enc.begin(cc.out)
-	b, n := st.pseudoFields(b)
-	show := int64(-1)
-	switch {
-	case st.tunnel:
-	case req.Body == nil:
-		if req.ContentLength == 0 && (req.Headers.Has(message.ContentLength) || req.Method == "POST" || req.Method == "PUT" || req.Method == "PATCH") {
-			show = 0
-		}
-	case req.ContentLength >= 0:
-		show = req.ContentLength
-	}
-	b, m := cc.enc.appendFields(b, &req.Headers, show)
-	cc.out = b
-	cc.appendBlock(at, id, end)
-	st.sentHead.Store(uint64(n + m))
-	if cc.enc.bad {
-		return errBadField
-	}
-	return nil
-}
-
-// pseudoFields appends the pseudo-header fields and returns the size of their values.
-func (st *clientStream) pseudoFields(b []byte) ([]byte, int) {
-	e, req := &st.cc.enc, st.req
-	scheme, path, method := req.Scheme, req.Path, req.Method
-	if scheme != "https" {
-		scheme = "http"
-	}
-	if path == "" {
-		path = "/"
-	}
-	if req.Protocol != "" {
-		method = http.MethodConnect
-	}
-	n := len(method) + len(req.Authority)
-	b = e.pseudo(b, pseudoAuthority, req.Authority)
-	b = e.pseudo(b, pseudoMethod, method)
-	if method == http.MethodConnect && req.Protocol == "" {
-		return b, n
-	}
-	b = e.pseudo(b, pseudoPath, path)
-	b = e.pseudo(b, pseudoScheme, scheme)
-	if req.Protocol != "" {
-		b = e.pseudo(b, pseudoProtocol, req.Protocol)
-	}
-	return b, n + len(path) + len(scheme)
-}
-
-// failure makes the error of an exchange as its owner sees it.
-func (st *clientStream) failure(err error) error {
-	if p := st.awoken.Load(); p != nil {
-		return *p
-	}
-	st.c.mu.Lock()
-	before, sent := !st.gotSome, st.id != 0
-	st.c.mu.Unlock()
-	kind := kindOf(err, sent)
-	return &upstream.Error{
-		Kind: kind, BeforeResponse: before, Reused: st.used && before && kind == upstream.KindTermination,
-		Err: fmt.Errorf("HTTP/2 exchange: %w", err),
-	}
-}
-
-// kindOf classifies an error; sent tells that the request was begun on the wire.
-func kindOf(err error, sent bool) upstream.Kind {
-	if r, ok := errors.AsType[*resetError](err); ok {
-		if r.code == codeRefusedStream {
-			return upstream.KindRefusedStream
-		}
-		return upstream.KindRemoteReset
-	}
-	if _, ok := errors.AsType[*bodyError](err); ok || errors.Is(err, errBadField) {
-		return upstream.KindAborted
-	}
-	if _, ok := errors.AsType[*streamError](err); ok {
-		return upstream.KindProtocol
-	}
-	if away, ok := errors.AsType[*goAwayError](err); !sent || ok && away.code == codeNo {
-		return upstream.KindRefusedStream
-	}
-	if _, ok := errors.AsType[*connError](err); ok {
-		return upstream.KindProtocol
-	}
-	return upstream.KindTermination
 }
 
 // Abort implements codec.ClientStream.

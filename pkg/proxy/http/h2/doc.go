@@ -9,7 +9,8 @@
 // back only as that is read, so that a slow reader of one leg slows the sender of the other down. Frames to send gather
 // in one buffer; whoever has added some and finds nobody writing writes them, after those who are about to add some too
 // had the chance to. What the reader has to send is written on a goroutine of its own: were the reader to wait for the
-// peer to read, and the peer likewise, neither would go on. A connection that waits holds no buffer.
+// peer to read, and the peer likewise, neither would go on. A connection that waits holds no buffer, and when it
+// is asked to rest no goroutine.
 //
 // Strings of a message lie in the memory of its stream or of the connection's HPACK table. Streams are pooled: nothing of
 // a stream may be used after its handler has returned or its Close.

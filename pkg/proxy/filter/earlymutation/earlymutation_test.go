@@ -72,7 +72,7 @@ func TestBadConfiguration(t *testing.T) {
 	if err == nil {
 		t.Fatal("it was accepted")
 	}
-	for _, want := range []string{"mutations[1]: ", "mutations[2]: ", "mutations[3]: ", "mutations[4]: both append", "mutations[5]: action must be"} {
+	for _, want := range []string{"mutations[1]: ", "mutations[2]: ", "mutations[3]: ", "mutations[4]: both append", "mutations[5]: action: must be set"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v lacks %q", err, want)
 		}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 
@@ -138,7 +139,9 @@ func TestHTTP2ResetsFromClients(t *testing.T) {
 	if err := w.WriteRSTStream(1, http2.ErrCodeCancel); err != nil {
 		t.Fatal(err)
 	}
+	start := time.Now()
 	harness.Eventually(t, "the reset arrives", func() bool { return len(backend.cut()) == 1 })
+	t.Logf("the reset took %v", time.Since(start))
 	wantLine(t, weir, `"GET /begin HTTP/2" (0|200) DR `)
 	if err := w.get(3, "/next"); err != nil {
 		t.Fatal(err)

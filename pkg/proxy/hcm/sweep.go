@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
@@ -26,7 +27,7 @@ func (s *stream) sweep(now time.Time) {
 	s.mu.Unlock()
 	cfg := m.cfg
 	switch {
-	case age >= peerCheckAge && s.src.PeerGone():
+	case (age >= peerCheckAge || s.Request.Version >= message.HTTP2) && s.src.PeerGone(): // on HTTP/1 it costs a system call
 		s.abort(errDownstreamGone)
 	case cfg.RequestTimeout > 0 && !complete && age >= cfg.RequestTimeout:
 		s.expire(m.stats.rqTimeout, &abortion{408, "request timeout", "request_overall_timeout", 0})

@@ -53,6 +53,7 @@ type timing struct {
 	tick   time.Duration
 	toldAt time.Time // when the client was told of the end
 	tooOld bool      // max_connection_duration is over
+	hasty  bool      // the next sweep is the soonest
 	rested int64     // since, when the codec was last told to rest
 }
 
@@ -95,6 +96,17 @@ func (t *timing) now() time.Time {
 	return t.base
 }
 
+// StreamGone is what the HTTP/2 codec calls when the client has reset a stream: the streams are looked at soon, so that
+// what was asked for in vain is given up.
+func (c *connection) StreamGone() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := &c.timing; len(c.active) > 0 && !t.hasty { // once, or else a flood of them would put the sweep off for ever
+		t.hasty = true
+		t.timer.Arm(minSweep)
+	}
+}
+
 // hurry sweeps more often, as far as the timeouts of a stream need it, until the connection is idle again.
 func (c *connection) hurry(idle, life time.Duration) {
 	d := c.m.tick
@@ -123,6 +135,7 @@ func (c *connection) sweep() {
 	now := time.Now()
 	c.countBytes()
 	c.mu.Lock()
+	t.hasty = false
 	busy := c.sweepStreams(now)
 	if !busy {
 		t.tick = c.m.tick

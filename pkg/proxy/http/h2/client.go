@@ -164,6 +164,9 @@ func (cc *ClientConn) pinged([pingLen]byte) {}
 // wasReset implements side.
 func (cc *ClientConn) wasReset(*stream) error { return nil }
 
+// afterReset implements side.
+func (cc *ClientConn) afterReset() {}
+
 // serve implements side: a client serves nothing.
 func (cc *ClientConn) serve(*stream) {}
 

@@ -37,6 +37,8 @@ type side interface {
 	pinged(data [pingLen]byte)
 	// wasReset is called for each stream that the peer resets. The caller holds mu.
 	wasReset(st *stream) error
+	// afterReset is called when it has been. Only the reader calls it, without mu.
+	afterReset()
 	// serve runs the handler of a stream.
 	serve(st *stream)
 	// settled is called when a SETTINGS frame has taken effect. The caller holds mu.

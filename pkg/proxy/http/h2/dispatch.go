@@ -89,7 +89,9 @@ func (c *link) dispatch(h frameHeader, p []byte) error {
 	case framePriority:
 		return c.onPriority(h, p)
 	case frameRSTStream:
-		return c.onReset(h, p)
+		err := c.onReset(h, p)
+		c.side.afterReset()
+		return err
 	case frameSettings:
 		return c.onSettings(h, p)
 	case framePushPromise:

@@ -98,6 +98,13 @@ func (s *Server) pinged(data [pingLen]byte) {
 	}
 }
 
+// afterReset implements side: a handler that wants to know is told that a stream may be of no use any more.
+func (s *Server) afterReset() {
+	if h, ok := s.handler.(interface{ StreamGone() }); ok {
+		h.StreamGone()
+	}
+}
+
 // wasReset implements side. It gives clients up that reset most of what they ask for before it is answered; the rule is
 // Envoy's (overload.premature_reset_total_stream_count).
 func (s *Server) wasReset(st *stream) error {

@@ -22,16 +22,19 @@ func TestHTTP2Options(t *testing.T) {
 		{"defaults", `{}`, model.HTTP2Options{}, ""},
 		{
 			"zero is a value", `{"hpack_table_size": 0, "max_inbound_priority_frames_per_stream": 0}`,
-			model.HTTP2Options{HPACKTableSize: none, MaxInboundPriorityFramesPerStream: none}, "",
+			model.HTTP2Options{HPACKTableSize: none, MaxInboundPriorityFramesPerStream: none},
+			"",
 		},
 		{
 			"settings with a field of their own", `{"custom_settings_parameters": [{"identifier": 1, "value": 8192}, {"identifier": 3, "value": 7},
 				{"identifier": 4, "value": 70000}, {"identifier": 2, "value": 0}, {"identifier": 3, "value": 7}]}`,
-			model.HTTP2Options{HPACKTableSize: 8192, MaxConcurrentStreams: 7, InitialStreamWindowSize: 70000}, "",
+			model.HTTP2Options{HPACKTableSize: 8192, MaxConcurrentStreams: 7, InitialStreamWindowSize: 70000},
+			"",
 		},
 		{
 			"other settings", `{"custom_settings_parameters": [{"identifier": 6, "value": 9}, {"identifier": 61440, "value": 1}]}`,
-			model.HTTP2Options{Settings: []model.HTTP2Setting{{ID: 6, Value: 9}, {ID: 61440, Value: 1}}}, "",
+			model.HTTP2Options{Settings: []model.HTTP2Setting{{ID: 6, Value: 9}, {ID: 61440, Value: 1}}},
+			"",
 		},
 		{"the override wins", `{"stream_error_on_invalid_http_messaging": true, "override_stream_error_on_invalid_http_message": false}`, model.HTTP2Options{}, ""},
 		{"the deprecated field", `{"stream_error_on_invalid_http_messaging": true}`, model.HTTP2Options{StreamErrorOnInvalid: true}, ""},
@@ -39,7 +42,8 @@ func TestHTTP2Options(t *testing.T) {
 		{"extended CONNECT", `{"custom_settings_parameters": [{"identifier": 8, "value": 1}]}`, model.HTTP2Options{}, "custom_settings_parameters[0]: the \"allow_connect\""},
 		{
 			"named and numbered", `{"max_concurrent_streams": 1, "hpack_table_size": 1, "custom_settings_parameters": [{"identifier": 3, "value": 1}, {"identifier": 1, "value": 1}]}`,
-			model.HTTP2Options{}, "the {max_concurrent_streams,hpack_table_size} HTTP/2 SETTINGS",
+			model.HTTP2Options{},
+			"the {max_concurrent_streams,hpack_table_size} HTTP/2 SETTINGS",
 		},
 		{"inconsistent", `{"custom_settings_parameters": [{"identifier": 6, "value": 1}, {"identifier": 6, "value": 2}]}`, model.HTTP2Options{}, "identifiers = {0x06}"},
 		{"frame size", `{"custom_settings_parameters": [{"identifier": 5, "value": 1}]}`, model.HTTP2Options{}, "[16384, 16777215]"},

@@ -130,8 +130,12 @@ func TestUpstreamServerName(t *testing.T) {
 		path, host, header string
 		status             int
 	}{
-		{"/host", "good.test", "", 200}, {"/host", "good.test:8080", "", 200}, {"/host", "bad.test", "good.test", 503},
-		{"/header", "bad.test", "good.test", 200}, {"/header", "good.test", "bad.test", 503}, {"/header", "good.test", "", 200},
+		{"/host", "good.test", "", 200},
+		{"/host", "good.test:8080", "", 200},
+		{"/host", "bad.test", "good.test", 503},
+		{"/header", "bad.test", "good.test", 200},
+		{"/header", "good.test", "bad.test", 503},
+		{"/header", "good.test", "", 200},
 	} {
 		headers := []string{"host: " + tc.host}
 		if tc.header != "" {

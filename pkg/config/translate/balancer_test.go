@@ -69,8 +69,10 @@ func TestHashBalancers(t *testing.T) {
 			"common_lb_config": {"consistent_hashing_lb_config": ` + common + `150}}`, model.LBMaglev, seven, ""},
 		{"maglev policy", policy("maglev", "Maglev", ""), model.LBMaglev, table, ""},
 		{"maglev policy with options", policy("maglev", "Maglev", `, "table_size": 7, "consistent_hashing_lb_config": `+common+`150}`), model.LBMaglev, seven, ""},
-		{"a ring with its bounds crossed", `"lb_policy": "RING_HASH", "ring_hash_lb_config": {"minimum_ring_size": 20, "maximum_ring_size": 10}`,
-			0, ring, "ring_hash_lb_config: ring hash: minimum_ring_size (20) > maximum_ring_size (10)"},
+		{
+			"a ring with its bounds crossed", `"lb_policy": "RING_HASH", "ring_hash_lb_config": {"minimum_ring_size": 20, "maximum_ring_size": 10}`,
+			0, ring, "ring_hash_lb_config: ring hash: minimum_ring_size (20) > maximum_ring_size (10)",
+		},
 		{"a ring below the default bound", policy("ring_hash", "RingHash", `, "maximum_ring_size": 10`), 0, ring, "minimum_ring_size (1024) > maximum_ring_size (10)"},
 		{"a ring that is too large", `"lb_policy": "RING_HASH", "ring_hash_lb_config": {"minimum_ring_size": 8388609}`, 0, ring, "less than or equal to 8388608"},
 		{"a table that is not prime", `"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 8}`, 0, table, "maglev_lb_config.table_size: The table size of maglev must be prime number"},

@@ -26,12 +26,18 @@ func TestClusterResolver(t *testing.T) {
 	}{
 		{"nothing", `"type": "STRICT_DNS"`, model.DNS{}, ""},
 		{"servers", `"type": "STRICT_DNS", "dns_resolvers": [` + server + `], "use_tcp_for_dns_lookups": true`, model.DNS{Servers: own, TCP: true}, ""},
-		{"resolution", `"type": "STRICT_DNS", "dns_resolution_config": {"resolvers": [` + server + `], "dns_resolver_options": {"no_default_search_domain": true}}`,
-			model.DNS{Servers: own, NoSearch: true}, ""},
+		{
+			"resolution", `"type": "STRICT_DNS", "dns_resolution_config": {"resolvers": [` + server + `], "dns_resolver_options": {"no_default_search_domain": true}}`,
+			model.DNS{Servers: own, NoSearch: true},
+			"",
+		},
 		{"extension", `"type": "STRICT_DNS", "use_tcp_for_dns_lookups": false, "typed_dns_resolver_config": ` + cares, model.DNS{Servers: own, TCP: true, NoSearch: true}, ""},
-		{"extension of a cluster extension", `"cluster_type": {"name": "envoy.cluster.dns", "typed_config": {
+		{
+			"extension of a cluster extension", `"cluster_type": {"name": "envoy.cluster.dns", "typed_config": {
 			"@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster", "dns_jitter": "2s", "typed_dns_resolver_config": ` + cares + `}}`,
-			model.DNS{Servers: own, TCP: true, NoSearch: true, Jitter: 2 * time.Second}, ""},
+			model.DNS{Servers: own, TCP: true, NoSearch: true, Jitter: 2 * time.Second},
+			"",
+		},
 		{"the system", `"type": "STRICT_DNS", "typed_dns_resolver_config": {"name": "g", "typed_config": {
 			"@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"}}`, model.DNS{}, ""},
 		{"a name as server", `"type": "STRICT_DNS", "dns_resolvers": [{"socket_address": {"address": "dns.test", "port_value": 53}}]`, model.DNS{}, "dns_resolvers[0].socket_address"},

@@ -317,12 +317,16 @@ func TestOriginalIP(t *testing.T) {
 		{"hops", []any{&originalip.XFF{Hops: 1}}, []string{"x-forwarded-for: 1.1.1.1, 2.2.2.2, 3.3.3.3"}, 200, "2.2.2.2", "1.1.1.1, 2.2.2.2, 3.3.3.3", false},
 		{"appends", []any{&originalip.XFF{Append: true}}, []string{"x-forwarded-for: 3.3.3.3"}, 200, "3.3.3.3", "3.3.3.3,127.0.0.1", false},
 		{
-			"trusted networks", []any{&originalip.XFF{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("9.0.0.0/8")}}},
-			[]string{"x-forwarded-for: 1.1.1.1,9.1.1.1,9.2.2.2"}, 200, "1.1.1.1", "1.1.1.1,9.1.1.1,9.2.2.2", false,
+			"trusted networks",
+			[]any{&originalip.XFF{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("9.0.0.0/8")}}},
+			[]string{"x-forwarded-for: 1.1.1.1,9.1.1.1,9.2.2.2"},
+			200, "1.1.1.1", "1.1.1.1,9.1.1.1,9.2.2.2", false,
 		},
 		{
-			"untrusted peer, then the second", []any{&originalip.XFF{Trusted: []netip.Prefix{netip.MustParsePrefix("9.0.0.0/8")}}, &originalip.CustomHeader{Name: "x-client"}},
-			[]string{"x-forwarded-for: 1.1.1.1", "x-client: 4.4.4.4"}, 200, "4.4.4.4", "1.1.1.1,127.0.0.1,127.0.0.1", false,
+			"untrusted peer, then the second",
+			[]any{&originalip.XFF{Trusted: []netip.Prefix{netip.MustParsePrefix("9.0.0.0/8")}}, &originalip.CustomHeader{Name: "x-client"}},
+			[]string{"x-forwarded-for: 1.1.1.1", "x-client: 4.4.4.4"},
+			200, "4.4.4.4", "1.1.1.1,127.0.0.1,127.0.0.1", false,
 		},
 		{"nothing found", []any{&originalip.XFF{}}, nil, 200, "127.0.0.1", "", false},
 	} {

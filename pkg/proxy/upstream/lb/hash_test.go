@@ -44,6 +44,7 @@ func byHashKey(port int) func(*upstream.Host) { return hashKeyed(fmt.Sprint(port
 func ringOf(size int) Options {
 	return Options{Policy: model.LBRingHash, Hash: model.HashBalancer{MinRing: size, MaxRing: 8 << 20}}
 }
+
 func maglevOf(size int) Options {
 	return Options{Policy: model.LBMaglev, Hash: model.HashBalancer{TableSize: size}}
 }
@@ -58,14 +59,32 @@ type at struct {
 // The rings are those that Envoy's own tests document.
 func TestRing(t *testing.T) {
 	byXX := []at{
-		{94, 833437586790550860}, {92, 928266305478181108}, {90, 1033482794131418490}, {95, 3551244743356806947},
-		{93, 3851675632748031481}, {91, 5583722120771150861}, {91, 6311230543546372928}, {93, 7700377290971790572},
-		{95, 13144177310400110813}, {92, 13444792449719432967}, {94, 15516499411664133160}, {90, 16117243373044804889},
+		{94, 833437586790550860},
+		{92, 928266305478181108},
+		{90, 1033482794131418490},
+		{95, 3551244743356806947},
+		{93, 3851675632748031481},
+		{91, 5583722120771150861},
+		{91, 6311230543546372928},
+		{93, 7700377290971790572},
+		{95, 13144177310400110813},
+		{92, 13444792449719432967},
+		{94, 15516499411664133160},
+		{90, 16117243373044804889},
 	}
 	byNames := []at{
-		{95, 1975508444536362413}, {95, 2376063919839173711}, {93, 2386806903309390596}, {94, 6749904478991551885},
-		{93, 6803900775736438537}, {92, 7225015537174310577}, {90, 8787465352164086522}, {92, 11282020843382717940},
-		{91, 13723418369486627818}, {90, 13776502110861797421}, {91, 14338313586354474791}, {94, 15364271037087512980},
+		{95, 1975508444536362413},
+		{95, 2376063919839173711},
+		{93, 2386806903309390596},
+		{94, 6749904478991551885},
+		{93, 6803900775736438537},
+		{92, 7225015537174310577},
+		{90, 8787465352164086522},
+		{92, 11282020843382717940},
+		{91, 13723418369486627818},
+		{90, 13776502110861797421},
+		{91, 14338313586354474791},
+		{94, 15364271037087512980},
 	}
 	near, far, closed := &model.Locality{Zone: "near", Weight: 1}, &model.Locality{Zone: "far", Weight: 2}, &model.Locality{Zone: "closed"}
 	tests := []struct {
@@ -79,9 +98,18 @@ func TestRing(t *testing.T) {
 		{"hash keys", ringOf(12), six(90, byHashKey), byNames},
 		{"a hash key that is no string", ringOf(12), six(90, func(int) func(*upstream.Host) { return hashKeyed(1.0) }), byXX},
 		{"murmur", change(ringOf(12), func(o *Options) { o.Hash.Murmur = true }), six(80, unchanged), []at{
-			{85, 1358027074129602068}, {83, 4361834613929391114}, {84, 7224494972555149682}, {81, 7701421856454313576},
-			{82, 8649315368077433379}, {84, 8739448859063030639}, {81, 9887544217113020895}, {82, 10150910876324007731},
-			{83, 15168472011420622455}, {80, 15427156902705414897}, {85, 16375050414328759093}, {80, 17613279263364193813},
+			{85, 1358027074129602068},
+			{83, 4361834613929391114},
+			{84, 7224494972555149682},
+			{81, 7701421856454313576},
+			{82, 8649315368077433379},
+			{84, 8739448859063030639},
+			{81, 9887544217113020895},
+			{82, 10150910876324007731},
+			{83, 15168472011420622455},
+			{80, 15427156902705414897},
+			{85, 16375050414328759093},
+			{80, 17613279263364193813},
 		}},
 		{"rounded up", ringOf(3), []*upstream.Host{local(80), local(81)}, []at{
 			{80, 5454692015285649509}, {81, 7859399908942313493}, {80, 13838424394637650569}, {81, 16064866803292627174},
@@ -90,8 +118,12 @@ func TestRing(t *testing.T) {
 			"weights", change(ringOf(6), func(o *Options) { o.Hash.MaxRing = 6 }),
 			[]*upstream.Host{local(90, weight(1)), local(91, weight(2)), local(92, weight(3))},
 			[]at{
-				{92, 928266305478181108}, {92, 4443673547860492590}, {91, 5583722120771150861},
-				{91, 6311230543546372928}, {92, 13444792449719432967}, {90, 16117243373044804889},
+				{92, 928266305478181108},
+				{92, 4443673547860492590},
+				{91, 5583722120771150861},
+				{91, 6311230543546372928},
+				{92, 13444792449719432967},
+				{90, 16117243373044804889},
 			},
 		},
 		{
@@ -99,8 +131,11 @@ func TestRing(t *testing.T) {
 			[]*upstream.Host{local(90, in(near)), local(91, in(far)), local(93, in(closed))},
 			[]at{{91, 5583722120771150861}, {91, 6311230543546372928}, {90, 16117243373044804889}},
 		},
-		{"unhealthy hosts are left out", change(ringOf(2), func(o *Options) { o.PanicThreshold = 10 }),
-			[]*upstream.Host{local(90, health(model.HealthUnhealthy)), local(80)}, []at{{80, 5454692015285649509}, {80, 13838424394637650569}}},
+		{
+			"unhealthy hosts are left out", change(ringOf(2), func(o *Options) { o.PanicThreshold = 10 }),
+			[]*upstream.Host{local(90, health(model.HealthUnhealthy)), local(80)},
+			[]at{{80, 5454692015285649509}, {80, 13838424394637650569}},
+		},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -155,17 +190,22 @@ func TestMaglev(t *testing.T) {
 		{"order does not matter", maglevOf(7), reversed(six(90, unchanged)), []uint16{92, 94, 90, 91, 95, 90, 93}, HashShape{7, 1, 2}},
 		{"host names", change(maglevOf(7), func(o *Options) { o.Hash.UseHostname = true }), six(90, byName), []uint16{92, 95, 90, 93, 94, 91, 90}, HashShape{7, 1, 2}},
 		{
-			"weights", maglevOf(17), []*upstream.Host{local(90, weight(1)), local(91, weight(2))},
-			[]uint16{91, 90, 90, 91, 90, 91, 91, 90, 91, 91, 91, 91, 91, 90, 91, 90, 91}, HashShape{17, 6, 11},
+			"weights", maglevOf(17),
+			[]*upstream.Host{local(90, weight(1)), local(91, weight(2))},
+			[]uint16{91, 90, 90, 91, 90, 91, 91, 90, 91, 91, 91, 91, 91, 90, 91, 90, 91},
+			HashShape{17, 6, 11},
 		},
 		{
-			"equal localities", change(maglevOf(17), localities), []*upstream.Host{local(90, in(a), weight(1)), local(91, in(b), weight(2))},
-			[]uint16{91, 90, 90, 91, 90, 91, 91, 90, 90, 91, 90, 91, 90, 90, 91, 90, 91}, HashShape{17, 8, 9},
+			"equal localities", change(maglevOf(17), localities),
+			[]*upstream.Host{local(90, in(a), weight(1)), local(91, in(b), weight(2))},
+			[]uint16{91, 90, 90, 91, 90, 91, 91, 90, 90, 91, 90, 91, 90, 90, 91, 90, 91},
+			HashShape{17, 8, 9},
 		},
 		{
 			"weighted localities", change(maglevOf(17), localities),
 			[]*upstream.Host{local(90, in(eight), weight(1)), local(91, in(two), weight(2)), local(92, in(none), weight(3))},
-			[]uint16{91, 90, 90, 90, 90, 90, 91, 90, 90, 91, 90, 91, 90, 90, 90, 90, 90}, HashShape{17, 4, 13},
+			[]uint16{91, 90, 90, 90, 90, 90, 91, 90, 90, 91, 90, 91, 90, 90, 90, 90, 90},
+			HashShape{17, 4, 13},
 		},
 	}
 	for _, tc := range tests {

@@ -29,27 +29,40 @@ func TestBridge(t *testing.T) {
 		charged            string
 	}{
 		{
-			"good call", Config{}, message.HTTP11, grpc, framed, filtertest.Headers("grpc-status", "0"),
+			"good call",
+			Config{},
+			message.HTTP11, grpc, framed, filtertest.Headers("grpc-status", "0"),
 			framed, "/s/m?q", 200, "content-type=application/grpc grpc-status=0 content-length=7", framed, "success",
 		},
 		{
-			"failed call", Config{IgnoreQuery: true}, message.HTTP11, grpc, framed, filtertest.Headers("grpc-status", "7", "grpc-message", "no"),
+			"failed call",
+			Config{IgnoreQuery: true},
+			message.HTTP11, grpc, framed, filtertest.Headers("grpc-status", "7", "grpc-message", "no"),
 			framed, "/s/m", 503, "content-type=application/grpc grpc-status=7 grpc-message=no content-length=7", framed, "failure",
 		},
 		{
-			"status that is none", Config{}, message.HTTP11, grpc, framed, filtertest.Headers("grpc-status", "x"),
+			"status that is none",
+			Config{},
+			message.HTTP11, grpc, framed, filtertest.Headers("grpc-status", "x"),
 			framed, "/s/m?q", 503, "content-type=application/grpc grpc-status=x content-length=7", framed, "failure",
 		},
 		{
-			"protobuf is framed", Config{UpgradeProtobuf: true}, message.HTTP11, protobuf, "hi", filtertest.Headers("grpc-status", "0"),
+			"protobuf is framed",
+			Config{UpgradeProtobuf: true},
+			message.HTTP11, protobuf, "hi", filtertest.Headers("grpc-status", "0"),
 			framed, "/s/m?q", 200, "content-type=application/x-protobuf grpc-status=0 content-length=2", "hi", "success",
 		},
 		{
-			"protobuf without upgrade", Config{}, message.HTTP11, protobuf, "hi", message.Headers{},
+			"protobuf without upgrade",
+			Config{},
+			message.HTTP11, protobuf, "hi",
+			message.Headers{},
 			"hi", "/s/m?q", 200, "content-type=application/grpc", framed, "",
 		},
 		{
-			"HTTP/2", Config{IgnoreQuery: true}, message.HTTP2, grpc, framed, filtertest.Headers("grpc-status", "0"),
+			"HTTP/2",
+			Config{IgnoreQuery: true},
+			message.HTTP2, grpc, framed, filtertest.Headers("grpc-status", "0"),
 			framed, "/s/m?q", 200, "content-type=application/grpc", framed, "success",
 		},
 	}

@@ -35,15 +35,20 @@ func TestCalls(t *testing.T) {
 		wantBody                  string
 	}{
 		{
-			"binary", "application/grpc-web+proto", "", []string{one}, one, "application/grpc-web+proto",
+			"binary", "application/grpc-web+proto", "",
+			[]string{one},
+			one, "application/grpc-web+proto",
 			one + two + frame(0x80, trailerText),
 		},
 		{
-			"text both ways", "application/grpc-web-text", "application/grpc-web-text", []string{encode(one)}, one, "application/grpc-web-text+proto",
+			"text both ways", "application/grpc-web-text", "application/grpc-web-text",
+			[]string{encode(one)},
+			one, "application/grpc-web-text+proto",
 			encode(one) + encode(two) + encode(frame(0x80, trailerText)),
 		},
 		{
-			"text in pieces, each message by itself", "application/grpc-web-text+proto", "", []string{encode(one)[:3], encode(one)[3:] + encode(two)[:1], encode(two)[1:]},
+			"text in pieces, each message by itself", "application/grpc-web-text+proto", "",
+			[]string{encode(one)[:3], encode(one)[3:] + encode(two)[:1], encode(two)[1:]},
 			one + two, "application/grpc-web+proto", one + two + frame(0x80, trailerText),
 		},
 	}

@@ -1,8 +1,6 @@
 package h2
 
-import "strings"
-
-// arena holds the strings of one message's fields. What was added stays where it is until reset.
+// arena holds the strings of one message that were put together here. What was added stays where it is until reset.
 type arena struct{ b []byte }
 
 // arenaKeep is how much memory in bytes an arena keeps from one message to the next.
@@ -16,22 +14,12 @@ func (a *arena) reset() {
 	a.b = a.b[:0]
 }
 
-// room makes sure that n bytes can be added in one place; strings given out earlier keep their memory.
-func (a *arena) room(n int) {
-	if cap(a.b)-len(a.b) < n {
-		a.b = make([]byte, 0, max(n, 512, 2*cap(a.b)))
-	}
-}
-
-// add copies p.
+// add copies p; strings given out earlier keep their memory.
 func (a *arena) add(p []byte) string {
-	a.room(len(p))
+	if cap(a.b)-len(a.b) < len(p) {
+		a.b = make([]byte, 0, max(len(p), 512, 2*cap(a.b)))
+	}
 	at := len(a.b)
 	a.b = append(a.b, p...)
-	return a.since(at)
+	return view(a.b[at:])
 }
-
-// since is what was added since the arena was at bytes long.
-func (a *arena) since(at int) string { return view(a.b[at:]) }
-
-func clone(s string) string { return strings.Clone(s) }

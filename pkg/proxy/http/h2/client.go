@@ -186,7 +186,7 @@ func (cc *ClientConn) headers(id uint32, end bool, block []byte) error {
 		return cc.responseHead(st, end, block)
 	}
 	b := trailerBuilder{st: base, limits: &cc.limits}
-	if err := cc.dec.decode(block, &base.arena, &b); err != nil {
+	if err := cc.dec.decode(block, &b); err != nil {
 		return compression(err)
 	}
 	return cc.endWithTrailers(base, end, &b)

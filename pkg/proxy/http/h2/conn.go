@@ -58,7 +58,7 @@ type link struct {
 
 	// Of the reader.
 	rd       reader
-	dec      decoder
+	dec      *decoder
 	block    headerBlock
 	flood    flood        // updates and opened are guarded by mu
 	greeted  bool         // the peer's first SETTINGS came

@@ -12,8 +12,7 @@
 // peer to read, and the peer likewise, neither would go on. A connection that waits holds no buffer, and when it
 // is asked to rest no goroutine.
 //
-// Strings of a message lie in the memory of its stream or of the connection's HPACK table. Streams are pooled: nothing of
-// a stream may be used after its handler has returned or its Close.
+// Streams are pooled: nothing of a stream may be used after its handler has returned or its Close.
 //
 // Locking: the mu of a connection guards all that the reader and the streams share, and is never held during a read, a
 // write, or a call of anybody else's code. What belongs to the reader alone is marked so.

@@ -19,21 +19,20 @@ var nameBytes = func() (t [256]bool) {
 	return t
 }()
 
-// newField makes a field of strings that may be views.
-func newField(name, value string) field {
-	f := newName(name)
+// newField looks at a field.
+func newField(name, value string) (f field) {
+	f.setName(name)
 	f.setValue(value)
 	return f
 }
 
-// newName is a field without value.
-func newName(name string) (f field) {
+func (f *field) setName(name string) {
 	if f.pseudo = pseudoOf(name); f.pseudo != notPseudo {
 		f.Name = name
 		if f.pseudo != pseudoUnknown {
 			f.Name = pseudoNames[f.pseudo] // a constant
 		}
-		return f
+		return
 	}
 	f.badName = name == ""
 	for i := range len(name) {
@@ -50,7 +49,6 @@ func newName(name string) (f field) {
 			f.Name = f.ID.Name() // a constant
 		}
 	}
-	return f
 }
 
 // setValue sets the value, without the white space around it.
@@ -59,7 +57,7 @@ func (f *field) setValue(value string) {
 	if n > 0 && (blank(value[0]) || blank(value[n-1])) {
 		value = strings.Trim(value, " \t")
 	}
-	f.Value, f.blanks, f.badValue = value, n-len(value), !cleanValue(value)
+	f.Value, f.blanks, f.badValue = value, len(value) != n, !cleanValue(value)
 }
 
 func blank(c byte) bool { return c == ' ' || c == '\t' }
@@ -145,8 +143,7 @@ func (e *encoder) appendFields(b []byte, h *message.Headers, length int64) ([]by
 
 // length appends content-length.
 func (e *encoder) length(b []byte, n int64) []byte {
-	var digits [20]byte
-	return e.write(b, &e.ids[message.ContentLength], staticByID[message.ContentLength], "content-length", view(strconv.AppendInt(digits[:0], n, 10)), false)
+	return e.write(b, &e.ids[message.ContentLength], "content-length", view(strconv.AppendInt(e.digits[:0], n, 10)))
 }
 
 // appendTrailers appends the fields of trailers and returns their size in bytes.

@@ -81,8 +81,7 @@ func (c *link) onContinuation(h frameHeader, p []byte) error {
 // skip decodes a block that nobody wants.
 func (c *link) skip(block []byte) error {
 	var nobody ignoredFields
-	var a arena
-	if err := c.dec.decode(block, &a, nobody); err != nil {
+	if err := c.dec.decode(block, nobody); err != nil {
 		return compression(err)
 	}
 	return nil
@@ -90,6 +89,6 @@ func (c *link) skip(block []byte) error {
 
 type ignoredFields struct{}
 
-func (ignoredFields) field(*field) {}
+func (ignoredFields) field(*field) bool { return false }
 
 func compression(err error) error { return connErrorf(codeCompression, "decode fields: %w", err) }

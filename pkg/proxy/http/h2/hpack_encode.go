@@ -1,6 +1,8 @@
 package h2
 
 import (
+	"strings"
+
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
@@ -16,37 +18,48 @@ const (
 	encIDs   = 128
 )
 
-// encoder encodes HPACK (RFC 7541). It copies what enters its table into memory of its own, which it reuses, so that
-// it neither allocates nor holds views of anybody's buffers. For each name it remembers the newest entry alone: fields
-// repeat the value they had last or change all the time, and those that change are soon not put into the table any more.
-// Only strings that enter the table are Huffman coded: for the others time counts more than bytes.
+// encoder writes field blocks. HPACK (RFC 7541) is the hpack package's, whose tables keep the strings that they are given,
+// while those of messages are views of memory that is used again. So there are two of its encoders, writing to one place:
+// one with the table that the peer knows, which sees strings of our own only, and one without a table for all that shall
+// not enter it. For each name the newest value is remembered: fields repeat the value that they had last or change all the
+// time, and those that change are soon not put into the table any more.
 type encoder struct {
-	entries []encEntry // a ring by sequence number; its length is a power of two
-	seq     uint32     // of the newest entry; the first has 1
-	count   uint32
-	size    int
-	max     int  // of the table in bytes
-	least   int  // smallest max since the last block
-	changed bool // max, which the next block must tell
+	out   blockWriter
+	table *hpack.Encoder
+	plain *hpack.Encoder
+
+	changed bool // the size of the table, which the next block must tell
 	bad     bool // a field was left out since the last block began, as it cannot be sent
 
-	ids     [encIDs]encSlot
+	era   uint32      // counts the changes of the table
+	pairs []knownPair // what slots refer to
+	held  int         // bytes of the strings in pairs
+
 	pseudos [pseudoCount]encSlot
+	ids     [encIDs]encSlot
 	others  [encSlots]encSlot
+
+	lower  [64]byte // the name in lower case
+	digits [20]byte // the number that is a value
 }
 
-// encEntry is an entry of the table: name and value one behind the other.
-type encEntry struct {
-	b    []byte
-	name int // length of the name
+// knownPair is the newest value of a name that was worth remembering.
+type knownPair struct {
+	name, value string // owned
+
+	// code is the index that the pair had in the table; n bytes of it hold as long as the table is that of era.
+	code [2]byte
+	n    uint8
+	era  uint32
 }
 
-func (e *encEntry) size() int { return len(e.b) + entryOverhead }
+// maxHeld bounds the strings of all pairs in bytes: with more, all are forgotten.
+const maxHeld = 2 * maxEncoderTable
 
 // encSlot is what the encoder remembers of a name.
 type encSlot struct {
-	seq    uint32 // of its newest entry, 0 before the first
-	misses uint8  // values in a row that were not the entry's
+	at     uint8 // index of its pair, counted from 1
+	misses uint8 // values in a row that were not the pair's
 }
 
 // After patience new values in a row, only one of retry enters the table.
@@ -55,99 +68,83 @@ const (
 	retry    = 32
 )
 
-func (e *encoder) init() { e.max = maxEncoderTable }
+// blockWriter is where both encoders write.
+type blockWriter struct{ b []byte }
 
-// setMax takes the peer's SETTINGS_HEADER_TABLE_SIZE or our own bound.
+// Write implements io.Writer.
+func (w *blockWriter) Write(p []byte) (int, error) {
+	w.b = append(w.b, p...)
+	return len(p), nil
+}
+
+// one is a field that takes one byte, whatever the table holds; read only.
+var one = hpack.HeaderField{Name: ":method", Value: "GET"}
+
+func (e *encoder) init() {
+	e.table = hpack.NewEncoder(&e.out) // with a table of maxEncoderTable bytes
+	e.plain = e.newPlain()
+}
+
+// newPlain makes an encoder without a table, of which the peer knows nothing: it is not told of the table's size.
+func (e *encoder) newPlain() *hpack.Encoder {
+	p := hpack.NewEncoder(&e.out)
+	p.SetMaxDynamicTableSize(0)
+	e.put(nil, p, one)
+	return p
+}
+
+// put appends what an encoder makes of a field.
+func (e *encoder) put(b []byte, by *hpack.Encoder, f hpack.HeaderField) []byte {
+	e.out.b = b
+	_ = by.WriteField(f) // fails when the writer does
+	b, e.out.b = e.out.b, nil
+	return b
+}
+
+// setMax takes the peer's SETTINGS_HEADER_TABLE_SIZE.
 func (e *encoder) setMax(n uint32) {
-	size := int(min(n, maxEncoderTable))
-	if size == e.max {
+	n = min(n, maxEncoderTable)
+	if n == e.table.MaxDynamicTableSize() {
 		return
 	}
-	if !e.changed {
-		e.least = size
-	}
-	e.max, e.least, e.changed = size, min(e.least, size), true
-	e.shrink(0)
+	e.table.SetMaxDynamicTableSize(n)
+	e.changed = true
+	e.era++
 }
 
-// shrink evicts until n more bytes fit.
-func (e *encoder) shrink(n int) {
-	for e.count > 0 && e.size+n > e.max {
-		e.size -= e.entry(e.seq - e.count + 1).size()
-		e.count--
-	}
-}
-
-func (e *encoder) entry(seq uint32) *encEntry { return &e.entries[seq&uint32(len(e.entries)-1)] }
-
-// begin starts a block.
+// begin starts a block, with the size of the table if that was changed: hpack tells it with the table's next field, which
+// may not be the block's first one.
 func (e *encoder) begin(b []byte) []byte {
 	e.bad = false
 	if !e.changed {
 		return b
 	}
 	e.changed = false
-	if e.least < e.max {
-		b = appendInteger(b, 0x20, 5, e.least)
-	}
-	return appendInteger(b, 0x20, 5, e.max)
+	b = e.put(b, e.table, one)
+	return b[:len(b)-1]
 }
 
 // pseudo appends a pseudo-header field.
 func (e *encoder) pseudo(b []byte, p pseudo, value string) []byte {
-	switch p {
-	case pseudoMethod:
-		switch value {
-		case "GET":
-			return append(b, 0x82)
-		case "POST":
-			return append(b, 0x83)
-		}
-	case pseudoScheme:
-		switch value {
-		case "http":
-			return append(b, 0x86)
-		case "https":
-			return append(b, 0x87)
-		}
-	case pseudoPath:
-		if value == "/" {
-			return append(b, 0x84)
-		}
-	}
-	return e.write(b, &e.pseudos[p], staticByPseudo[p], pseudoNames[p], value, false)
+	return e.write(b, &e.pseudos[p], pseudoNames[p], value)
 }
 
 // status appends :status.
 func (e *encoder) status(b []byte, code int) []byte {
-	switch code {
-	case 200:
-		return append(b, 0x88)
-	case 204:
-		return append(b, 0x89)
-	case 206:
-		return append(b, 0x8a)
-	case 304:
-		return append(b, 0x8b)
-	case 400:
-		return append(b, 0x8c)
-	case 404:
-		return append(b, 0x8d)
-	case 500:
-		return append(b, 0x8e)
-	}
-	digits := [3]byte{'0' + byte(code/100%10), '0' + byte(code/10%10), '0' + byte(code%10)}
-	return e.write(b, &e.pseudos[pseudoStatus], staticByPseudo[pseudoStatus], ":status", view(digits[:]), false)
+	e.digits[0], e.digits[1], e.digits[2] = '0'+byte(code/100%10), '0'+byte(code/10%10), '0'+byte(code%10)
+	return e.pseudo(b, pseudoStatus, view(e.digits[:3]))
 }
 
 // field appends a field; its name is lowered.
 func (e *encoder) field(b []byte, f *message.Field) []byte {
-	if f.ID != message.Other && f.ID < encIDs {
-		return e.write(b, &e.ids[f.ID], staticByID[f.ID], f.ID.Name(), f.Value, secret(f.ID))
+	switch {
+	case f.ID == message.Other || f.ID >= encIDs:
+		name := lowered(f.Name, e.lower[:0])
+		return e.write(b, &e.others[slotOf(name)], name, f.Value)
+	case secret(f.ID):
+		return e.literal(b, f.ID.Name(), f.Value, true)
 	}
-	var room [64]byte
-	name := lowered(f.Name, room[:0])
-	return e.write(b, &e.others[slotOf(name)], staticByName[name], name, f.Value, false)
+	return e.write(b, &e.ids[f.ID], f.ID.Name(), f.Value)
 }
 
 // secret fields never enter a table, here or at a later hop (RFC 7541 section 7.1.3).
@@ -163,24 +160,15 @@ func slotOf(name string) uint32 {
 	return (h ^ h>>15) % encSlots
 }
 
-// write appends a field. static is the index of its name in the static table, 0 for none.
-func (e *encoder) write(b []byte, s *encSlot, static uint8, name, value string, never bool) []byte {
-	if never {
-		if !sendable(name, value) {
-			e.bad = true
-			return b
-		}
-		return appendLiteral(b, 0x10, 4, int(static), name, value)
-	}
-	index := int(static)
-	if e.seq-s.seq < e.count { // its entry is still there
-		en := e.entry(s.seq)
-		if string(en.b[:en.name]) == name {
-			index = staticLen + 1 + int(e.seq-s.seq)
-			if string(en.b[en.name:]) == value {
-				s.misses = 0
-				return appendInteger(b, 0x80, 7, index)
+// write appends a field.
+func (e *encoder) write(b []byte, s *encSlot, name, value string) []byte {
+	if s.at > 0 {
+		if k := &e.pairs[s.at-1]; k.value == value && k.name == name {
+			s.misses = 0
+			if k.n > 0 && k.era == e.era {
+				return append(b, k.code[:k.n]...)
 			}
+			return e.known(b, k)
 		}
 	}
 	if !sendable(name, value) {
@@ -189,71 +177,70 @@ func (e *encoder) write(b []byte, s *encSlot, static uint8, name, value string, 
 	}
 	s.misses++
 	n := len(name) + len(value) + entryOverhead
-	if n > e.max/4 || s.misses > patience && s.misses%retry != 0 {
+	if n > int(e.table.MaxDynamicTableSize())/4 || s.misses > patience && s.misses%retry != 0 {
 		if s.misses == 255 {
 			s.misses = patience
 		}
-		return appendLiteral(b, 0, 4, index, name, value)
+		return e.literal(b, name, value, false)
 	}
-	b = appendInteger(b, 0x40, 6, index)
-	if index == 0 {
-		b = appendString(b, name)
+	return e.known(b, e.learn(s, name, value))
+}
+
+// entryOverhead is what an entry of a table counts beside its strings (RFC 7541 section 4.1).
+const entryOverhead = 32
+
+// learn remembers a pair.
+func (e *encoder) learn(s *encSlot, name, value string) *knownPair {
+	if e.held += len(name) + len(value); e.held > maxHeld {
+		e.forget()
+		e.held = len(name) + len(value)
 	}
-	b = appendString(b, value)
-	s.seq = e.insert(name, value, n)
+	if s.at == 0 {
+		e.pairs = append(e.pairs, knownPair{})
+		s.at = uint8(len(e.pairs))
+	}
+	k := &e.pairs[s.at-1]
+	e.held -= len(k.name) + len(k.value)
+	if k.name != name {
+		k.name = strings.Clone(name)
+	}
+	k.value, k.n = strings.Clone(value), 0
+	return k
+}
+
+// forget forgets all pairs.
+func (e *encoder) forget() {
+	e.pairs, e.held = nil, 0
+	clear(e.pseudos[:])
+	clear(e.ids[:])
+	clear(e.others[:])
+}
+
+// known appends a pair by means of the table, which it enters unless it is there.
+func (e *encoder) known(b []byte, k *knownPair) []byte {
+	from := len(b)
+	b = e.put(b, e.table, hpack.HeaderField{Name: k.name, Value: k.value})
+	switch code := b[from:]; {
+	case code[0]&0x80 != 0: // an index
+		k.n, k.era = uint8(copy(k.code[:], code)), e.era
+	case code[0]&0x40 != 0: // a new entry, which moves the others
+		e.era++
+	}
 	return b
 }
 
-// insert puts an entry of n bytes into the table.
-func (e *encoder) insert(name, value string, n int) uint32 {
-	e.shrink(n)
-	e.seq++
-	if int(e.count) == len(e.entries) {
-		e.grow()
-	}
-	en := e.entry(e.seq)
-	en.b = append(append(en.b[:0], name...), value...)
-	en.name = len(name)
-	e.count++
-	e.size += n
-	return e.seq
-}
+// plainKeep is the length in bytes of a field from which on no buffer is kept for the next one.
+const plainKeep = 16 << 10
 
-// grow makes room for more entries, up to maxEncoderTable/entryOverhead.
-func (e *encoder) grow() {
-	was := e.entries
-	e.entries = make([]encEntry, max(8, 2*len(was)))
-	for seq := e.seq - e.count; seq != e.seq; seq++ {
-		*e.entry(seq) = was[seq&uint32(len(was)-1)]
+// literal appends a field that enters no table.
+func (e *encoder) literal(b []byte, name, value string, never bool) []byte {
+	if !sendable(name, value) {
+		e.bad = true
+		return b
 	}
-}
-
-// appendLiteral appends a field that enters no table.
-func appendLiteral(b []byte, pattern byte, bits uint, index int, name, value string) []byte {
-	b = appendInteger(b, pattern, bits, index)
-	if index == 0 {
-		b = append(appendInteger(b, 0, 7, len(name)), name...)
+	b = e.put(b, e.plain, hpack.HeaderField{Name: name, Value: value, Sensitive: never})
+	if len(name)+len(value) > plainKeep {
+		e.plain = e.newPlain() // the other one holds a buffer of that size now
 	}
-	return append(appendInteger(b, 0, 7, len(value)), value...)
-}
-
-// appendInteger appends n with a prefix of some bits behind a pattern (RFC 7541 section 5.1).
-func appendInteger(b []byte, pattern byte, bits uint, n int) []byte {
-	mask := 1<<bits - 1
-	if n < mask {
-		return append(b, pattern|byte(n))
-	}
-	b = append(b, pattern|byte(mask))
-	for n -= mask; n >= 0x80; n >>= 7 {
-		b = append(b, byte(n)|0x80)
-	}
-	return append(b, byte(n))
-}
-
-// appendString appends a string, Huffman coded when that is shorter.
-func appendString(b []byte, s string) []byte {
-	if n := int(hpack.HuffmanEncodeLength(s)); n < len(s) {
-		return hpack.AppendHuffmanString(appendInteger(b, 0x80, 7, n), s)
-	}
-	return append(appendInteger(b, 0, 7, len(s)), s...)
+	return b
 }

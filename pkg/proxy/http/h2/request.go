@@ -44,16 +44,13 @@ func (b *requestBuilder) malformed(format string, args ...any) {
 }
 
 // field implements fieldSink.
-func (b *requestBuilder) field(f *field) {
+func (b *requestBuilder) field(f *field) (more bool) {
 	lim := &b.srv.limits
 	st := b.st
-	if b.wrong != nil || st.bad != nil {
-		return
-	}
 	if b.count.bytes += len(f.Name) + len(f.Value); b.count.bytes > lim.headerBytes {
 		b.srv.stats.HeaderOverflow.Inc()
 		st.bad = violation(431, "headers_too_large", detailsTooLarge, "head exceeds %d bytes", lim.headerBytes)
-		return
+		return false
 	}
 	switch {
 	case f.badValue:
@@ -67,10 +64,11 @@ func (b *requestBuilder) field(f *field) {
 		if b.count.fields++; b.count.fields > lim.headerCount {
 			b.srv.stats.HeaderOverflow.Inc()
 			st.bad = violation(431, "too_many_headers", detailsTooMany, "more than %d fields", lim.headerCount)
-			return
+			return false
 		}
 		b.add(f)
 	}
+	return b.wrong == nil && st.bad == nil
 }
 
 func (b *requestBuilder) setPseudo(f *field) {
@@ -280,7 +278,7 @@ func (st *serverStream) setBody() { st.req.Body = &st.body }
 // trailers takes the fields behind the payload of a request. The caller holds mu.
 func (s *Server) trailers(st *stream, end bool, block []byte) error {
 	b := trailerBuilder{st: st, limits: &s.limits}
-	if err := s.dec.decode(block, &st.arena, &b); err != nil {
+	if err := s.dec.decode(block, &b); err != nil {
 		return compression(err)
 	}
 	return s.endWithTrailers(st, end, &b)

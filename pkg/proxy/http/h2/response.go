@@ -26,10 +26,7 @@ func (b *responseBuilder) malformed(format string, args ...any) {
 }
 
 // field implements fieldSink.
-func (b *responseBuilder) field(f *field) {
-	if b.wrong != nil {
-		return
-	}
+func (b *responseBuilder) field(f *field) (more bool) {
 	b.count.bytes += len(f.Name) + len(f.Value)
 	switch {
 	case b.count.bytes > b.cc.limits.headerBytes:
@@ -48,10 +45,11 @@ func (b *responseBuilder) field(f *field) {
 			b.cc.stats.HeaderOverflow.Inc()
 			b.tooMuch = true
 			b.malformed("more than %d fields", b.cc.limits.headerCount)
-			return
+			break
 		}
 		b.add(f)
 	}
+	return b.wrong == nil
 }
 
 // status takes :status, the only pseudo-header field of a response.
@@ -101,7 +99,7 @@ func (cc *ClientConn) responseHead(st *clientStream, end bool, block []byte) err
 	resp.Version, resp.ContentLength = message.HTTP2, -1
 	b := &cc.build
 	*b = responseBuilder{cc: cc, resp: resp, length: -1}
-	if err := cc.dec.decode(block, &st.arena, b); err != nil {
+	if err := cc.dec.decode(block, b); err != nil {
 		return compression(err)
 	}
 	switch {

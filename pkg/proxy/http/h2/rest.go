@@ -53,6 +53,7 @@ func (s *Server) rest(err error) error {
 		return nil
 	}
 	s.rd.release()
+	s.dec.rest()
 	s.rested = true
 	return codec.ErrRests
 }

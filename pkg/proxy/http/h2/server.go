@@ -219,7 +219,7 @@ func (s *Server) headers(id uint32, end bool, block []byte) error {
 func (s *Server) open(id uint32, end bool, block []byte) error {
 	st := s.shared.servers.Get().(*serverStream)
 	st.reset(s)
-	if err := s.dec.decode(block, &st.arena, s.build.begin(st)); err != nil {
+	if err := s.dec.decode(block, s.build.begin(st)); err != nil {
 		s.shared.servers.Put(st)
 		return compression(err)
 	}

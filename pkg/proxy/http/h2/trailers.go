@@ -14,10 +14,7 @@ type trailerBuilder struct {
 var _ fieldSink = (*trailerBuilder)(nil)
 
 // field implements fieldSink.
-func (b *trailerBuilder) field(f *field) {
-	if b.wrong != nil {
-		return
-	}
+func (b *trailerBuilder) field(f *field) (more bool) {
 	b.count.bytes += len(f.Name) + len(f.Value)
 	b.count.fields++
 	switch {
@@ -31,6 +28,7 @@ func (b *trailerBuilder) field(f *field) {
 	default:
 		b.st.trailers.Append(f.Field)
 	}
+	return b.wrong == nil
 }
 
 // endWithTrailers ends a message with the trailers that were decoded. The caller holds mu.

@@ -192,17 +192,19 @@ func (c *connection) remove(s *stream) {
 	c.mu.Unlock()
 }
 
-// sweepStreams looks at each stream, and tells whether there is any. The caller holds mu.
-func (c *connection) sweepStreams(now time.Time) (busy bool) {
+// sweepStreams looks at each stream, and tells whether there is any and when the first of them is to be looked at, if
+// that is before the next tick. The caller holds mu.
+func (c *connection) sweepStreams(now time.Time) (busy bool, next time.Duration) {
+	next = c.timing.tick
 	if s := c.only.Swap(nil); s != nil {
-		s.sweep(now)
+		next = min(next, s.sweep(now))
 		c.only.Store(s)
-		return true
+		return true, next
 	}
 	for _, s := range c.active {
-		s.sweep(now)
+		next = min(next, s.sweep(now))
 	}
-	return len(c.active) > 0
+	return len(c.active) > 0, next
 }
 
 // streamID gives the next number of a stream. HTTP/1 connections take them a few at a time.

@@ -1,6 +1,7 @@
 package hcm
 
 import (
+	"math"
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -8,14 +9,18 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
-// sweep looks at one stream's age and silence. It runs on the wheel's goroutine under the connection's lock.
-func (s *stream) sweep(now time.Time) {
+// unhurried is the answer of a stream that needs no look before the next tick.
+const unhurried = time.Duration(math.MaxInt64)
+
+// sweep looks at one stream's age and silence, and tells in how long its time is up. It runs on the wheel's goroutine
+// under the connection's lock.
+func (s *stream) sweep(now time.Time) time.Duration {
 	m := s.conn.m
 	if m.cfg.AccessLogInterval > 0 {
 		s.logPeriodically(now)
 	}
 	if s.abortion() != nil {
-		return
+		return unhurried
 	}
 	age := now.Sub(s.info.Start)
 	complete := s.reqBody.endAt.Load() != 0
@@ -35,7 +40,10 @@ func (s *stream) sweep(now time.Time) {
 		s.expire(m.stats.rqMaxDuration, &abortion{lateStatus(complete), "downstream duration timeout", "max_duration_timeout", streaminfo.DurationTimeout})
 	case idle > 0 && now.Sub(s.seenAt) >= idle:
 		s.expire(m.stats.rqIdleTimeout, &abortion{lateStatus(complete), "stream timeout", "stream_idle_timeout", streaminfo.StreamIdleTimeout})
+	case life > 0:
+		return life - age
 	}
+	return unhurried
 }
 
 // lateStatus is the status of a timeout: it is the client's fault while the request is not complete.

@@ -136,13 +136,13 @@ func (c *connection) sweep() {
 	c.countBytes()
 	c.mu.Lock()
 	t.hasty = false
-	busy := c.sweepStreams(now)
+	busy, next := c.sweepStreams(now)
 	if !busy {
-		t.tick = c.m.tick
+		t.tick, next = c.m.tick, c.m.tick
 	}
 	drain, late := c.judge(now, busy)
 	rest := c.mayRest(now)
-	c.plan(now)
+	c.plan(now, next)
 	server := c.server
 	c.mu.Unlock()
 	if r, ok := server.(codec.Rester); ok && rest {
@@ -169,9 +169,9 @@ func (c *connection) mayRest(now time.Time) bool {
 	return true
 }
 
-// plan arms the timer for the next sweep. The caller holds mu. A request that begins meanwhile finds ticking false and
-// arms the timer itself, which must not be undone.
-func (c *connection) plan(now time.Time) {
+// plan arms the timer for the next sweep, which is after next while there are streams. The caller holds mu. A request that
+// begins meanwhile finds ticking false and arms the timer itself, which must not be undone.
+func (c *connection) plan(now time.Time, next time.Duration) {
 	t := &c.timing
 	if t.since.Load() > 0 {
 		if due := c.untilDue(now); due > 0 {
@@ -182,7 +182,7 @@ func (c *connection) plan(now time.Time) {
 		}
 	}
 	t.ticking.Store(true)
-	t.timer.Arm(t.tick)
+	t.timer.Arm(max(next, time.Millisecond))
 }
 
 // untilDue is the time until an idle connection must be looked at; 0 is never. The caller holds mu.

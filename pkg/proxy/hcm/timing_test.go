@@ -164,3 +164,25 @@ func TestTunnelIsLogged(t *testing.T) {
 	_ = c.Close()
 	p.eventually("last entry", func() bool { return slices.Equal(p.kinds(), append(want, "DownstreamEnd /chat")) })
 }
+
+// TestStreamDurationIsExact checks that a stream whose time is up between two looks at the connection does not wait for
+// the next one: deadlines of gRPC calls are bounds of this kind. The fastest of a few runs counts, for the sake of busy hosts.
+func TestStreamDurationIsExact(t *testing.T) {
+	const life = 280 * time.Millisecond // looks are at 250 and 500 ms
+	hang := raw(t, func(c net.Conn, _ int) { _, _ = io.Copy(io.Discard, c) })
+	p := start(t, routeConfig(prefix("/", &model.RouteAction{Cluster: "web", MaxStreamDuration: life, HasMaxStreamDuration: true})),
+		options{clusters: map[string]*model.Cluster{"web": static("web", hang)}})
+	fastest := time.Hour
+	for range 5 {
+		begin := time.Now()
+		if resp, _ := p.do(get("/")); resp.StatusCode != 504 {
+			t.Fatalf("got %d", resp.StatusCode)
+		}
+		if fastest = min(fastest, time.Since(begin)); fastest < life+100*time.Millisecond {
+			break
+		}
+	}
+	if fastest < life || fastest >= life+150*time.Millisecond {
+		t.Errorf("a stream of %v ended after %v", life, fastest)
+	}
+}

@@ -152,11 +152,3 @@ func (c control) FailHealthcheck(fail bool) {
 
 // ReopenLogs implements admin.Control.
 func (c control) ReopenLogs() { c.a.reopenLogs() }
-
-// localAddress stands for weir's own address where a request comes from the loopback.
-func localAddress(v6 bool) netip.Addr {
-	if v6 {
-		return netip.IPv6Loopback()
-	}
-	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -51,9 +52,11 @@ type Agent struct {
 	poller  *conn.Poller
 	collect collector
 	buffers *h1.Buffers
-	access  *accesslog.Manager
-	runtime *weirruntime.Runtime
-	watch   *filewatch.Watcher
+
+	localAddr netip.Addr
+	access    *accesslog.Manager
+	runtime   *weirruntime.Runtime
+	watch     *filewatch.Watcher
 
 	relays       *relay.Pool
 	listenerLogs listenerLogs
@@ -110,7 +113,7 @@ func Run(ctx context.Context, o *options.Options) error {
 
 // build makes every part; nothing listens, dials or attaches yet.
 func build(o *options.Options, cfg *Configuration) (*Agent, error) {
-	a := &Agent{opt: o, cfg: cfg, start: time.Now(), quit: make(chan struct{})}
+	a := &Agent{opt: o, cfg: cfg, start: time.Now(), quit: make(chan struct{}), localAddr: findLocalAddress(o.LocalAddressIPv6)}
 	a.state.Store(statePreInitializing)
 	a.secrets.Store(&map[string]*model.Secret{})
 	a.routes.Store(&map[string]*model.RouteConfig{})

@@ -48,7 +48,7 @@ func (a *Agent) newHTTP(l *model.Listener, cfg *model.HTTPConnectionManager) (fi
 	m, err := hcm.New(cfg, hcm.Deps{
 		Stats: a.stats.Root(), ListenerStats: scope, Log: a.logs.Logger("http"), Wheel: a.wheel,
 		Routes: a.route, Clusters: hcm.Clusters(a.clusters), AccessLogs: a.access, Buffers: a.buffers,
-		LocalAddr: localAddress(a.opt.LocalAddressIPv6), ServiceCluster: a.cfg.Static.Node.Cluster, ServiceNode: a.cfg.Static.Node.ID,
+		LocalAddr: a.localAddr, ServiceCluster: a.cfg.Static.Node.Cluster, ServiceNode: a.cfg.Static.Node.ID,
 		Runtime: a.runtime.Number, BufferLimit: l.PerConnectionBufferLimit, HealthFailed: a.unwell.Load,
 		DrainFailed: !l.DrainModifyOnly, FilterConfig: a.filterConfig,
 	})

@@ -24,6 +24,9 @@ type Connection struct {
 	Drain *Drain
 	// Reset closes so that the peer sees a TCP reset (SO_LINGER 0).
 	Reset func()
+	// Panicked is to be told of a panic on any goroutine that works for the connection but the one that called Serve: it
+	// counts and logs it, and resets the connection. It may be nil where nothing can panic.
+	Panicked func(value any, stack []byte)
 	// State belongs to the filter, from one Serve to the next.
 	State any
 }

@@ -224,8 +224,16 @@ func (c *connection) streamID() uint64 {
 func (c *connection) ServeStream(src codec.ServerStream) {
 	s := c.m.streams.Get().(*stream)
 	s.begin(c, src)
+	returned := false
+	defer func() {
+		if !returned { // a filter has panicked: what the request holds is given back all the same
+			s.finish()
+		}
+	}()
 	s.deliver(s.process())
+	returned = true
 	s.finish()
+	c.m.streams.Put(s)
 }
 
 // ServeError implements codec.Handler: a request that cannot be parsed is answered and logged like any other.
@@ -241,4 +249,5 @@ func (c *connection) ServeError(src codec.ServerStream, bad *codec.Error) {
 		s.deliver(s.rejected(bad))
 	}
 	s.finish()
+	c.m.streams.Put(s)
 }

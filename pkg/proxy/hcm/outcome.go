@@ -49,11 +49,23 @@ func (s *stream) failed(err error) (*message.Response, error) {
 	if errors.As(err, &bad) && bad.Status != 0 {
 		return s.rejected(bad)
 	}
+	if s.panicked(err) {
+		return nil, err
+	}
 	if up, ok := errors.AsType[*upstream.Error](err); ok && up.Kind != upstream.KindAborted {
 		return nil, err // of a response that a filter wanted to have as a whole; the router has said why
 	}
 	s.ended(errDownstreamGone)
 	return nil, err
+}
+
+// panicked tells whether a goroutine of the exchange has panicked, which ends the connection as if it were our own one.
+func (s *stream) panicked(err error) bool {
+	p, ok := errors.AsType[*upstream.Panic](err)
+	if ok && s.conn.fc.Panicked != nil {
+		s.conn.fc.Panicked(p.Value, p.Stack)
+	}
+	return ok
 }
 
 // ended notes why the stream ends without a whole response: when the client has left, whether it took the connection with it.
@@ -115,8 +127,9 @@ func rejectionBody(status int) string {
 }
 
 // broken notes why a response could not be sent to its end.
-func (s *stream) broken() {
+func (s *stream) broken(err error) {
 	switch a := s.abortion(); {
+	case s.panicked(err):
 	case a != nil: // which broke the response of the upstream, too
 		s.ended(a)
 	case s.respBody.failed != nil: // the router has said why

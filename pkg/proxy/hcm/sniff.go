@@ -54,7 +54,7 @@ func (m *Manager) newServer(fc *filter.Connection) (codec.Server, error) {
 		HTTP2: m.cfg.HTTP2, MaxHeadersBytes: m.cfg.MaxRequestHeadersBytes, MaxHeadersCount: m.cfg.MaxHeadersCount,
 		MaxRequests: m.cfg.MaxRequestsPerConnection, Scheme: scheme(fc), UnderscoresAction: m.cfg.UnderscoresAction,
 		Proxy100Continue: m.cfg.Proxy100Continue, DrainTimeout: some(m.cfg.DrainTimeout), LingerTimeout: some(m.cfg.DelayedCloseTimeout),
-		Stats: m.stats.two(), Shared: m.shared,
+		Stats: m.stats.two(), Shared: m.shared, Panicked: fc.Panicked,
 	}), nil
 }
 

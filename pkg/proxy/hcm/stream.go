@@ -190,7 +190,7 @@ func (s *stream) deliver(resp *message.Response, err error) {
 		s.src.CloseAfter()
 	}
 	if err = s.write(resp); err != nil {
-		s.broken()
+		s.broken(err)
 	}
 }
 
@@ -254,7 +254,6 @@ func (s *stream) finish() {
 	s.Stream.Release()
 	s.Request.Body = s.reqBody.src
 	s.release()
-	m.streams.Put(s)
 }
 
 // endTime notes the end, which is that of the response when there was one.

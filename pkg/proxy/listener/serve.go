@@ -106,11 +106,16 @@ func (cn *connection) begin(a *active) (rests bool) {
 // recovered keeps a panic of a filter within its connection.
 func (cn *connection) recovered() {
 	if p := recover(); p != nil {
-		cn.m.stats.panics.Inc()
-		cn.m.opts.Log.Error("panic while serving a connection", "connection", cn.info.ID, "listener", cn.info.Listener,
-			"panic", p, "stack", string(debug.Stack()))
-		cn.c.Reset()
+		cn.panicked(p, debug.Stack())
 	}
+}
+
+// panicked counts and logs a panic and resets the connection.
+func (cn *connection) panicked(value any, stack []byte) {
+	cn.m.stats.panics.Inc()
+	cn.m.opts.Log.Error("panic while serving a connection", "connection", cn.info.ID, "listener", cn.info.Listener,
+		"panic", value, "stack", string(stack))
+	cn.c.Reset()
 }
 
 // destination finds the listener of a captured connection. Without one the client sees a reset, since nobody can serve
@@ -203,7 +208,7 @@ func (cn *connection) serve(a *active) (rests bool) {
 		return false
 	}
 	cn.serving = r.filter
-	cn.down = filter.Connection{Conn: payload, Info: &cn.info, Drain: &cn.drain, Reset: cn.c.Reset}
+	cn.down = filter.Connection{Conn: payload, Info: &cn.info, Drain: &cn.drain, Reset: cn.c.Reset, Panicked: cn.panicked}
 	return cn.goOn()
 }
 

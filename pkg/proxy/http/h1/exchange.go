@@ -130,7 +130,7 @@ func (st *clientStream) sendOn() {
 	st.sending = done
 	go func() {
 		defer close(done)
-		complete, err := st.wr.pump(st.req.Body, false)
+		complete, err := st.sendRest()
 		switch {
 		case complete && err == nil:
 			st.sent.Store(true)
@@ -141,6 +141,16 @@ func (st *clientStream) sendOn() {
 			st.Abort(st.bodyFailed(err))
 		}
 	}()
+}
+
+// sendRest makes an error of a panic of the body.
+func (st *clientStream) sendRest() (complete bool, err error) {
+	defer func() {
+		if bad := upstream.Recovered(recover()); bad != nil {
+			err = bad
+		}
+	}()
+	return st.wr.pump(st.req.Body, false)
 }
 
 // bodyFailed is the error of an exchange whose request body came to a bad end.

@@ -133,10 +133,21 @@ func (st *clientStream) sendOn() {
 	st.sending = done
 	go func() {
 		defer close(done)
-		if _, err := st.snd.run(false); err != nil {
+		if err := st.sendRest(); err != nil {
 			st.bodyFailed(err)
 		}
 	}()
+}
+
+// sendRest makes an error of a panic of the body.
+func (st *clientStream) sendRest() (err error) {
+	defer func() {
+		if bad := upstream.Recovered(recover()); bad != nil {
+			err = bad
+		}
+	}()
+	_, err = st.snd.run(false)
+	return err
 }
 
 // bodyFailed ends an exchange whose request body came to a bad end. When the stream has ended by itself, the error is of no

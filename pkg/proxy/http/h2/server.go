@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ type ServerOptions struct {
 	DrainTimeout time.Duration
 	// LingerTimeout bounds the wait for the client's close after ours; default 1 s, Envoy's delayed_close_timeout.
 	LingerTimeout time.Duration
+	// Panicked is told of a panic of the handler, on its goroutine, and must cut the connection off, which then ends; all
+	// streams on it do. Nil lets panics end the process.
+	Panicked func(value any, stack []byte)
 	// Stats may be nil.
 	Stats *Stats
 	// Shared should be the same for all connections; nil gives this one its own.
@@ -261,11 +265,7 @@ func (s *Server) open(id uint32, end bool, block []byte) error {
 // serve implements side.
 func (s *Server) serve(base *stream) {
 	st := base.srv
-	if st.bad != nil {
-		s.handler.ServeError(st, st.bad)
-	} else {
-		s.handler.ServeStream(st)
-	}
+	whole := s.handle(st)
 	s.mu.Lock()
 	if st.open {
 		code := codeInternal
@@ -283,10 +283,33 @@ func (s *Server) serve(base *stream) {
 		s.endIfDrained()
 	}
 	s.mu.Unlock()
-	st.forget()
-	s.shared.servers.Put(st)
+	if whole {
+		st.forget()
+		s.shared.servers.Put(st)
+	}
 	if last {
 		s.noteIdle()
+	}
+}
+
+// handle calls the handler, and tells whether that has returned: it may have panicked.
+func (s *Server) handle(st *serverStream) (whole bool) {
+	if s.opt.Panicked != nil {
+		defer s.recovered()
+	}
+	if st.bad != nil {
+		s.handler.ServeError(st, st.bad)
+	} else {
+		s.handler.ServeStream(st)
+	}
+	return true
+}
+
+// recovered keeps a panic of the handler within the connection, of which nobody knows what state it left.
+func (s *Server) recovered() {
+	if v := recover(); v != nil {
+		s.opt.Panicked(v, debug.Stack())
+		s.sever(fmt.Errorf("serve a request: panic: %v", v))
 	}
 }
 

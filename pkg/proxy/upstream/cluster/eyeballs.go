@@ -7,6 +7,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
 // attemptDelay is how long an address of an endpoint has before the next one is tried beside it (Envoy docs, "Happy
@@ -76,6 +77,17 @@ type dialed struct {
 	err  error
 }
 
+// try connects to one address. It makes an error of a panic.
+func (t *transports) try(ctx context.Context, addr netip.AddrPort) (d dialed) {
+	defer func() {
+		if bad := upstream.Recovered(recover()); bad != nil {
+			d = dialed{err: bad}
+		}
+	}()
+	d.conn, d.err = t.dialAddr(ctx, addr)
+	return d
+}
+
 // race connects to the addresses in order, each beside its predecessors once those had their time or failed, and takes the
 // first connection. The error is the first one.
 func (t *transports) race(ctx context.Context, addrs []netip.AddrPort) (*conn.Conn, error) {
@@ -87,8 +99,7 @@ func (t *transports) race(ctx context.Context, addrs []netip.AddrPort) (*conn.Co
 		started++
 		running++
 		go func() {
-			c, err := t.dialAddr(ctx, addr)
-			results <- dialed{c, err}
+			results <- t.try(ctx, addr)
 		}()
 	}
 	pause := time.NewTimer(attemptDelay)

@@ -115,13 +115,27 @@ func (p *Pool) failAll(err *upstream.Error) {
 	}
 }
 
+// establish makes a connection. It makes an error of a panic, which the requests that wait for the connection end with.
+func (p *Pool) establish(ctx context.Context, m *meter) (c *conn, err error) {
+	var raw Raw
+	defer func() {
+		if bad := upstream.Recovered(recover()); bad != nil {
+			if raw.Conn != nil {
+				_ = raw.Conn.Close()
+			}
+			c, err = nil, bad
+		}
+	}()
+	raw, err = dial(ctx, p.host, p.key.sni, p.alpn(), m)
+	if err != nil {
+		return nil, err
+	}
+	return p.open(raw, m)
+}
+
 // dial makes a connection and gives it to those who wait.
 func (p *Pool) dial(ctx context.Context, m *meter) {
-	var c *conn
-	raw, err := dial(ctx, p.host, p.key.sni, p.alpn(), m)
-	if err == nil {
-		c, err = p.open(raw, m)
-	}
+	c, err := p.establish(ctx, m)
 	if err != nil {
 		failure := connectFailure(err)
 		// Counted out before anybody learns of it, so that who tries again finds its place free.

@@ -109,13 +109,23 @@ func (r *race) launch() *upstream.Error {
 	r.all = append(r.all, a)
 	r.waiting++
 	go func() {
-		a.err = a.x.try(h)
+		a.err = a.try(h)
 		r.results <- a
 	}()
 	if x.send.complete.Load() {
 		r.startTimers()
 	}
 	return nil
+}
+
+// try makes an error of a panic.
+func (a *attempt) try(h *upstream.Host) (err error) {
+	defer func() {
+		if bad := upstream.Recovered(recover()); bad != nil {
+			err = bad
+		}
+	}()
+	return a.x.try(h)
 }
 
 // newAttempt makes the next attempt of an exchange.

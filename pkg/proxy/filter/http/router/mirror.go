@@ -2,6 +2,7 @@ package httprouter
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/router"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
 // mirror sends copies of the request to shadow clusters. It must not make the request itself wait: whatever goes wrong only
@@ -110,9 +112,8 @@ func (sh *shadows) start(f *Filter, d *detached, c filter.Cluster, rt filter.Rou
 	x.begin(&d.Stream, &rt, c)
 	sh.active[d] = x
 	sh.wg.Go(func() {
-		resp, err := x.run()
-		if err == nil && resp.Body != nil {
-			drain(resp.Body)
+		if bad := send(x); bad != nil {
+			f.panicked(bad)
 		}
 		_ = x.send.Close() // a copy that is over wants no more of its body
 		x.End()
@@ -122,6 +123,23 @@ func (sh *shadows) start(f *Filter, d *detached, c filter.Cluster, rt filter.Rou
 		x.Release()
 	})
 	return true
+}
+
+// send sends a copy and reads what comes back. The error is a panic.
+func send(x *exchange) (bad *upstream.Error) {
+	defer func() { bad = upstream.Recovered(recover()) }()
+	resp, err := x.run()
+	if err == nil && resp.Body != nil {
+		drain(resp.Body)
+	}
+	return nil
+}
+
+// panicked logs a panic that no request is to suffer from.
+func (f *Filter) panicked(bad *upstream.Error) {
+	if p, ok := errors.AsType[*upstream.Panic](bad); ok {
+		f.deps.Log.Error("panic while sending a mirrored request", "panic", p.Value, "stack", string(p.Stack))
+	}
 }
 
 // abort ends a copy, unless it is over.

@@ -73,6 +73,11 @@ func (t *tunnel) RoundTrip(req *message.Request, resp *message.Response, _ func(
 
 // send passes the downstream's bytes on, and then its end.
 func (t *tunnel) send() {
+	defer func() {
+		if bad := upstream.Recovered(recover()); bad != nil {
+			t.Abort(bad)
+		}
+	}()
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := t.body.Read(buf)

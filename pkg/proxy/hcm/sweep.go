@@ -12,6 +12,9 @@ import (
 // unhurried is the answer of a stream that needs no look before the next tick.
 const unhurried = time.Duration(math.MaxInt64)
 
+// headWritten is set in stream.seen once the response has begun.
+const headWritten = 1 << 31
+
 // sweep looks at one stream's age and silence, and tells in how long its time is up. It runs on the wheel's goroutine
 // under the connection's lock.
 func (s *stream) sweep(now time.Time) time.Duration {
@@ -23,8 +26,12 @@ func (s *stream) sweep(now time.Time) time.Duration {
 		return unhurried
 	}
 	age := now.Sub(s.info.Start)
-	complete := s.reqBody.endAt.Load() != 0
-	if n := s.activity.Load(); n != s.seen {
+	complete, written := s.reqBody.endAt.Load() != 0, s.written.Load()
+	n := s.activity.Load() &^ headWritten
+	if written { // which is activity too, and counted here rather than for each request
+		n |= headWritten
+	}
+	if n != s.seen {
 		s.seen, s.seenAt = n, now
 	}
 	s.mu.Lock()
@@ -34,7 +41,7 @@ func (s *stream) sweep(now time.Time) time.Duration {
 	switch {
 	case (age >= peerCheckAge || s.Request.Version >= message.HTTP2) && s.src.PeerGone(): // on HTTP/1 it costs a system call
 		s.abort(errDownstreamGone)
-	case cfg.RequestTimeout > 0 && !complete && age >= cfg.RequestTimeout:
+	case cfg.RequestTimeout > 0 && !complete && !written && age >= cfg.RequestTimeout:
 		s.expire(m.stats.rqTimeout, &abortion{408, "request timeout", "request_overall_timeout", 0})
 	case life > 0 && age >= life:
 		s.expire(m.stats.rqMaxDuration, &abortion{lateStatus(complete), "downstream duration timeout", "max_duration_timeout", streaminfo.DurationTimeout})

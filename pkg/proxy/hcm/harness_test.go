@@ -39,6 +39,7 @@ type proxy struct {
 	poller   *conn.Poller
 	draining chan struct{}
 	rests    atomic.Int64 // how often a connection came to rest
+	panics   atomic.Int64 // of goroutines that are not a connection's own
 	logs     *accesslog.Manager
 	out      *lockedBuffer
 	routes   *model.RouteConfig
@@ -192,7 +193,10 @@ func (p *proxy) serve(ctx context.Context, nc net.Conn, id uint64) {
 		p.t.Error(err)
 		return
 	}
-	fc := &filter.Connection{Conn: c, Info: info, Drain: &filter.Drain{}, Reset: c.Reset}
+	fc := &filter.Connection{Conn: c, Info: info, Drain: &filter.Drain{}, Reset: c.Reset, Panicked: func(any, []byte) {
+		p.panics.Add(1)
+		c.Reset()
+	}}
 	if p.tls != nil {
 		tc := tls.Server(c, p.tls)
 		if err := tc.HandshakeContext(ctx); err != nil {

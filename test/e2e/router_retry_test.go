@@ -24,11 +24,17 @@ func failing(times int64, status int, headers ...string) http.HandlerFunc {
 		}
 		for _, h := range headers {
 			k, v, _ := strings.Cut(h, ": ")
+			if v == inTwoSeconds {
+				v = strconv.FormatInt(time.Now().Unix()+2, 10)
+			}
 			w.Header().Add(k, v)
 		}
 		w.WriteHeader(status)
 	}
 }
+
+// inTwoSeconds as the value of a header stands for the time of the response and two seconds more.
+const inTwoSeconds = "in two seconds"
 
 func retryRoute(path, policy string) string {
 	return fmt.Sprintf("{match: {prefix: %s}, route: {cluster: backend, timeout: 5s, retry_policy: {%s}}}", path, policy)
@@ -37,10 +43,9 @@ func retryRoute(path, policy string) string {
 func TestRouterRetries(t *testing.T) {
 	t.Parallel()
 	host := harness.NewHost(t)
-	soon := strconv.FormatInt(time.Now().Unix()+2, 10)
 	backend := host.HTTPBackend("backend", "127.0.0.1:0",
 		harness.WithHandler("/limited", failing(1, 429, "x-envoy-ratelimited: true", "retry-after: 1")),
-		harness.WithHandler("/until", failing(1, 503, "x-reset: "+soon)),
+		harness.WithHandler("/until", failing(1, 503, "x-reset: "+inTwoSeconds)),
 		harness.WithHandler("/header", failing(1, 200, "x-again: yes")),
 		harness.WithHandler("/status", failing(1, 418)),
 		harness.WithHandler("/409", failing(1, 409)),

@@ -75,7 +75,7 @@ func TestRouterTimeouts(t *testing.T) {
 func TestRouterGRPCTimeouts(t *testing.T) {
 	t.Parallel()
 	host := harness.NewHost(t)
-	told := make(chan string, 10)
+	told, release := make(chan string, 10), make(chan struct{})
 	l := host.Listen("127.0.0.1:0")
 	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 		d, _ := stream.Context().Deadline()
@@ -84,11 +84,14 @@ func TestRouterGRPCTimeouts(t *testing.T) {
 		if method, _ := grpc.MethodFromServerStream(stream); method == "/retry/Unavailable" {
 			return status.Error(codes.Unavailable, "no")
 		}
-		<-stream.Context().Done()
+		<-release // not at the deadline: weir's own timeout is to end the call
 		return nil
 	}))
 	go func() { _ = server.Serve(l) }()
-	t.Cleanup(server.Stop)
+	t.Cleanup(func() {
+		close(release)
+		server.Stop()
+	})
 	r := startRig(t, host, rigConfig{
 		router: "suppress_grpc_request_failure_code_stats: true",
 		routes: []string{
@@ -125,7 +128,6 @@ func TestRouterGRPCTimeouts(t *testing.T) {
 		text   string
 		told   []string
 	}{
-		// The server is told of the timeout and may be the first to end the call.
 		{"/short/Method", time.Minute, codes.Unavailable, "upstream ", []string{"0s 100"}},
 		{"/stream/Method", time.Minute, codes.DeadlineExceeded, "downstream duration timeout", []string{"1m0s "}},
 		{"/retry/Unavailable", time.Minute, codes.Unavailable, "no", []string{"1m0s 15000", "1m0s 15000", "1m0s 15000"}},

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,8 +40,16 @@ type greeter struct {
 }
 
 func (g *greeter) Serve(ctx context.Context, c *filter.Connection) (rests bool) {
-	if g.name == "panic" {
+	switch g.name {
+	case "panic":
 		panic("of the test")
+	case "panic elsewhere":
+		go func() {
+			defer func() { c.Panicked(recover(), debug.Stack()) }()
+			panic("of the test")
+		}()
+		_, _ = io.Copy(io.Discard, struct{ io.Reader }{c.Conn})
+		return false
 	}
 	fmt.Fprintf(c.Conn, "%s %s %s\n", g.name, c.Info.Listener, c.Info.Local)
 	c.Drain.Notify(func() { c.Conn.Write([]byte("draining\n")) })
@@ -459,11 +468,13 @@ func (h *helloOnly) Write(p []byte) (int, error) {
 
 func TestPanicIsContained(t *testing.T) {
 	b := newBed(t, func(o *Options) { o.Log = log.Discard() })
-	b.mustApply(bound("web", "127.0.0.1:0", plainChain("panic", model.FilterChainMatch{})))
-	if !isReset(b.address("web")) {
-		t.Error("no reset")
+	for i, name := range []string{"panic", "panic elsewhere"} {
+		b.mustApply(bound("web", "127.0.0.1:0", plainChain(name, model.FilterChainMatch{})))
+		if !isReset(b.address("web")) {
+			t.Errorf("%s: no reset", name)
+		}
+		eventually(t, name, func() bool { return b.counter("weir.listener.filter_panic") == uint64(i+1) })
 	}
-	eventually(t, "filter_panic", func() bool { return b.counter("weir.listener.filter_panic") == 1 })
 }
 
 func TestUnixSocketAndLimits(t *testing.T) {

@@ -12,7 +12,7 @@ declare -A package=(
 )
 declare -A commands=(
   [demo]="curl"
-  [test]="curl ip python3 nft"
+  [test]="curl ip python3 nft nginx"
   [generate]="clang-14 llvm-strip-14 protoc"
   [bench]="nginx haproxy wrk h2load"
 )

@@ -95,7 +95,9 @@ func (s *stream) begin(c *connection, src codec.ServerStream) {
 	s.Request, s.Response, s.Info = req, &s.resp, &s.info
 	s.info.Conn, s.info.Start = c.fc.Info, start
 	s.info.StreamID = c.streamID()
-	s.info.Protocol = req.Version.String()
+	if s.info.Protocol = req.Version.String(); req.Method == "" { // the first line was none, or did not come to its end
+		s.info.Protocol = ""
+	}
 	s.Format.Info, s.Format.Request, s.Format.Type = &s.info, req, format.DownstreamEnd
 	s.routed, s.internal, s.alone, s.random = false, false, false, random()
 	s.written.Store(false)

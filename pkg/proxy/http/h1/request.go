@@ -131,7 +131,6 @@ func parseRequestLine(line []byte, req *message.Request) (target []byte, bad *co
 	if last == sp {
 		return nil, malformed("bad_request_line", detailsCodec, "request line without version")
 	}
-	req.Method = view(line[:sp])
 	switch string(line[last+1:]) {
 	case "HTTP/1.1":
 		req.Version = message.HTTP11
@@ -140,7 +139,7 @@ func parseRequestLine(line []byte, req *message.Request) (target []byte, bad *co
 	default:
 		return nil, malformed("bad_version", detailsCodec, "unsupported version %q", line[last+1:])
 	}
-	target = line[sp+1 : last]
+	req.Method, target = view(line[:sp]), line[sp+1:last]
 	if len(target) == 0 || !all(target, isTarget) {
 		return nil, malformed("bad_target", detailsURL, "invalid character in request target")
 	}

@@ -152,4 +152,7 @@ func (x *exchange) describeAttempt(h *upstream.Host) {
 func (x *exchange) describeConn(c codec.ConnInfo) {
 	up := &x.s.Info.Upstream
 	up.Local, up.ConnectionID, up.TLS, up.Protocol = c.Local, c.ID, c.TLS, c.Version.String()
+	if c.Version == message.HTTP10 { // which no codec speaks to an upstream: it is the bare connection of a tunnel
+		up.Protocol = ""
+	}
 }

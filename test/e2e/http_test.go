@@ -47,7 +47,7 @@ func startWeb(t *testing.T) *web {
 		`{match: {safe_regex: {regex: "/item/[0-9]+"}}, route: {cluster: backend, prefix_rewrite: /stock}}`,
 		`{match: {prefix: /headers}, route: {cluster: backend, host_rewrite_literal: inner.test}, ` +
 			`request_headers_to_add: [{header: {key: x-added, value: "%PROTOCOL%"}}], request_headers_to_remove: [x-secret], ` +
-			`response_headers_to_add: [{header: {key: x-answer, value: "yes"}}], response_headers_to_remove: [x-backend]}`,
+			`response_headers_to_add: [{header: {key: x-answer, value: "yes"}}, {header: {key: x-code, value: "%RESPONSE_CODE%"}}], response_headers_to_remove: [x-backend]}`,
 		`{match: {prefix: /refused}, route: {cluster: refusing}}`,
 		`{match: {prefix: /nobody}, route: {cluster: empty}}`,
 		`{match: {prefix: /missing}, route: {cluster_header: x-cluster}}`,
@@ -149,7 +149,7 @@ func TestHTTPHeaders(t *testing.T) {
 	t.Parallel()
 	w := startWeb(t)
 	got := w.app.Curl("-i", "-H", "X-Secret: s", "-H", "X-Keep: k", "http://127.0.0.1:8080/headers/a?b=c")
-	if head := strings.ToLower(got.Out); !strings.Contains(head, "x-answer: yes") || strings.Contains(head, "x-backend") {
+	if head := strings.ToLower(got.Out); !strings.Contains(head, "x-answer: yes") || !strings.Contains(head, "x-code: 200") || strings.Contains(head, "x-backend") {
 		t.Errorf("response:\n%s", got.Out)
 	}
 	request := w.backend.Last(t)

@@ -63,7 +63,9 @@ func (x *exchange) respond() (*message.Response, error) {
 	for _, c := range x.cookies {
 		h.AddID(message.SetCookie, c)
 	}
+	s.Info.ResponseCode = resp.Status // for %RESPONSE_CODE% in what is added; nothing was sent yet
 	x.route.Rules.FinalizeResponse(s, &x.route, resp)
+	s.Info.ResponseCode = 0
 	x.grpcLater = x.grpc && resp.Body != nil && !h.Has(message.GRPCStatus)
 	if resp.Body == nil {
 		s.Info.Timing.LastUpstreamRx = s.Info.Timing.FirstUpstreamRx

@@ -110,6 +110,9 @@ func requestLine(b []byte, req *message.Request) (target []byte, n int, bad *cod
 	}
 	eol := bytes.IndexByte(b, '\n')
 	if eol < 0 {
+		if sp < len(b) && b[sp] != ' ' && b[sp] != '\r' { // such as a TLS client's, which would wait for an answer for ever
+			return nil, 0, malformed("bad_method", detailsCodec, "invalid method in request line")
+		}
 		return nil, 0, nil
 	}
 	if eol < 1 || b[eol-1] != '\r' {

@@ -93,6 +93,7 @@ var malformedRequests = []struct {
 	{"CONNECT with length", "CONNECT a:1 HTTP/1.1~Host: a:1~Content-Length: 3~~", 400, "cl_in_connect", "http1.content_length_not_allowed"},
 	{"CONNECT with chunked", "CONNECT a:1 HTTP/1.1~Host: a:1~Transfer-Encoding: chunked~~", 400, "te_in_connect", "http1.transfer_encoding_not_allowed"},
 	{"TLS on a plain port", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03~~", 400, "bad_method", "http1.codec_error"},
+	{"TLS without a line end", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "bad_method", "http1.codec_error"},
 	{"three empty lines first", "~~~GET / HTTP/1.1~Host: a~~", 400, "bad_method", "http1.codec_error"},
 	{"unknown expectation", "POST / HTTP/1.1~Host: a~Expect: 200-ok~~", 417, "unknown_expectation", "http1.expectation_failed"},
 	{"too many fields", "GET / HTTP/1.1~Host: a~" + strings.Repeat("a: b~", 100) + "~", 431, "too_many_headers", "http1.too_many_headers"},

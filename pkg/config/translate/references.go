@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
@@ -63,9 +62,9 @@ func (r *references) chain(resource, at string, c *model.FilterChain) {
 				r.routes(resource, at+".route_config", f.InlineRoutes)
 			}
 			r.source(resource, at+".rds.config_source", f.RouteSource)
-			for _, h := range f.HTTPFilters {
+			for j, h := range f.HTTPFilters {
 				if h.Discovery != nil {
-					r.source(resource, at+".http_filters.config_discovery.config_source", h.Discovery.Source)
+					r.source(resource, fmt.Sprintf("%s.http_filters[%d].config_discovery.config_source", at, j), h.Discovery.Source)
 				}
 			}
 		case *model.TCPProxy:
@@ -90,37 +89,33 @@ func (r *references) routes(resource, at string, c *model.RouteConfig) {
 	}
 	r.mirrors(resource, at, c.Mirrors, c.ValidateClusters)
 	for i, vh := range c.VirtualHosts {
-		r.mirrors(resource, strings.TrimPrefix(fmt.Sprintf("%s.virtual_hosts[%d]", at, i), "."), vh.Mirrors, c.ValidateClusters)
+		r.mirrors(resource, fmt.Sprintf("%svirtual_hosts[%d].", at, i), vh.Mirrors, c.ValidateClusters)
 		for j, route := range vh.Routes {
-			r.route(resource, fmt.Sprintf("%svirtual_hosts[%d].routes[%d].route", at, i, j), route, c.ValidateClusters)
+			r.route(resource, fmt.Sprintf("%svirtual_hosts[%d].routes[%d].route.", at, i, j), route, c.ValidateClusters)
 		}
-		for _, route := range vh.MatcherRoutes {
-			r.route(resource, fmt.Sprintf("%svirtual_hosts[%d].matcher", at, i), route, c.ValidateClusters)
+		for j, route := range vh.MatcherRoutes {
+			r.route(resource, fmt.Sprintf("%svirtual_hosts[%d].matcher.(route %d).route.", at, i, j+1), route, c.ValidateClusters)
 		}
 	}
 }
 
-// route checks the clusters of one route.
+// route checks the clusters of one route; at is the beginning of their paths.
 func (r *references) route(resource, at string, route *model.Route, validate bool) {
 	if route.Action == nil {
 		return
 	}
-	names := []string{route.Action.Cluster}
-	for _, w := range route.Action.Weighted {
-		names = append(names, w.Name)
+	a := route.Action
+	r.cluster(resource, at+"cluster", a.Cluster, validate)
+	for i, w := range a.Weighted {
+		r.cluster(resource, fmt.Sprintf("%sweighted_clusters.clusters[%d].name", at, i), w.Name, validate)
 	}
-	for _, m := range route.Action.Mirrors {
-		names = append(names, m.Cluster)
-	}
-	for _, name := range names {
-		r.cluster(resource, at, name, validate)
-	}
+	r.mirrors(resource, at, a.Mirrors, validate)
 }
 
-// mirrors checks where copies of requests go.
+// mirrors checks where copies of requests go; at is the beginning of their paths.
 func (r *references) mirrors(resource, at string, list []model.Mirror, validate bool) {
 	for i, m := range list {
-		r.cluster(resource, strings.TrimPrefix(fmt.Sprintf("%s.request_mirror_policies[%d]", at, i), "."), m.Cluster, validate)
+		r.cluster(resource, fmt.Sprintf("%srequest_mirror_policies[%d].cluster", at, i), m.Cluster, validate)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // TestProtocolsInTheLog checks what the access log says of the protocols of both legs, also when there is none.
 func TestProtocolsInTheLog(t *testing.T) {
-	f, err := format.Compile("%REQ(:METHOD)% %RESPONSE_CODE% %PROTOCOL% %UPSTREAM_PROTOCOL%\n")
+	f, err := format.Compile("%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %PROTOCOL% %UPSTREAM_PROTOCOL%\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,11 +35,11 @@ func TestProtocolsInTheLog(t *testing.T) {
 		},
 	})
 	for _, tc := range []struct{ name, request, method, log string }{
-		{"requests", get("/"), "GET", "GET 200 HTTP/1.1 HTTP/1.1"},
-		{"tunnel to an upstream", "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n", "CONNECT", "CONNECT 200 HTTP/1.1 -"},
-		{"old request", "GET / HTTP/1.0\r\n\r\n", "GET", "GET 426 HTTP/1.0 -"},
-		{"no request", "\x16\x03\x01\n", "GET", "- 400 - -"},
-		{"request of a version that there is not", "PUT / HTTP/7.0\r\n\r\n", "GET", "- 400 - -"},
+		{"requests", get("/"), "GET", "GET / 200 HTTP/1.1 HTTP/1.1"},
+		{"tunnel to an upstream", "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n", "CONNECT", "CONNECT - 200 HTTP/1.1 -"},
+		{"old request", "GET /old HTTP/1.0\r\n\r\n", "GET", "GET /old 426 HTTP/1.0 -"},
+		{"no request", "\x16\x03\x01\n", "GET", "- - 400 - -"},
+		{"request of a version that there is not", "PUT / HTTP/7.0\r\n\r\n", "GET", "- - 400 - -"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := p.dial()

@@ -68,13 +68,13 @@ func parseRequest(b []byte, req *message.Request, rules *requestRules, names *me
 
 // checkRequest looks at what has no influence on where the request ends.
 func checkRequest(req *message.Request, target []byte, ctl *control, rules *requestRules, p *parsedRequest) *codec.Error {
-	if req.Version == message.HTTP10 && !rules.http1.AcceptHTTP10 {
+	bad := setTarget(req, target, ctl, rules) // first, so that logs tell the path of what is refused
+	switch {
+	case req.Version == message.HTTP10 && !rules.http1.AcceptHTTP10:
 		return violation(426, "http10_not_accepted", detailsLowVersion, "HTTP/1.0 is not accepted")
-	}
-	if !rules.http1.AllowCustomMethods && !knownMethod(req.Method) {
+	case !rules.http1.AllowCustomMethods && !knownMethod(req.Method):
 		return malformed("unknown_method", detailsCodec, "method %q is not a registered one", req.Method)
-	}
-	if bad := setTarget(req, target, ctl, rules); bad != nil {
+	case bad != nil:
 		return bad
 	}
 	return checkExpect(req, ctl, rules, p)

@@ -83,7 +83,7 @@ func TestRouterInternalRedirects(t *testing.T) {
 			if tc.path == "/see" {
 				wantMethod, wantBody, wantURI = "GET", "", "/end"
 			} else if got.Header.Get("X-Copy") != "copied" {
-				t.Error("the header of the redirect is not copied")
+				t.Errorf("the header of the redirect is not copied: %q", got.Header["X-Copy"])
 			}
 			if got.Host != "other.test" || got.Method != wantMethod || got.Body != wantBody || got.RequestURI != wantURI ||
 				got.Header.Get("X-Envoy-Original-Url") != "http://shop.test"+tc.path {

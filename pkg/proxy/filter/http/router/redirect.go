@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -58,7 +59,8 @@ func (x *exchange) follows(p *model.InternalRedirect, resp *message.Response) bo
 func (x *exchange) redirect(p *model.InternalRedirect, resp *message.Response) bool {
 	s, st := x.s, &x.f.redirects
 	req := s.Request
-	to, err := url.Parse(resp.Headers.Get(message.Location))
+	// The response, whose strings are views of its connection's buffer, ends before the request goes out again.
+	to, err := url.Parse(strings.Clone(resp.Headers.Get(message.Location)))
 	if err != nil || to.Host == "" || to.Scheme != "http" && to.Scheme != "https" {
 		st.badLocation.Inc()
 		return false
@@ -143,7 +145,7 @@ func copyHeaders(p *model.InternalRedirect, from, to *message.Headers) {
 		to.Del(name)
 		for f := range from.All() {
 			if f.ID == message.IDOf(name) && (f.ID != message.Other || match.EqualFold(f.Name, name)) {
-				to.Add(name, f.Value)
+				to.Add(name, strings.Clone(f.Value))
 			}
 		}
 	}

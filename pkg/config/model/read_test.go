@@ -26,16 +26,13 @@ func unread() map[string]string {
 	const (
 		identity  = "says what the decoded Config is; the type of Config decides"
 		subsets   = "what subset balancers will read; setting them has a warning"
-		translate = "read by translate.ValidateReferences"
 	)
 	return map[string]string{
-		"AccessLog.TypeURL": identity, "HTTPFilter.TypeURL": identity, "NetworkFilter.TypeURL": identity,
-		"FilterOverride.TypeURL":       "what warnings about per-route configuration go by; the type of Config decides",
-		"WeightedCluster.Metadata":     subsets,
-		"RouteConfig.ValidateClusters": translate,
-		"Secret.Generic":               "for filters that read generic secrets; there is none yet",
-		"DownstreamTLS.Hash":           "contained in FilterChain.Hash, which decides whether a chain changed",
-		"Static.Extensions":            "holds the interception, which Static.Interception repeats; all others are refused",
+		"AccessLog.TypeURL": identity, "NetworkFilter.TypeURL": identity,
+		"WeightedCluster.Metadata": subsets,
+		"Secret.Generic":           "for filters that read generic secrets; there is none yet",
+		"DownstreamTLS.Hash":       "contained in FilterChain.Hash, which decides whether a chain changed",
+		"Static.Extensions":        "holds the interception, which Static.Interception repeats; all others are refused",
 	}
 }
 

@@ -24,8 +24,8 @@ const (
 // unread lists the fields that only the translator reads or that nothing reads, with the reason why that breaks no promise.
 func unread() map[string]string {
 	const (
-		identity  = "says what the decoded Config is; the type of Config decides"
-		subsets   = "what subset balancers will read; setting them has a warning"
+		identity = "says what the decoded Config is; the type of Config decides"
+		subsets  = "what subset balancers will read; setting them has a warning"
 	)
 	return map[string]string{
 		"AccessLog.TypeURL": identity, "NetworkFilter.TypeURL": identity,

@@ -1,27 +1,25 @@
 package translate
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
+	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
 // fullRegex compiles a regular expression that must match the whole string, as Envoy's matchers do.
 func (c *call) fullRegex(pattern string, p *path) *regexp.Regexp {
-	// The expression is compiled alone first, so that an unbalanced parenthesis cannot close our group.
-	if c.regex(pattern, p) == nil {
-		return nil
-	}
-	re, err := regexp.Compile("^(?:" + pattern + ")$")
+	m, err := decode.Regex(&matcherv3.RegexMatcher{Regex: pattern})
 	if err != nil {
-		c.fail(p, "regular expression %q: %v", pattern, err)
+		c.fail(p, "regular expression %q: %v", pattern, errors.Unwrap(err))
 		return nil
 	}
-	return re
+	return m.Regex
 }
 
 // regex compiles a regular expression that may match anywhere.
@@ -36,24 +34,13 @@ func (c *call) regex(pattern string, p *path) *regexp.Regexp {
 
 // stringMatcher translates m. ok is false after an error, of which a missing pattern is one that validation reports.
 func (c *call) stringMatcher(m *matcherv3.StringMatcher, p *path) (out model.StringMatcher, ok bool) {
-	fold := m.GetIgnoreCase()
-	value := func(kind model.MatchKind, s string) (model.StringMatcher, bool) {
-		if fold {
-			s = strings.ToLower(s)
-		}
-		return model.StringMatcher{Kind: kind, Value: s, IgnoreCase: fold}, true
+	out, err := decode.StringMatcher(m)
+	if err == nil {
+		return out, true
 	}
 	switch k := m.GetMatchPattern().(type) {
-	case *matcherv3.StringMatcher_Exact:
-		return value(model.MatchExact, k.Exact)
-	case *matcherv3.StringMatcher_Prefix:
-		return value(model.MatchPrefix, k.Prefix)
-	case *matcherv3.StringMatcher_Suffix:
-		return value(model.MatchSuffix, k.Suffix)
-	case *matcherv3.StringMatcher_Contains:
-		return value(model.MatchContains, k.Contains)
 	case *matcherv3.StringMatcher_SafeRegex:
-		return c.regexMatcher(k.SafeRegex, p.field("safe_regex"))
+		c.regexMatcher(k.SafeRegex, p.field("safe_regex"))
 	case *matcherv3.StringMatcher_Custom:
 		c.unsupported(p.field("custom"))
 	}

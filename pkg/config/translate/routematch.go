@@ -8,6 +8,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
+	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
@@ -78,41 +79,19 @@ func (c *call) headerMatchers(list []*routev3.HeaderMatcher, p *path, name strin
 	return out
 }
 
-// headerMatcher translates a header matcher, the deprecated forms included.
+// headerMatcher translates a header matcher. What is wrong with it is said with the path of the field.
 func (c *call) headerMatcher(m *routev3.HeaderMatcher, p *path) (model.HeaderMatcher, bool) {
-	out := model.HeaderMatcher{
-		Name: strings.ToLower(m.GetName()), Kind: model.HeaderString,
-		Invert: m.GetInvertMatch(), MissingAsEmpty: m.GetTreatMissingHeaderAsEmpty(),
+	out, err := decode.HeaderMatcher(m)
+	if err == nil {
+		return out, true
 	}
-	if out.Name == "host" {
-		out.Name = ":authority"
-	}
-	ok := true
-	value := func(kind model.MatchKind, s string) { out.String = model.StringMatcher{Kind: kind, Value: s} }
 	switch k := m.GetHeaderMatchSpecifier().(type) {
 	case *routev3.HeaderMatcher_StringMatch:
-		out.String, ok = c.stringMatcher(k.StringMatch, p.field("string_match"))
-	case *routev3.HeaderMatcher_ExactMatch:
-		value(model.MatchExact, k.ExactMatch)
-		if k.ExactMatch == "" {
-			out.Kind, out.Present = model.HeaderPresent, true
-		}
-	case *routev3.HeaderMatcher_PrefixMatch:
-		value(model.MatchPrefix, k.PrefixMatch)
-	case *routev3.HeaderMatcher_SuffixMatch:
-		value(model.MatchSuffix, k.SuffixMatch)
-	case *routev3.HeaderMatcher_ContainsMatch:
-		value(model.MatchContains, k.ContainsMatch)
+		c.stringMatcher(k.StringMatch, p.field("string_match"))
 	case *routev3.HeaderMatcher_SafeRegexMatch:
-		out.String, ok = c.regexMatcher(k.SafeRegexMatch, p.field("safe_regex_match"))
-	case *routev3.HeaderMatcher_RangeMatch:
-		out.Kind, out.Start, out.End = model.HeaderRange, k.RangeMatch.GetStart(), k.RangeMatch.GetEnd()
-	case *routev3.HeaderMatcher_PresentMatch:
-		out.Kind, out.Present = model.HeaderPresent, k.PresentMatch
-	default:
-		out.Kind, out.Present = model.HeaderPresent, true
+		c.regexMatcher(k.SafeRegexMatch, p.field("safe_regex_match"))
 	}
-	return out, ok
+	return out, false
 }
 
 // headerLists are the four lists of header mutations that routes, virtual hosts and so on have.

@@ -192,9 +192,9 @@ func (m *Mux) failed(err error) {
 // typesInOrder lists the types in the order requests leave. Called with mu held.
 func (m *Mux) typesInOrder() []string {
 	var types []string
-	for _, t := range order {
-		if m.types[t] != nil {
-			types = append(types, t)
+	for _, s := range services {
+		if m.types[s.typeURL] != nil {
+			types = append(types, s.typeURL)
 		}
 	}
 	var rest []string
@@ -253,14 +253,11 @@ func (m *Mux) open(ctx context.Context, server *Server) (grpc.ClientStream, erro
 }
 
 func (m *Mux) method() string {
-	pair := aggregated
+	s := aggregated
 	if m.opt.Type != "" {
-		pair = methods[m.opt.Type]
+		s, _ = serviceOf(m.opt.Type) // who makes the Mux has checked that there is one
 	}
-	if m.opt.Delta {
-		return pair[1]
-	}
-	return pair[0]
+	return s.method(m.opt.Delta)
 }
 
 // reset forgets what belonged to the last stream.

@@ -211,8 +211,10 @@ func (s *Sources) feed(src *model.Source, typeURL string) (feed, error) {
 	only := typeURL
 	if src.API.Type == model.APIAggregatedGRPC || src.API.Type == model.APIAggregatedDeltaGRPC {
 		only = ""
-	} else if _, ok := methods[typeURL]; !ok {
+	} else if s, ok := serviceOf(typeURL); !ok {
 		return nil, errors.New("there is no discovery service for this type")
+	} else if s.method(src.API.Type.Delta()) == "" {
+		return nil, errors.New("this type is served by the delta protocol only")
 	}
 	handler := s.opt.Handler
 	if s.ads != nil {

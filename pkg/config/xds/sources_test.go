@@ -171,7 +171,7 @@ func TestSourcesShareStreamsByContentAndType(t *testing.T) {
 			t.Errorf("metadata = %v", st.md)
 		}
 		n := 1
-		if st.method == aggregated[0] {
+		if st.method == aggregated.stream {
 			n = 2
 		}
 		for range n {
@@ -179,9 +179,10 @@ func TestSourcesShareStreamsByContentAndType(t *testing.T) {
 			seen[st.method] = append(seen[st.method], q.TypeUrl+" "+strings.Join(q.ResourceNames, " "))
 		}
 	}
+	endpoints, _ := serviceOf(EndpointType)
 	want := map[string][]string{
-		aggregated[0]:            {ClusterType + " ", RouteType + " r"},
-		methods[EndpointType][0]: {EndpointType + " a b"},
+		aggregated.stream: {ClusterType + " ", RouteType + " r"},
+		endpoints.stream:  {EndpointType + " a b"},
 	}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Error(diff)

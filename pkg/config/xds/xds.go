@@ -22,29 +22,14 @@ const (
 	SecretType   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 	// FilterType is that of configurations of single extensions (ECDS), of which weir asks for HTTP filters.
 	FilterType = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+	// ScopedRouteType is that of the scopes of SRDS, VirtualHostType that of the virtual hosts of VHDS.
+	ScopedRouteType = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
+	VirtualHostType = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+	// LbEndpointType is that of the endpoints in the collections of LEDS.
+	LbEndpointType = "type.googleapis.com/envoy.config.endpoint.v3.LbEndpoint"
+	// RuntimeType is that of the runtime layers of RTDS.
+	RuntimeType = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 )
-
-// order is how requests for several types leave: make before break, as Envoy asks.
-var order = []string{ClusterType, EndpointType, ListenerType, RouteType, SecretType, FilterType}
-
-// methods are the gRPC methods of the services that serve one type each: state of the world and delta.
-var methods = map[string][2]string{
-	ClusterType:  {"/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters", "/envoy.service.cluster.v3.ClusterDiscoveryService/DeltaClusters"},
-	EndpointType: {"/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints", "/envoy.service.endpoint.v3.EndpointDiscoveryService/DeltaEndpoints"},
-	ListenerType: {"/envoy.service.listener.v3.ListenerDiscoveryService/StreamListeners", "/envoy.service.listener.v3.ListenerDiscoveryService/DeltaListeners"},
-	RouteType:    {"/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes", "/envoy.service.route.v3.RouteDiscoveryService/DeltaRoutes"},
-	FilterType: {
-		"/envoy.service.extension.v3.ExtensionConfigDiscoveryService/StreamExtensionConfigs",
-		"/envoy.service.extension.v3.ExtensionConfigDiscoveryService/DeltaExtensionConfigs",
-	},
-	SecretType: {"/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets", "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"},
-}
-
-// aggregated are the methods of the aggregated discovery service: state of the world and delta.
-var aggregated = [2]string{
-	"/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
-	"/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
-}
 
 // Resource is one configuration object as it came.
 type Resource struct {

@@ -1,6 +1,7 @@
 package protoyaml
 
 import (
+	"fmt"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -127,8 +128,12 @@ func (d *decoder) messageType(n *yaml.Node, at *frame, key string) protoreflect.
 		d.failAt(n, field, "did you mean "+typePrefix+n.Value+"?", "%q is not a type URL: it has no slash", n.Value)
 		return nil
 	case err != nil:
-		d.failAt(n, field, d.typeHint(n.Value), "unknown type URL %q", shortenURL(n.Value))
+		d.spoil(field.path())
 		d.spoil(at.path())
+		d.fail(Error{
+			Line: n.Line, Column: n.Column, Path: field.path(), Code: CodeUnknownType,
+			Reason: fmt.Sprintf("unknown type URL %q", shortenURL(n.Value)), Suggestion: d.typeHint(n.Value),
+		})
 		return nil
 	}
 	return mt

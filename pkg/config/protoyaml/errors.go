@@ -19,6 +19,38 @@ type Error struct {
 	Reason string
 	// Suggestion says what may have been meant; empty when nothing is likely.
 	Suggestion string
+	// Code is the kind of problem, one of the constants of this package.
+	Code Code
+}
+
+// Code is a kind of problem, for programs.
+type Code string
+
+// Kinds of problems.
+const (
+	// CodeSyntax is text that is not YAML, JSON or a protobuf message.
+	CodeSyntax Code = "syntax"
+	// CodeValue is a value that its field cannot take.
+	CodeValue Code = "value"
+	// CodeUnknownField is a key that names no field.
+	CodeUnknownField Code = "unknown-field"
+	// CodeUnknownType is a type URL that names no known message.
+	CodeUnknownType Code = "unknown-type"
+	// CodeDuplicate is a key that is there twice.
+	CodeDuplicate Code = "duplicate-key"
+	// CodeRule is a value that violates a rule of protoc-gen-validate.
+	CodeRule Code = "rule"
+)
+
+// Expected says what should have been there, where Reason tells; otherwise it
+// is empty.
+func (e Error) Expected() string {
+	rest, ok := strings.CutPrefix(e.Reason, "expected ")
+	if !ok {
+		return ""
+	}
+	expected, _, _ := strings.Cut(rest, ", got ")
+	return expected
 }
 
 // Error formats the problem as file:line:column: path: reason (suggestion),
@@ -86,6 +118,9 @@ type sink struct {
 
 func (s *sink) fail(e Error) {
 	e.File = s.file
+	if e.Code == "" {
+		e.Code = CodeValue
+	}
 	if len(s.errs) >= maxErrors {
 		s.dropped++
 		return
@@ -95,6 +130,9 @@ func (s *sink) fail(e Error) {
 
 func (s *sink) warn(e Error) {
 	e.File = s.file
+	if e.Code == "" {
+		e.Code = CodeUnknownField
+	}
 	if len(s.warnings) < maxErrors {
 		s.warnings = append(s.warnings, e)
 	}

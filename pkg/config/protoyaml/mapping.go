@@ -71,7 +71,7 @@ func (d *decoder) duplicate(key, first *yaml.Node, at *frame) {
 		what = fmt.Sprintf("%q and %q are the same field", first.Value, key.Value)
 	}
 	d.fail(Error{
-		Line: key.Line, Column: key.Column, Path: join(at.path(), key.Value),
+		Line: key.Line, Column: key.Column, Path: join(at.path(), key.Value), Code: CodeDuplicate,
 		Reason: fmt.Sprintf("%s, first %s", what, where),
 	})
 }

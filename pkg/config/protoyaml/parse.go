@@ -24,7 +24,7 @@ func parse(src []byte, file string) (docs []*yaml.Node, isJSON bool, err error) 
 			return []*yaml.Node{root}, true, nil
 		}
 		if named {
-			jsonErr.File = file
+			jsonErr.File, jsonErr.Code = file, CodeSyntax
 			return nil, true, Errors{*jsonErr}
 		}
 	}
@@ -69,7 +69,7 @@ func parseYAML(src []byte) (docs []*yaml.Node, err error) {
 
 // yamlError converts the library's "yaml: line N: what" to an Error.
 func yamlError(file string, err error) Error {
-	e := Error{File: file, Reason: strings.TrimPrefix(err.Error(), "yaml: ")}
+	e := Error{File: file, Code: CodeSyntax, Reason: strings.TrimPrefix(err.Error(), "yaml: ")}
 	where := regexp.MustCompile(`^line (\d+): (?s)(.*)$`)
 	if m := where.FindStringSubmatch(e.Reason); m != nil {
 		e.Line, _ = strconv.Atoi(m[1])

@@ -58,6 +58,9 @@ type Options struct {
 	// SkipValidation leaves out the rules of protoc-gen-validate, for messages
 	// that are merged first and validated by ValidateMessage afterwards.
 	SkipValidation bool
+	// Positions, when set, is filled by Decode, so that the places of fields can
+	// be found by path afterwards. It is not read.
+	Positions *Positions
 }
 
 func (o Options) resolver() Resolver {
@@ -79,6 +82,9 @@ func Decode(src []byte, file string, into proto.Message, opt Options) (warnings 
 	root, isJSON, err := parseOne(src, file)
 	if err != nil {
 		return nil, err
+	}
+	if opt.Positions != nil {
+		*opt.Positions = Positions{file: file, root: root}
 	}
 	proto.Reset(into)
 	d := newDecoder(file, len(src), isJSON, opt)
@@ -104,10 +110,10 @@ func parseOne(src []byte, file string) (root *yaml.Node, isJSON bool, err error)
 	case err != nil:
 		return nil, isJSON, err
 	case len(docs) == 0:
-		return nil, isJSON, Errors{{File: file, Reason: "holds no configuration: the document is empty"}}
+		return nil, isJSON, Errors{{File: file, Code: CodeSyntax, Reason: "holds no configuration: the document is empty"}}
 	case len(docs) > 1:
 		return nil, isJSON, Errors{{
-			File: file, Line: docs[1].Line, Column: docs[1].Column,
+			File: file, Line: docs[1].Line, Column: docs[1].Column, Code: CodeSyntax,
 			Reason: fmt.Sprintf("expected one YAML document, found %d", len(docs)),
 		}}
 	}

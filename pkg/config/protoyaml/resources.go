@@ -17,6 +17,8 @@ type Resource struct {
 	// document, such as resources[2].
 	Line, Column int
 	Path         string
+	// Positions finds the places of the fields of Message.
+	Positions *Positions
 }
 
 // DecodeResources decodes a file of xDS resources. Each YAML document is one
@@ -104,7 +106,7 @@ func (d *decoder) resource(n *yaml.Node, at *frame) *Resource {
 		d.failAt(n, at, "", `"@type" is missing: it says what kind of resource this is`)
 		return nil
 	}
-	r := &Resource{Line: n.Line, Column: n.Column, Path: at.path()}
+	r := &Resource{Line: n.Line, Column: n.Column, Path: at.path(), Positions: &Positions{file: d.file, root: n}}
 	r.Message, _ = d.anyContent(n, *url, rest, at)
 	if wrapper, ok := r.Message.(*discoveryv3.Resource); ok && len(d.errs)+d.dropped == before {
 		r.Wrapper = wrapper
@@ -113,6 +115,7 @@ func (d *decoder) resource(n *yaml.Node, at *frame) *Resource {
 	if r.Message == nil || len(d.errs)+d.dropped > before {
 		return nil
 	}
+	r.Positions = r.Positions.inner(r.Wrapper != nil)
 	return r
 }
 

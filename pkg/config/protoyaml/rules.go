@@ -86,7 +86,7 @@ func (s *sink) violated(at place, reason string) {
 }
 
 func (s *sink) report(at place, reason string) {
-	e := Error{Path: at.path, Reason: reason}
+	e := Error{Path: at.path, Reason: reason, Code: CodeRule}
 	if at.node != nil {
 		e.Line, e.Column = at.node.Line, at.node.Column
 	}

@@ -29,7 +29,7 @@ func (d *decoder) unknownField(key *yaml.Node, md protoreflect.MessageDescriptor
 	path := at.path()
 	hint, near := fieldHint(key.Value, md, at)
 	e := Error{
-		Line: key.Line, Column: key.Column, Path: join(path, shorten(key.Value)), Suggestion: hint,
+		Line: key.Line, Column: key.Column, Path: join(path, shorten(key.Value)), Suggestion: hint, Code: CodeUnknownField,
 		Reason: fmt.Sprintf("unknown field %q in %s", shorten(key.Value), md.FullName()),
 	}
 	if d.opt.AllowUnknown {

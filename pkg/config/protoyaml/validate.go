@@ -97,7 +97,7 @@ func (v validator) unknown(m protoreflect.Message, at *frame) {
 			continue
 		}
 		seen[number] = true
-		e := Error{Path: at.path(), Reason: fmt.Sprintf("unknown field number %d in %s", number, m.Descriptor().FullName())}
+		e := Error{Path: at.path(), Code: CodeUnknownField, Reason: fmt.Sprintf("unknown field number %d in %s", number, m.Descriptor().FullName())}
 		if v.opt.AllowUnknown {
 			v.warn(e)
 		} else {
@@ -113,7 +113,7 @@ func (v validator) any(packed *anypb.Any, at *frame) {
 	}
 	if _, err := v.opt.resolver().FindMessageByURL(packed.GetTypeUrl()); err != nil {
 		e := Error{
-			Path: at.path(), Suggestion: v.typeHint(packed.GetTypeUrl()),
+			Path: at.path(), Suggestion: v.typeHint(packed.GetTypeUrl()), Code: CodeUnknownType,
 			Reason: fmt.Sprintf("unknown type URL %q", shortenURL(packed.GetTypeUrl())),
 		}
 		if at.parent != nil && at.parent.optional {

@@ -49,7 +49,7 @@ func (a *Agent) openListenerLogs(snap *model.Snapshot) {
 	a.listenerLogs.mu.Lock()
 	defer a.listenerLogs.mu.Unlock()
 	next := map[*model.Listener]accesslog.Loggers{}
-	for name, l := range snap.Listeners {
+	for name, l := range snap.Listeners.All() {
 		if len(l.AccessLogs) == 0 {
 			continue
 		}

@@ -78,10 +78,10 @@ type Agent struct {
 	quitOnce sync.Once
 
 	// secrets and routes are what handshakes and requests look names up in.
-	secrets atomic.Pointer[map[string]*model.Secret]
-	routes  atomic.Pointer[map[string]*model.RouteConfig]
+	secrets atomic.Pointer[model.Set[*model.Secret]]
+	routes  atomic.Pointer[model.Set[*model.RouteConfig]]
 	// filters are the filter configurations of ECDS.
-	filters atomic.Pointer[map[string]*model.FilterConfig]
+	filters atomic.Pointer[model.Set[*model.FilterConfig]]
 
 	// mu guards serving and last, and orders snapshots against the start of the listeners.
 	mu      sync.Mutex
@@ -115,9 +115,9 @@ func Run(ctx context.Context, o *options.Options) error {
 func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	a := &Agent{opt: o, cfg: cfg, start: time.Now(), quit: make(chan struct{}), localAddr: findLocalAddress(o.LocalAddressIPv6)}
 	a.state.Store(statePreInitializing)
-	a.secrets.Store(&map[string]*model.Secret{})
-	a.routes.Store(&map[string]*model.RouteConfig{})
-	a.filters.Store(&map[string]*model.FilterConfig{})
+	a.secrets.Store(&model.Set[*model.Secret]{})
+	a.routes.Store(&model.Set[*model.RouteConfig]{})
+	a.filters.Store(&model.Set[*model.FilterConfig]{})
 	if err := a.openLog(); err != nil {
 		return nil, err
 	}
@@ -216,13 +216,13 @@ func (a *Agent) openLog() error {
 }
 
 // Secret finds a secret for TLS handshakes; nil when there is none.
-func (a *Agent) Secret(name string) *model.Secret { return (*a.secrets.Load())[name] }
+func (a *Agent) Secret(name string) *model.Secret { return a.secrets.Load().Get(name) }
 
 // route finds an RDS route configuration; nil when there is none yet.
-func (a *Agent) route(name string) *model.RouteConfig { return (*a.routes.Load())[name] }
+func (a *Agent) route(name string) *model.RouteConfig { return a.routes.Load().Get(name) }
 
 // filterConfig finds a filter configuration of ECDS; nil when there is none yet.
-func (a *Agent) filterConfig(name string) *model.FilterConfig { return (*a.filters.Load())[name] }
+func (a *Agent) filterConfig(name string) *model.FilterConfig { return a.filters.Load().Get(name) }
 
 // publish puts a snapshot in force, make before break: what is referred to comes before what refers to it, and the kernel
 // captures for a listener only while there is one.
@@ -241,12 +241,17 @@ func (a *Agent) publish(snap *model.Snapshot) {
 
 // applyListeners opens, changes and closes listeners. Called with mu held.
 func (a *Agent) applyListeners(snap *model.Snapshot) {
-	a.openListenerLogs(snap)
-	a.capture.shrink(a.last, snap)
+	changed := !snap.Listeners.Same(a.last.Listeners) || snap.Interception != a.last.Interception
+	if changed {
+		a.openListenerLogs(snap)
+		a.capture.shrink(a.last, snap)
+	}
 	for _, err := range a.listeners.Apply(snap) {
 		a.log.Error("listener is not served", "error", err)
 	}
-	a.capture.apply(snap)
+	if changed {
+		a.capture.apply(snap)
+	}
 }
 
 // retireCapture stops capturing once the listeners are drained: those without a socket of their own close by it.

@@ -84,10 +84,9 @@ func (c *capture) shrink(now, next *model.Snapshot) {
 		return
 	}
 	both := *next
-	both.Listeners = map[string]*model.Listener{}
-	for name, l := range next.Listeners {
-		if now.Listeners[name] != nil {
-			both.Listeners[name] = l
+	for name, l := range next.Listeners.Changes(now.Listeners) {
+		if l.Old == nil {
+			both.Listeners = both.Listeners.Without(name)
 		}
 	}
 	from, _ := steer.Compile(now)

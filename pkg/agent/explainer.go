@@ -41,7 +41,7 @@ func (a *Agent) newExplainer() *explain.Explainer {
 		},
 		Endpoints: func(name string) *model.LoadAssignment {
 			if snap := a.store.Snapshot(); snap != nil {
-				return snap.Endpoints[name]
+				return snap.Endpoints.Get(name)
 			}
 			return nil
 		},

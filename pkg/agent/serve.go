@@ -113,11 +113,7 @@ func (a *Agent) initialize(ctx context.Context) error {
 
 // clustersReady waits for the first resolution of the clusters that there are.
 func (a *Agent) clustersReady(ctx context.Context) error {
-	var names []string
-	for name := range a.clusters.All() {
-		names = append(names, name)
-	}
-	return a.clusters.WaitReady(ctx, names...)
+	return a.clusters.WaitReady(ctx, a.clusters.All().Names()...)
 }
 
 // goLive opens the listeners and attaches the kernel programs.
@@ -133,7 +129,7 @@ func (a *Agent) goLive() error {
 	a.openListenerLogs(snap)
 	for _, err := range a.listeners.Apply(snap) {
 		a.log.Error("listener is not served", "error", err)
-		if named, ok := errors.AsType[*listener.Error](err); !ok || !snap.Listeners[named.Listener].Dynamic {
+		if named, ok := errors.AsType[*listener.Error](err); !ok || !snap.Listeners.Get(named.Listener).Dynamic {
 			errs = append(errs, err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"maps"
 	"net/netip"
 	"net/url"
 	"os"
@@ -76,9 +75,9 @@ func snapshot(t testing.TB) *model.Snapshot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snap.Routes[rc.Name] = rc
-	snap.Endpoints[la.Name] = la
-	snap.Secrets["shop-ca"] = &model.Secret{Validation: &model.Validation{Roots: x509.NewCertPool()}}
+	snap.Routes = snap.Routes.With(rc.Name, rc)
+	snap.Endpoints = snap.Endpoints.With(la.Name, la)
+	snap.Secrets = snap.Secrets.With("shop-ca", &model.Secret{Validation: &model.Validation{Roots: x509.NewCertPool()}})
 	return snap
 }
 
@@ -176,9 +175,9 @@ func newBed(t testing.TB) *bed {
 			return explain.Caller{Dir: "/cg" + name, Cgroup: name, ID: 5, OtherNetns: pid == 7}, nil
 		},
 		Listeners: bound{b.manager, netip.MustParseAddrPort("192.0.2.1:15001"), "203.0.113.9:9"},
-		Routes:    func(name string) *model.RouteConfig { return b.snap.Routes[name] },
+		Routes:    func(name string) *model.RouteConfig { return b.snap.Routes.Get(name) },
 		Runtime:   func(string) (uint64, bool) { return 0, false },
-		Endpoints: func(name string) *model.LoadAssignment { return b.snap.Endpoints[name] },
+		Endpoints: func(name string) *model.LoadAssignment { return b.snap.Endpoints.Get(name) },
 		Secret:    b.Secret,
 		Cluster: func(name string) explain.Cluster {
 			if c := b.clusters.Get(name); c != nil {
@@ -191,7 +190,7 @@ func newBed(t testing.TB) *bed {
 	return b
 }
 
-func (b *bed) Secret(name string) *model.Secret { return b.snap.Secrets[name] }
+func (b *bed) Secret(name string) *model.Secret { return b.snap.Secrets.Get(name) }
 
 func ask(t testing.TB, e *explain.Explainer, query string) *explain.Answer {
 	t.Helper()
@@ -223,7 +222,7 @@ func TestGolden(t *testing.T) {
 		{name: "copies", query: "dst=10.99.0.1:80&host=copied.shop&path=/x&header=x-shadow:elsewhere", outcome: explain.OutcomeForwarded},
 		{name: "tree", query: "dst=10.99.0.1:80&host=tree.shop&path=/a/b&header=x-user:ann", outcome: explain.OutcomeAnswered},
 		{name: "tree_miss", query: "dst=10.99.0.1:80&host=tree.shop&path=/other", outcome: explain.OutcomeAnswered},
-		{name: "no_routes_yet", query: "dst=10.99.0.1:80", outcome: explain.OutcomeAnswered, change: func(b *bed) { b.snap.Routes = nil }},
+		{name: "no_routes_yet", query: "dst=10.99.0.1:80", outcome: explain.OutcomeAnswered, change: func(b *bed) { b.snap.Routes = model.Set[*model.RouteConfig]{} }},
 		{name: "tls_where_http_is", query: "dst=10.99.0.1:80&tls", outcome: explain.OutcomeClosed},
 		{name: "sni", query: "dst=192.0.2.7:443&sni=A.Pay.Shop&alpn=h2,http/1.1&src=192.0.2.1:5000", outcome: explain.OutcomeForwarded},
 		{name: "require_tls", query: "dst=192.0.2.7:443&host=pay.shop", outcome: explain.OutcomeAnswered},
@@ -247,13 +246,12 @@ func TestGolden(t *testing.T) {
 		}},
 		{name: "own_socket", query: "dst=192.0.2.1:15001", outcome: explain.OutcomeNoHost, change: func(b *bed) { b.kernel.plan = &steer.Plan{} }},
 		{name: "no_healthy_host", query: "dst=10.99.0.3:5432", outcome: explain.OutcomeNoHost, change: func(b *bed) {
-			ill, next := *b.snap.Clusters["tcp"], *b.snap
+			ill, next := *b.snap.Clusters.Get("tcp"), *b.snap
 			inline, place := *ill.Inline, *ill.Inline.Localities[0]
 			place.Endpoints = place.Endpoints[:2] // those that are not healthy
 			inline.Localities = []*model.Locality{&place}
 			ill.Inline, ill.PanicThreshold = &inline, 0
-			next.Clusters = maps.Clone(next.Clusters)
-			next.Clusters["tcp"] = &ill
+			next.Clusters = next.Clusters.With("tcp", &ill)
 			b.clusters.Apply(&next)
 		}},
 		{name: "other_rule", query: "dst=10.99.0.3:5432", outcome: explain.OutcomeForwarded, change: func(b *bed) {
@@ -265,7 +263,7 @@ func TestGolden(t *testing.T) {
 			b.opt.Runtime = func(key string) (uint64, bool) { return 30, key == "beta" }
 		}},
 		{name: "no_listener", query: "dst=198.51.100.1:7", outcome: explain.OutcomeClosed, change: func(b *bed) {
-			delete(b.snap.Listeners, "passthrough")
+			b.snap.Listeners = b.snap.Listeners.Without("passthrough")
 			b.manager.Apply(b.snap)
 		}},
 	}

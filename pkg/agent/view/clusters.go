@@ -1,9 +1,6 @@
 package view
 
 import (
-	"maps"
-	"slices"
-
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -20,7 +17,7 @@ import (
 // Clusters shows the clusters at work.
 type Clusters struct {
 	// All gives them by name (cluster.Manager.All).
-	All func() map[string]*cluster.Cluster
+	All func() model.Set[*cluster.Cluster]
 }
 
 var _ admin.Clusters = Clusters{}
@@ -28,9 +25,9 @@ var _ admin.Clusters = Clusters{}
 // Clusters implements admin.Clusters.
 func (v Clusters) Clusters() []admin.Cluster {
 	all := v.All()
-	out := make([]admin.Cluster, 0, len(all))
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, clusterStatus(all[name].Config(), all[name].Hosts()))
+	out := make([]admin.Cluster, 0, all.Len())
+	for _, c := range all.Sorted() {
+		out = append(out, clusterStatus(c.Config(), c.Hosts()))
 	}
 	return out
 }

@@ -25,7 +25,7 @@ type Config struct {
 	// Dump gives the state of the store (store.Store.Dump).
 	Dump func() *store.Dump
 	// Clusters gives the clusters at work, whose hosts are shown as endpoints; nil shows none.
-	Clusters func() map[string]*cluster.Cluster
+	Clusters func() model.Set[*cluster.Cluster]
 	// Now is the clock that days_until_expiration is counted from; nil is time.Now.
 	Now func() time.Time
 }
@@ -90,9 +90,7 @@ func (v Config) endpointsDump(name func(string) bool) *adminv3.EndpointsConfigDu
 	if v.Clusters == nil {
 		return out
 	}
-	all := v.Clusters()
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		c := all[key]
+	for _, c := range v.Clusters().Sorted() {
 		if !name(c.Config().EDSName()) {
 			continue
 		}

@@ -1,9 +1,7 @@
 package view
 
 import (
-	"maps"
 	"net/netip"
-	"slices"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -30,8 +28,8 @@ func (v Listeners) Listeners() *adminv3.Listeners {
 	if snapshot == nil {
 		return out
 	}
-	for _, name := range slices.Sorted(maps.Keys(snapshot.Listeners)) {
-		addresses := v.addresses(snapshot.Listeners[name])
+	for name, l := range snapshot.Listeners.Sorted() {
+		addresses := v.addresses(l)
 		out.ListenerStatuses = append(out.ListenerStatuses, &adminv3.ListenerStatus{
 			Name: name, LocalAddress: addresses[0], AdditionalLocalAddresses: addresses[1:],
 		})

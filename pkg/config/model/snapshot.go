@@ -14,19 +14,26 @@ type Snapshot struct {
 	// Generation grows by one with each published snapshot, starting at 1.
 	Generation uint64
 	// Listeners by name, without those that still warm.
-	Listeners map[string]*Listener
+	Listeners Set[*Listener]
 	// Clusters by name, without those that still warm.
-	Clusters map[string]*Cluster
+	Clusters Set[*Cluster]
 	// Routes holds route configurations that were delivered by RDS, by name. Inline ones are in their HTTPConnectionManager.
-	Routes map[string]*RouteConfig
+	Routes Set[*RouteConfig]
 	// Endpoints holds what EDS delivered, by cluster (EDS service) name. Inline ones are in their Cluster.
-	Endpoints map[string]*LoadAssignment
+	Endpoints Set[*LoadAssignment]
 	// Secrets by name: static ones and what SDS delivered.
-	Secrets map[string]*Secret
+	Secrets Set[*Secret]
 	// Filters holds the filter configurations that ECDS delivered, by name.
-	Filters map[string]*FilterConfig
+	Filters Set[*FilterConfig]
 	// Interception says what the kernel captures; nil when nothing was configured.
 	Interception *Interception
+}
+
+// Same tells whether two snapshots hold the same resources, by identity: it looks at none of them.
+func (s *Snapshot) Same(other *Snapshot) bool {
+	return s.Listeners.Same(other.Listeners) && s.Clusters.Same(other.Clusters) && s.Routes.Same(other.Routes) &&
+		s.Endpoints.Same(other.Endpoints) && s.Secrets.Same(other.Secrets) && s.Filters.Same(other.Filters) &&
+		s.Interception == other.Interception
 }
 
 // Resource is what every named configuration object carries beside its content.

@@ -31,6 +31,8 @@ type Sources interface {
 type dependencies struct {
 	store *Store
 	wants map[key]*want
+	// pending are the wants that have not settled, by type and name.
+	pending map[string]map[string]*want
 }
 
 // want is a resource that something depends on.
@@ -39,8 +41,35 @@ type want struct {
 	refs int
 	// settled: it arrived, or the wait for it is over.
 	settled bool
+	// waiters are told when it settles.
+	waiters map[*waiter]struct{}
 	timer   *time.Timer
 	stats   *subscriptionStats
+}
+
+// waiter is a form of a resource that warms.
+type waiter struct {
+	name string
+	// left counts what it still waits for.
+	left int
+	// queue is where it goes when that is nothing.
+	queue *queue
+}
+
+// queue collects what wait for nothing more.
+type queue struct{ list []*waiter }
+
+func (q *queue) add(w *waiter) { q.list = append(q.list, w) }
+
+// take empties the queue.
+func (q *queue) take() []*waiter {
+	list := q.list
+	q.list = nil
+	return list
+}
+
+func newDependencies(s *Store) *dependencies {
+	return &dependencies{store: s, wants: map[key]*want{}, pending: map[string]map[string]*want{}}
 }
 
 func (d *dependencies) acquire(dep dependency) {
@@ -65,10 +94,21 @@ func (d *dependencies) acquire(dep dependency) {
 		w.settled = true
 		return
 	}
-	if t := dep.source.InitialFetchTimeout; t > 0 && !w.settled {
-		w.timer = time.AfterFunc(t, func() { d.store.fetchTimeout(dep.key) })
+	if !w.settled {
+		d.hold(w)
 	}
 	d.store.opt.Sources.Subscribe(dep.source, dep.typeURL, dep.name)
+}
+
+// hold begins the wait for a resource.
+func (d *dependencies) hold(w *want) {
+	if d.pending[w.typeURL] == nil {
+		d.pending[w.typeURL] = map[string]*want{}
+	}
+	d.pending[w.typeURL][w.name] = w
+	if t := w.source.InitialFetchTimeout; t > 0 {
+		w.timer = time.AfterFunc(t, func() { d.store.fetchTimeout(w.key) })
+	}
 }
 
 func (d *dependencies) release(dep dependency) {
@@ -80,6 +120,7 @@ func (d *dependencies) release(dep dependency) {
 		return
 	}
 	delete(d.wants, dep.key)
+	delete(d.pending[dep.typeURL], dep.name)
 	if w.timer != nil {
 		w.timer.Stop()
 	}
@@ -93,31 +134,50 @@ func (d *dependencies) release(dep dependency) {
 	d.store.forget(w.key)
 }
 
-// settle tells that the wait for a resource is over; true when someone waits for it.
-func (d *dependencies) settle(k key) bool {
+// await makes x wait for a dependency that was acquired, unless it has settled or nothing waits for it.
+func (d *dependencies) await(dep dependency, x *waiter) {
+	w := d.wants[dep.key]
+	if dep.later || w.settled {
+		return
+	}
+	if _, twice := w.waiters[x]; twice {
+		return
+	}
+	if w.waiters == nil {
+		w.waiters = map[*waiter]struct{}{}
+	}
+	w.waiters[x] = struct{}{}
+	x.left++
+}
+
+// giveUp ends the wait of x, which is of no use any more.
+func (d *dependencies) giveUp(dep dependency, x *waiter) {
+	if w := d.wants[dep.key]; w != nil {
+		delete(w.waiters, x)
+	}
+}
+
+// settle tells that the wait for a resource is over.
+func (d *dependencies) settle(k key) {
 	w := d.wants[k]
-	if w == nil {
-		return false
+	if w == nil || w.settled {
+		return
 	}
 	w.settled = true
+	delete(d.pending[k.typeURL], k.name)
 	if w.timer != nil {
 		w.timer.Stop()
 		w.timer = nil
 	}
-	return true
-}
-
-// ready tells whether none of the dependencies is still waited for.
-func (d *dependencies) ready(deps []dependency) bool {
-	for _, dep := range deps {
-		if w := d.wants[dep.key]; w != nil && !w.settled && !dep.later {
-			return false
+	for x := range w.waiters {
+		if x.left--; x.left == 0 {
+			x.queue.add(x)
 		}
 	}
-	return true
+	w.waiters = nil
 }
 
-// names lists the settled or pending names of a type that are wanted from a source.
+// wanted is the want of a resource, nil when nothing depends on it.
 func (d *dependencies) wanted(typeURL, name string) *want { return d.wants[key{typeURL, name}] }
 
 func clusterNeeds(c *model.Cluster) []dependency {

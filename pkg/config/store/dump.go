@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -41,10 +42,11 @@ func (s *Store) Dump() *Dump {
 		Secrets:         s.secrets.list(),
 		Filters:         s.filters.list(),
 	}
-	for k, w := range s.deps.wants {
-		if !w.settled {
-			d.Waiting = append(d.Waiting, k.typeURL+"/"+k.name)
+	for typeURL, names := range s.deps.pending {
+		for name := range names {
+			d.Waiting = append(d.Waiting, typeURL+"/"+name)
 		}
 	}
+	slices.Sort(d.Waiting)
 	return d
 }

@@ -70,7 +70,7 @@ func buffers(n string) string { return strings.ReplaceAll(bufferFilter, "%BYTES%
 
 func (r *rig) limit(t *testing.T) int {
 	t.Helper()
-	f := r.Snapshot().Filters["dynamic"]
+	f := r.Snapshot().Filters.Get("dynamic")
 	if f == nil {
 		return 0
 	}
@@ -91,11 +91,11 @@ func TestListenerWarmsUntilItsFiltersCome(t *testing.T) {
 	if got := r.listeners(); !slices.Equal(got, []string{"web"}) || r.limit(t) != 7 {
 		t.Errorf("listeners = %v, limit %d", got, r.limit(t))
 	}
-	listener := r.Snapshot().Listeners["web"]
+	listener := r.Snapshot().Listeners.Get("web")
 	if err := r.full(t, xds.FilterType, "2", buffers("8")); err != nil {
 		t.Fatal(err)
 	}
-	if r.limit(t) != 8 || r.Snapshot().Listeners["web"] != listener {
+	if r.limit(t) != 8 || r.Snapshot().Listeners.Get("web") != listener {
 		t.Errorf("limit %d, or another listener", r.limit(t))
 	}
 	r.counter(t, filterStats+"config_reload", 2)

@@ -49,7 +49,7 @@ func at(listener, name, port string) string {
 	return strings.NewReplacer("%NAME%", name, "%PORT%", port).Replace(listener)
 }
 
-func (r *rig) listeners() []string { return slices.Sorted(maps.Keys(r.Snapshot().Listeners)) }
+func (r *rig) listeners() []string { return r.Snapshot().Listeners.Names() }
 
 func TestListenersAddressesAreTheirOwn(t *testing.T) {
 	r := newRig(t, nil)
@@ -111,7 +111,7 @@ func TestListenerWarmsUntilItsRoutesCome(t *testing.T) {
 	if err := r.full(t, xds.RouteType, "1", strings.ReplaceAll(routes, "%DOMAINS%", `"*"`)); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.listeners(); !slices.Equal(got, []string{"web"}) || r.Snapshot().Routes["web"] == nil {
+	if got := r.listeners(); !slices.Equal(got, []string{"web"}) || r.Snapshot().Routes.Get("web") == nil {
 		t.Errorf("listeners = %v, routes %v", got, r.Snapshot().Routes)
 	}
 	r.counter(t, "http.web.rds.web.update_success", 1)
@@ -149,7 +149,7 @@ func TestListenersExchangeAddresses(t *testing.T) {
 				t.Errorf("error = %v, want %q", err, tc.err)
 			}
 			got := map[string]uint16{}
-			for name, l := range r.Snapshot().Listeners {
+			for name, l := range r.Snapshot().Listeners.All() {
 				got[name] = l.Address.Port()
 			}
 			if !maps.Equal(got, tc.want) {

@@ -29,7 +29,7 @@ func (b *batch) listeners() {
 			b.seen[name] = true
 		}
 	}
-	for _, name := range b.gone(t.dynamicNames()) {
+	for _, name := range b.gone(t.dynamicNames) {
 		if t.dynamic(name) {
 			t.remove(b.store.deps, name)
 		}

@@ -112,7 +112,7 @@ func New(opt Options) *Store {
 			identifier:       opt.Stats.TextReadout("control_plane.identifier"),
 		},
 	}
-	s.deps = &dependencies{store: s, wants: map[key]*want{}}
+	s.deps = newDependencies(s)
 	return s
 }
 
@@ -165,6 +165,7 @@ func (s *Store) fetchTimeout(k key) {
 	if w == nil || w.settled {
 		return
 	}
+	s.deps.settle(k)
 	w.settled = true
 	w.stats.fetchTimeout.Inc()
 	w.stats.failed()
@@ -206,32 +207,33 @@ func (s *Store) forget(k key) {
 
 // promoteLeaves makes active what depends on nothing.
 func (s *Store) promoteLeaves() {
-	s.endpoints.promote(s.deps, func(*model.LoadAssignment) bool { return true })
-	s.routes.promote(s.deps, func(*model.RouteConfig) bool { return true })
-	s.secrets.promote(s.deps, func(*model.Secret) bool { return true })
-	s.filters.promote(s.deps, func(*model.FilterConfig) bool { return true })
+	s.endpoints.promote(s.deps)
+	s.routes.promote(s.deps)
+	s.secrets.promote(s.deps)
+	s.filters.promote(s.deps)
 }
 
 // publish promotes what became ready and publishes a snapshot if anything changed. Called with mu held.
 func (s *Store) publish() {
 	s.promoteLeaves()
-	s.clusters.promote(s.deps, func(c *model.Cluster) bool { return s.deps.ready(clusterNeeds(c)) })
-	s.listeners.promote(s.deps, func(l *model.Listener) bool { return s.deps.ready(listenerNeeds(l)) })
-	s.metrics.warmingClusters.Set(uint64(len(s.clusters.warming)))
-	s.metrics.listenersWarming.Set(uint64(len(s.listeners.warming)))
-	if s.clusters.dirty || s.listeners.dirty || s.routes.dirty || s.endpoints.dirty || s.secrets.dirty || s.filters.dirty || s.current.Generation == 0 {
-		s.current = &model.Snapshot{
-			Generation:   s.current.Generation + 1,
-			Listeners:    s.listeners.snapshot(),
-			Clusters:     s.clusters.snapshot(),
-			Routes:       s.routes.snapshot(),
-			Endpoints:    s.endpoints.snapshot(),
-			Secrets:      s.secrets.snapshot(),
-			Filters:      s.filters.snapshot(),
-			Interception: s.interception,
-		}
-		s.metrics.activeClusters.Set(uint64(len(s.current.Clusters)))
-		s.opt.Publish(s.current)
+	s.clusters.promote(s.deps)
+	s.listeners.promote(s.deps)
+	s.metrics.warmingClusters.Set(uint64(s.clusters.warming))
+	s.metrics.listenersWarming.Set(uint64(s.listeners.warming))
+	next := &model.Snapshot{
+		Generation:   s.current.Generation + 1,
+		Listeners:    s.listeners.published,
+		Clusters:     s.clusters.published,
+		Routes:       s.routes.published,
+		Endpoints:    s.endpoints.published,
+		Secrets:      s.secrets.published,
+		Filters:      s.filters.published,
+		Interception: s.interception,
+	}
+	if s.current.Generation == 0 || !next.Same(s.current) {
+		s.current = next
+		s.metrics.activeClusters.Set(uint64(next.Clusters.Len()))
+		s.opt.Publish(next)
 	}
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -256,7 +258,7 @@ type Progress struct {
 func (s *Store) Await(ctx context.Context, enough func(Progress) bool) error {
 	for {
 		s.mu.Lock()
-		p := Progress{ClustersWarming: len(s.clusters.warming), ListenersWarming: len(s.listeners.warming)}
+		p := Progress{ClustersWarming: s.clusters.warming, ListenersWarming: s.listeners.warming}
 		for t, w := range s.follows {
 			if !w.settled {
 				p.Waiting = append(p.Waiting, t)

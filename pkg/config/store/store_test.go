@@ -3,7 +3,6 @@ package store
 import (
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,7 +97,7 @@ func (r *rig) full(t *testing.T, typeURL, version, yaml string) error {
 	return r.Update(t.Context(), xds.Update{Type: typeURL, Version: version, Full: true, Resources: resources(t, yaml)})
 }
 
-func (r *rig) clusters() []string { return slices.Sorted(maps.Keys(r.Snapshot().Clusters)) }
+func (r *rig) clusters() []string { return r.Snapshot().Clusters.Names() }
 
 func (r *rig) counter(t *testing.T, name string, want uint64) {
 	t.Helper()
@@ -159,7 +158,7 @@ func TestClusterWarmsUntilItsEndpointsCome(t *testing.T) {
 	if got := r.clusters(); !slices.Equal(got, []string{"eds", "plain"}) {
 		t.Errorf("clusters = %v", got)
 	}
-	if r.Snapshot().Endpoints["ends"] == nil {
+	if r.Snapshot().Endpoints.Get("ends") == nil {
 		t.Error("the endpoints are not in the snapshot")
 	}
 	// What nobody asked for is ignored; what is gone takes its endpoints along.
@@ -169,7 +168,7 @@ func TestClusterWarmsUntilItsEndpointsCome(t *testing.T) {
 	if err := r.full(t, xds.ClusterType, "2", plain("1s")); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Snapshot().Endpoints) != 0 || r.src.wanted["ClusterLoadAssignment ends"] {
+	if r.Snapshot().Endpoints.Len() != 0 || r.src.wanted["ClusterLoadAssignment ends"] {
 		t.Errorf("endpoints %v, subscribed %v", r.Snapshot().Endpoints, r.src.wanted)
 	}
 	r.counter(t, "cluster_manager.cluster_added", 2)
@@ -325,7 +324,7 @@ static_resources:
 		for {
 			done := true
 			for _, n := range names {
-				got := r.Snapshot().Secrets[n]
+				got := r.Snapshot().Secrets.Get(n)
 				done = done && got != nil && string(got.Generic) == want
 			}
 			if done {
@@ -346,7 +345,7 @@ static_resources:
 	r.mu.Unlock()
 	replaceFile(t, path, "three")
 	awaitSecrets("three", "b")
-	if got := string(r.Snapshot().Secrets["a"].Generic); got != "two" {
+	if got := string(r.Snapshot().Secrets.Get("a").Generic); got != "two" {
 		t.Errorf("a secret that is not watched any more is %q", got)
 	}
 }
@@ -377,7 +376,7 @@ func TestStaticClusterKeepsItsName(t *testing.T) {
 	if err := r.full(t, xds.ClusterType, "2", ""); err != nil {
 		t.Fatal(err)
 	}
-	if c := r.Snapshot().Clusters["plain"]; c == nil || c.ConnectTimeout != 7*time.Second {
+	if c := r.Snapshot().Clusters.Get("plain"); c == nil || c.ConnectTimeout != 7*time.Second {
 		t.Errorf("cluster = %+v", c)
 	}
 }

@@ -1,11 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
 // Entry is one form of a resource: the one that serves, or the one that warms up to replace it. It is not written once a
@@ -19,6 +22,9 @@ type Entry[M any] struct {
 	// Static came from the bootstrap.
 	Static bool
 	hash   uint64
+	// needs are what the value depends on, each of them acquired; wait is for those of them that have not settled.
+	needs []dependency
+	wait  *waiter
 }
 
 // Failure is the last rejected attempt to change a resource (envoy.admin.v3.UpdateFailureState).
@@ -36,19 +42,21 @@ type Slot[M any] struct {
 	Failure         *Failure
 }
 
-// table holds the resources of one type. Guarded by Store.mu.
-type table[M any] struct {
-	slots   map[string]*Slot[M]
-	warming map[string]bool
-	// published is what the current snapshot holds; never written once published.
-	published map[string]M
-	dirty     bool
+// table holds the resources of one type. Guarded by Store.mu. What it does for one resource costs the same however many
+// there are.
+type table[M comparable] struct {
+	slots map[string]*Slot[M]
+	// warming counts the slots that warm. ready are those of them that wait for nothing more.
+	warming int
+	ready   queue
+	// published are the active resources.
+	published model.Set[M]
 	// needs lists what a value depends on.
 	needs func(M) []dependency
 }
 
-func newTable[M any](needs func(M) []dependency) *table[M] {
-	return &table[M]{slots: map[string]*Slot[M]{}, warming: map[string]bool{}, published: map[string]M{}, needs: needs}
+func newTable[M comparable](needs func(M) []dependency) *table[M] {
+	return &table[M]{slots: map[string]*Slot[M]{}, needs: needs}
 }
 
 func (t *table[M]) slot(name string) *Slot[M] {
@@ -78,22 +86,47 @@ func (t *table[M]) put(deps *dependencies, name string, e *Entry[M]) bool {
 	s := t.slot(name)
 	s.Failure = nil
 	if now := t.latest(name); now != nil && now.hash == e.hash {
-		// A dump may be looking at the entry.
-		next := *now
-		next.Version, next.Updated = e.Version, e.Updated
-		if s.Warming != nil {
-			s.Warming = &next
-		} else {
-			s.Active = &next
-		}
+		t.renew(s, e.Version, e.Updated)
 		return false
 	}
-	for _, d := range t.needs(e.Value) {
+	e.wait = &waiter{name: name, queue: &t.ready}
+	e.needs = t.needs(e.Value)
+	for _, d := range e.needs {
 		deps.acquire(d)
+		deps.await(d, e.wait)
+	}
+	if s.Warming == nil {
+		t.warming++
 	}
 	t.drop(deps, s.Warming)
 	s.Warming = e
-	t.warming[name] = true
+	if e.wait.left == 0 {
+		t.ready.add(e.wait)
+	}
+	return true
+}
+
+// renew gives the newest form of a resource the version of a response that did not change it.
+func (t *table[M]) renew(s *Slot[M], version string, updated time.Time) {
+	form := &s.Active
+	if s.Warming != nil {
+		form = &s.Warming
+	}
+	next := **form // a dump may be looking at the entry
+	next.Version, next.Updated = version, updated
+	*form = &next
+}
+
+// unchanged tells whether a body is, byte by byte, the one that the newest form of a resource was made of. Then that form gets
+// the new version, and nothing else needs to be done.
+func (t *table[M]) unchanged(name string, body *anypb.Any, version string, updated time.Time) bool {
+	e := t.latest(name)
+	if e == nil || e.Static || e.Raw.GetTypeUrl() != body.GetTypeUrl() || !bytes.Equal(e.Raw.GetValue(), body.GetValue()) {
+		return false
+	}
+	s := t.slots[name]
+	s.Failure = nil
+	t.renew(s, version, updated)
 	return true
 }
 
@@ -102,27 +135,24 @@ func (t *table[M]) drop(deps *dependencies, e *Entry[M]) {
 	if e == nil {
 		return
 	}
-	for _, d := range t.needs(e.Value) {
+	for _, d := range e.needs {
+		deps.giveUp(d, e.wait)
 		deps.release(d)
 	}
 }
 
-// promote makes active what is ready and returns the names.
-func (t *table[M]) promote(deps *dependencies, ready func(M) bool) []string {
-	var promoted []string
-	for name := range t.warming {
-		s := t.slots[name]
-		if !ready(s.Warming.Value) {
-			continue
+// promote makes active what became ready.
+func (t *table[M]) promote(deps *dependencies) {
+	for _, w := range t.ready.take() {
+		s := t.slots[w.name]
+		if s == nil || s.Warming == nil || s.Warming.wait != w {
+			continue // replaced or removed while it waited
 		}
 		t.drop(deps, s.Active)
 		s.Active, s.Warming = s.Warming, nil
-		delete(t.warming, name)
-		promoted = append(promoted, name)
+		t.warming--
+		t.published = t.published.With(w.name, s.Active.Value)
 	}
-	t.dirty = t.dirty || len(promoted) > 0
-	slices.Sort(promoted)
-	return promoted
 }
 
 // remove forgets a resource and tells whether it was there.
@@ -134,8 +164,10 @@ func (t *table[M]) remove(deps *dependencies, name string) bool {
 	t.drop(deps, s.Active)
 	t.drop(deps, s.Warming)
 	delete(t.slots, name)
-	delete(t.warming, name)
-	t.dirty = true
+	if s.Warming != nil {
+		t.warming--
+	}
+	t.published = t.published.Without(name)
 	return s.Active != nil || s.Warming != nil
 }
 
@@ -158,21 +190,6 @@ func (t *table[M]) dynamic(name string) bool {
 	}
 	e := t.latest(name)
 	return e == nil || !e.Static
-}
-
-// snapshot returns the active resources, the same map as before when nothing changed.
-func (t *table[M]) snapshot() map[string]M {
-	if !t.dirty {
-		return t.published
-	}
-	next := make(map[string]M, len(t.slots))
-	for name, s := range t.slots {
-		if s.Active != nil {
-			next[name] = s.Active.Value
-		}
-	}
-	t.published, t.dirty = next, false
-	return next
 }
 
 // list returns copies of the slots in order of their names.

@@ -78,10 +78,8 @@ func (s *Store) eachSubscription(typeURL string, f func(*subscriptionStats)) {
 		f(w.stats)
 		return
 	}
-	for k, w := range s.deps.wants {
-		if k.typeURL == typeURL && w.stats != nil && !w.settled {
-			f(w.stats)
-		}
+	for _, w := range s.deps.pending[typeURL] {
+		f(w.stats)
 	}
 }
 
@@ -205,7 +203,7 @@ func (b *batch) clusters() {
 			count(existed, b.store.metrics.clusterAdded.Inc, b.store.metrics.clusterModified.Inc)
 		}
 	}
-	for _, name := range b.gone(t.dynamicNames()) {
+	for _, name := range b.gone(t.dynamicNames) {
 		if t.dynamic(name) && t.remove(b.store.deps, name) {
 			b.store.metrics.clusterRemoved.Inc()
 		}
@@ -213,11 +211,11 @@ func (b *batch) clusters() {
 }
 
 // gone lists what the response removes, of the existing names.
-func (b *batch) gone(existing []string) []string {
+func (b *batch) gone(existing func() []string) []string {
 	if !b.update.Full {
 		return b.update.Removed
 	}
-	return slices.DeleteFunc(existing, func(name string) bool { return b.seen[name] })
+	return slices.DeleteFunc(existing(), func(name string) bool { return b.seen[name] })
 }
 
 // reject records a bad resource: the one in force stays.
@@ -227,7 +225,7 @@ func (b *batch) reject(name string, r xds.Resource, err error, at **Failure) {
 }
 
 // applyNamed applies a response of a type that is subscribed by name: absence changes nothing, unknown names are ignored.
-func applyNamed[P proto.Message, M any](b *batch, t *table[M], prototype P, nameIn func(P) string,
+func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype P, nameIn func(P) string,
 	convert func(P, translate.Meta) (M, uint64, []translate.Warning, error),
 ) {
 	for _, r := range b.update.Resources {
@@ -270,7 +268,7 @@ func applyNamed[P proto.Message, M any](b *batch, t *table[M], prototype P, name
 	}
 }
 
-func newEntry[M any](v M, hash uint64, r xds.Resource, now time.Time) *Entry[M] {
+func newEntry[M comparable](v M, hash uint64, r xds.Resource, now time.Time) *Entry[M] {
 	return &Entry[M]{Value: v, Raw: r.Body, Version: r.Version, Updated: now, hash: hash}
 }
 

@@ -3,9 +3,7 @@ package translate
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
@@ -15,16 +13,15 @@ import (
 // not missed. The order of findings is that of the resources' names.
 func ValidateReferences(s *model.Snapshot) ([]Warning, error) {
 	r := &references{snapshot: s}
-	for _, name := range slices.Sorted(maps.Keys(s.Listeners)) {
-		r.listener(s.Listeners[name])
+	for _, l := range s.Listeners.Sorted() {
+		r.listener(l)
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Clusters)) {
-		c := s.Clusters[name]
+	for name, c := range s.Clusters.Sorted() {
 		r.secrets(resourceName("cluster", name), c.SecretReferences())
 		r.source(resourceName("cluster", name), "eds_cluster_config.eds_config", c.EDSSource)
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Routes)) {
-		r.routes(resourceName("route configuration", name), "", s.Routes[name])
+	for name, routes := range s.Routes.Sorted() {
+		r.routes(resourceName("route configuration", name), "", routes)
 	}
 	r.addresses()
 	return r.warnings, errors.Join(r.errs...)
@@ -76,7 +73,7 @@ func (r *references) chain(resource, at string, c *model.FilterChain) {
 // tcp warns about unknown clusters: Envoy accepts them, and closes the connections that would go there.
 func (r *references) tcp(resource, at string, p *model.TCPProxy) {
 	for _, c := range p.Clusters {
-		if r.snapshot.Clusters[c.Name] == nil {
+		if r.snapshot.Clusters.Get(c.Name) == nil {
 			r.warnings = append(r.warnings, Warning{resource, at, fmt.Sprintf("unknown cluster '%s': connections are closed until it exists", c.Name)})
 		}
 	}
@@ -121,7 +118,7 @@ func (r *references) mirrors(resource, at string, list []model.Mirror, validate 
 
 func (r *references) cluster(resource, at, name string, validate bool) {
 	switch {
-	case name == "" || r.snapshot.Clusters[name] != nil:
+	case name == "" || r.snapshot.Clusters.Get(name) != nil:
 	case validate:
 		r.fail(resource, at, "route: unknown cluster '%s'", name)
 	default:
@@ -132,7 +129,7 @@ func (r *references) cluster(resource, at, name string, validate bool) {
 // secrets checks that static secrets are defined.
 func (r *references) secrets(resource string, refs []model.SecretReference) {
 	for _, ref := range refs {
-		if ref.Source == nil && r.snapshot.Secrets[ref.Name] == nil {
+		if ref.Source == nil && r.snapshot.Secrets.Get(ref.Name) == nil {
 			r.fail(resource, "transport_socket", "unknown static secret '%s'", ref.Name)
 		}
 		r.source(resource, "transport_socket", ref.Source)
@@ -145,7 +142,7 @@ func (r *references) source(resource, at string, s *model.Source) {
 		return
 	}
 	for _, service := range s.API.Services {
-		if r.snapshot.Clusters[service.Cluster] == nil {
+		if r.snapshot.Clusters.Get(service.Cluster) == nil {
 			r.fail(resource, at, "unknown gRPC cluster '%s': it must be a static cluster", service.Cluster)
 		}
 	}
@@ -161,8 +158,7 @@ func (r *references) addresses() {
 		}
 		owner[address] = l.Name
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.snapshot.Listeners)) {
-		l := r.snapshot.Listeners[name]
+	for _, l := range r.snapshot.Listeners.Sorted() {
 		if !l.BindToPort {
 			continue
 		}
@@ -185,18 +181,15 @@ func (r *references) addresses() {
 // Snapshot returns the static resources as a snapshot, for ValidateReferences. Of two resources with one name the last
 // counts.
 func (s *Static) Snapshot() *model.Snapshot {
-	out := &model.Snapshot{
-		Listeners: map[string]*model.Listener{}, Clusters: map[string]*model.Cluster{}, Routes: map[string]*model.RouteConfig{},
-		Endpoints: map[string]*model.LoadAssignment{}, Secrets: map[string]*model.Secret{}, Interception: s.Interception,
-	}
+	out := &model.Snapshot{Interception: s.Interception}
 	for _, l := range s.Listeners {
-		out.Listeners[l.Name] = l
+		out.Listeners = out.Listeners.With(l.Name, l)
 	}
 	for _, c := range s.Clusters {
-		out.Clusters[c.Name] = c
+		out.Clusters = out.Clusters.With(c.Name, c)
 	}
 	for _, x := range s.Secrets {
-		out.Secrets[x.Name] = x
+		out.Secrets = out.Secrets.With(x.Name, x)
 	}
 	return out
 }

@@ -2,7 +2,6 @@ package steer
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -64,8 +63,7 @@ func Compile(snap *model.Snapshot) (*Plan, []Notice) {
 		c.config = *snap.Interception
 	}
 	catchAll := ""
-	for _, name := range slices.Sorted(maps.Keys(snap.Listeners)) {
-		listener := snap.Listeners[name]
+	for name, listener := range snap.Listeners.Sorted() {
 		c.listener(name, listener)
 		catchAll = c.chooseCatchAll(catchAll, name, listener)
 	}

@@ -17,9 +17,9 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 func snapshot(interception *model.Interception, listeners ...*model.Listener) *model.Snapshot {
-	snap := &model.Snapshot{Listeners: make(map[string]*model.Listener), Interception: interception}
+	snap := &model.Snapshot{Interception: interception}
 	for _, l := range listeners {
-		snap.Listeners[l.Name] = l
+		snap.Listeners = snap.Listeners.With(l.Name, l)
 	}
 	return snap
 }
@@ -176,7 +176,7 @@ func BenchmarkCompile(b *testing.B) {
 	snap := snapshot(nil, catchAll("outbound", "0.0.0.0:15001", model.TrafficOutbound))
 	for n := range 10000 {
 		l := virtual(fmt.Sprintf("l%d", n), fmt.Sprintf("10.%d.%d.1:80", n/256, n%256))
-		snap.Listeners[l.Name] = l
+		snap.Listeners = snap.Listeners.With(l.Name, l)
 	}
 	for b.Loop() {
 		Compile(snap)

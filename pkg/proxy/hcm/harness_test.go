@@ -120,7 +120,7 @@ func start(t testing.TB, routes *model.RouteConfig, o options) *proxy {
 	p.poller = conntest.Poller(t)
 	p.clusters = cluster.New(cluster.Options{Stats: p.store.Root(), Wheel: wheel, Poller: p.poller})
 	t.Cleanup(p.clusters.Close)
-	p.clusters.Apply(&model.Snapshot{Clusters: o.clusters})
+	p.clusters.Apply(&model.Snapshot{Clusters: model.SetOf(o.clusters)})
 	p.logs = accesslog.NewManager(accesslog.Options{Stats: p.store.Root(), Stdout: p.out})
 	f, err := format.Compile(logFormat)
 	if err != nil {

@@ -27,7 +27,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // replacement is a listener's version on its way out, with the next one, nil when there is none.
 type replacement struct{ was, next *active }
 
-// Apply makes the listeners those of the snapshot. A listener that cannot be built or bound is reported as an *Error and
+// Apply makes the listeners those of the snapshot, at next to no cost when it has none that changed. A listener that cannot be built or bound is reported as an *Error and
 // keeps its present version, if it has one; the others are applied. It is tried again by the next Apply. Sockets whose
 // address somebody goes on with stay open all the time, also when listeners exchange their addresses.
 func (m *Manager) Apply(snap *model.Snapshot) []error {
@@ -36,16 +36,20 @@ func (m *Manager) Apply(snap *model.Snapshot) []error {
 	if m.stopped {
 		return []error{errors.New("apply listeners: the manager has stopped accepting")}
 	}
+	changed := m.changed(snap)
+	if len(changed) == 0 {
+		return nil
+	}
 	// What goes keeps its sockets until all others had the chance to take them over.
 	var leaving []replacement
-	for name, a := range m.active {
-		if snap.Listeners[name] == nil {
+	for _, name := range changed {
+		if a := m.active[name]; a != nil && snap.Listeners.Get(name) == nil {
 			m.stats.removed.Inc()
 			delete(m.active, name)
 			leaving = append(leaving, replacement{was: a})
 		}
 	}
-	next, errs := m.buildAll(snap)
+	next, errs := m.buildAll(snap, changed)
 	sockets := m.newBinding(next)
 	for _, name := range slices.Sorted(maps.Keys(next)) {
 		was := m.active[name]
@@ -72,6 +76,18 @@ func (m *Manager) Apply(snap *model.Snapshot) []error {
 	return m.failures(errs)
 }
 
+// changed names the listeners that differ from those applied last, and those that could not be applied then.
+func (m *Manager) changed(snap *model.Snapshot) []string {
+	names := m.failed
+	m.failed = nil
+	for name := range snap.Listeners.Changes(m.applied) {
+		names = append(names, name)
+	}
+	m.applied = snap.Listeners
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // forgetLost takes away from a listener that was to move, and did not, what others have taken over.
 func (m *Manager) forgetLost(a *active) {
 	if a != nil {
@@ -83,17 +99,18 @@ func (m *Manager) failures(errs map[string]error) []error {
 	var out []error
 	for _, name := range slices.Sorted(maps.Keys(errs)) {
 		m.stats.failure.Inc()
+		m.failed = append(m.failed, name)
 		out = append(out, &Error{Listener: name, Err: errs[name]})
 	}
 	return out
 }
 
-// buildAll builds the next versions of the listeners that change, and gives the errors by name.
-func (m *Manager) buildAll(snap *model.Snapshot) (next map[string]*active, errs map[string]error) {
+// buildAll builds the next versions of the named listeners, and gives the errors by name.
+func (m *Manager) buildAll(snap *model.Snapshot, changed []string) (next map[string]*active, errs map[string]error) {
 	next, errs = map[string]*active{}, map[string]error{}
-	for name, cfg := range snap.Listeners {
-		was := m.active[name]
-		if was != nil && was.cfg == cfg {
+	for _, name := range changed {
+		cfg, was := snap.Listeners.Get(name), m.active[name]
+		if cfg == nil || was != nil && was.cfg == cfg {
 			continue
 		}
 		a, err := m.build(cfg, was)

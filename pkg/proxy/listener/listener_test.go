@@ -123,9 +123,9 @@ func newBed(t *testing.T, change func(*Options)) *bed {
 }
 
 func (b *bed) apply(listeners ...*model.Listener) []error {
-	snap := &model.Snapshot{Listeners: map[string]*model.Listener{}}
+	snap := &model.Snapshot{}
 	for _, l := range listeners {
-		snap.Listeners[l.Name] = l
+		snap.Listeners = snap.Listeners.With(l.Name, l)
 	}
 	return b.Apply(snap)
 }

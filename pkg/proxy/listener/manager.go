@@ -98,6 +98,8 @@ type Manager struct {
 
 	mu       sync.Mutex
 	active   map[string]*active
+	applied  model.Set[*model.Listener] // what Apply was given last
+	failed   []string                   // what of that is to be tried again
 	draining map[*active]struct{}
 	sockets  map[string]*socket
 	capture  []*socket

@@ -53,7 +53,7 @@ func TestUnchangedObjectsStay(t *testing.T) {
 	h := newHarness(t)
 	web, api := static("web", b.addr), eds("api")
 	snap := snapshot(web, api)
-	snap.Endpoints["api"] = endpoints(b.addr)
+	snap.Endpoints = snap.Endpoints.With("api", endpoints(b.addr))
 	h.Apply(snap)
 	wasWeb, wasAPI, host := h.Get("web"), h.Get("api"), h.Get("api").Hosts()[0]
 
@@ -63,12 +63,12 @@ func TestUnchangedObjectsStay(t *testing.T) {
 	if h.Get("web") != wasWeb || h.Get("api") != wasAPI || h.Get("api").Hosts()[0] != host {
 		t.Error("an unchanged cluster or host was replaced")
 	}
-	if h.Get("new") == nil || len(h.All()) != 3 {
+	if h.Get("new") == nil || h.All().Len() != 3 {
 		t.Error("the new cluster is missing")
 	}
 	h.Apply(snapshot(web))
-	if len(h.All()) != 1 || h.Get("web") != wasWeb {
-		t.Errorf("after removal there are %v", h.All())
+	if h.All().Len() != 1 || h.Get("web") != wasWeb {
+		t.Errorf("after removal there are %v", h.All().Names())
 	}
 	if got := h.counter("cluster.new.membership_change"); got != 0 {
 		t.Errorf("statistics of a removed cluster are still there: %d", got)
@@ -81,7 +81,7 @@ func TestEndpointsChangeKeepsConnections(t *testing.T) {
 	cfg := eds("web")
 	apply := func(addrs ...netip.AddrPort) {
 		s := snapshot(cfg)
-		s.Endpoints["web"] = endpoints(addrs...)
+		s.Endpoints = s.Endpoints.With("web", endpoints(addrs...))
 		h.Apply(s)
 	}
 	apply(a.addr, b.addr)
@@ -127,7 +127,7 @@ func TestRemovedHostFinishesItsRequest(t *testing.T) {
 	h := newHarness(t)
 	cfg := eds("web")
 	s := snapshot(cfg)
-	s.Endpoints["web"] = endpoints(b.addr)
+	s.Endpoints = s.Endpoints.With("web", endpoints(b.addr))
 	h.Apply(s)
 	done := make(chan string, 1)
 	go func() {

@@ -281,7 +281,7 @@ func TestFlappingEndpoints(t *testing.T) {
 			cfg = &c
 		}
 		s := snapshot(cfg)
-		s.Endpoints["web"] = endpoints(addrs[i%3 : i%3+1+i%2]...)
+		s.Endpoints = s.Endpoints.With("web", endpoints(addrs[i%3:i%3+1+i%2]...))
 		h.Apply(s)
 	}
 	apply(0)

@@ -129,9 +129,9 @@ func eds(name string) *model.Cluster {
 }
 
 func snapshot(clusters ...*model.Cluster) *model.Snapshot {
-	s := &model.Snapshot{Clusters: make(map[string]*model.Cluster), Endpoints: make(map[string]*model.LoadAssignment)}
+	s := &model.Snapshot{}
 	for _, c := range clusters {
-		s.Clusters[c.Name] = c
+		s.Clusters = s.Clusters.With(c.Name, c)
 	}
 	return s
 }

@@ -10,9 +10,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -55,10 +55,14 @@ type Manager struct {
 	runtime *pool.Runtime
 	buffers *h1.Buffers // of all HTTP/1 connections
 
-	clusters atomic.Pointer[map[string]*Cluster]
+	clusters atomic.Pointer[model.Set[*Cluster]]
 
 	mu     sync.Mutex
 	closed bool
+	// applied is the last snapshot.
+	applied *model.Snapshot
+	// discovered are the EDS clusters by the name of their endpoints.
+	discovered map[string][]string
 }
 
 // New makes a manager without clusters. It must be closed.
@@ -73,7 +77,8 @@ func New(opt Options) *Manager {
 		opt.Resolver = dns.System()
 	}
 	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel), buffers: h1.NewBuffers()}
-	m.clusters.Store(&map[string]*Cluster{})
+	m.applied, m.discovered = &model.Snapshot{}, map[string][]string{}
+	m.clusters.Store(&model.Set[*Cluster]{})
 	return m
 }
 
@@ -81,59 +86,65 @@ func New(opt Options) *Manager {
 func (m *Manager) percent() float64 { return 100 * float64(m.opt.Rand()>>11) / (1 << 53) }
 
 // Get returns a cluster by name, nil when there is none.
-func (m *Manager) Get(name string) *Cluster { return (*m.clusters.Load())[name] }
+func (m *Manager) Get(name string) *Cluster { return m.clusters.Load().Get(name) }
 
-// All returns all clusters by name; the map must not be changed.
-func (m *Manager) All() map[string]*Cluster { return *m.clusters.Load() }
+// All returns all clusters by name.
+func (m *Manager) All() model.Set[*Cluster] { return *m.clusters.Load() }
 
-// Apply makes the clusters those of a snapshot. What has the same pointer as before is left alone: cluster, endpoints,
-// connections. A changed cluster takes over the connections of the hosts that it keeps, unless it connects in another
-// way now. Connections of removed hosts are closed when their requests are done.
+// Apply makes the clusters those of a snapshot, at the cost of what differs from the one before. What has the same pointer
+// as before is left alone: cluster, endpoints, connections. A changed cluster takes over the connections of the hosts that
+// it keeps, unless it connects in another way now. Connections of removed hosts are closed when their requests are done.
 func (m *Manager) Apply(snap *model.Snapshot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		return
 	}
-	old := *m.clusters.Load()
-	var next map[string]*Cluster // a copy of old, once something differs
-	change := func(name string, c *Cluster) {
-		if next == nil {
-			next = maps.Clone(old)
-		}
-		if next[name] = c; c == nil {
-			delete(next, name)
-		}
-	}
+	was := m.applied
+	m.applied = snap
+	next := m.All()
 	var gone []func()
-	for name, cfg := range snap.Clusters {
-		was := old[name]
-		if was == nil || was.cfg != cfg {
-			c, retire := m.build(cfg, was, assignment(snap, cfg))
-			gone = append(gone, retire)
-			change(name, c)
+	for name, c := range snap.Clusters.Changes(was.Clusters) {
+		m.discover(name, c.Old, c.New)
+		old := next.Get(name)
+		if c.New == nil {
+			next = next.Without(name)
+			gone = append(gone, old.remove)
 			continue
 		}
-		was.setAssignment(assignment(snap, cfg))
+		made, retire := m.build(c.New, old, assignment(snap, c.New))
+		next = next.With(name, made)
+		gone = append(gone, retire)
 	}
-	for name, was := range old {
-		if snap.Clusters[name] == nil {
-			change(name, nil)
-			gone = append(gone, was.remove)
+	for name, a := range snap.Endpoints.Changes(was.Endpoints) {
+		for _, cluster := range m.discovered[name] {
+			next.Get(cluster).setAssignment(a.New)
 		}
 	}
-	if next != nil {
-		m.clusters.Store(&next)
-	}
+	m.clusters.Store(&next)
 	for _, retire := range gone {
 		retire()
 	}
 }
 
+// discover notes which endpoints a cluster has by EDS. The configurations are nil where there is none.
+func (m *Manager) discover(name string, old, now *model.Cluster) {
+	if old != nil && old.NeedsEDS() {
+		of := old.EDSName()
+		m.discovered[of] = slices.DeleteFunc(m.discovered[of], func(n string) bool { return n == name })
+		if len(m.discovered[of]) == 0 {
+			delete(m.discovered, of)
+		}
+	}
+	if now != nil && now.NeedsEDS() {
+		m.discovered[now.EDSName()] = append(m.discovered[now.EDSName()], name)
+	}
+}
+
 // assignment is the configured or discovered endpoints of a cluster; nil when none are known.
 func assignment(snap *model.Snapshot, cfg *model.Cluster) *model.LoadAssignment {
-	if cfg.Type == model.ClusterEDS {
-		return snap.Endpoints[cfg.EDSName()]
+	if cfg.NeedsEDS() {
+		return snap.Endpoints.Get(cfg.EDSName())
 	}
 	return cfg.Inline
 }
@@ -163,9 +174,9 @@ func (m *Manager) Close() {
 		return
 	}
 	m.closed = true
-	for _, c := range m.All() {
+	for _, c := range m.All().All() {
 		c.remove()
 	}
-	m.clusters.Store(&map[string]*Cluster{})
+	m.clusters.Store(&model.Set[*Cluster]{})
 	m.runtime.Close()
 }

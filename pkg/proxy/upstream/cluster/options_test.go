@@ -22,15 +22,15 @@ func TestHostChangeClosesConnections(t *testing.T) {
 		web := eds("web")
 		web.CloseOnHostChange = closes
 		s := snapshot(web)
-		s.Endpoints["web"] = endpoints(a.addr)
+		s.Endpoints = s.Endpoints.With("web", endpoints(a.addr))
 		h.Apply(s)
 		h.mustGet("web")
 		again := snapshot(web)
-		again.Endpoints["web"] = endpoints(a.addr) // the same hosts
+		again.Endpoints = again.Endpoints.With("web", endpoints(a.addr)) // the same hosts
 		h.Apply(again)
 		h.want("gauge", h.gauge, map[string]uint64{"cluster.web.upstream_cx_active": 1})
 		more := snapshot(web)
-		more.Endpoints["web"] = endpoints(a.addr, b.addr)
+		more.Endpoints = more.Endpoints.With("web", endpoints(a.addr, b.addr))
 		h.Apply(more)
 		left := uint64(1)
 		if closes {

@@ -68,7 +68,7 @@ func Configure(o *options.Options) (*Configuration, error) {
 		return nil, err
 	}
 	c.Static = static
-	more, err := translate.ValidateReferences(static.Snapshot())
+	more, err := static.Group().References()
 	if err != nil {
 		return nil, err
 	}

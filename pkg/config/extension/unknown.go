@@ -2,6 +2,7 @@ package extension
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -64,6 +65,22 @@ func (r *Registry) unknown(category, typeURL, name string) *UnknownError {
 		}
 	}
 	return e
+}
+
+// Nearest is the candidate that is spelled most nearly as name, if any is near enough to have been meant; otherwise empty.
+// Of several the first in the order of the alphabet is taken.
+func Nearest(name string, candidates iter.Seq[string]) string {
+	if candidates == nil || name == "" {
+		return ""
+	}
+	near, best := "", 1+max(2, len(name)/5)
+	for c := range candidates {
+		d := distance(strings.ToLower(name), strings.ToLower(c))
+		if d < best || d == best && near != "" && c < near {
+			near, best = c, d
+		}
+	}
+	return near
 }
 
 // maxCompared bounds the strings that distance works on: names are short, and input is not trusted.

@@ -58,7 +58,7 @@ func (c *call) balancer(m *clusterv3.Cluster, out *model.Cluster) {
 	case policy == clusterv3.Cluster_CLUSTER_PROVIDED:
 		out.LB = model.LBClusterProvided
 	case policy != clusterv3.Cluster_ROUND_ROBIN:
-		c.warn(at, "%s is not supported by weir yet: ROUND_ROBIN is used", policy)
+		c.lacks(at, "%s is not supported by weir yet: ROUND_ROBIN is used", policy)
 	}
 	if o := m.GetOriginalDstLbConfig(); o != nil {
 		c.originalDst(o, out, root.field("original_dst_lb_config"))
@@ -140,12 +140,12 @@ func (c *call) policies(m *clusterv3.LoadBalancingPolicy, out *model.Cluster, p 
 			out.LocalityWeighted = true
 			c.policies(lb.GetEndpointPickingPolicy(), out, at.field("typed_config").field("endpoint_picking_policy"), depth+1)
 		case *csrrv3.ClientSideWeightedRoundRobin:
-			c.warn(at, "the weights that backends report are not used yet: ROUND_ROBIN is used")
+			c.lacks(at, "the weights that backends report are not used yet: ROUND_ROBIN is used")
 		}
 		return
 	}
 	if known {
-		c.warn(p, "%s not supported by weir yet: ROUND_ROBIN is used", strings.Join(names, ", "))
+		c.lacks(p, "%s not supported by weir yet: ROUND_ROBIN is used", strings.Join(names, ", "))
 		return
 	}
 	c.fail(p, "cluster: didn't find a registered load balancer factory with names from [%s]", strings.Join(names, ", "))

@@ -30,6 +30,15 @@ const (
 // them; findings about a static resource name it, and their paths begin at that resource. The node must be complete: what
 // the command line says of it is merged in before.
 func (t *Translator) Bootstrap(m *bootstrapv3.Bootstrap, meta Meta) (*Static, []Warning, error) {
+	out, warnings, err := t.BootstrapParts(m, meta)
+	if err != nil {
+		return nil, warnings, err
+	}
+	return out, warnings, nil
+}
+
+// BootstrapParts is Bootstrap for checks that go on: when there are errors, it returns what has none beside them.
+func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Static, []Warning, error) {
 	c := t.begin(withoutStatic(m), meta, "")
 	out := &Static{
 		Node:              node(m.GetNode()),
@@ -49,10 +58,7 @@ func (t *Translator) Bootstrap(m *bootstrapv3.Bootstrap, meta Meta) (*Static, []
 		c.fail((*path)(nil).field("node"), "node 'id' and 'cluster' are required. Set it either in 'node' config or via --service-node and --service-cluster options")
 	}
 	warnings, err := c.end(m)
-	if err != nil {
-		return nil, warnings, err
-	}
-	return out, warnings, nil
+	return out, warnings, err
 }
 
 // withoutStatic returns a message with all fields of m but its static resources, each of which is validated by itself.
@@ -90,37 +96,44 @@ func (c *call) staticResources(m *bootstrapv3.Bootstrap_StaticResources, out *St
 	seen := map[string]bool{}
 	once := func(kind, name string, p *path) {
 		if name != "" && seen[kind+"\x00"+name] {
-			c.fail(p.field("name"), "duplicate %s %q", kind, name)
+			c.failAs(CodeDuplicate, p.field("name"), "duplicate %s %q", kind, name)
 		}
 		seen[kind+"\x00"+name] = true
 	}
 	for i, s := range m.GetSecrets() {
-		once("secret", s.GetName(), at.elem("secrets", i))
+		place := at.elem("secrets", i)
+		once("secret", s.GetName(), place)
 		v, warnings, err := c.t.Secret(s, c.meta)
-		if c.merge(warnings, err); err == nil {
+		if c.merge(place, warnings, err); err == nil {
 			out.Secrets = append(out.Secrets, v)
 		}
 	}
 	for i, s := range m.GetClusters() {
-		once("cluster", s.GetName(), at.elem("clusters", i))
+		place := at.elem("clusters", i)
+		once("cluster", s.GetName(), place)
 		v, warnings, err := c.t.Cluster(s, c.meta)
-		if c.merge(warnings, err); err == nil {
+		if c.merge(place, warnings, err); err == nil {
 			out.Clusters = append(out.Clusters, v)
 		}
 	}
 	for i, s := range m.GetListeners() {
-		once("listener", s.GetName(), at.elem("listeners", i))
+		place := at.elem("listeners", i)
+		once("listener", s.GetName(), place)
 		v, warnings, err := c.t.Listener(s, c.meta)
-		if c.merge(warnings, err); err == nil {
+		if c.merge(place, warnings, err); err == nil {
 			out.Listeners = append(out.Listeners, v)
 		}
 	}
 }
 
-// merge takes over the findings of a resource that was translated by itself.
-func (c *call) merge(warnings []Warning, err error) {
-	c.warnings = append(c.warnings, warnings...)
+// merge takes over the findings of a resource at a place of the bootstrap that was translated by itself.
+func (c *call) merge(at *path, warnings []Warning, err error) {
+	for _, w := range warnings {
+		w.Root = at.String()
+		c.warnings = append(c.warnings, w)
+	}
 	for _, e := range FieldErrors(err) {
+		e.Root = at.String()
 		c.errs = append(c.errs, e)
 	}
 }
@@ -199,7 +212,7 @@ func (c *call) bootstrapExtensions(list []*corev3.TypedExtensionConfig, out *Sta
 			typeURL = c.typeOf(e.GetTypedConfig())
 		}
 		if _, err := c.t.registry.Lookup(extension.Bootstrap, typeURL, e.GetName()); isKnown(err) {
-			c.warn(at, "%v", err)
+			c.lacks(at, "%v", err)
 			continue
 		}
 		f, config := c.extension(extension.Bootstrap, e.GetName(), e.GetTypedConfig(), false, at)

@@ -50,28 +50,53 @@ func (c *call) end(m proto.Message) ([]Warning, error) {
 		}
 	}
 	c.warnings = slices.DeleteFunc(c.warnings, func(w Warning) bool { return w.Resource == c.resource && failed[w.Path] })
+	c.refuse()
 	slices.SortStableFunc(c.warnings, func(a, b Warning) int {
 		return cmp.Or(strings.Compare(a.Resource, b.Resource), strings.Compare(a.Path, b.Path))
 	})
 	return c.warnings, errors.Join(c.errs...)
 }
 
+// refuse makes errors of what weir would not act on, when that is asked for.
+func (c *call) refuse() {
+	if !c.t.opt.RejectUnsupported {
+		return
+	}
+	c.warnings = slices.DeleteFunc(c.warnings, func(w Warning) bool {
+		if w.Code != CodeUnsupported {
+			return false
+		}
+		c.errs = append(c.errs, &FieldError{Resource: w.Resource, Path: w.Path, Reason: w.Reason, Code: w.Code, Suggestion: w.Suggestion, Root: w.Root})
+		return true
+	})
+}
+
 // fail records an error at p.
-func (c *call) fail(p *path, format string, args ...any) {
+func (c *call) fail(p *path, format string, args ...any) { c.failAs(CodeInvalid, p, format, args...) }
+
+// failAs records an error of a kind at p.
+func (c *call) failAs(code Code, p *path, format string, args ...any) {
 	if len(c.errs) < maxFindings {
-		c.errs = append(c.errs, &FieldError{Resource: c.resource, Path: p.String(), Reason: fmt.Sprintf(format, args...)})
+		c.errs = append(c.errs, &FieldError{Resource: c.resource, Path: p.String(), Reason: fmt.Sprintf(format, args...), Code: code})
 	}
 }
 
-// warn records a warning at p.
-func (c *call) warn(p *path, format string, args ...any) {
+// warn records a warning at p: something has another effect than may be expected.
+func (c *call) warn(p *path, format string, args ...any) { c.warnAs(CodeNotice, p, format, args...) }
+
+// lacks records a warning at p: Envoy would act on it, and weir does not.
+func (c *call) lacks(p *path, format string, args ...any) {
+	c.warnAs(CodeUnsupported, p, format, args...)
+}
+
+func (c *call) warnAs(code Code, p *path, format string, args ...any) {
 	if len(c.warnings) < maxFindings {
-		c.warnings = append(c.warnings, Warning{Resource: c.resource, Path: p.String(), Reason: fmt.Sprintf(format, args...)})
+		c.warnings = append(c.warnings, Warning{Resource: c.resource, Path: p.String(), Reason: fmt.Sprintf(format, args...), Code: code})
 	}
 }
 
 // unsupported records the error for a field that cannot be left out without changing what the resource means.
-func (c *call) unsupported(p *path) { c.fail(p, "not supported by weir") }
+func (c *call) unsupported(p *path) { c.failAs(CodeUnsupported, p, "not supported by weir") }
 
 // unpack returns the message inside a, TypedStruct resolved, and nil after it recorded an error. The message counts as
 // understood: its fields are warned about when they have no effect.

@@ -7,6 +7,31 @@ import (
 	"strings"
 )
 
+// Code is a kind of finding, for programs: the codes of errors and warnings stay as they are.
+type Code string
+
+// Kinds of findings.
+const (
+	// CodeInvalid is what the resource may not say.
+	CodeInvalid Code = "invalid"
+	// CodeRule is a value that violates a rule of protoc-gen-validate.
+	CodeRule Code = "rule"
+	// CodeUnsupported is what Envoy would act on and weir does not.
+	CodeUnsupported Code = "unsupported"
+	// CodeUnknownField is a field that is newer than weir.
+	CodeUnknownField Code = "unknown-field"
+	// CodeUnknownExtension is an extension that is neither weir's nor Envoy's.
+	CodeUnknownExtension Code = "unknown-extension"
+	// CodeReference is a name that nothing has.
+	CodeReference Code = "unknown-reference"
+	// CodeDuplicate is a name that two resources have.
+	CodeDuplicate Code = "duplicate-name"
+	// CodeAddress is an address that two listeners want.
+	CodeAddress Code = "address-clash"
+	// CodeNotice is what has another effect than may be expected.
+	CodeNotice Code = "notice"
+)
+
 // FieldError is one reason why a resource is refused.
 type FieldError struct {
 	// Resource is the kind and name, such as `listener "ingress"`; empty for the bootstrap itself.
@@ -15,10 +40,18 @@ type FieldError struct {
 	Path string
 	// Reason says what is wrong.
 	Reason string
+	Code   Code
+	// Suggestion says what may have been meant; empty when nothing is likely.
+	Suggestion string
+	// Root leads from the bootstrap to the resource, such as static_resources.listeners[2]; empty when the resource is not
+	// part of a bootstrap, or the place is not known.
+	Root string
 }
 
-// Error joins resource, path and reason.
-func (e *FieldError) Error() string { return join(e.Resource, e.Path, e.Reason) }
+// Error joins resource, path, reason and suggestion.
+func (e *FieldError) Error() string {
+	return join(e.Resource, e.Path, suggested(e.Reason, e.Suggestion))
+}
 
 // Warning is configuration that was accepted but has no effect, or not the one that it has in Envoy.
 type Warning struct {
@@ -26,10 +59,20 @@ type Warning struct {
 	Resource, Path string
 	// Reason says what is not done.
 	Reason string
+	// Code, Suggestion and Root are as in FieldError. The code CodeUnsupported is what --reject-unsupported refuses.
+	Code             Code
+	Suggestion, Root string
 }
 
-// String joins resource, path and reason.
-func (w Warning) String() string { return join(w.Resource, w.Path, w.Reason) }
+// String joins resource, path, reason and suggestion.
+func (w Warning) String() string { return join(w.Resource, w.Path, suggested(w.Reason, w.Suggestion)) }
+
+func suggested(reason, suggestion string) string {
+	if suggestion == "" {
+		return reason
+	}
+	return fmt.Sprintf("%s (%s)", reason, suggestion)
+}
 
 func join(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ": ")
@@ -52,45 +95,4 @@ func FieldErrors(err error) []*FieldError {
 		return []*FieldError{one}
 	}
 	return nil
-}
-
-// path leads to a field. It is a list from the field up to the root, so that going down costs no string.
-type path struct {
-	up    *path
-	name  string
-	index int // -1: none
-	key   string
-}
-
-// String writes the path from the root.
-func (p *path) String() string {
-	var parts []*path
-	for ; p != nil; p = p.up {
-		parts = append(parts, p)
-	}
-	var b strings.Builder
-	for _, p := range slices.Backward(parts) {
-		if b.Len() > 0 && p.name != "" {
-			b.WriteByte('.')
-		}
-		b.WriteString(p.name)
-		switch {
-		case p.key != "":
-			fmt.Fprintf(&b, "[%q]", p.key)
-		case p.index >= 0:
-			fmt.Fprintf(&b, "[%d]", p.index)
-		}
-	}
-	return b.String()
-}
-
-func (p *path) field(name string) *path       { return &path{up: p, name: name, index: -1} }
-func (p *path) elem(name string, i int) *path { return &path{up: p, name: name, index: i} }
-func (p *path) entry(name, key string) *path  { return &path{up: p, name: name, index: -1, key: key} }
-
-// item is element i of the list that p leads to.
-func (p *path) item(i int) *path {
-	q := *p
-	q.index = i
-	return &q
 }

@@ -142,7 +142,7 @@ func TestGolden(t *testing.T) {
 				fmt.Fprintf(&out, "warning: %v\n", w)
 			}
 			if err == nil {
-				more, err := ValidateReferences(static.Snapshot())
+				more, err := static.Group().References()
 				for _, e := range FieldErrors(err) {
 					fmt.Fprintf(&out, "reference error: %v\n", e)
 				}

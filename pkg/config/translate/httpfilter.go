@@ -90,7 +90,7 @@ func (c *call) discovery(name string, m *corev3.ExtensionConfigSource, last bool
 func (c *call) filterConfig(a *anypb.Any, p *path) (*extension.Factory, any) {
 	f, err := c.t.registry.Lookup(extension.HTTPFilters, c.typeOf(a), "")
 	if err != nil {
-		c.fail(p, "%v", err)
+		c.failAs(codeOf(err, CodeUnknownExtension), p, "%v", err)
 		return nil, nil
 	}
 	m := c.unpack(a, p)

@@ -29,7 +29,7 @@ func TestRealistic(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			more, err := ValidateReferences(static.Snapshot())
+			more, err := static.Group().References()
 			if err != nil {
 				t.Fatal(err)
 			}

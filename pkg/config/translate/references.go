@@ -3,45 +3,122 @@ package translate
 import (
 	"errors"
 	"fmt"
-	"net/netip"
+	"iter"
+	"maps"
+	"slices"
 
+	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
-// ValidateReferences checks what holds resources of a snapshot together: routes and TCP proxies name clusters that
-// exist, static secrets are defined, and no two listeners want the same address. Resources that are to come over xDS are
-// not missed. The order of findings is that of the resources' names.
-func ValidateReferences(s *model.Snapshot) ([]Warning, error) {
-	r := &references{snapshot: s}
-	for _, l := range s.Listeners.Sorted() {
-		r.listener(l)
+// Group is a set of resources that is checked as a whole: those of a bootstrap, or of several files. Its maps are by name
+// and may be nil.
+type Group struct {
+	Listeners map[string]*model.Listener
+	Clusters  map[string]*model.Cluster
+	Routes    map[string]*model.RouteConfig
+	Endpoints map[string]*model.LoadAssignment
+	Secrets   map[string]*model.Secret
+	Filters   map[string]*model.FilterConfig
+	// Broken are further resources, as FieldError.Resource calls them, that are there but could not be translated. Nobody is
+	// told that they are missing.
+	Broken map[string]bool
+	// StaticClusters are the names of clusters that a management server may be reached through; nil: all of Clusters.
+	StaticClusters map[string]bool
+	// Servers are the management servers that the bootstrap itself names, by the path of their field.
+	Servers map[string]*model.APISource
+	// Complete tells that what a control plane would deliver is in the group too, so that names which nothing defines are
+	// worth a warning.
+	Complete bool
+	// DynamicClusters tells that there are clusters that are not in the group, so that only references which Envoy refuses
+	// are told of.
+	DynamicClusters bool
+}
+
+// References checks what holds the resources of a group together: routes and TCP proxies name clusters that exist, static
+// secrets are defined, and no two listeners want the same address. The order of findings is that of the resources' names.
+func (g *Group) References() ([]Warning, error) {
+	r := &references{Group: g}
+	for _, name := range slices.Sorted(maps.Keys(g.Listeners)) {
+		r.listener(g.Listeners[name])
 	}
-	for name, c := range s.Clusters.Sorted() {
-		r.secrets(resourceName("cluster", name), c.SecretReferences())
-		r.source(resourceName("cluster", name), "eds_cluster_config.eds_config", c.EDSSource)
+	for _, name := range slices.Sorted(maps.Keys(g.Clusters)) {
+		r.upstream(g.Clusters[name])
 	}
-	for name, routes := range s.Routes.Sorted() {
-		r.routes(resourceName("route configuration", name), "", routes)
+	for _, name := range slices.Sorted(maps.Keys(g.Routes)) {
+		r.routes(resourceName("route configuration", name), "", g.Routes[name])
+	}
+	for _, at := range slices.Sorted(maps.Keys(g.Servers)) {
+		r.api("", at, g.Servers[at])
 	}
 	r.addresses()
 	return r.warnings, errors.Join(r.errs...)
 }
 
-// references collects what ValidateReferences finds.
-type references struct {
-	snapshot *model.Snapshot
-	errs     []error
-	warnings []Warning
+// Group returns the static resources, for Group.References. Of two resources with one name the last counts.
+func (s *Static) Group() *Group {
+	g := &Group{
+		Listeners: map[string]*model.Listener{}, Clusters: map[string]*model.Cluster{}, Secrets: map[string]*model.Secret{},
+		StaticClusters: map[string]bool{}, Broken: map[string]bool{}, DynamicClusters: s.CDS != nil,
+		Servers: map[string]*model.APISource{"dynamic_resources.ads_config": s.ADS},
+	}
+	for at, source := range map[string]*model.Source{"lds_config": s.LDS, "cds_config": s.CDS} {
+		if source != nil {
+			g.Servers["dynamic_resources."+at+".api_config_source"] = source.API
+		}
+	}
+	for _, l := range s.Listeners {
+		g.Listeners[l.Name] = l
+	}
+	for _, c := range s.Clusters {
+		g.Clusters[c.Name] = c
+		g.StaticClusters[c.Name] = true
+	}
+	for _, x := range s.Secrets {
+		g.Secrets[x.Name] = x
+	}
+	return g
 }
 
-func (r *references) fail(resource, at, format string, args ...any) {
-	r.errs = append(r.errs, &FieldError{Resource: resource, Path: at, Reason: fmt.Sprintf(format, args...)})
+// references collects what Group.References finds.
+type references struct {
+	*Group
+	errs     []error
+	warnings []Warning
+	// suggested counts the searches for near names.
+	suggested int
+}
+
+// missing is one reference to something that is not there.
+type missing struct {
+	resource, at string
+	// kind and name of what is referred to, and what is known of the kind.
+	kind, name string
+}
+
+// maxSuggestions bounds how often a near name is searched for, which looks at all names.
+const maxSuggestions = 64
+
+// has tells whether a resource is there, if only with errors.
+func (r *references) has(kind, name string, there bool) bool {
+	return there || r.Broken[resourceName(kind, name)]
+}
+
+func (r *references) fail(m missing, format string, args ...any) {
+	r.errs = append(r.errs, &FieldError{
+		Resource: m.resource, Path: m.at, Reason: fmt.Sprintf(format, args...), Code: CodeReference, Suggestion: r.suggest(m),
+	})
+}
+
+func (r *references) warn(m missing, format string, args ...any) {
+	r.warnings = append(r.warnings, Warning{
+		Resource: m.resource, Path: m.at, Reason: fmt.Sprintf(format, args...), Code: CodeReference, Suggestion: r.suggest(m),
+	})
 }
 
 // listener checks what the chains of a listener name.
 func (r *references) listener(l *model.Listener) {
 	resource := resourceName("listener", l.Name)
-	r.secrets(resource, l.SecretReferences())
 	for i, c := range l.FilterChains {
 		r.chain(resource, fmt.Sprintf("filter_chains[%d]", i), c)
 	}
@@ -51,31 +128,74 @@ func (r *references) listener(l *model.Listener) {
 }
 
 func (r *references) chain(resource, at string, c *model.FilterChain) {
+	if c.TLS != nil {
+		r.secrets(resource, at+".transport_socket", &c.TLS.TLSParams)
+	}
 	for i, f := range c.Filters {
 		at := fmt.Sprintf("%s.filters[%d].typed_config", at, i)
 		switch f := f.Config.(type) {
 		case *model.HTTPConnectionManager:
-			if f.InlineRoutes != nil {
-				r.routes(resource, at+".route_config", f.InlineRoutes)
-			}
-			r.source(resource, at+".rds.config_source", f.RouteSource)
-			for j, h := range f.HTTPFilters {
-				if h.Discovery != nil {
-					r.source(resource, fmt.Sprintf("%s.http_filters[%d].config_discovery.config_source", at, j), h.Discovery.Source)
-				}
-			}
+			r.manager(resource, at, f)
 		case *model.TCPProxy:
 			r.tcp(resource, at, f)
 		}
 	}
 }
 
+func (r *references) manager(resource, at string, f *model.HTTPConnectionManager) {
+	if f.InlineRoutes != nil {
+		r.routes(resource, at+".route_config", f.InlineRoutes)
+	}
+	r.source(resource, at+".rds.config_source", f.RouteSource)
+	if name := f.RouteConfigName; name != "" && f.InlineRoutes == nil {
+		r.delivered(missing{resource, at + ".rds.route_config_name", "route configuration", name}, r.Routes[name] != nil)
+	}
+	for j, h := range f.HTTPFilters {
+		if h.Discovery == nil {
+			continue
+		}
+		at := fmt.Sprintf("%s.http_filters[%d]", at, j)
+		r.source(resource, at+".config_discovery.config_source", h.Discovery.Source)
+		r.delivered(missing{resource, at + ".config_discovery", "filter configuration", h.Name}, r.Filters[h.Name] != nil || h.Discovery.Default != nil)
+	}
+}
+
+// delivered warns about a name that a control plane is to deliver and that a complete group does not define.
+func (r *references) delivered(m missing, there bool) {
+	if r.Complete && !r.has(m.kind, m.name, there) {
+		r.warn(m, "no file defines the %s '%s'", m.kind, m.name)
+	}
+}
+
 // tcp warns about unknown clusters: Envoy accepts them, and closes the connections that would go there.
 func (r *references) tcp(resource, at string, p *model.TCPProxy) {
-	for _, c := range p.Clusters {
-		if r.snapshot.Clusters.Get(c.Name) == nil {
-			r.warnings = append(r.warnings, Warning{resource, at, fmt.Sprintf("unknown cluster '%s': connections are closed until it exists", c.Name)})
+	for i, c := range p.Clusters {
+		field := at + ".cluster"
+		if len(p.Clusters) > 1 {
+			field = fmt.Sprintf("%s.weighted_clusters.clusters[%d].name", at, i)
 		}
+		r.cluster(resource, field, c.Name, false, "connections are closed")
+	}
+}
+
+// upstream checks what a cluster names.
+func (r *references) upstream(c *model.Cluster) {
+	resource := resourceName("cluster", c.Name)
+	if c.TLS != nil {
+		r.secrets(resource, "transport_socket", &c.TLS.TLSParams)
+	}
+	for i := range c.TransportSocketMatches {
+		if t := c.TransportSocketMatches[i].TLS; t != nil {
+			r.secrets(resource, fmt.Sprintf("transport_socket_matches[%d].transport_socket", i), &t.TLSParams)
+		}
+	}
+	r.source(resource, "eds_cluster_config.eds_config", c.EDSSource)
+	if c.NeedsEDS() {
+		name, at := c.Name, "eds_cluster_config"
+		if c.EDSServiceName != "" {
+			name, at = c.EDSServiceName, "eds_cluster_config.service_name"
+		}
+		r.delivered(missing{resource, at, "load assignment", name}, r.Endpoints[name] != nil)
 	}
 }
 
@@ -96,15 +216,18 @@ func (r *references) routes(resource, at string, c *model.RouteConfig) {
 	}
 }
 
+// notRouted is what becomes of requests to an unknown cluster.
+const notRouted = "requests are answered with the cluster-not-found status"
+
 // route checks the clusters of one route; at is the beginning of their paths.
 func (r *references) route(resource, at string, route *model.Route, validate bool) {
 	if route.Action == nil {
 		return
 	}
 	a := route.Action
-	r.cluster(resource, at+"cluster", a.Cluster, validate)
+	r.cluster(resource, at+"cluster", a.Cluster, validate, notRouted)
 	for i, w := range a.Weighted {
-		r.cluster(resource, fmt.Sprintf("%sweighted_clusters.clusters[%d].name", at, i), w.Name, validate)
+		r.cluster(resource, fmt.Sprintf("%sweighted_clusters.clusters[%d].name", at, i), w.Name, validate, notRouted)
 	}
 	r.mirrors(resource, at, a.Mirrors, validate)
 }
@@ -112,84 +235,86 @@ func (r *references) route(resource, at string, route *model.Route, validate boo
 // mirrors checks where copies of requests go; at is the beginning of their paths.
 func (r *references) mirrors(resource, at string, list []model.Mirror, validate bool) {
 	for i, m := range list {
-		r.cluster(resource, fmt.Sprintf("%srequest_mirror_policies[%d].cluster", at, i), m.Cluster, validate)
+		r.cluster(resource, fmt.Sprintf("%srequest_mirror_policies[%d].cluster", at, i), m.Cluster, validate, notRouted)
 	}
 }
 
-func (r *references) cluster(resource, at, name string, validate bool) {
+// cluster checks one reference to a cluster.
+func (r *references) cluster(resource, at, name string, validate bool, effect string) {
+	m := missing{resource, at, "cluster", name}
 	switch {
-	case name == "" || r.snapshot.Clusters.Get(name) != nil:
+	case name == "" || r.has(m.kind, name, r.Clusters[name] != nil):
 	case validate:
-		r.fail(resource, at, "route: unknown cluster '%s'", name)
-	default:
-		r.warnings = append(r.warnings, Warning{resource, at, fmt.Sprintf("unknown cluster '%s': requests are answered with the cluster-not-found status until it exists", name)})
+		r.fail(m, "route: unknown cluster '%s'", name)
+	case !r.DynamicClusters:
+		r.warn(m, "unknown cluster '%s': %s until it exists", name, effect)
 	}
 }
 
-// secrets checks that static secrets are defined.
-func (r *references) secrets(resource string, refs []model.SecretReference) {
-	for _, ref := range refs {
-		if ref.Source == nil && r.snapshot.Secrets.Get(ref.Name) == nil {
-			r.fail(resource, "transport_socket", "unknown static secret '%s'", ref.Name)
-		}
-		r.source(resource, "transport_socket", ref.Source)
+// secrets checks that the secrets of a TLS context are defined.
+func (r *references) secrets(resource, at string, p *model.TLSParams) {
+	at += ".typed_config.common_tls_context."
+	for i, c := range p.Certificates {
+		r.secret(resource, fmt.Sprintf("%stls_certificate_sds_secret_configs[%d]", at, i), c.Secret, c.Source)
 	}
+	if v := p.Validation; v != nil {
+		if v.Inline != nil {
+			at += "combined_validation_context."
+		}
+		r.secret(resource, at+"validation_context_sds_secret_config", v.Secret, v.Source)
+	}
+}
+
+func (r *references) secret(resource, at, name string, source *model.Source) {
+	m := missing{resource, at + ".name", "secret", name}
+	switch {
+	case name == "":
+	case source == nil && !r.has(m.kind, name, r.Secrets[name] != nil):
+		r.fail(m, "unknown static secret '%s'", name)
+	case source != nil:
+		r.delivered(m, r.Secrets[name] != nil)
+	}
+	r.source(resource, at+".sds_config", source)
 }
 
 // source checks that the clusters of a management server exist.
 func (r *references) source(resource, at string, s *model.Source) {
-	if s == nil || s.API == nil {
+	if s != nil {
+		r.api(resource, at+".api_config_source", s.API)
+	}
+}
+
+func (r *references) api(resource, at string, a *model.APISource) {
+	if a == nil {
 		return
 	}
-	for _, service := range s.API.Services {
-		if r.snapshot.Clusters.Get(service.Cluster) == nil {
-			r.fail(resource, at, "unknown gRPC cluster '%s': it must be a static cluster", service.Cluster)
-		}
+	for i, service := range a.Services {
+		r.server(missing{resource, fmt.Sprintf("%s.grpc_services[%d].envoy_grpc.cluster_name", at, i), "cluster", service.Cluster}, "gRPC")
 	}
 }
 
-// addresses checks that no two listeners that bind want the same address.
-func (r *references) addresses() {
-	owner := map[string]string{}
-	claim := func(l *model.Listener, at, address string) {
-		if other, taken := owner[address]; taken {
-			r.fail(resourceName("listener", l.Name), at, "error adding listener: '%s' has duplicate address '%s' as existing listener '%s'", l.Name, address, other)
-			return
-		}
-		owner[address] = l.Name
+// server checks the cluster of a management server.
+func (r *references) server(m missing, protocol string) {
+	there := r.Clusters[m.name] != nil
+	if r.StaticClusters != nil {
+		there = r.StaticClusters[m.name]
 	}
-	for _, l := range r.snapshot.Listeners.Sorted() {
-		if !l.BindToPort {
-			continue
-		}
-		if l.Pipe != "" {
-			claim(l, "address", l.Pipe)
-		}
-		for i, a := range append([]netip.AddrPort{l.Address}, l.AdditionalAddresses...) {
-			at := "address"
-			if i > 0 {
-				at = fmt.Sprintf("additional_addresses[%d]", i-1)
-			}
-			// Port 0 means any free port, so it clashes with nothing.
-			if a.IsValid() && a.Port() != 0 {
-				claim(l, at, a.String())
-			}
-		}
+	if m.name != "" && !r.has(m.kind, m.name, there) {
+		r.fail(m, "unknown %s cluster '%s': it must be a static cluster", protocol, m.name)
 	}
 }
 
-// Snapshot returns the static resources as a snapshot, for ValidateReferences. Of two resources with one name the last
-// counts.
-func (s *Static) Snapshot() *model.Snapshot {
-	out := &model.Snapshot{Interception: s.Interception}
-	for _, l := range s.Listeners {
-		out.Listeners = out.Listeners.With(l.Name, l)
+// suggest names what is spelled nearly as what is missing; empty when nothing is.
+func (r *references) suggest(m missing) string {
+	if r.suggested++; r.suggested > maxSuggestions {
+		return ""
 	}
-	for _, c := range s.Clusters {
-		out.Clusters = out.Clusters.With(c.Name, c)
+	names := map[string]iter.Seq[string]{
+		"cluster": maps.Keys(r.Clusters), "secret": maps.Keys(r.Secrets), "route configuration": maps.Keys(r.Routes),
+		"load assignment": maps.Keys(r.Endpoints), "filter configuration": maps.Keys(r.Filters),
+	}[m.kind]
+	if near := extension.Nearest(m.name, names); near != "" {
+		return fmt.Sprintf("did you mean '%s'?", near)
 	}
-	for _, x := range s.Secrets {
-		out.Secrets = out.Secrets.With(x.Name, x)
-	}
-	return out
+	return ""
 }

@@ -187,7 +187,7 @@ func (c *call) ciphers(names []string, p *path) []uint16 {
 			if id, ok := known[one]; ok {
 				out = append(out, id)
 			} else {
-				c.warn(p, "cipher suite %s is not supported by weir and is left out", one)
+				c.lacks(p, "cipher suite %s is not supported by weir and is left out", one)
 			}
 		}
 	}
@@ -213,7 +213,7 @@ func (c *call) curves(names []string, p *path) []tls.CurveID {
 		case "X25519MLKEM768":
 			out = append(out, tls.X25519MLKEM768)
 		default:
-			c.warn(p.elem("ecdh_curves", i), "curve %s is not supported by weir and is left out", n)
+			c.lacks(p.elem("ecdh_curves", i), "curve %s is not supported by weir and is left out", n)
 		}
 	}
 	if len(out) == 0 && len(names) > 0 {

@@ -45,6 +45,8 @@ type Options struct {
 	// like Envoy's flags --allow-unknown-static-fields and --reject-unknown-dynamic-fields. They are about TypedStruct and
 	// about binary messages that are newer than weir; the text of a bootstrap is checked where it is read.
 	AllowUnknown, RejectUnknownDynamic bool
+	// RejectUnsupported refuses resources, static and dynamic, with anything that weir would not act on.
+	RejectUnsupported bool
 }
 
 // Meta is what a resource carries beside its content.
@@ -55,6 +57,8 @@ type Meta struct {
 	Dynamic bool
 	// UpdatedAt is when the resource was received.
 	UpdatedAt time.Time
+	// ManyHealthChecks allows a cluster several active checks, as health discovery (HDS) does and CDS does not.
+	ManyHealthChecks bool
 }
 
 // Translator turns messages into the model. Build it with New.

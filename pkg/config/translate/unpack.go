@@ -42,9 +42,9 @@ func (c *call) lookup(category, name string, config *anypb.Any, optional bool, p
 	f, err := c.t.registry.Lookup(category, typeURL, name)
 	if err != nil {
 		if optional {
-			c.warn(p, "optional extension is skipped: %v", err)
+			c.warnAs(codeOf(err, CodeNotice), p, "optional extension is skipped: %v", err)
 		} else {
-			c.fail(at, "%v", err)
+			c.failAs(codeOf(err, CodeUnknownExtension), at, "%v", err)
 		}
 		return nil, nil
 	}
@@ -79,6 +79,14 @@ func (c *call) decoded(f *extension.Factory, decode func(proto.Message) (any, er
 		return nil, nil
 	}
 	return f, v
+}
+
+// codeOf is the kind of a finding about an extension that is not there: CodeUnsupported for one of Envoy's.
+func codeOf(err error, other Code) Code {
+	if isKnown(err) {
+		return CodeUnsupported
+	}
+	return other
 }
 
 // decodeError records what an extension found wrong with its configuration: each of the errors that err joins.

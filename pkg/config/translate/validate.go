@@ -37,20 +37,20 @@ func (c *call) violations(err error, m protoreflect.Message, p *path) {
 	}
 	v, ok := err.(violation)
 	if !ok {
-		c.fail(p, "%v", err)
+		c.failAs(CodeRule, p, "%v", err)
 		return
 	}
 	fd, at := fieldOf(m, v.Field(), p)
 	cause := v.Cause()
 	if cause == nil {
-		c.fail(at, "%s", v.Reason())
+		c.failAs(CodeRule, at, "%s", v.Reason())
 		return
 	}
 	if sub := below(m, fd, v.Field()); sub != nil {
 		c.violations(cause, sub, at)
 		return
 	}
-	c.fail(at, "%s: %v", v.Reason(), cause)
+	c.failAs(CodeRule, at, "%s: %v", v.Reason(), cause)
 }
 
 // fieldOf finds the field that protoc-gen-validate calls by its Go name, perhaps with an index, such as Filters[2].

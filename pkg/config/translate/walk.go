@@ -27,9 +27,9 @@ func (c *call) walk(m protoreflect.Message, p *path, depth int) {
 	}
 	if unknown := m.GetUnknown(); len(unknown) > 0 {
 		if c.allowsUnknown() {
-			c.warn(p, "unknown fields are ignored: %s", unknownFields(unknown))
+			c.warnAs(CodeUnknownField, p, "unknown fields are ignored: %s", unknownFields(unknown))
 		} else {
-			c.fail(p, "unknown fields: %s", unknownFields(unknown))
+			c.failAs(CodeUnknownField, p, "unknown fields: %s", unknownFields(unknown))
 		}
 	}
 	fields, ok := c.t.table[m.Descriptor().FullName()]
@@ -40,7 +40,7 @@ func (c *call) walk(m protoreflect.Message, p *path, depth int) {
 		field, known := fields[string(fd.Name())]
 		switch {
 		case !known:
-			c.warn(p.field(string(fd.Name())), notSupported)
+			c.lacks(p.field(string(fd.Name())), notSupported)
 		case field.Harmless == "":
 			c.walkValue(fd, v, p, depth)
 		}

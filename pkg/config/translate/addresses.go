@@ -1,0 +1,44 @@
+package translate
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// addresses checks that no two listeners that bind want the same address.
+func (r *references) addresses() {
+	owner := map[string]string{}
+	claim := func(l *model.Listener, at, address string) {
+		if other, taken := owner[address]; taken {
+			r.errs = append(r.errs, &FieldError{
+				Resource: resourceName("listener", l.Name), Path: at, Code: CodeAddress,
+				Reason: fmt.Sprintf("error adding listener: '%s' has duplicate address '%s' as existing listener '%s'", l.Name, address, other),
+			})
+			return
+		}
+		owner[address] = l.Name
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Listeners)) {
+		l := r.Listeners[name]
+		if !l.BindToPort {
+			continue
+		}
+		if l.Pipe != "" {
+			claim(l, "address", l.Pipe)
+		}
+		for i, a := range append([]netip.AddrPort{l.Address}, l.AdditionalAddresses...) {
+			at := "address"
+			if i > 0 {
+				at = fmt.Sprintf("additional_addresses[%d]", i-1)
+			}
+			// Port 0 means any free port, so it clashes with nothing.
+			if a.IsValid() && a.Port() != 0 {
+				claim(l, at, a.String())
+			}
+		}
+	}
+}

@@ -47,6 +47,7 @@ func (a *Agent) startAdmin() error {
 		Clusters:     view.Clusters{All: a.clusters.All},
 		Listeners:    view.Listeners{Snapshot: a.store.Snapshot, Bound: a.bound},
 		ConfigDump:   view.Config{Dump: a.store.Dump, Clusters: a.clusters.All},
+		ClientStatus: view.Config{Dump: a.store.Dump},
 		InitDump:     view.Config{Dump: a.store.Dump},
 		Certificates: view.Config{Dump: a.store.Dump},
 		Runtime:      view.Runtime{Of: a.runtime},

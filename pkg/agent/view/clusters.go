@@ -1,11 +1,11 @@
 package view
 
 import (
+	"iter"
+
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -23,13 +23,14 @@ type Clusters struct {
 var _ admin.Clusters = Clusters{}
 
 // Clusters implements admin.Clusters.
-func (v Clusters) Clusters() []admin.Cluster {
-	all := v.All()
-	out := make([]admin.Cluster, 0, all.Len())
-	for _, c := range all.Sorted() {
-		out = append(out, clusterStatus(c.Config(), c.Hosts()))
+func (v Clusters) Clusters(keep func(name string) bool) iter.Seq[admin.Cluster] {
+	return func(yield func(admin.Cluster) bool) {
+		for name, c := range v.All().Sorted() {
+			if keep(name) && !yield(clusterStatus(c.Config(), c.Hosts())) {
+				return
+			}
+		}
 	}
-	return out
 }
 
 func clusterStatus(c *model.Cluster, hosts []*upstream.Host) admin.Cluster {
@@ -129,53 +130,4 @@ func isCanary(h *upstream.Host) bool {
 	}
 	canary, ok := h.Endpoint.Metadata["envoy.lb"]["canary"].(bool)
 	return ok && canary
-}
-
-// loadAssignment shows the hosts of a cluster as endpoints, grouped by priority and locality in order of first appearance.
-func loadAssignment(c *model.Cluster, hosts []*upstream.Host) *endpointv3.ClusterLoadAssignment {
-	out := &endpointv3.ClusterLoadAssignment{ClusterName: c.EDSName(), Policy: &endpointv3.ClusterLoadAssignment_Policy{
-		OverprovisioningFactor: wrapperspb.UInt32(140), // Envoy's default
-	}}
-	type place struct {
-		locality *model.Locality
-		priority uint32
-	}
-	groups := map[place]*endpointv3.LocalityLbEndpoints{}
-	for _, h := range hosts {
-		at := place{h.Locality, h.Priority}
-		group := groups[at]
-		if group == nil {
-			group = &endpointv3.LocalityLbEndpoints{Locality: locality(h.Locality), Priority: h.Priority}
-			if h.Locality != nil && h.Locality.Weight > 0 {
-				group.LoadBalancingWeight = wrapperspb.UInt32(h.Locality.Weight)
-			}
-			groups[at] = group
-			out.Endpoints = append(out.Endpoints, group)
-		}
-		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(h))
-	}
-	return out
-}
-
-func lbEndpoint(h *upstream.Host) *endpointv3.LbEndpoint {
-	health := edsHealth(h.Health)
-	if health == corev3.HealthStatus_DRAINING {
-		health = corev3.HealthStatus_UNHEALTHY // Envoy shows coarse health here
-	}
-	out := &endpointv3.LbEndpoint{
-		HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
-			Address: hostAddress(h), Hostname: h.Hostname, HealthCheckConfig: &endpointv3.Endpoint_HealthCheckConfig{},
-		}},
-		HealthStatus:        health,
-		LoadBalancingWeight: wrapperspb.UInt32(h.Weight),
-	}
-	if h.Endpoint != nil && len(h.Endpoint.Metadata) > 0 {
-		out.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{}}
-		for filter, values := range h.Endpoint.Metadata {
-			if s, err := structpb.NewStruct(values); err == nil {
-				out.Metadata.FilterMetadata[filter] = s
-			}
-		}
-	}
-	return out
 }

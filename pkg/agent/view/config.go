@@ -1,13 +1,12 @@
 package view
 
 import (
-	"maps"
+	"iter"
 	"slices"
 	"strings"
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -20,7 +19,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
 )
 
-// Config shows what the configuration store holds: /config_dump, /init_dump and /certs.
+// Config shows what the configuration store holds: /config_dump, /init_dump, /certs and the client status.
 type Config struct {
 	// Dump gives the state of the store (store.Store.Dump).
 	Dump func() *store.Dump
@@ -34,194 +33,192 @@ var (
 	_ admin.ConfigDump   = Config{}
 	_ admin.InitDump     = Config{}
 	_ admin.Certificates = Config{}
+	_ admin.ClientStatus = Config{}
 )
 
-// ConfigDump implements admin.ConfigDump.
-func (v Config) ConfigDump(f admin.ConfigFilter) []proto.Message {
+// ConfigDump implements admin.ConfigDump: the sections in Envoy's order.
+func (v Config) ConfigDump(f admin.ConfigFilter) []admin.Section {
 	d := v.Dump()
-	parts := []proto.Message{
-		&adminv3.BootstrapConfigDump{Bootstrap: d.Bootstrap, LastUpdated: stamp(d.LoadedAt)},
+	out := []admin.Section{
+		{Message: &adminv3.BootstrapConfigDump{Bootstrap: d.Bootstrap, LastUpdated: stamp(d.LoadedAt)}},
 		clustersDump(d, f.Name),
 	}
 	if len(d.Filters) > 0 {
-		parts = append(parts, filtersDump(d, f.Name))
+		out = append(out, filtersDump(d, f.Name))
 	}
 	if f.EDS {
-		parts = append(parts, v.endpointsDump(f.Name))
+		out = append(out, v.endpointsDump(d, f.Name))
 	}
-	return append(parts, listenersDump(d, f.Name), &adminv3.ScopedRoutesConfigDump{}, routesDump(d, f.Name), secretsDump(d, f.Name))
+	return append(out, listenersDump(d, f.Name), admin.Section{Message: &adminv3.ScopedRoutesConfigDump{}}, routesDump(d, f.Name), secretsDump(d, f.Name))
 }
 
-func clustersDump(d *store.Dump, name func(string) bool) *adminv3.ClustersConfigDump {
-	out := &adminv3.ClustersConfigDump{VersionInfo: d.ClusterVersion}
-	dynamic := func(e *store.Entry[*model.Cluster]) *adminv3.ClustersConfigDump_DynamicCluster {
-		return &adminv3.ClustersConfigDump_DynamicCluster{VersionInfo: e.Version, Cluster: e.Raw, LastUpdated: stamp(e.Updated)}
-	}
-	for _, s := range d.Clusters {
-		if !name(s.Name) {
-			continue
-		}
-		if e := static(s); e != nil {
-			out.StaticClusters = append(out.StaticClusters, &adminv3.ClustersConfigDump_StaticCluster{Cluster: e.Raw, LastUpdated: stamp(e.Updated)})
-			continue
-		}
-		failure := failed(s.Failure)
-		if s.Active != nil {
-			c := dynamic(s.Active)
-			c.ErrorState = failure
-			out.DynamicActiveClusters = append(out.DynamicActiveClusters, c)
-		}
-		switch {
-		case s.Warming != nil:
-			c := dynamic(s.Warming)
-			if s.Active == nil {
-				c.ErrorState = failure
+// each makes the elements of a list out of slots whose name is chosen; make gives nil for those that have none.
+func each[M any](slots []store.Slot[M], name func(string) bool, make func(*store.Slot[M]) proto.Message) iter.Seq[proto.Message] {
+	return func(yield func(proto.Message) bool) {
+		for i := range slots {
+			if !name(slots[i].Name) {
+				continue
 			}
-			out.DynamicWarmingClusters = append(out.DynamicWarmingClusters, c)
-		case s.Active == nil && failure != nil:
-			out.DynamicWarmingClusters = append(out.DynamicWarmingClusters, &adminv3.ClustersConfigDump_DynamicCluster{ErrorState: failure})
+			if m := make(&slots[i]); m != nil && !yield(m) {
+				return
+			}
 		}
 	}
-	return out
 }
 
-func (v Config) endpointsDump(name func(string) bool) *adminv3.EndpointsConfigDump {
-	out := &adminv3.EndpointsConfigDump{}
-	if v.Clusters == nil {
-		return out
-	}
-	for _, c := range v.Clusters().Sorted() {
-		if !name(c.Config().EDSName()) {
-			continue
-		}
-		addEndpoints(out, loadAssignment(c.Config(), c.Hosts()), c.Config().Dynamic)
-	}
-	return out
-}
-
-func addEndpoints(out *adminv3.EndpointsConfigDump, a *endpointv3.ClusterLoadAssignment, dynamic bool) {
-	if dynamic {
-		out.DynamicEndpointConfigs = append(out.DynamicEndpointConfigs, &adminv3.EndpointsConfigDump_DynamicEndpointConfig{EndpointConfig: pack(a)})
-		return
-	}
-	out.StaticEndpointConfigs = append(out.StaticEndpointConfigs, &adminv3.EndpointsConfigDump_StaticEndpointConfig{EndpointConfig: pack(a)})
-}
-
-func listenersDump(d *store.Dump, name func(string) bool) *adminv3.ListenersConfigDump {
-	out := &adminv3.ListenersConfigDump{VersionInfo: d.ListenerVersion}
-	state := func(e *store.Entry[*model.Listener]) *adminv3.ListenersConfigDump_DynamicListenerState {
-		if e == nil {
+func clustersDump(d *store.Dump, name func(string) bool) admin.Section {
+	return admin.Section{Message: &adminv3.ClustersConfigDump{VersionInfo: d.ClusterVersion}, Lists: []admin.List{
+		{Field: "static_clusters", Elements: each(d.Clusters, name, func(s *store.Slot[*model.Cluster]) proto.Message {
+			if e := static(s); e != nil {
+				return &adminv3.ClustersConfigDump_StaticCluster{Cluster: e.Raw, LastUpdated: stamp(e.Updated)}
+			}
 			return nil
-		}
-		return &adminv3.ListenersConfigDump_DynamicListenerState{VersionInfo: e.Version, Listener: e.Raw, LastUpdated: stamp(e.Updated)}
+		})},
+		{Field: "dynamic_active_clusters", Elements: each(d.Clusters, name, func(s *store.Slot[*model.Cluster]) proto.Message {
+			if s.Active == nil || s.Active.Static {
+				return nil
+			}
+			return dynamicCluster(s, s.Active)
+		})},
+		{Field: "dynamic_warming_clusters", Elements: each(d.Clusters, name, func(s *store.Slot[*model.Cluster]) proto.Message {
+			switch {
+			case s.Warming != nil && !s.Warming.Static:
+				return dynamicCluster(s, s.Warming)
+			case s.Active == nil && s.Warming == nil && s.Failure != nil:
+				return dynamicCluster(s, nil)
+			}
+			return nil
+		})},
+	}}
+}
+
+// dynamicCluster shows one form of a cluster, nil for one of which no form was accepted. The last failure is shown beside the
+// active form, if there is one.
+func dynamicCluster(s *store.Slot[*model.Cluster], e *store.Entry[*model.Cluster]) proto.Message {
+	out := &adminv3.ClustersConfigDump_DynamicCluster{ClientStatus: status(s)}
+	if e != nil {
+		out.VersionInfo, out.Cluster, out.LastUpdated = e.Version, e.Raw, stamp(e.Updated)
 	}
-	for _, s := range d.Listeners {
-		if !name(s.Name) {
-			continue
-		}
-		if e := static(s); e != nil {
-			out.StaticListeners = append(out.StaticListeners, &adminv3.ListenersConfigDump_StaticListener{Listener: e.Raw, LastUpdated: stamp(e.Updated)})
-			continue
-		}
-		out.DynamicListeners = append(out.DynamicListeners, &adminv3.ListenersConfigDump_DynamicListener{
-			Name: s.Name, ActiveState: state(s.Active), WarmingState: state(s.Warming), ErrorState: failed(s.Failure),
-		})
+	if e == s.Active || s.Active == nil {
+		out.ErrorState = failed(s.Failure)
 	}
 	return out
 }
 
-func secretsDump(d *store.Dump, name func(string) bool) *adminv3.SecretsConfigDump {
-	out := &adminv3.SecretsConfigDump{}
-	dynamic := func(s store.Slot[*model.Secret], e *store.Entry[*model.Secret]) *adminv3.SecretsConfigDump_DynamicSecret {
-		return &adminv3.SecretsConfigDump_DynamicSecret{
-			Name: s.Name, VersionInfo: e.Version, LastUpdated: stamp(e.Updated), Secret: e.Raw, ErrorState: failed(s.Failure),
-		}
-	}
-	for _, s := range d.Secrets {
-		if !name(s.Name) {
-			continue
-		}
-		if e := static(s); e != nil {
-			out.StaticSecrets = append(out.StaticSecrets, &adminv3.SecretsConfigDump_StaticSecret{Name: s.Name, LastUpdated: stamp(e.Updated), Secret: e.Raw})
-			continue
-		}
-		if s.Active != nil {
-			out.DynamicActiveSecrets = append(out.DynamicActiveSecrets, dynamic(s, s.Active))
-		}
-		if s.Warming != nil {
-			out.DynamicWarmingSecrets = append(out.DynamicWarmingSecrets, dynamic(s, s.Warming))
-		}
-	}
-	for _, missing := range waiting(d, xds.SecretType) {
-		if name(missing) {
-			out.DynamicWarmingSecrets = append(out.DynamicWarmingSecrets, &adminv3.SecretsConfigDump_DynamicSecret{
-				Name: missing, VersionInfo: "uninitialized", Secret: pack(&tlsv3.Secret{Name: missing}),
-			})
-		}
-	}
-	return out
+func listenersDump(d *store.Dump, name func(string) bool) admin.Section {
+	return admin.Section{Message: &adminv3.ListenersConfigDump{VersionInfo: d.ListenerVersion}, Lists: []admin.List{
+		{Field: "static_listeners", Elements: each(d.Listeners, name, func(s *store.Slot[*model.Listener]) proto.Message {
+			if e := static(s); e != nil {
+				return &adminv3.ListenersConfigDump_StaticListener{Listener: e.Raw, LastUpdated: stamp(e.Updated)}
+			}
+			return nil
+		})},
+		{Field: "dynamic_listeners", Elements: each(d.Listeners, name, func(s *store.Slot[*model.Listener]) proto.Message {
+			if static(s) != nil {
+				return nil
+			}
+			return &adminv3.ListenersConfigDump_DynamicListener{
+				Name: s.Name, ActiveState: listenerState(s.Active), WarmingState: listenerState(s.Warming), ErrorState: failed(s.Failure),
+				ClientStatus: status(s),
+			}
+		})},
+	}}
 }
 
-func filtersDump(d *store.Dump, name func(string) bool) *adminv3.EcdsConfigDump {
-	out := &adminv3.EcdsConfigDump{}
-	for _, s := range d.Filters {
-		if e := s.Active; e != nil && name(s.Name) {
-			out.EcdsFilters = append(out.EcdsFilters, &adminv3.EcdsConfigDump_EcdsFilterConfig{
-				VersionInfo: e.Version, EcdsFilter: e.Raw, LastUpdated: stamp(e.Updated), ErrorState: failed(s.Failure),
-			})
-		}
+func listenerState(e *store.Entry[*model.Listener]) *adminv3.ListenersConfigDump_DynamicListenerState {
+	if e == nil {
+		return nil
 	}
-	return out
+	return &adminv3.ListenersConfigDump_DynamicListenerState{VersionInfo: e.Version, Listener: e.Raw, LastUpdated: stamp(e.Updated)}
 }
 
-// InitDump implements admin.InitDump: what warming listeners and clusters wait for.
-func (v Config) InitDump() *adminv3.UnreadyTargetsDumps {
-	d := v.Dump()
-	missing := map[string]bool{}
-	for _, w := range d.Waiting {
-		missing[w] = true
-	}
-	out := &adminv3.UnreadyTargetsDumps{}
-	add := func(name string, needs map[string][]string) {
-		dump := &adminv3.UnreadyTargetsDumps_UnreadyTargetsDump{Name: name}
-		for _, typeURL := range slices.Sorted(maps.Keys(needs)) {
-			for _, need := range needs[typeURL] {
-				if missing[typeURL+"/"+need] {
-					dump.TargetNames = append(dump.TargetNames, "target "+typeURL[strings.LastIndexByte(typeURL, '.')+1:]+" "+need)
+func secretsDump(d *store.Dump, name func(string) bool) admin.Section {
+	return admin.Section{Message: &adminv3.SecretsConfigDump{}, Lists: []admin.List{
+		{Field: "static_secrets", Elements: each(d.Secrets, name, func(s *store.Slot[*model.Secret]) proto.Message {
+			if e := static(s); e != nil {
+				return &adminv3.SecretsConfigDump_StaticSecret{Name: s.Name, LastUpdated: stamp(e.Updated), Secret: e.Raw}
+			}
+			return nil
+		})},
+		{Field: "dynamic_active_secrets", Elements: each(d.Secrets, name, func(s *store.Slot[*model.Secret]) proto.Message {
+			if s.Active == nil || s.Active.Static {
+				return nil
+			}
+			return dynamicSecret(s, s.Active)
+		})},
+		{Field: "dynamic_warming_secrets", Elements: func(yield func(proto.Message) bool) {
+			for m := range each(d.Secrets, name, func(s *store.Slot[*model.Secret]) proto.Message {
+				if static(s) != nil || s.Warming == nil && (s.Active != nil || s.Failure == nil) {
+					return nil
+				}
+				return dynamicSecret(s, s.Warming)
+			}) {
+				if !yield(m) {
+					return
 				}
 			}
-		}
-		out.UnreadyTargetsDumps = append(out.UnreadyTargetsDumps, dump)
-	}
-	for _, s := range d.Listeners {
-		if s.Warming != nil {
-			l := s.Warming.Value
-			add("init manager Listener-local-init-manager "+s.Name, map[string][]string{
-				xds.RouteType: l.RouteNames(), xds.SecretType: l.SecretNames(), xds.FilterType: l.FilterNames(),
-			})
-		}
-	}
-	for _, s := range d.Clusters {
-		if s.Warming != nil {
-			c := s.Warming.Value
-			needs := map[string][]string{xds.SecretType: c.SecretNames()}
-			if c.NeedsEDS() {
-				needs[xds.EndpointType] = []string{c.EDSName()}
+			for _, missing := range waiting(d, xds.SecretType) {
+				if name(missing) && !yield(&adminv3.SecretsConfigDump_DynamicSecret{
+					Name: missing, VersionInfo: "uninitialized", Secret: pack(&tlsv3.Secret{Name: missing}),
+					ClientStatus: adminv3.ClientResourceStatus_REQUESTED,
+				}) {
+					return
+				}
 			}
-			add("init manager Cluster "+s.Name, needs)
-		}
+		}},
+	}}
+}
+
+// dynamicSecret shows one form of a secret, nil for one of which no form was accepted.
+func dynamicSecret(s *store.Slot[*model.Secret], e *store.Entry[*model.Secret]) proto.Message {
+	out := &adminv3.SecretsConfigDump_DynamicSecret{Name: s.Name, ErrorState: failed(s.Failure), ClientStatus: status(s)}
+	if e != nil {
+		out.VersionInfo, out.LastUpdated, out.Secret = e.Version, stamp(e.Updated), e.Raw
 	}
 	return out
+}
+
+func filtersDump(d *store.Dump, name func(string) bool) admin.Section {
+	return admin.Section{Message: &adminv3.EcdsConfigDump{}, Lists: []admin.List{
+		{Field: "ecds_filters", Elements: each(d.Filters, name, func(s *store.Slot[*model.FilterConfig]) proto.Message {
+			out := &adminv3.EcdsConfigDump_EcdsFilterConfig{ErrorState: failed(s.Failure), ClientStatus: status(s)}
+			if e := newest(s); e != nil {
+				out.VersionInfo, out.EcdsFilter, out.LastUpdated = e.Version, e.Raw, stamp(e.Updated)
+			} else if s.Failure == nil {
+				return nil
+			}
+			return out
+		})},
+	}}
 }
 
 // static is the entry of a resource of the bootstrap, nil for a dynamic one.
-func static[M any](s store.Slot[M]) *store.Entry[M] {
+func static[M any](s *store.Slot[M]) *store.Entry[M] {
 	for _, e := range [...]*store.Entry[M]{s.Active, s.Warming} {
 		if e != nil && e.Static {
 			return e
 		}
 	}
 	return nil
+}
+
+// newest is the form in force, or the one that warms up when there is none.
+func newest[M any](s *store.Slot[M]) *store.Entry[M] {
+	if s.Active != nil {
+		return s.Active
+	}
+	return s.Warming
+}
+
+// status is what became of the last update of a resource.
+func status[M any](s *store.Slot[M]) adminv3.ClientResourceStatus {
+	switch {
+	case s.Failure != nil:
+		return adminv3.ClientResourceStatus_NACKED
+	case s.Active != nil || s.Warming != nil:
+		return adminv3.ClientResourceStatus_ACKED
+	}
+	return adminv3.ClientResourceStatus_REQUESTED
 }
 
 func failed(f *store.Failure) *adminv3.UpdateFailureState {

@@ -5,50 +5,41 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 	"github.com/weir-proxy/weir/pkg/config/store"
+	"github.com/weir-proxy/weir/pkg/observe/admin"
 )
 
 // routesDump shows the route configurations of RDS, and as static ones those that are written inside listeners.
-func routesDump(d *store.Dump, name func(string) bool) *adminv3.RoutesConfigDump {
-	out := &adminv3.RoutesConfigDump{}
-	for _, s := range d.Listeners {
-		e := s.Active
-		if e == nil {
-			e = s.Warming
-		}
-		if e == nil {
-			continue
-		}
-		for _, r := range inlineRoutes(e) {
-			if name(r.GetName()) {
-				out.StaticRouteConfigs = append(out.StaticRouteConfigs, &adminv3.RoutesConfigDump_StaticRouteConfig{
-					RouteConfig: pack(r), LastUpdated: stamp(e.Updated),
-				})
+func routesDump(d *store.Dump, name func(string) bool) admin.Section {
+	return admin.Section{Message: &adminv3.RoutesConfigDump{}, Lists: []admin.List{
+		{Field: "static_route_configs", Elements: func(yield func(proto.Message) bool) {
+			for i := range d.Listeners {
+				e := newest(&d.Listeners[i])
+				if e == nil {
+					continue
+				}
+				for _, r := range inlineRoutes(e) {
+					if name(r.GetName()) && !yield(&adminv3.RoutesConfigDump_StaticRouteConfig{RouteConfig: pack(r), LastUpdated: stamp(e.Updated)}) {
+						return
+					}
+				}
 			}
-		}
-	}
-	for _, s := range d.Routes {
-		if !name(s.Name) {
-			continue
-		}
-		entry := &adminv3.RoutesConfigDump_DynamicRouteConfig{ErrorState: failed(s.Failure)}
-		e := s.Active
-		if e == nil {
-			e = s.Warming
-		}
-		if e == nil && s.Failure == nil {
-			continue
-		}
-		if e != nil {
-			entry.VersionInfo, entry.RouteConfig, entry.LastUpdated = e.Version, e.Raw, stamp(e.Updated)
-		}
-		out.DynamicRouteConfigs = append(out.DynamicRouteConfigs, entry)
-	}
-	return out
+		}},
+		{Field: "dynamic_route_configs", Elements: each(d.Routes, name, func(s *store.Slot[*model.RouteConfig]) proto.Message {
+			entry := &adminv3.RoutesConfigDump_DynamicRouteConfig{ErrorState: failed(s.Failure), ClientStatus: status(s)}
+			if e := newest(s); e != nil {
+				entry.VersionInfo, entry.RouteConfig, entry.LastUpdated = e.Version, e.Raw, stamp(e.Updated)
+			} else if s.Failure == nil {
+				return nil
+			}
+			return entry
+		})},
+	}}
 }
 
 // inlineRoutes lists the route configurations inside a listener's connection managers.

@@ -191,7 +191,7 @@ func (w *world) server(t *testing.T) *admin.Server {
 			Started: time.Now(), Flags: &options.Options{Mode: options.Serve}, NodeOf: func() *corev3.Node { return nil },
 			StateOf: func() string { return "LIVE" },
 		},
-		Control: noControl{}, ConfigDump: config, InitDump: config, Certificates: config, Clusters: Clusters{w.clusters.All},
+		Control: noControl{}, ConfigDump: config, ClientStatus: config, InitDump: config, Certificates: config, Clusters: Clusters{w.clusters.All},
 		Listeners: Listeners{Snapshot: w.store.Snapshot, Bound: func(name string) []netip.AddrPort {
 			if name == "ingress" {
 				return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:43210")}

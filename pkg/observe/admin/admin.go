@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-proxy/weir/pkg/observe/log"
@@ -40,9 +42,10 @@ type ServerInfo interface {
 	Node() *corev3.Node
 }
 
-// Clusters lists the clusters that serve, in order of their names.
+// Clusters visits the clusters that serve and whose names keep is true for, in order of their names. It makes each one when it is
+// asked for it, and holds no lock meanwhile.
 type Clusters interface {
-	Clusters() []Cluster
+	Clusters(keep func(name string) bool) iter.Seq[Cluster]
 }
 
 // Cluster is one cluster with what the text form of /clusters shows beside its status.
@@ -64,10 +67,31 @@ type Listeners interface {
 	Listeners() *adminv3.Listeners
 }
 
-// ConfigDump gives the parts of /config_dump: admin.v3 messages (BootstrapConfigDump, ClustersConfigDump and so on) in the
-// order in which they are printed. They may share what others use; admin copies before it redacts.
+// ConfigDump gives the sections of /config_dump in the order in which they are printed. They may share what others use; admin
+// copies before it redacts.
 type ConfigDump interface {
-	ConfigDump(ConfigFilter) []proto.Message
+	ConfigDump(ConfigFilter) []Section
+}
+
+// Section is a message of admin.v3 (BootstrapConfigDump, ClustersConfigDump and so on) whose repeated fields come one element at a
+// time: the whole of it may be larger than what memory there is.
+type Section struct {
+	// Message holds the singular fields.
+	Message proto.Message
+	// Lists are the repeated fields, in order of their numbers.
+	Lists []List
+}
+
+// List is a repeated field of a section. Elements are made when they are asked for; no lock is held meanwhile.
+type List struct {
+	Field    string
+	Elements iter.Seq[proto.Message]
+}
+
+// ClientStatus tells what this process has of each xDS resource, as a client of control planes does: static ones, those in force,
+// those that are waited for and those that were rejected.
+type ClientStatus interface {
+	ClientStatus() iter.Seq[*statusv3.ClientConfig_GenericXdsConfig]
 }
 
 // ConfigFilter says what /config_dump is to hold.
@@ -173,6 +197,7 @@ type Options struct {
 	Clusters     Clusters
 	Listeners    Listeners
 	ConfigDump   ConfigDump
+	ClientStatus ClientStatus
 	InitDump     InitDump
 	Certificates Certificates
 	Runtime      Runtime

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -13,34 +14,43 @@ import (
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/proto"
 )
 
-// clusters answers /clusters.
+// clusters answers /clusters, cluster by cluster, so that the size of the answer is never held.
 func (s *Server) clusters(p *reply, r *request) error {
 	filter, err := regexp.Compile(r.query["filter"])
 	if err != nil {
 		p.text(http.StatusBadRequest, "Invalid re2 regex")
 		return nil
 	}
-	var list []Cluster
+	all := iter.Seq[Cluster](func(func(Cluster) bool) {})
 	if s.opt.Clusters != nil {
-		list = s.opt.Clusters.Clusters()
-	}
-	if r.query["filter"] != "" {
-		list = slices.DeleteFunc(slices.Clone(list), func(c Cluster) bool { return !filter.MatchString(c.Status.GetName()) })
+		all = s.opt.Clusters.Clusters(filter.MatchString)
 	}
 	if r.query["format"] == "json" {
-		all := &adminv3.Clusters{}
-		for _, c := range list {
-			all.ClusterStatuses = append(all.ClusterStatuses, c.Status)
-		}
-		return p.message(all, false)
+		return p.stream(func(j *jsonStream) {
+			j.list("cluster_statuses", func(yield func(proto.Message) bool) {
+				for c := range all {
+					if !yield(c.Status) {
+						return
+					}
+				}
+			})
+		})
 	}
+	p.start()
 	var b bytes.Buffer
-	for _, c := range list {
+	for c := range all {
 		writeCluster(&b, c)
+		if b.Len() < streamBuffer {
+			continue
+		}
+		if _, err := b.WriteTo(p); err != nil {
+			return nil // the client has gone
+		}
 	}
-	p.text(http.StatusOK, b.String())
+	_, _ = b.WriteTo(p)
 	return nil
 }
 

@@ -2,16 +2,19 @@ package admin
 
 import (
 	"fmt"
+	"iter"
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 
-	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
-
-	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 )
+
+// typePrefix is what packed messages' type URLs begin with.
+const typePrefix = "type.googleapis.com/"
 
 // refusal is an answer that is not what was asked for.
 type refusal struct {
@@ -19,78 +22,159 @@ type refusal struct {
 	text   string
 }
 
-// configDump answers /config_dump.
+// configDump answers /config_dump. The answer is written resource by resource, so that its size is never held.
 func (s *Server) configDump(p *reply, r *request) error {
 	filter := ConfigFilter{Name: func(string) bool { return true }, EDS: r.query.has("include_eds")}
 	if pattern := r.query["name_regex"]; pattern != "" {
 		match, err := regexp.Compile("^(?:" + pattern + ")$")
 		if err != nil {
-			p.text(http.StatusBadRequest, fmt.Sprintf("Error while parsing name_regex from %s: %v", pattern, err))
+			p.text(http.StatusBadRequest, fmt.Sprintf("INVALID_ARGUMENT: Error while parsing name_regex from %s: %v", pattern, err))
 			return nil
 		}
 		filter.Name = match.MatchString
 	}
-	var parts []proto.Message
+	var sections []Section
 	if s.opt.ConfigDump != nil {
-		parts = s.opt.ConfigDump.ConfigDump(filter)
-	}
-	// Redaction comes first, so that no mask can decide what is seen.
-	for i := range parts {
-		parts[i] = redacted(parts[i])
+		sections = s.opt.ConfigDump.ConfigDump(filter)
 	}
 	var no *refusal
-	resource, mask := r.query["resource"], r.query["mask"]
-	switch {
-	case resource != "":
-		parts, no = resourcesOf(parts, resource, mask)
-	case mask != "":
-		parts, no = maskAll(parts, mask)
+	if resource, mask := r.query["resource"], r.query["mask"]; resource != "" {
+		var list iter.Seq[proto.Message]
+		if list, no = resourcesOf(sections, resource, mask); no == nil {
+			return p.stream(func(j *jsonStream) { j.list("configs", list) })
+		}
+	} else if mask != "" {
+		sections, no = maskAll(sections, mask)
 	}
 	if no != nil {
 		p.text(no.status, no.text)
 		return nil
 	}
-	out, err := marshalDump(parts)
-	if err != nil {
-		return err
-	}
-	p.json(append(out, '\n'))
-	return nil
+	return p.stream(func(j *jsonStream) {
+		if len(sections) == 0 {
+			return
+		}
+		j.open("configs", "[")
+		for _, section := range sections {
+			if j.err == nil {
+				section.write(j)
+			}
+		}
+		j.end("]")
+	})
 }
 
-// resourcesOf lists the elements of the repeated field that has the name, of the first part that has one.
-func resourcesOf(parts []proto.Message, name, mask string) ([]proto.Message, *refusal) {
-	for _, part := range parts {
-		m := part.ProtoReflect()
-		field := m.Descriptor().Fields().ByName(protoreflect.Name(name))
+// stream answers with a JSON object whose entries write writes.
+func (p *reply) stream(write func(*jsonStream)) error {
+	p.typed(typeJSON)
+	j := newJSONStream(p)
+	j.open("", "{")
+	write(j)
+	j.end("}")
+	return j.finish()
+}
+
+// write writes a section as a packed message. Its lists come last, as their field numbers do.
+func (s Section) write(j *jsonStream) {
+	compact, err := printable(redacted(s.Message))
+	if err != nil {
+		j.fail(err)
+		return
+	}
+	j.open("", "{")
+	j.value("@type", []byte(`"`+typeURL(s.Message)+`"`))
+	if wrapped := s.Message.ProtoReflect().Descriptor(); wrapped.ParentFile().Package() == "google.protobuf" {
+		j.value("value", compact) // the form of packed messages that have a JSON form of their own
+	} else {
+		j.fields(compact)
+	}
+	for _, list := range s.Lists {
+		j.list(list.Field, withoutSecrets(list.Elements))
+	}
+	j.end("}")
+}
+
+func typeURL(m proto.Message) string {
+	return typePrefix + string(m.ProtoReflect().Descriptor().FullName())
+}
+
+func withoutSecrets(all iter.Seq[proto.Message]) iter.Seq[proto.Message] {
+	return func(yield func(proto.Message) bool) {
+		for m := range all {
+			if !yield(redacted(m)) {
+				return
+			}
+		}
+	}
+}
+
+// resourcesOf gives the elements of the repeated field that has the name, of the first section that has one, each packed.
+// Redaction comes before the mask, so that no mask can decide what is seen.
+func resourcesOf(sections []Section, name, mask string) (iter.Seq[proto.Message], *refusal) {
+	for _, section := range sections {
+		field := section.Message.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(name))
 		if field == nil {
 			continue
 		}
 		if !field.IsList() || field.Message() == nil {
 			return nil, &refusal{http.StatusBadRequest, fmt.Sprintf("%s is not a repeated field. Use ?mask=%s to get only this field", name, name)}
 		}
-		list := m.Get(field).List()
-		out := make([]proto.Message, 0, list.Len())
-		for i := range list.Len() {
-			element := list.Get(i).Message()
-			if mask != "" && !maskResource(element, mask) {
-				return nil, &refusal{http.StatusBadRequest, fmt.Sprintf("FieldMask %s could not be successfully used.", mask)}
+		all := withoutSecrets(section.list(name))
+		for first := range all { // all elements are alike, so that the first tells whether the mask fits
+			if mask != "" && !maskResource(first.ProtoReflect(), mask) {
+				return nil, &refusal{http.StatusBadRequest, "FieldMask " + maskText(mask) + " could not be successfully used."}
 			}
-			out = append(out, element.Interface())
+			break
 		}
-		return out, nil
+		return packed(all, mask), nil
 	}
 	return nil, &refusal{http.StatusNotFound, name + " not found in config dump"}
 }
 
-// maskAll applies a mask to every part and leaves out those that it does not fit.
-func maskAll(parts []proto.Message, mask string) ([]proto.Message, *refusal) {
-	paths := splitMask(mask)
-	var out []proto.Message
-	for _, part := range parts {
-		if trim(part.ProtoReflect(), paths) {
-			out = append(out, part)
+// list gives the elements of a repeated field.
+func (s Section) list(name string) iter.Seq[proto.Message] {
+	for _, l := range s.Lists {
+		if l.Field == name {
+			return l.Elements
 		}
+	}
+	return func(func(proto.Message) bool) {}
+}
+
+// packed packs each message after its mask; one that the mask does not fit is left out.
+func packed(all iter.Seq[proto.Message], mask string) iter.Seq[proto.Message] {
+	return func(yield func(proto.Message) bool) {
+		for m := range all {
+			if mask != "" && !maskResource(m.ProtoReflect(), mask) {
+				continue
+			}
+			out, err := anypb.New(m)
+			if err != nil { // it cannot be encoded, so that only its type can be shown
+				out = &anypb.Any{TypeUrl: typeURL(m)}
+			}
+			if !yield(out) {
+				return
+			}
+		}
+	}
+}
+
+// maskAll applies a mask to every section and leaves out those that it does not fit.
+func maskAll(sections []Section, mask string) ([]Section, *refusal) {
+	paths := splitMask(mask)
+	var out []Section
+	for _, section := range sections {
+		message := proto.Clone(section.Message)
+		if !trim(message.ProtoReflect(), paths) {
+			continue
+		}
+		kept := Section{Message: message}
+		for _, list := range section.Lists {
+			if named(paths, list.Field) {
+				kept.Lists = append(kept.Lists, list)
+			}
+		}
+		out = append(out, kept)
 	}
 	if len(out) == 0 {
 		return nil, &refusal{http.StatusBadRequest, fmt.Sprintf("FieldMask %s could not be successfully applied to any configs.", mask)}
@@ -98,45 +182,18 @@ func maskAll(parts []proto.Message, mask string) ([]proto.Message, *refusal) {
 	return out, nil
 }
 
-// marshalDump prints the parts as an admin.v3.ConfigDump. A rejected resource may hold what cannot be printed, such as a
-// duration out of range; then, and only then, each message is tried on its own, and those that cannot be printed are left out.
-func marshalDump(parts []proto.Message) ([]byte, error) {
-	dump := &adminv3.ConfigDump{}
-	for _, part := range parts {
-		packed, err := anypb.New(part)
-		if err != nil {
-			return nil, fmt.Errorf("pack %s: %w", part.ProtoReflect().Descriptor().FullName(), err)
-		}
-		dump.Configs = append(dump.Configs, packed)
-	}
-	out, err := protoyaml.Marshal(dump, " ")
-	if err == nil {
-		return out, nil
-	}
-	visitAnys(dump.ProtoReflect(), func(packed *anypb.Any) {
-		if _, err := protoyaml.Marshal(packed, ""); err != nil {
-			packed.Value = nil
-		}
-	})
-	if out, err = protoyaml.Marshal(dump, " "); err != nil {
-		return nil, fmt.Errorf("print configuration: %w", err)
-	}
-	return out, nil
+// named tells whether the paths, if there are any, name a field.
+func named(paths [][]protoreflect.Name, field string) bool {
+	return len(paths) == 0 || slices.ContainsFunc(paths, func(p []protoreflect.Name) bool { return string(p[0]) == field })
 }
 
-// initDump answers /init_dump.
-func (s *Server) initDump(p *reply, r *request) error {
-	all := &adminv3.UnreadyTargetsDumps{}
-	if s.opt.InitDump != nil {
-		all = s.opt.InitDump.InitDump()
+// maskText is a mask in protobuf's text format.
+func maskText(mask string) string {
+	var b strings.Builder
+	for path := range strings.SplitSeq(mask, ",") {
+		if path != "" {
+			fmt.Fprintf(&b, "paths: %q\n", path)
+		}
 	}
-	switch mask := r.query["mask"]; mask {
-	case "":
-	case "listener":
-		all = onlyListeners(all)
-	default:
-		p.text(http.StatusNotFound, mask+" not found in init dump")
-		return nil
-	}
-	return p.message(all, false)
+	return b.String()
 }

@@ -7,7 +7,9 @@ type endpoint struct {
 	path, help string
 	// mutates tells that it changes state, so that only POST will do.
 	mutates bool
-	params  []param
+	// post tells that only POST will do although it changes nothing.
+	post   bool
+	params []param
 	// serve answers. An error becomes a 500 unless the answer has begun.
 	serve func(*Server, *reply, *request) error
 }
@@ -62,6 +64,7 @@ func pages() []endpoint {
 		{path: "/ready", help: "print server state, return 200 if LIVE, otherwise return 503", serve: (*Server).ready},
 		{path: "/runtime", help: "print runtime values", serve: (*Server).runtime},
 		{path: "/server_info", help: "print server version/status information", serve: (*Server).serverInfo},
+		{path: clientStatusPath, help: "client status discovery (CSDS) of this process alone; the body is a ClientStatusRequest in JSON, or empty", post: true, serve: (*Server).clientStatus},
 		{path: "/weir/explain", help: "tell what would become of a connection, without making it", serve: (*Server).explain, params: []param{
 			{name: "dst", help: "The destination, IP:PORT"},
 			{name: "host", help: "The host of the request"},
@@ -137,7 +140,7 @@ func helpText(all []endpoint) string {
 	b.WriteString("admin commands are:\n")
 	for _, e := range sorted(all) {
 		b.WriteString("  " + e.path)
-		if e.mutates {
+		if e.mutates || e.post {
 			b.WriteString(" (POST)")
 		}
 		b.WriteString(": " + e.help + "\n")

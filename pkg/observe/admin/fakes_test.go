@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/pem"
 	"errors"
+	"iter"
 	"maps"
 	"net/url"
 	"slices"
@@ -17,8 +19,10 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -74,7 +78,17 @@ func (f *fake) FailHealthcheck(fail bool) {
 	f.call(map[bool]string{true: "fail", false: "ok"}[fail])
 }
 
-func (f *fake) Clusters() []Cluster {
+func (f *fake) Clusters(keep func(string) bool) iter.Seq[Cluster] {
+	return func(yield func(Cluster) bool) {
+		for _, c := range allClusters() {
+			if keep(c.Status.GetName()) && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+func allClusters() []Cluster {
 	threshold := func(p corev3.RoutingPriority) *clusterv3.CircuitBreakers_Thresholds {
 		return &clusterv3.CircuitBreakers_Thresholds{
 			Priority: p, MaxConnections: wrapperspb.UInt32(1024), MaxPendingRequests: wrapperspb.UInt32(1024),
@@ -224,7 +238,53 @@ func typedStructTLS(typeURL string) *xdstypev3.TypedStruct {
 	return &xdstypev3.TypedStruct{TypeUrl: typeURL, Value: value}
 }
 
-func (f *fake) ConfigDump(filter ConfigFilter) []proto.Message {
+// section takes the lists of a message out of it.
+func section(m proto.Message) Section {
+	s := Section{Message: proto.Clone(m)}
+	m.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if field.IsList() && field.Message() != nil {
+			s.Message.ProtoReflect().Clear(field)
+			s.Lists = append(s.Lists, List{string(field.Name()), func(yield func(proto.Message) bool) {
+				for i := range v.List().Len() {
+					if !yield(v.List().Get(i).Message().Interface()) {
+						return
+					}
+				}
+			}})
+		}
+		return true
+	})
+	slices.SortFunc(s.Lists, func(a, b List) int {
+		number := func(l List) protoreflect.FieldNumber {
+			return m.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(l.Field)).Number()
+		}
+		return cmp.Compare(number(a), number(b))
+	})
+	return s
+}
+
+func (f *fake) ConfigDump(filter ConfigFilter) []Section {
+	var out []Section
+	for _, m := range f.dump(filter) {
+		out = append(out, section(m))
+	}
+	return out
+}
+
+func (f *fake) ClientStatus() iter.Seq[*statusv3.ClientConfig_GenericXdsConfig] {
+	return func(yield func(*statusv3.ClientConfig_GenericXdsConfig) bool) {
+		secret := &tlsv3.Secret{Name: "server", Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: certificate()}}
+		_ = yield(&statusv3.ClientConfig_GenericXdsConfig{
+			TypeUrl: typeURL(secret), Name: "server", VersionInfo: "v3", XdsConfig: mustPack(secret), LastUpdated: timestamppb.New(epoch()),
+			ClientStatus: adminv3.ClientResourceStatus_ACKED,
+		}) && yield(&statusv3.ClientConfig_GenericXdsConfig{
+			TypeUrl: typeURL(secret), Name: "other", ClientStatus: adminv3.ClientResourceStatus_NACKED,
+			ErrorState: &adminv3.UpdateFailureState{FailedConfiguration: mustPack(secret), Details: "no", VersionInfo: "v4"},
+		})
+	}
+}
+
+func (f *fake) dump(filter ConfigFilter) []proto.Message {
 	upstream := transportSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: tlsCommon()})
 	cluster := &clusterv3.Cluster{Name: "static", TransportSocket: upstream}
 	listener := &listenerv3.Listener{Name: "ingress", Address: socket("0.0.0.0", 443), FilterChains: []*listenerv3.FilterChain{{

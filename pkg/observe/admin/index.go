@@ -44,7 +44,7 @@ type field struct {
 func indexPage(all []endpoint) ([]byte, error) {
 	var rows []row
 	for _, e := range sorted(all) {
-		r := row{Path: e.path, Help: e.help, Post: e.mutates, ID: "form" + strings.ReplaceAll(e.path, "/", "-")}
+		r := row{Path: e.path, Help: e.help, Post: e.mutates || e.post, ID: "form" + strings.ReplaceAll(e.path, "/", "-")}
 		for _, p := range e.params {
 			r.Params = append(r.Params, field{Name: p.name, Help: p.help, ID: r.ID + "-" + p.name, Flag: p.kind == flagParam, Choices: p.choices})
 		}

@@ -3,7 +3,6 @@ package admin
 import (
 	"strings"
 
-	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -114,15 +113,4 @@ func maskResource(m protoreflect.Message, mask string) bool {
 		m.Set(field, protoreflect.ValueOfMessage(next.ProtoReflect()))
 	}
 	return trim(m, outer)
-}
-
-// onlyListeners keeps the entries that are for listeners.
-func onlyListeners(all *adminv3.UnreadyTargetsDumps) *adminv3.UnreadyTargetsDumps {
-	out := &adminv3.UnreadyTargetsDumps{}
-	for _, d := range all.GetUnreadyTargetsDumps() {
-		if strings.Contains(strings.ToLower(d.GetName()), "listener") {
-			out.UnreadyTargetsDumps = append(out.UnreadyTargetsDumps, d)
-		}
-	}
-	return out
 }

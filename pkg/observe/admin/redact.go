@@ -149,6 +149,15 @@ func typedStructValue(m proto.Message, sensitive bool) (*structpb.Struct, bool) 
 	return value, protojson.Unmarshal(raw, value) == nil
 }
 
+// emptyUnprintable empties the packed messages in m that cannot be printed.
+func emptyUnprintable(m protoreflect.Message) {
+	visitAnys(m, func(packed *anypb.Any) {
+		if _, err := protoyaml.Marshal(packed, ""); err != nil {
+			packed.Value = nil
+		}
+	})
+}
+
 // visitAnys calls f for every packed message in m, the innermost first, and packs each again after its content was visited.
 func visitAnys(m protoreflect.Message, f func(*anypb.Any)) {
 	if packed, ok := m.Interface().(*anypb.Any); ok {

@@ -136,9 +136,9 @@ func (s *Server) dispatch(p *reply, r *http.Request) {
 		p.text(http.StatusNotFound, "invalid path. "+s.help)
 		return
 	}
-	if e.mutates {
+	if e.mutates || e.post {
 		if r.Method != http.MethodPost {
-			s.log.Error("admin path changes state and was not asked by POST", "path", e.path, "method", r.Method)
+			s.log.Error("admin path takes POST alone", "path", e.path, "method", r.Method)
 			p.w.Header().Set("Allow", http.MethodPost)
 			p.text(http.StatusMethodNotAllowed, fmt.Sprintf("Method %s not allowed, POST required.", r.Method))
 			return

@@ -1,0 +1,72 @@
+package view
+
+import (
+	"iter"
+	"strings"
+
+	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
+
+	"github.com/weir-proxy/weir/pkg/config/store"
+	"github.com/weir-proxy/weir/pkg/config/xds"
+)
+
+// ClientStatus implements admin.ClientStatus: listeners, routes, clusters, endpoints, secrets and filters, each in order of names,
+// and then what is waited for.
+func (v Config) ClientStatus() iter.Seq[*statusv3.ClientConfig_GenericXdsConfig] {
+	d := v.Dump()
+	return func(yield func(*statusv3.ClientConfig_GenericXdsConfig) bool) {
+		_ = resourceStatus(xds.ListenerType, d.Listeners, yield) && resourceStatus(xds.RouteType, d.Routes, yield) &&
+			resourceStatus(xds.ClusterType, d.Clusters, yield) && resourceStatus(xds.EndpointType, d.Endpoints, yield) &&
+			resourceStatus(xds.SecretType, d.Secrets, yield) && resourceStatus(xds.FilterType, d.Filters, yield) &&
+			requested(d, yield)
+	}
+}
+
+// resourceStatus visits the resources of a type; false ends the visit.
+func resourceStatus[M any](typeURL string, slots []store.Slot[M], yield func(*statusv3.ClientConfig_GenericXdsConfig) bool) bool {
+	for i := range slots {
+		s := &slots[i]
+		if s.Active == nil && s.Warming == nil && s.Failure == nil {
+			continue
+		}
+		out := &statusv3.ClientConfig_GenericXdsConfig{
+			TypeUrl: typeURL, Name: s.Name, ErrorState: failed(s.Failure), ClientStatus: status(s), IsStaticResource: static(s) != nil,
+		}
+		e := s.Warming // the newest that was accepted
+		if e == nil {
+			e = s.Active
+		}
+		if e != nil {
+			out.VersionInfo, out.XdsConfig, out.LastUpdated = e.Version, e.Raw, stamp(e.Updated)
+		}
+		if !yield(out) {
+			return false
+		}
+	}
+	return true
+}
+
+// requested visits what was asked for and has not come.
+func requested(d *store.Dump, yield func(*statusv3.ClientConfig_GenericXdsConfig) bool) bool {
+	for _, w := range d.Waiting {
+		typeURL, name, ok := cutType(w)
+		if !ok {
+			continue
+		}
+		if !yield(&statusv3.ClientConfig_GenericXdsConfig{TypeUrl: typeURL, Name: name, ClientStatus: adminv3.ClientResourceStatus_REQUESTED}) {
+			return false
+		}
+	}
+	return true
+}
+
+// cutType splits "type.googleapis.com/TYPE/NAME"; the name may hold slashes itself.
+func cutType(s string) (typeURL, name string, ok bool) {
+	host, rest, ok := strings.Cut(s, "/")
+	if !ok {
+		return "", "", false
+	}
+	kind, name, ok := strings.Cut(rest, "/")
+	return host + "/" + kind, name, ok
+}

@@ -68,6 +68,9 @@ type Factory struct {
 	Decode func(m proto.Message) (any, error)
 	// DecodePerRoute does the same for a message of PerRoute's type. It must be set when PerRoute is.
 	DecodePerRoute func(m proto.Message) (any, error)
+	// Review tells what a message of Config's or of PerRoute's type, which was decoded without error, asks for that has
+	// another effect than may be expected. Nil: there is nothing of the kind.
+	Review func(m proto.Message) []Finding
 	// Terminal filters end their chain: they must be its last entry. The router is terminal even if it does not say so.
 	Terminal bool
 	// Support says field by field what the extension does with the messages it owns (message full name to table), for
@@ -85,6 +88,16 @@ type Field struct {
 	// Harmless is empty for a field that takes effect. Otherwise it is the reason why the field may be accepted
 	// without effect.
 	Harmless string
+}
+
+// Finding is what an extension tells of a configuration that it accepts.
+type Finding struct {
+	// Path leads to the field from the extension's message, in proto names.
+	Path string
+	// Reason says what is not done, or done in another way.
+	Reason string
+	// Unsupported tells that Envoy would act on it, so that --reject-unsupported refuses it.
+	Unsupported bool
 }
 
 // TypeURL is the key of the extension: type.googleapis.com/ and the full name of Config.

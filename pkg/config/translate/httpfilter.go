@@ -106,9 +106,10 @@ func (c *call) filterConfig(a *anypb.Any, p *path) (*extension.Factory, any) {
 	}
 	config, err := f.Decode(m)
 	if err != nil {
-		c.decodeError(err, p, "decode "+f.Name)
+		c.decodeError(err, m, p, "decode "+f.Name)
 		return nil, nil
 	}
+	c.review(f, m, p)
 	return f, config
 }
 

@@ -49,12 +49,12 @@ func (c *call) override(name string, a *anypb.Any, p *path) *model.FilterOverrid
 		own, e := c.t.registry.Lookup(extension.HTTPFilters, c.typeOf(a), "")
 		switch {
 		case optional:
-			c.warn(p, "optional per-route configuration is skipped: %v", err)
+			c.warnAs(codeOf(err, CodeNotice), p, "optional per-route configuration is skipped: %v", err)
 			return &model.FilterOverride{}
 		case e == nil:
 			c.fail(p, "the filter %s does not support virtual host or route specific configurations", own.Name)
 		default:
-			c.fail(p, "%v", err)
+			c.failAs(codeOf(err, CodeUnknownExtension), p, "%v", err)
 		}
 		return nil
 	}
@@ -64,9 +64,10 @@ func (c *call) override(name string, a *anypb.Any, p *path) *model.FilterOverrid
 	}
 	v, err := f.DecodePerRoute(m)
 	if err != nil {
-		c.decodeError(err, p, "decode per-route configuration of "+f.Name)
+		c.decodeError(err, m, p, "decode per-route configuration of "+f.Name)
 		return nil
 	}
+	c.review(f, m, p)
 	return &model.FilterOverride{Config: v, TypeURL: f.TypeURL()}
 }
 

@@ -21,6 +21,7 @@ func Factory() extension.Factory {
 		Aliases:  []string{"envoy.health_check"},
 		Config:   &healthv3.HealthCheck{},
 		Decode:   func(m proto.Message) (any, error) { return decodeConfig(m.(*healthv3.HealthCheck)) },
+		Review:   func(m proto.Message) []extension.Finding { return review(m.(*healthv3.HealthCheck)) },
 		Support: map[string]extension.Fields{"envoy.extensions.filters.http.health_check.v3.HealthCheck": {
 			"pass_through_mode": {}, "cache_time": {}, "cluster_min_healthy_percentages": {}, "headers": {},
 		}},
@@ -55,4 +56,14 @@ func decodeConfig(m *healthv3.HealthCheck) (*Config, error) {
 		c.MinHealthy = append(c.MinHealthy, MinHealthy{Cluster: name, Percent: uint64(p)})
 	}
 	return c, errors.Join(errs...)
+}
+
+// review tells of percentages that nothing asks for.
+func review(m *healthv3.HealthCheck) []extension.Finding {
+	if !m.GetPassThroughMode().GetValue() || len(m.GetClusterMinHealthyPercentages()) == 0 {
+		return nil
+	}
+	return []extension.Finding{{
+		Path: "cluster_min_healthy_percentages", Reason: "has no effect while pass_through_mode is true: the upstream answers, as in Envoy",
+	}}
 }

@@ -24,7 +24,7 @@ func TestReview(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const listener = `{"name": "l", "address": {"socket_address": {"address": "0.0.0.0", "port_value": 1}}, "listener_filters": [{"name": "x", "typed_config": ` + anyText + `}]}`
+	const listener = `{"name": "l", "address": {"socket_address": {"address": "0.0.0.0", "port_value": 1}}, "filter_chains": [{}], "listener_filters": [{"name": "x", "typed_config": ` + anyText + `}]}`
 	for _, reject := range []bool{false, true} {
 		tr, err := New(Options{Registry: registry, RejectUnsupported: reject})
 		if err != nil {

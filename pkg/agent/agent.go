@@ -159,7 +159,7 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 	}
 	a.listeners = listener.New(listener.Options{
 		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, Secrets: a, OriginalDst: a.capture,
-		AccessLog: a.listenerAccessLog, Drained: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy,
+		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy,
 	})
 	a.capture.listeners = a.listeners
 	a.clusters = cluster.New(cluster.Options{
@@ -254,10 +254,14 @@ func (a *Agent) applyListeners(snap *model.Snapshot) {
 	}
 }
 
-// retireCapture stops capturing once the listeners are drained: those without a socket of their own close by it.
-func (a *Agent) retireCapture() {
+// retireCapture stops capturing for listeners that are about to stop: all, or the inbound ones.
+func (a *Agent) retireCapture(inboundOnly bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if inboundOnly {
+		a.capture.retireInbound(a.last)
+		return
+	}
 	a.capture.retire()
 }
 

@@ -61,7 +61,9 @@ type Agent struct {
 	relays       *relay.Pool
 	listenerLogs listenerLogs
 
-	clusters  *cluster.Manager
+	clusters *cluster.Manager
+	// health is nil without a management server that has hosts checked.
+	health    *healthDiscovery
 	listeners *listener.Manager
 	capture   *capture
 	store     *store.Store
@@ -162,10 +164,16 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy,
 	})
 	a.capture.listeners = a.listeners
-	a.clusters = cluster.New(cluster.Options{
+	a.clusters = cluster.New(a.clusterOptions(root))
+	a.health = a.newHealthDiscovery(root)
+}
+
+// clusterOptions are what clusters work with, those of the configuration and those that a management server has checked.
+func (a *Agent) clusterOptions(root *stats.Scope) cluster.Options {
+	return cluster.Options{
 		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Poller: a.poller, Secrets: a, Mark: a.capture.mark(),
-		Self: a.listeners.SelfAddrs,
-	})
+		Self: a.listeners.SelfAddrs, HealthGRPC: newGRPCHealth, HealthEvent: a.logHealthEvent,
+	}
 }
 
 // obeyFlags acts on the flags that concern the process as a whole.
@@ -272,6 +280,7 @@ func (a *Agent) stop() { a.quitOnce.Do(func() { close(a.quit) }) }
 func (a *Agent) close() {
 	a.closeAdmin()
 	a.sources.Close()
+	a.health.close()
 	a.channels.close()
 	a.listeners.Close()
 	a.capture.close()

@@ -95,8 +95,12 @@ func TestCollectionsOfEndpoints(t *testing.T) {
 	replace(t, s, one, wrap(t, path+"c/2", member(3)), other)
 	expect(path + "c/2")
 	replace(t, s, one, other, wrap(t, path+"c/3", member(3)))
-	expect(path + "c/3")
-	expect("-" + path + "c/2")
+	// What is gone comes in an answer of its own where the client had acknowledged all before.
+	if got := told(c.receive()); len(got) == 1 {
+		expect("-" + path + "c/2")
+	} else if diff := cmp.Diff([]string{path + "c/3", "-" + path + "c/2"}, got); diff != "" {
+		t.Error(diff)
+	}
 	c.subscribe(lbEndpointType, path+"empty/*")
 	expect("-" + path + "empty/*")
 	replace(t, s, one, other, wrap(t, path+"c/3", member(3)), wrap(t, path+"empty/1", member(0)))

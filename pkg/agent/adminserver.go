@@ -135,7 +135,14 @@ func (c control) Quit() { c.a.stop() }
 
 // DrainListeners implements admin.Control.
 func (c control) DrainListeners(graceful, inboundOnly, skipExit bool) {
-	c.a.listeners.Drain(graceful, inboundOnly, skipExit)
+	if skipExit {
+		c.a.listeners.DrainOpen(inboundOnly)
+		return
+	}
+	if !graceful && !inboundOnly {
+		c.a.retireCapture()
+	}
+	c.a.listeners.Drain(graceful, inboundOnly)
 }
 
 // FailHealthcheck implements admin.Control.

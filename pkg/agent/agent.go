@@ -61,9 +61,7 @@ type Agent struct {
 	relays       *relay.Pool
 	listenerLogs listenerLogs
 
-	clusters *cluster.Manager
-	// health is nil without a management server that has hosts checked.
-	health    *healthDiscovery
+	clusters  *cluster.Manager
 	listeners *listener.Manager
 	capture   *capture
 	store     *store.Store
@@ -71,7 +69,7 @@ type Agent struct {
 	admin     *admin.Server
 	adminDone chan struct{}
 	// channels to control planes, by service.
-	channels channels
+	channels *channels
 
 	start    time.Time
 	state    atomic.Int32
@@ -145,8 +143,9 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 		Translate: cfg.Translator, Publish: a.publish, Stats: root, Log: a.logs.Logger("config"), Watch: watch,
 		RejectUnknown: o.RejectUnknownDynamic, IgnoreUnknown: o.IgnoreUnknownDynamic,
 	})
+	a.channels = newChannels(a)
 	a.sources = xds.NewSources(xds.SourcesOptions{
-		ADS: cfg.Static.ADS, Dial: a.dialControlPlane, Node: a.node, Handler: a.store, Log: a.logs.Logger("config"), Watch: watch,
+		ADS: cfg.Static.ADS, Dial: a.dialControlPlane, HTTP: a.restTransport, Stats: root, Node: a.node, Handler: a.store, Log: a.logs.Logger("config"), Watch: watch,
 		RejectUnknown: o.RejectUnknownDynamic,
 	})
 	a.store.SetSources(a.sources)
@@ -161,19 +160,13 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 	}
 	a.listeners = listener.New(listener.Options{
 		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, Secrets: a, OriginalDst: a.capture,
-		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy,
+		AccessLog: a.listenerAccessLog, Drained: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy,
 	})
 	a.capture.listeners = a.listeners
-	a.clusters = cluster.New(a.clusterOptions(root))
-	a.health = a.newHealthDiscovery(root)
-}
-
-// clusterOptions are what clusters work with, those of the configuration and those that a management server has checked.
-func (a *Agent) clusterOptions(root *stats.Scope) cluster.Options {
-	return cluster.Options{
+	a.clusters = cluster.New(cluster.Options{
 		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Poller: a.poller, Secrets: a, Mark: a.capture.mark(),
-		Self: a.listeners.SelfAddrs, HealthGRPC: newGRPCHealth, HealthEvent: a.logHealthEvent,
-	}
+		Self: a.listeners.SelfAddrs,
+	})
 }
 
 // obeyFlags acts on the flags that concern the process as a whole.
@@ -262,14 +255,10 @@ func (a *Agent) applyListeners(snap *model.Snapshot) {
 	}
 }
 
-// retireCapture stops capturing for listeners that are about to stop: all, or the inbound ones.
-func (a *Agent) retireCapture(inboundOnly bool) {
+// retireCapture stops capturing once the listeners are drained: those without a socket of their own close by it.
+func (a *Agent) retireCapture() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if inboundOnly {
-		a.capture.retireInbound(a.last)
-		return
-	}
 	a.capture.retire()
 }
 
@@ -280,7 +269,6 @@ func (a *Agent) stop() { a.quitOnce.Do(func() { close(a.quit) }) }
 func (a *Agent) close() {
 	a.closeAdmin()
 	a.sources.Close()
-	a.health.close()
 	a.channels.close()
 	a.listeners.Close()
 	a.capture.close()

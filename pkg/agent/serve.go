@@ -92,9 +92,6 @@ func (a *Agent) initialize(ctx context.Context) error {
 		return err
 	}
 	a.sources.Start(ctx)
-	if a.health != nil {
-		a.health.start()
-	}
 	if src := a.cfg.Static.CDS; src != nil {
 		a.store.Follow(src, xds.ClusterType)
 	}

@@ -15,9 +15,9 @@ import (
 	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	xdslog "github.com/envoyproxy/go-control-plane/pkg/log"
 	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/server/rest/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -33,23 +33,30 @@ type Options struct {
 	TLS *tls.Config
 }
 
-// Server serves xDS v3: the aggregated service and those of single types, state of the world and delta, and polling.
-// Until the first set of resources clients wait.
+// Server serves xDS v3: the aggregated service and those of single types, state of the world and delta. Until the first
+// set of resources clients wait.
 type Server struct {
 	opt    Options
 	events *events
-	fleet  *fleet
+	cache  cache.SnapshotCache
 
 	mu  sync.Mutex
 	set *set // what is served; nil before the first one
 }
+
+// everyone is the one node that all clients are taken for.
+type everyone struct{}
+
+// ID implements cache.NodeHash.
+func (everyone) ID(*corev3.Node) string { return "*" }
 
 // New returns a server without resources.
 func New(opt Options) *Server {
 	return &Server{
 		opt:    opt,
 		events: newEvents(opt.OnEvent),
-		fleet:  newFleet(func(*corev3.Node) string { return everyone }),
+		// The cache's own ordering for ADS holds answers back until a client has asked for everything there is.
+		cache: cache.NewSnapshotCache(false, everyone{}, xdslog.NewDefaultLogger()),
 	}
 }
 
@@ -65,9 +72,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer end()
 	hooks := s.events.hooks()
 	services{
-		sotw:  sotw.NewServer(streams, s.fleet, sotwHooks{hooks}, sotw.WithOrderedADS(), sotw.WithLogger(xdslog.NewDefaultLogger())),
-		delta: delta.NewServer(streams, s.fleet, deltaHooks{hooks}, delta.WithLogger(xdslog.NewDefaultLogger())),
-		rest:  rest.NewServer(s.fleet, nil),
+		sotw:  sotw.NewServer(streams, s.cache, sotwHooks{hooks}, sotw.WithOrderedADS(), sotw.WithLogger(xdslog.NewDefaultLogger())),
+		delta: delta.NewServer(streams, s.cache, deltaHooks{hooks}, delta.WithLogger(xdslog.NewDefaultLogger())),
 	}.register(g)
 
 	served := make(chan error, 1)
@@ -83,28 +89,36 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// SetResources replaces the set that is served. Messages are of any type that xDS v3 discovers, each with a name of its
-// own within its type, or an envoy.service.discovery.v3.Resource around one, for names and aliases that its content does
-// not tell (LbEndpoint, VirtualHost). They must not be written afterwards. On error, which names all that is wrong, the
-// set stays as it was. A resource whose content did not change keeps its version.
+// SetResources replaces the set that is served. Messages are Listener, RouteConfiguration, Cluster, ClusterLoadAssignment,
+// Secret and TypedExtensionConfig, each with a name of its own within its type; they must not be written afterwards. On error, which names all
+// that is wrong, the set stays as it was. A resource whose content did not change keeps its version.
 func (s *Server) SetResources(messages []proto.Message) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next, err := newSet(messages, s.set)
+	next, err := newSet(messages)
 	if err != nil {
 		return err
 	}
-	s.serve(next)
-	return nil
+	return s.serve(next)
 }
 
-// serve tells clients of next in the order that never leaves one with a reference to what it was not told of yet.
-func (s *Server) serve(next *set) {
-	s.fleet.commit(map[string]*set{everyone: next})
+// serve tells clients of next in the order that never leaves one with a reference to what it was not told of yet: what
+// is new before what refers to it, what is gone after it.
+func (s *Server) serve(next *set) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, stage := range stages(s.set, next) {
+		snapshot, err := stage.snapshot()
+		if err != nil {
+			return err
+		}
+		if err := s.cache.SetSnapshot(context.Background(), everyone{}.ID(nil), snapshot); err != nil {
+			return fmt.Errorf("serve resources: %w", err)
+		}
+	}
 	s.set = next
 	for _, w := range next.dangling() {
 		s.opt.Log.Warn("a resource refers to one that is not served", "reference", w)
 	}
+	return nil
 }
 
 // Summary lists what is served, a line for each type that has resources.

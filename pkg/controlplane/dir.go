@@ -22,14 +22,11 @@ const settle = 100 * time.Millisecond
 // begin with a dot, and directories, are left out. On error, which names file, line and reason of all that is wrong, the
 // set stays as it was. The types of the resources must be registered (pkg/config/apitypes).
 func (s *Server) LoadDir(dir string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	next, err := s.readDir(dir)
 	if err != nil {
 		return err
 	}
-	s.serve(next)
-	return nil
+	return s.serve(next)
 }
 
 // WatchDir loads dir, and loads it again whenever something in it changed, until ctx ends. A set that cannot be used is
@@ -74,16 +71,25 @@ func (s *Server) WatchDir(ctx context.Context, dir string) error {
 }
 
 func (s *Server) reload(dir string) {
+	next, err := s.readDir(dir)
+	if err == nil && s.serves(next) {
+		return
+	}
+	if err == nil {
+		err = s.serve(next)
+	}
+	if err != nil {
+		s.opt.Log.Error("serving the last good resources: the directory cannot be used", "dir", dir, "error", err)
+		return
+	}
+	s.opt.Log.Info("serving changed resources", "dir", dir, "resources", next.String())
+}
+
+// serves tells whether next is what is served already.
+func (s *Server) serves(next *set) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next, err := s.readDir(dir)
-	switch {
-	case err != nil:
-		s.opt.Log.Error("serving the last good resources: the directory cannot be used", "dir", dir, "error", err)
-	case s.set == nil || s.set.String() != next.String():
-		s.serve(next)
-		s.opt.Log.Info("serving changed resources", "dir", dir, "resources", next.String())
-	}
+	return s.set != nil && s.set.String() == next.String()
 }
 
 // readDir reads all files of dir and returns all that is wrong with any of them.
@@ -92,7 +98,7 @@ func (s *Server) readDir(dir string) (*set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read resources: %w", err)
 	}
-	b := setBuilder{}
+	next := emptySet()
 	var errs []error
 	for _, e := range entries {
 		name := e.Name()
@@ -103,16 +109,16 @@ func (s *Server) readDir(dir string) (*set, error) {
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			continue
 		}
-		errs = append(errs, s.readFile(path, b)...)
+		errs = append(errs, s.readFile(path, next)...)
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	return b.build(s.set), nil
+	return next, nil
 }
 
 // readFile adds the resources of a file.
-func (s *Server) readFile(path string, into setBuilder) (errs []error) {
+func (s *Server) readFile(path string, into *set) (errs []error) {
 	src, err := os.ReadFile(path)
 	if err != nil {
 		return []error{fmt.Errorf("read resources: %w", err)}
@@ -123,12 +129,11 @@ func (s *Server) readFile(path string, into setBuilder) (errs []error) {
 	}
 	for _, r := range resources {
 		at := fmt.Sprintf("%s:%d:%d", path, r.Line, r.Column)
-		it, err := newItem(r.Message, r.Wrapper)
-		if err == nil {
-			it.origin = at
-			err = into.add(it)
+		if r.Wrapper.GetTtl() != nil {
+			errs = append(errs, fmt.Errorf("%s: a ttl is not supported", at))
+			continue
 		}
-		if err != nil {
+		if err := into.add(r.Message); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", at, err))
 		}
 	}

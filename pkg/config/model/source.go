@@ -32,8 +32,12 @@ const (
 // APISource is a management server (envoy.config.core.v3.ApiConfigSource).
 type APISource struct {
 	Type APIType
-	// Services in order of preference; at least one.
+	// Services in order of preference; at least one, but for APIREST.
 	Services []GRPCService
+	// Clusters are the servers of APIREST in order of preference; at least one there, none elsewhere.
+	Clusters []string
+	// RefreshDelay is the time between two polls of APIREST, above 0; RequestTimeout bounds each of them (default 1 s).
+	RefreshDelay, RequestTimeout time.Duration
 	// NodeOnFirstMessageOnly leaves the node out of all requests of a stream but the first.
 	NodeOnFirstMessageOnly bool
 	// RateLimit bounds discovery requests; nil does not.
@@ -62,17 +66,51 @@ const (
 // Delta tells the incremental protocol variants.
 func (t APIType) Delta() bool { return t == APIDeltaGRPC || t == APIAggregatedDeltaGRPC }
 
-// GRPCService is a gRPC server reached through a cluster (envoy.config.core.v3.GrpcService with envoy_grpc).
+// Aggregated tells the variants that carry all types on one stream.
+func (t APIType) Aggregated() bool { return t == APIAggregatedGRPC || t == APIAggregatedDeltaGRPC }
+
+// GRPCService is a gRPC server (envoy.config.core.v3.GrpcService), reached through a cluster (envoy_grpc), or by itself
+// (google_grpc). It holds no pointers, so that equal services print alike.
 type GRPCService struct {
+	// Cluster is empty for google_grpc.
 	Cluster string
-	// Authority is the :authority header; the cluster's name when empty.
+	// Google is set, with a target, for google_grpc only.
+	Google GoogleGRPC
+	// Authority is the :authority header; the cluster's name, or the target, when empty.
 	Authority string
 	// InitialMetadata is sent with every call, in order.
 	InitialMetadata []NameValue
 	// BackOffBase and BackOffMax bound the jittered exponential reconnect delay. Defaults 500 ms and 30 s.
 	BackOffBase, BackOffMax time.Duration
-	// MaxReceiveMessageLength in bytes; 0 is the client's default.
+	// MaxReceiveMessageLength in bytes; 0 is unlimited.
 	MaxReceiveMessageLength uint32
+}
+
+// Name is how logs call the service.
+func (s *GRPCService) Name() string {
+	if s.Cluster != "" {
+		return s.Cluster
+	}
+	return s.Google.Target
+}
+
+// GoogleGRPC is a gRPC server that is reached without a cluster (GrpcService.GoogleGrpc).
+type GoogleGRPC struct {
+	// Target is a gRPC name: dns:///HOST:PORT, ipv4:ADDRESS:PORT[,...], ipv6:[ADDRESS]:PORT[,...], unix:PATH, or HOST:PORT.
+	Target string
+	// StatPrefix names the statistics: grpc.PREFIX.streams_total and streams_closed_CODE.
+	StatPrefix string
+	// TLS encrypts. The others hold PEM; empty Roots trust the system's, an empty CertChain presents none.
+	TLS                          bool
+	Roots, CertChain, PrivateKey string
+	// ServerName replaces the target's host in the handshake when set.
+	ServerName string
+	// AccessToken is sent as a bearer token with every call; empty sends none.
+	AccessToken string
+	// KeepaliveTime between two pings, 0 for the default, KeepaliveTimeout for the answer to one, KeepaliveIdle sends them
+	// without a call, too.
+	KeepaliveTime, KeepaliveTimeout time.Duration
+	KeepaliveIdle                   bool
 }
 
 // NameValue is a header.

@@ -50,9 +50,6 @@ func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Stati
 	}
 	c.staticResources(m.GetStaticResources(), out)
 	c.dynamicResources(m.GetDynamicResources(), out)
-	if out.HDS = c.apiSource(m.GetHdsConfig(), (*path)(nil).field("hds_config")); out.HDS != nil && len(out.HDS.Services) == 0 {
-		c.fail((*path)(nil).field("hds_config"), "health discovery needs a gRPC service")
-	}
 	c.admin(m.GetAdmin(), out)
 	c.statsConfig(m.GetStatsConfig(), out)
 	c.runtime(m.GetLayeredRuntime(), out)
@@ -78,7 +75,7 @@ func withoutStatic(m *bootstrapv3.Bootstrap) *bootstrapv3.Bootstrap {
 
 // usesXDS tells whether anything comes from a management server.
 func (s *Static) usesXDS() bool {
-	return s.ADS != nil || s.HDS != nil || s.LDS != nil && s.LDS.Kind == model.SourceAPI || s.CDS != nil && s.CDS.Kind == model.SourceAPI
+	return s.ADS != nil || s.LDS != nil && s.LDS.Kind == model.SourceAPI || s.CDS != nil && s.CDS.Kind == model.SourceAPI
 }
 
 // at returns a call for a resource below p, whose findings are joined to those of c afterwards.

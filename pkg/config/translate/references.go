@@ -291,6 +291,9 @@ func (r *references) api(resource, at string, a *model.APISource) {
 	for i, service := range a.Services {
 		r.server(missing{resource, fmt.Sprintf("%s.grpc_services[%d].envoy_grpc.cluster_name", at, i), "cluster", service.Cluster}, "gRPC")
 	}
+	for i, name := range a.Clusters {
+		r.server(missing{resource, fmt.Sprintf("%s.cluster_names[%d]", at, i), "cluster", name}, "REST")
+	}
 }
 
 // server checks the cluster of a management server.

@@ -3,6 +3,7 @@ package translate
 //lint:file-ignore SA1019 Configurations still use these deprecated fields, so they take effect.
 
 import (
+	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -82,7 +83,7 @@ func (c *call) apiType(s *corev3.ApiConfigSource, out *model.APISource, p *path)
 	switch s.GetApiType() {
 	case corev3.ApiConfigSource_REST:
 		out.Type = model.APIREST
-		c.fail(p.field("api_type"), "REST is not supported by weir yet")
+		c.restSource(s, out, p)
 		return
 	case corev3.ApiConfigSource_GRPC:
 		out.Type = model.APIGRPC
@@ -104,32 +105,58 @@ func (c *call) apiType(s *corev3.ApiConfigSource, out *model.APISource, p *path)
 	}
 }
 
-// grpcService translates a gRPC service that is reached through a cluster.
+// restSource translates what only REST has.
+func (c *call) restSource(s *corev3.ApiConfigSource, out *model.APISource, p *path) {
+	out.Clusters = s.GetClusterNames()
+	if len(out.Clusters) == 0 {
+		c.fail(p.field("cluster_names"), "REST needs the name of a cluster")
+	}
+	if slices.Contains(out.Clusters, "") {
+		c.fail(p.field("cluster_names"), "the name of a cluster is empty")
+	}
+	if len(s.GetGrpcServices()) > 0 {
+		c.fail(p.field("grpc_services"), "must not be set for REST")
+	}
+	out.RefreshDelay = c.duration(s.GetRefreshDelay(), 0, p, "refresh_delay")
+	if out.RefreshDelay <= 0 {
+		c.fail(p.field("refresh_delay"), "REST needs a delay between two polls")
+	}
+	out.RequestTimeout = c.duration(s.GetRequestTimeout(), defaultRequestTimeout, p, "request_timeout")
+}
+
+// grpcService translates a gRPC service.
 func (c *call) grpcService(g *corev3.GrpcService, p *path) (model.GRPCService, bool) {
-	e := g.GetEnvoyGrpc()
-	if e == nil {
-		c.fail(p, "only envoy_grpc is supported")
-		return model.GRPCService{}, false
-	}
-	out := model.GRPCService{
-		Cluster:                 e.GetClusterName(),
-		Authority:               e.GetAuthority(),
-		MaxReceiveMessageLength: e.GetMaxReceiveMessageLength().GetValue(),
-		BackOffBase:             defaultBackOffBase,
-		BackOffMax:              defaultBackOffMax,
-	}
+	out := model.GRPCService{BackOffBase: defaultBackOffBase, BackOffMax: defaultBackOffMax}
 	for _, h := range g.GetInitialMetadata() {
 		out.InitialMetadata = append(out.InitialMetadata, model.NameValue{Name: h.GetKey(), Value: headerValue(h)})
 	}
-	if b := e.GetRetryPolicy().GetRetryBackOff(); b != nil {
-		at := p.field("envoy_grpc").field("retry_policy").field("retry_back_off")
-		out.BackOffBase = c.duration(b.GetBaseInterval(), defaultBackOffBase, at, "base_interval")
-		out.BackOffMax = c.duration(b.GetMaxInterval(), max(defaultBackOffMax, out.BackOffBase), at, "max_interval")
-		if out.BackOffMax < out.BackOffBase {
-			c.fail(at.field("max_interval"), "must be at least base_interval")
-		}
+	switch {
+	case g.GetEnvoyGrpc() != nil:
+		e, at := g.GetEnvoyGrpc(), p.field("envoy_grpc")
+		out.Cluster, out.Authority = e.GetClusterName(), e.GetAuthority()
+		out.MaxReceiveMessageLength = e.GetMaxReceiveMessageLength().GetValue()
+		c.backOff(e.GetRetryPolicy(), &out, at)
+	case g.GetGoogleGrpc() != nil:
+		c.googleService(g.GetGoogleGrpc(), &out, p.field("google_grpc"))
+	default:
+		return out, false // validation has reported that nothing is set
 	}
+	// GrpcService.retry_policy is of calls; streams to control planes take that of envoy_grpc.
 	return out, true
+}
+
+// backOff translates the wait between two streams. Without a maximum it is ten times the base, as in Envoy.
+func (c *call) backOff(r *corev3.RetryPolicy, out *model.GRPCService, p *path) {
+	b := r.GetRetryBackOff()
+	if b == nil {
+		return
+	}
+	at := p.field("retry_policy").field("retry_back_off")
+	out.BackOffBase = c.duration(b.GetBaseInterval(), defaultBackOffBase, at, "base_interval")
+	out.BackOffMax = c.duration(b.GetMaxInterval(), 10*out.BackOffBase, at, "max_interval")
+	if out.BackOffMax < out.BackOffBase {
+		c.fail(at.field("max_interval"), "must be at least base_interval")
+	}
 }
 
 // headerValue is the value of h, whichever field it is in.

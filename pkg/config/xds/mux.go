@@ -377,8 +377,9 @@ func (m *Mux) send(ctx context.Context, s grpc.ClientStream) error {
 			return nil
 		case <-m.kick:
 		}
-		for _, r := range m.due() {
-			if !m.opt.Limit.wait(ctx) {
+		due := m.due()
+		for i, r := range due {
+			if !m.opt.Limit.wait(ctx, len(due)-i) {
 				return nil
 			}
 			if first || !m.opt.NodeOnce {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/filewatch"
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
 
 // SourcesOptions configure Sources.
@@ -20,10 +22,14 @@ type SourcesOptions struct {
 	// ADS is the aggregated stream of the bootstrap; nil when there is none.
 	ADS *model.APISource
 	// Dial returns the channel to a gRPC service. It is called for each stream, and who gives it owns the channels.
-	Dial    func(service model.GRPCService) (grpc.ClientConnInterface, error)
+	Dial func(service model.GRPCService) (grpc.ClientConnInterface, error)
+	// HTTP returns what reaches a cluster by HTTP, for REST. It is called for each request, and who gives it owns it.
+	HTTP    func(cluster string) (http.RoundTripper, error)
 	Node    func() *corev3.Node
 	Handler Handler
 	Log     *slog.Logger
+	// Stats is the root scope, for control_plane.*; nil counts nowhere.
+	Stats *stats.Scope
 	// Watch follows the files of path sources; nil reads them but once.
 	Watch *filewatch.Watcher
 	// RejectUnknown refuses files with fields that weir does not know (--reject-unknown-dynamic-fields).
@@ -76,7 +82,7 @@ func NewSources(opt SourcesOptions) *Sources {
 	if opt.ADS == nil {
 		return s
 	}
-	if opt.ADS.Type == model.APIREST || len(opt.ADS.Services) == 0 {
+	if len(opt.ADS.Services) == 0 { // REST has none either
 		opt.Log.Error("ads_config is not supported: it must be GRPC or DELTA_GRPC with a gRPC service", "type", opt.ADS.Type)
 		return s
 	}
@@ -202,18 +208,20 @@ func (s *Sources) feed(src *model.Source, typeURL string) (feed, error) {
 	if src.Kind != model.SourceAPI || src.API == nil {
 		return nil, fmt.Errorf("unknown kind %d of config source", src.Kind)
 	}
+	served, ok := serviceOf(typeURL)
+	if !ok {
+		return nil, errors.New("there is no discovery service for this type")
+	}
 	if src.API.Type == model.APIREST {
-		return nil, errors.New("api_type REST is not supported yet")
+		return s.rest(src.API, served)
 	}
 	if len(src.API.Services) == 0 {
 		return nil, errors.New("api_config_source has no gRPC service")
 	}
 	only := typeURL
-	if src.API.Type == model.APIAggregatedGRPC || src.API.Type == model.APIAggregatedDeltaGRPC {
+	if src.API.Type.Aggregated() {
 		only = ""
-	} else if s, ok := serviceOf(typeURL); !ok {
-		return nil, errors.New("there is no discovery service for this type")
-	} else if s.method(src.API.Type.Delta()) == "" {
+	} else if served.method(src.API.Type.Delta()) == "" {
 		return nil, errors.New("this type is served by the delta protocol only")
 	}
 	handler := s.opt.Handler
@@ -221,6 +229,24 @@ func (s *Sources) feed(src *model.Source, typeURL string) (feed, error) {
 		handler = quiet{handler}
 	}
 	return s.mux(src.API, only, handler), nil
+}
+
+// rest makes the poller of a REST server.
+func (s *Sources) rest(api *model.APISource, served service) (feed, error) {
+	switch {
+	case len(api.Clusters) == 0:
+		return nil, errors.New("api_config_source has no cluster_names")
+	case served.rest == "":
+		return nil, errors.New("this type is not served by REST")
+	}
+	opt := restOptions{
+		service: served, refresh: api.RefreshDelay, timeout: api.RequestTimeout,
+		node: s.opt.Node, handler: quiet{s.opt.Handler}, log: s.opt.Log,
+	}
+	for _, name := range api.Clusters {
+		opt.servers = append(opt.servers, RESTServer{Name: name, Transport: func() (http.RoundTripper, error) { return s.opt.HTTP(name) }})
+	}
+	return newREST(opt), nil
 }
 
 // quiet keeps a stream beside the aggregated one from speaking for the connection to the control plane.
@@ -237,6 +263,7 @@ func (s *Sources) mux(api *model.APISource, only string, handler Handler) *Mux {
 	}
 	if r := api.RateLimit; r != nil {
 		opt.Limit = NewLimit(r.MaxTokens, r.FillRate)
+		opt.Limit.count(s.opt.Stats)
 	}
 	for _, g := range api.Services {
 		opt.Servers = append(opt.Servers, s.server(g))
@@ -246,7 +273,7 @@ func (s *Sources) mux(api *model.APISource, only string, handler Handler) *Mux {
 
 func (s *Sources) server(g model.GRPCService) Server {
 	out := Server{
-		Name:       g.Cluster,
+		Name:       g.Name(),
 		Dial:       func() (grpc.ClientConnInterface, error) { return s.opt.Dial(g) },
 		MaxMessage: int(g.MaxReceiveMessageLength),
 	}

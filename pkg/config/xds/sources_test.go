@@ -205,7 +205,9 @@ func TestSourcesThatCannotWorkAreReported(t *testing.T) {
 		src                 *model.Source
 	}{
 		{"no ADS", ClusterType, "no ads_config", &model.Source{Kind: model.SourceADS}},
-		{"REST", ClusterType, "REST is not supported", &model.Source{Kind: model.SourceAPI, API: &model.APISource{Type: model.APIREST}}},
+		{"REST without a cluster", ClusterType, "no cluster_names", &model.Source{Kind: model.SourceAPI, API: &model.APISource{Type: model.APIREST}}},
+		{"type that REST lacks", VirtualHostType, "not served by REST", &model.Source{Kind: model.SourceAPI, API: &model.APISource{Type: model.APIREST, Clusters: []string{"c"}}}},
+		{"type for delta only", VirtualHostType, "delta protocol only", &model.Source{Kind: model.SourceAPI, API: apiSource("c")}},
 		{"no service", ClusterType, "no gRPC service", &model.Source{Kind: model.SourceAPI, API: &model.APISource{Type: model.APIGRPC}}},
 		{"type without service", "type.googleapis.com/x.Y", "no discovery service", &model.Source{Kind: model.SourceAPI, API: apiSource("c")}},
 		{"no API", ClusterType, "unknown kind", &model.Source{Kind: model.SourceAPI}},
@@ -265,7 +267,7 @@ func TestLimit(t *testing.T) {
 	if got := l.take(now.Add(time.Hour)); got > 0 {
 		t.Errorf("after an hour: %v", got)
 	}
-	if !(*Limit)(nil).wait(t.Context()) {
+	if !(*Limit)(nil).wait(t.Context(), 1) {
 		t.Error("no limit does not let pass")
 	}
 }

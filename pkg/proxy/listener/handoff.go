@@ -9,8 +9,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
-// handOff finds the listener of an original destination. It is immutable. Listeners that a drain of inbound ones has stopped are not
-// found; when all were stopped nothing new is handed off, and what was accepted before still finds its listener.
+// handOff finds the listener of an original destination. It is immutable.
 type handOff struct {
 	byName   map[string]*active
 	exact    map[netip.AddrPort]*active
@@ -19,13 +18,11 @@ type handOff struct {
 	catchAll *active
 }
 
-func newHandOff(listeners map[string]*active, left func(*model.Listener) bool) *handOff {
+func newHandOff(listeners map[string]*active) *handOff {
 	h := &handOff{byName: maps.Clone(listeners), exact: map[netip.AddrPort]*active{}, any4: map[uint16]*active{}, any6: map[uint16]*active{}}
 	all := make([]*active, 0, len(listeners))
 	for _, a := range listeners {
-		if !left(a.cfg) {
-			all = append(all, a)
-		}
+		all = append(all, a)
 	}
 	slices.SortFunc(all, func(a, b *active) int { return strings.Compare(a.cfg.Name, b.cfg.Name) })
 	for _, a := range all {

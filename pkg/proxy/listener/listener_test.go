@@ -521,7 +521,7 @@ func TestStopping(t *testing.T) {
 	c, other := dial(t, inAddr), dial(t, outAddr)
 	line(t, c)
 	line(t, other)
-	b.Drain(false, true, false)
+	b.Drain(false, true)
 	if got := line(t, c); got != "draining" {
 		t.Errorf("got %q", got)
 	}

@@ -61,9 +61,8 @@ type Options struct {
 	OriginalDst OriginalDst
 	// AccessLog is called at the end of each connection of a listener that has access logs; may be nil.
 	AccessLog func(l *model.Listener, info *streaminfo.Info)
-	// Stopping is called before a drain closes the sockets of all listeners, or with inboundOnly those of inbound ones; no lock is
-	// held. It may be nil.
-	Stopping func(inboundOnly bool)
+	// Drained is called when a graceful drain of all listeners has closed their sockets; may be nil.
+	Drained func()
 	// DrainTime is how long connections of a removed or changed chain may go on; 0 means Envoy's 600 s.
 	DrainTime     time.Duration
 	DrainStrategy DrainStrategy
@@ -106,7 +105,8 @@ type Manager struct {
 	capture  []*socket
 	stopped  bool
 
-	drains drains
+	drainEnd     timer.Timer // of a graceful drain
+	drainInbound bool        // whether that is for inbound listeners only
 
 	connMu sync.Mutex
 	conns  map[*connection]struct{}
@@ -124,7 +124,7 @@ func New(o Options) *Manager {
 		conns: map[*connection]struct{}{},
 	}
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
-	m.drains.init(m)
+	m.drainEnd.Init(o.Wheel, m.drainOver)
 	m.reclaim.timer.Init(o.Wheel, m.giveBack)
 	m.routes.Store(&handOff{})
 	m.own.Store(&map[netip.AddrPort]struct{}{})
@@ -148,7 +148,7 @@ func (m *Manager) List() []Status {
 
 // publish recomputes what connections look up. The caller holds mu.
 func (m *Manager) publish() {
-	m.routes.Store(newHandOff(m.active, m.drains.unreachable))
+	m.routes.Store(newHandOff(m.active))
 	own := map[netip.AddrPort]struct{}{}
 	for _, s := range m.sockets {
 		a := s.target.Load()

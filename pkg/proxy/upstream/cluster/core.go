@@ -3,14 +3,12 @@ package cluster
 import (
 	"math"
 	"reflect"
-	"sync"
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/breaker"
-	"github.com/weir-proxy/weir/pkg/proxy/upstream/health"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
 )
@@ -22,33 +20,7 @@ type core struct {
 	transports *transports
 	// requests and retries by priority: [0] default, [1] high.
 	requests, retries [2]*breaker.Breaker
-	// health is made when the cluster is first checked.
-	health struct {
-		once   sync.Once
-		stats  *health.Stats
-		gauges healthGauges
-	}
-}
-
-// healthGauges tell how many hosts are healthy and degraded (cluster.<name>.health_check.*).
-type healthGauges struct{ healthy, degraded *stats.Gauge }
-
-func (k *core) makeHealth() {
-	k.health.once.Do(func() {
-		sc := k.shared.Stats.Scope().Scope("health_check")
-		k.health.stats = health.NewStats(k.shared.Stats.Scope())
-		k.health.gauges = healthGauges{healthy: sc.Gauge("healthy"), degraded: sc.Gauge("degraded")}
-	})
-}
-
-func (k *core) healthStats() *health.Stats {
-	k.makeHealth()
-	return k.health.stats
-}
-
-func (k *core) healthGauges() *healthGauges {
-	k.makeHealth()
-	return &k.health.gauges
+	scopes            [2]*stats.Scope
 }
 
 func (m *Manager) newCore(cfg *model.Cluster) *core {
@@ -58,13 +30,14 @@ func (m *Manager) newCore(cfg *model.Cluster) *core {
 		shared:     &pool.Shared{Runtime: m.runtime, Codecs: newCodecs(m.buffers, scope), Stats: counters},
 		transports: m.newTransports(cfg, counters),
 	}
-	for i := range counters.Breakers {
-		open := &counters.Breakers[i]
-		k.shared.Connections[i] = breaker.New(0, open.CxOpen)
-		k.shared.Pending[i] = breaker.New(0, open.RqPendingOpen)
-		k.requests[i] = breaker.New(0, open.RqOpen)
-		k.retries[i] = breaker.New(0, open.RqRetryOpen)
-		k.shared.Pools[i] = breaker.New(0, open.CxPoolOpen)
+	for i, name := range [...]string{"default", "high"} {
+		sc := scope.Scope("circuit_breakers." + name)
+		k.scopes[i] = sc
+		k.shared.Connections[i] = breaker.New(0, sc.Gauge("cx_open"))
+		k.shared.Pending[i] = breaker.New(0, sc.Gauge("rq_pending_open"))
+		k.requests[i] = breaker.New(0, sc.Gauge("rq_open"))
+		k.retries[i] = breaker.New(0, sc.Gauge("rq_retry_open"))
+		k.shared.Pools[i] = breaker.New(0, sc.Gauge("cx_pool_open"))
 	}
 	return k
 }
@@ -109,8 +82,7 @@ func (k *core) retryBudget(priority int, b *model.RetryBudget) *breaker.Budget {
 func (k *core) limit(priority int, track bool, b *breaker.Breaker, limit uint32, remaining string) {
 	b.SetLimit(limit)
 	if track {
-		name := [...]string{"circuit_breakers.default.", "circuit_breakers.high."}[priority] + remaining
-		b.Track(k.shared.Stats.Scope().Gauge(name))
+		b.Track(k.scopes[priority].Gauge(remaining))
 	} else {
 		b.Track(nil)
 	}

@@ -24,7 +24,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/dns"
-	"github.com/weir-proxy/weir/pkg/proxy/upstream/health"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
 )
 
@@ -46,9 +45,6 @@ type Options struct {
 	Self func(netip.AddrPort) bool
 	// Resolver resolves DNS names; nil is the system's resolver in Go's own implementation.
 	Resolver dns.Resolver
-	// HealthGRPC makes the clients of gRPC health checks; HealthEvent is told what belongs into an event log, nil drops it.
-	HealthGRPC  health.NewGRPC
-	HealthEvent func(HealthEvent)
 	// Rand gives random bits to balancers; nil is the runtime's generator.
 	Rand func() uint64
 }
@@ -60,9 +56,6 @@ type Manager struct {
 	buffers *h1.Buffers // of all HTTP/1 connections
 
 	clusters atomic.Pointer[model.Set[*Cluster]]
-
-	// checks are the goroutines of active health checks.
-	checks sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
@@ -185,6 +178,5 @@ func (m *Manager) Close() {
 		c.remove()
 	}
 	m.clusters.Store(&model.Set[*Cluster]{})
-	m.checks.Wait()
 	m.runtime.Close()
 }

@@ -131,13 +131,18 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	}
 	root := a.stats.Root()
 	a.server = newServerStats(root, cfg)
-	a.runtime = newRuntime(cfg.Static.Runtime)
+	if a.runtime, err = weirruntime.New(weirruntime.Options{
+		Layers: cfg.Static.Runtime, ServiceCluster: cfg.Static.Node.Cluster, Stats: root, Log: a.logs.Logger("runtime"), Watch: watch,
+		Changed: a.runtimeChanged,
+	}); err != nil {
+		return nil, err
+	}
 	a.wheel = timer.New()
 	if a.poller, err = conn.NewPoller(); err != nil {
 		return nil, err
 	}
 	a.buffers, a.relays = h1.NewBuffers(), &relay.Pool{}
-	a.access = accesslog.NewManager(accesslog.Options{FlushInterval: o.FileFlushInterval, Stats: root, Runtime: a.runtime.Number})
+	a.access = accesslog.NewManager(accesslog.Options{FlushInterval: o.FileFlushInterval, Stats: root, Runtime: a.runtime.Readers()})
 	a.buildProxy(root)
 	a.store = store.New(store.Options{
 		Translate: cfg.Translator, Publish: a.publish, Stats: root, Log: a.logs.Logger("config"), Watch: watch,
@@ -145,7 +150,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	})
 	a.channels = newChannels(a)
 	a.sources = xds.NewSources(xds.SourcesOptions{
-		ADS: cfg.Static.ADS, Dial: a.dialControlPlane, HTTP: a.restTransport, Stats: root, Node: a.node, Handler: a.store, Log: a.logs.Logger("config"), Watch: watch,
+		ADS: cfg.Static.ADS, Dial: a.dialControlPlane, HTTP: a.restTransport, Stats: root, Node: a.node, Handler: a.runtime.Handler(a.store), Log: a.logs.Logger("config"), Watch: watch,
 		RejectUnknown: o.RejectUnknownDynamic,
 	})
 	a.store.SetSources(a.sources)
@@ -269,6 +274,7 @@ func (a *Agent) stop() { a.quitOnce.Do(func() { close(a.quit) }) }
 func (a *Agent) close() {
 	a.closeAdmin()
 	a.sources.Close()
+	a.runtime.Close()
 	a.channels.close()
 	a.listeners.Close()
 	a.capture.close()
@@ -300,5 +306,8 @@ func (a *Agent) announce() {
 	}
 	for _, w := range a.cfg.Warnings {
 		a.log.Warn("configuration: " + w)
+	}
+	if keys := a.cfg.Static.IdleRuntimeKeys; len(keys) > 0 {
+		a.log.Info("runtime keys that nothing reads so far", "keys", strings.Join(keys, " "))
 	}
 }

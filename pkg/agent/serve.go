@@ -85,13 +85,17 @@ func (a *Agent) signalled(s os.Signal) (end bool) {
 	return false
 }
 
-// initialize brings the process from PRE_INITIALIZING to LIVE in Envoy's order: static clusters, CDS, then LDS, then the
-// listeners open. It returns ctx's error when the process is to end before.
+// initialize brings the process from PRE_INITIALIZING to LIVE in Envoy's order: static clusters, RTDS, CDS, then LDS, then
+// the listeners open. It returns ctx's error when the process is to end before.
 func (a *Agent) initialize(ctx context.Context) error {
 	if err := a.clustersReady(ctx); err != nil {
 		return err
 	}
 	a.sources.Start(ctx)
+	a.runtime.Subscribe(a.sources)
+	if err := a.runtime.Await(ctx); err != nil {
+		return err
+	}
 	if src := a.cfg.Static.CDS; src != nil {
 		a.store.Follow(src, xds.ClusterType)
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/agent/options"
 	"github.com/weir-proxy/weir/pkg/agent/version"
 	"github.com/weir-proxy/weir/pkg/config/model"
-	weirruntime "github.com/weir-proxy/weir/pkg/config/runtime"
 	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -102,17 +101,4 @@ func (a *Agent) updateGauges() {
 		connections += l.Connections
 	}
 	a.server.connections.Set(uint64(connections))
-}
-
-// newRuntime builds the layers that need no file and no control plane; translate reports the others.
-func newRuntime(layers []translate.RuntimeLayer) *weirruntime.Runtime {
-	var out []weirruntime.Layer
-	for _, l := range layers {
-		values := map[string]string{}
-		for k, v := range l.Static {
-			values[k] = weirruntime.Format(v)
-		}
-		out = append(out, weirruntime.Layer{Name: l.Name, Values: values, Admin: l.Admin})
-	}
-	return weirruntime.New(out)
 }

@@ -51,7 +51,7 @@ type Options struct {
 	// Routes gives the RDS route configuration of a name, nil when there is none yet.
 	Routes func(name string) *model.RouteConfig
 	// Runtime answers runtime keys; nil knows none.
-	Runtime func(key string) (uint64, bool)
+	Runtime *model.Runtime
 	// ServiceCluster is the name of the cluster that weir belongs to, for rate limit descriptors; may be empty.
 	ServiceCluster string
 	// Cluster gives a cluster by name, a nil interface when there is none.

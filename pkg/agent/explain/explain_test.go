@@ -176,7 +176,7 @@ func newBed(t testing.TB) *bed {
 		},
 		Listeners: bound{b.manager, netip.MustParseAddrPort("192.0.2.1:15001"), "203.0.113.9:9"},
 		Routes:    func(name string) *model.RouteConfig { return b.snap.Routes.Get(name) },
-		Runtime:   func(string) (uint64, bool) { return 0, false },
+		Runtime:   model.NewRuntime(nil),
 		Endpoints: func(name string) *model.LoadAssignment { return b.snap.Endpoints.Get(name) },
 		Secret:    b.Secret,
 		Cluster: func(name string) explain.Cluster {
@@ -260,7 +260,7 @@ func TestGolden(t *testing.T) {
 			}
 		}},
 		{name: "runtime", query: "dst=10.99.0.1:80&host=inventory.shop&path=/beta&header=x-user:ann", outcome: explain.OutcomeForwarded, change: func(b *bed) {
-			b.opt.Runtime = func(key string) (uint64, bool) { return 30, key == "beta" }
+			b.opt.Runtime = model.RuntimeOf(map[string]uint64{"beta": 30})
 		}},
 		{name: "no_listener", query: "dst=198.51.100.1:7", outcome: explain.OutcomeClosed, change: func(b *bed) {
 			b.snap.Listeners = b.snap.Listeners.Without("passthrough")

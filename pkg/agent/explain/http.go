@@ -192,10 +192,8 @@ func (w *walk) fraction(s *Step, t *router.Table, r *filter.Route, req *message.
 		return
 	}
 	takes := fmt.Sprintf("%d of %d requests", f.Numerator, f.Denominator)
-	if w.opt.Runtime != nil && f.RuntimeKey != "" {
-		if percent, ok := w.opt.Runtime(f.RuntimeKey); ok {
-			takes = fmt.Sprintf("%d%% of requests, by runtime key %s", percent, f.RuntimeKey)
-		}
+	if now := w.opt.Runtime.Replaced(*f); now != *f {
+		takes = fmt.Sprintf("%d of %d requests, by runtime key %s", now.Numerator, now.Denominator, f.RuntimeKey)
 	}
 	where := "where none matches them"
 	if rest.Route != nil {
@@ -343,8 +341,8 @@ func (w *walk) split(r *filter.Route, a *model.RouteAction, req *message.Request
 
 // weight is that of a cluster of a split, which a runtime key may replace.
 func (w *walk) weight(a *model.RouteAction, c *model.WeightedCluster) uint32 {
-	if a.WeightedRuntime != "" && w.opt.Runtime != nil {
-		if n, ok := w.opt.Runtime(a.WeightedRuntime + "." + c.Name); ok {
+	if a.WeightedRuntime != "" {
+		if n, ok := w.opt.Runtime.Number(a.WeightedRuntime + "." + c.Name); ok {
 			return uint32(min(n, math.MaxUint32))
 		}
 	}

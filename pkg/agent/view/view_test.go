@@ -12,6 +12,7 @@ import (
 	"flag"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -198,7 +199,7 @@ func (w *world) server(t *testing.T) *admin.Server {
 			}
 			return nil
 		}},
-		Runtime:      Runtime{Of: runtime.New([]runtime.Layer{{Name: "base"}, {Name: "admin", Admin: true}})},
+		Runtime:      layers(t, nil),
 		Interception: Interception{Interceptor: func() Interceptor { return fakeInterceptor{} }},
 	})
 	if err != nil {
@@ -281,8 +282,21 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
+// layers is a runtime of a static layer and an admin layer.
+func layers(t *testing.T, base map[string]model.RuntimeValue) Runtime {
+	t.Helper()
+	r, err := runtime.New(runtime.Options{
+		Layers: []runtime.Layer{{Name: "base", Values: base}, {Name: "admin", Admin: true}},
+		Stats:  stats.NewStore().Root(), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Runtime{Of: r}
+}
+
 func TestRuntime(t *testing.T) {
-	r := Runtime{Of: runtime.New([]runtime.Layer{{Name: "base", Values: map[string]string{"a": "12.5", "b": "x"}}, {Name: "admin", Admin: true}})}
+	r := layers(t, map[string]model.RuntimeValue{"a": runtime.Parse("12.5"), "b": runtime.Parse("x")})
 	if err := r.Modify(map[string]string{"b": "y"}); err != nil {
 		t.Fatal(err)
 	}

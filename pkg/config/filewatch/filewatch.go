@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -60,7 +61,8 @@ func (w *Watcher) Close() error {
 	return nil
 }
 
-// Add calls changed whenever the content of path differs from what it was, until cancel. directory is watched too when
+// Add calls changed whenever the content of path differs from what it was, until cancel. Where path leads to a directory,
+// its content is which directory that is: what counts then is the swap of the link. directory is watched too when
 // not empty (watched_directory). The directory of path must exist; the file itself need not yet. A file that is gone keeps
 // its old content until it returns.
 //
@@ -171,8 +173,24 @@ func (w *Watcher) check() {
 
 func hashOf(path string) (sum [sha256.Size]byte, err error) {
 	content, err := os.ReadFile(path)
+	if errors.Is(err, syscall.EISDIR) {
+		return identity(path)
+	}
 	if err != nil {
 		return sum, err
 	}
 	return sha256.Sum256(content), nil
+}
+
+// identity tells directories apart, also one that took the place of another under the same name.
+func identity(path string) (sum [sha256.Size]byte, err error) {
+	resolved, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return sum, err
+	}
+	var st syscall.Stat_t
+	if err := syscall.Stat(resolved, &st); err != nil {
+		return sum, err
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "%s %d %d", resolved, st.Dev, st.Ino)), nil
 }

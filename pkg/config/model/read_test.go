@@ -38,7 +38,7 @@ func unread() map[string]string {
 
 // ofBootstrap are the structs of package translate that are configuration too.
 func ofBootstrap() []string {
-	return []string{"Static", "Admin", "StatsConfig", "StatsTag", "StatsBuckets", "RuntimeLayer"}
+	return []string{"Static", "Admin", "StatsConfig", "StatsTag", "StatsBuckets"}
 }
 
 // TestEveryFieldIsRead checks that each field of the model, and of what a bootstrap holds beside it, is read by something other than the translator that fills it

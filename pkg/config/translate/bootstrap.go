@@ -3,9 +3,7 @@ package translate
 //lint:file-ignore SA1019 Configurations still use these deprecated fields, so they take effect.
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -14,10 +12,10 @@ import (
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/runtime"
 )
 
 // Envoy's defaults of the bootstrap.
@@ -58,6 +56,9 @@ func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Stati
 		c.fail((*path)(nil).field("node"), "node 'id' and 'cluster' are required. Set it either in 'node' config or via --service-node and --service-cluster options")
 	}
 	warnings, err := c.end(m)
+	if err == nil {
+		out.IdleRuntimeKeys = c.idleRuntimeKeys(m, out.Runtime)
+	}
 	return out, warnings, err
 }
 
@@ -75,7 +76,9 @@ func withoutStatic(m *bootstrapv3.Bootstrap) *bootstrapv3.Bootstrap {
 
 // usesXDS tells whether anything comes from a management server.
 func (s *Static) usesXDS() bool {
-	return s.ADS != nil || s.LDS != nil && s.LDS.Kind == model.SourceAPI || s.CDS != nil && s.CDS.Kind == model.SourceAPI
+	ofAPI := func(src *model.Source) bool { return src != nil && src.Kind == model.SourceAPI }
+	return s.ADS != nil || ofAPI(s.LDS) || ofAPI(s.CDS) ||
+		slices.ContainsFunc(s.Runtime, func(l runtime.Layer) bool { return l.RTDS != nil && ofAPI(l.RTDS.Source) })
 }
 
 // at returns a call for a resource below p, whose findings are joined to those of c afterwards.
@@ -241,68 +244,4 @@ func node(m *corev3.Node) Node {
 		out.DynamicParameters[typeURL] = p.GetParams()
 	}
 	return out
-}
-
-// runtime translates the layers of the runtime.
-func (c *call) runtime(m *bootstrapv3.LayeredRuntime, out *Static) {
-	var root *path
-	if m == nil {
-		out.Runtime = []RuntimeLayer{{Name: "base", Static: map[string]any{}}, {Name: "admin", Admin: true}}
-		return
-	}
-	seen := map[string]bool{}
-	for i, l := range m.GetLayers() {
-		at := root.field("layered_runtime").elem("layers", i)
-		if seen[l.GetName()] {
-			c.fail(at.field("name"), "duplicate layer name: %s", l.GetName())
-		}
-		seen[l.GetName()] = true
-		layer := RuntimeLayer{Name: l.GetName()}
-		switch k := l.GetLayerSpecifier().(type) {
-		case *bootstrapv3.RuntimeLayer_StaticLayer:
-			layer.Static = map[string]any{}
-			flatten(layer.Static, "", k.StaticLayer, 0)
-			c.idleKeys(layer.Static, at.field("static_layer"))
-		case *bootstrapv3.RuntimeLayer_AdminLayer_:
-			layer.Admin = true
-		}
-		out.Runtime = append(out.Runtime, layer)
-	}
-}
-
-// idleKeys warns about the keys that switch features of Envoy itself, which nothing in weir reads.
-func (c *call) idleKeys(values map[string]any, p *path) {
-	var keys []string
-	for k := range values {
-		for _, prefix := range []string{"envoy.reloadable_features.", "envoy.restart_features.", "envoy.deprecated_features", "overload.", "re2."} {
-			if strings.HasPrefix(k, prefix) {
-				keys = append(keys, k)
-			}
-		}
-	}
-	if len(keys) > 0 {
-		slices.Sort(keys)
-		c.warn(p, "these keys have no effect in weir: %s", strings.Join(keys, ", "))
-	}
-}
-
-// flatten writes the values of s under dotted keys. A fractional percent, which is a struct too, stays one value.
-func flatten(into map[string]any, prefix string, s *structpb.Struct, depth int) {
-	if depth > maxDepth {
-		return
-	}
-	for k, v := range s.GetFields() {
-		key := k
-		if prefix != "" {
-			key = fmt.Sprintf("%s.%s", prefix, k)
-		}
-		sub := v.GetStructValue()
-		_, numerator := sub.GetFields()["numerator"]
-		_, denominator := sub.GetFields()["denominator"]
-		if sub != nil && !numerator && !denominator {
-			flatten(into, key, sub, depth+1)
-			continue
-		}
-		into[key] = plainValue(v, depth)
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/runtime"
 )
 
 // Static is what a bootstrap configures.
@@ -30,7 +31,10 @@ type Static struct {
 	StatsFlushOnAdmin bool
 	Stats             StatsConfig
 	// Runtime layers in order; later ones win. With nothing configured it is an empty static layer and an admin layer.
-	Runtime []RuntimeLayer
+	Runtime []runtime.Layer
+	// IdleRuntimeKeys are keys of static layers that neither weir nor anything in the bootstrap reads, in order. Resources that
+	// come later may.
+	IdleRuntimeKeys []string
 	// LogFormat is the format of the application log (application_log_config.text_format); empty keeps the default.
 	LogFormat string
 }
@@ -92,12 +96,4 @@ type StatsTag struct{ Name, Regex, Fixed string }
 type StatsBuckets struct {
 	Match  model.StringMatcher
 	Bounds []float64
-}
-
-// RuntimeLayer is one layer of the runtime. Layers from disk and from RTDS are empty: they yield a warning.
-type RuntimeLayer struct {
-	Name string
-	// Static values, flattened: "a.b" -> string, float64, bool, or what else a Struct value holds.
-	Static map[string]any
-	Admin  bool
 }

@@ -61,7 +61,9 @@ func bootstrapTable() table {
 	t.message(bootstrap+"ClusterManager", "",
 		"enable_deferred_cluster_creation", "only saves memory in Envoy")
 	t.message(bootstrap+"LayeredRuntime", "layers")
-	t.message(bootstrap+"RuntimeLayer", "name static_layer admin_layer")
+	t.message(bootstrap+"RuntimeLayer", "name static_layer disk_layer admin_layer rtds_layer")
+	t.message(bootstrap+"RuntimeLayer.DiskLayer", "symlink_root subdirectory append_service_cluster")
+	t.message(bootstrap+"RuntimeLayer.RtdsLayer", "name rtds_config")
 	t.message(bootstrap+"RuntimeLayer.AdminLayer", "")
 	t.message("envoy.config.metrics.v3.StatsConfig", "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings")
 	t.message("envoy.config.metrics.v3.TagSpecifier", "tag_name regex fixed_value")

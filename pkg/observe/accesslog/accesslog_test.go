@@ -253,11 +253,8 @@ func TestFilterFromRuntime(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	values := map[string]uint64{}
-	manager := accesslog.NewManager(accesslog.Options{Stdout: &out, Runtime: func(key string) (uint64, bool) {
-		n, ok := values[key]
-		return n, ok
-	}})
+	runtime := model.NewRuntime(nil)
+	manager := accesslog.NewManager(accesslog.Options{Stdout: &out, Runtime: runtime})
 	logs, err := manager.Build([]*model.AccessLog{{Config: format, Filter: filter}})
 	if err != nil {
 		t.Fatal(err)
@@ -268,7 +265,7 @@ func TestFilterFromRuntime(t *testing.T) {
 		}
 	}
 	all()
-	values["log.from"], values["log.also"] = 400, 200
+	runtime.Set(model.RuntimeOf(map[string]uint64{"log.from": 400, "log.also": 200}).All())
 	all()
 	if err := manager.Close(); err != nil {
 		t.Fatal(err)

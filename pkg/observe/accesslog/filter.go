@@ -18,14 +18,14 @@ type Filter interface {
 type comparison struct {
 	op      byte // '=', '>' (at least), '<' (at most), '!'
 	value   uint64
-	key     string                          // the runtime key that replaces value
-	runtime func(key string) (uint64, bool) // nil: never replaced
+	key     string         // the runtime key that replaces value
+	runtime *model.Runtime // nil: never replaced
 }
 
 func (c comparison) holds(v uint64) bool {
 	value := c.value
 	if c.runtime != nil {
-		if n, ok := c.runtime(c.key); ok {
+		if n, ok := c.runtime.Number(c.key); ok {
 			value = n
 		}
 	}
@@ -41,7 +41,7 @@ func (c comparison) holds(v uint64) bool {
 }
 
 // bound is c with a runtime, if it has a key.
-func (c comparison) bound(runtime func(key string) (uint64, bool)) comparison {
+func (c comparison) bound(runtime *model.Runtime) comparison {
 	if c.key != "" {
 		c.runtime = runtime
 	}
@@ -49,7 +49,7 @@ func (c comparison) bound(runtime func(key string) (uint64, bool)) comparison {
 }
 
 // bind is f with a runtime for the comparisons in it.
-func bind(f Filter, runtime func(key string) (uint64, bool)) Filter {
+func bind(f Filter, runtime *model.Runtime) Filter {
 	all := func(list []Filter) []Filter {
 		out := make([]Filter, len(list))
 		for i := range list {

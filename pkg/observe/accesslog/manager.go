@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
@@ -30,7 +31,7 @@ type Options struct {
 	// Stdout and Stderr stand for /dev/stdout and /dev/stderr. Default: those of the process.
 	Stdout, Stderr io.Writer
 	// Runtime answers the runtime keys of filters; nil knows none.
-	Runtime func(key string) (uint64, bool)
+	Runtime *model.Runtime
 }
 
 // Manager owns the open log files. It is safe for concurrent use.

@@ -43,6 +43,6 @@ type Deps struct {
 	LocalAddr netip.Addr
 	// HealthFailed tells whether the process was told to fail health checks; nil never is.
 	HealthFailed func() bool
-	// Runtime answers runtime keys with a number; nil knows none.
-	Runtime func(key string) (uint64, bool)
+	// Runtime answers runtime keys; nil knows none.
+	Runtime *model.Runtime
 }

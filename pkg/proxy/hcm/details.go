@@ -45,33 +45,23 @@ func (m *Manager) compileDetails(cfg *model.HTTPConnectionManager) (details, err
 	return d, errors.Join(errs...)
 }
 
-// Runtime keys that decide where the configuration does not.
-const (
-	runtimeNormalizePath  = "http_connection_manager.normalize_path"
-	runtimeEscapedSlashes = "http_connection_manager.path_with_escaped_slashes_action"
-	runtimeMaxHeadersKB   = "envoy.reloadable_features.max_request_headers_size_kb"
-	runtimeMaxHeaders     = "envoy.reloadable_features.max_request_headers_count"
-	// runtimeSlashesEnabled is the percentage of requests that the action on escaped slashes is for.
-	runtimeSlashesEnabled = "http_connection_manager.path_with_escaped_slashes_action_enabled"
-)
-
 // withRuntime is cfg with the runtime's answers in place of what it leaves open. As in Envoy they are asked for when the
 // connection manager is made, and numbers of normalize_path are percentages of which a draw decides.
-func withRuntime(cfg *model.HTTPConnectionManager, runtime func(string) (uint64, bool)) *model.HTTPConnectionManager {
+func withRuntime(cfg *model.HTTPConnectionManager, runtime *model.Runtime) *model.HTTPConnectionManager {
 	if runtime == nil {
 		return cfg
 	}
 	own := *cfg
-	if kb, ok := runtime(runtimeMaxHeadersKB); ok && cfg.MaxHeadersBytesDefault {
+	if kb, ok := runtime.Number(model.RuntimeMaxHeadersKB); ok && cfg.MaxHeadersBytesDefault {
 		own.MaxRequestHeadersBytes = int(min(max(kb, 1), 8192)) << 10
 	}
-	if n, ok := runtime(runtimeMaxHeaders); ok && cfg.MaxHeadersCountDefault {
+	if n, ok := runtime.Number(model.RuntimeMaxHeaders); ok && cfg.MaxHeadersCountDefault {
 		own.MaxHeadersCount = int(min(max(n, 1), 1<<20))
 	}
-	if percent, ok := runtime(runtimeNormalizePath); ok && cfg.NormalizePathDefault {
+	if percent, ok := runtime.Number(model.RuntimeNormalizePath); ok && cfg.NormalizePathDefault {
 		own.NormalizePath = random()%100 < percent
 	}
-	if n, ok := runtime(runtimeEscapedSlashes); ok && cfg.EscapedSlashesDefault {
+	if n, ok := runtime.Number(model.RuntimeEscapedSlashes); ok && cfg.EscapedSlashesDefault {
 		switch n { // the numbers of PathWithEscapedSlashesAction
 		case 2:
 			own.EscapedSlashes = model.EscapedReject

@@ -230,7 +230,7 @@ func TestLocalReply(t *testing.T) {
 
 func TestLocalReplyRuntime(t *testing.T) {
 	p := start(t, routeConfig(), options{
-		runtime: func(key string) (uint64, bool) { return 404, key == "reply.status" },
+		runtime: model.RuntimeOf(map[string]uint64{"reply.status": 404}),
 		cfg: func(c *model.HTTPConnectionManager) {
 			c.LocalReply = &model.LocalReply{Mappers: []model.ReplyMapper{{Filter: statusIs(t, accesslogv3.ComparisonFilter_EQ, 1), Status: 418}}}
 		},

@@ -77,7 +77,7 @@ type options struct {
 	// filterConfig answers for filters that are discovered.
 	filterConfig func(name string) *model.FilterConfig
 	tls          *tls.Config // nil for plain text
-	runtime      func(string) (uint64, bool)
+	runtime      *model.Runtime
 	node         string
 	nameless     bool // clients have no address, as on a unix socket
 }

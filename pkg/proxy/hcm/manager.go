@@ -62,7 +62,7 @@ type Deps struct {
 	// DrainFailed ends connections with their next response while HealthFailed holds (drain_type DEFAULT of the listener).
 	DrainFailed bool
 	// Runtime answers runtime keys; nil knows none.
-	Runtime func(key string) (uint64, bool)
+	Runtime *model.Runtime
 	// BufferLimit bounds what is kept of a request body for retries: the listener's per_connection_buffer_limit_bytes.
 	BufferLimit int
 }

@@ -45,10 +45,8 @@ func (s *stream) checkRequest() *message.Response {
 // slashAction is what becomes of escaped slashes in this request: the runtime may spare a share of them.
 func (s *stream) slashAction() model.EscapedSlashes {
 	m := s.conn.m
-	if m.deps.Runtime != nil {
-		if percent, ok := m.deps.Runtime(runtimeSlashesEnabled); ok && s.random%100 >= percent {
-			return model.EscapedKeep
-		}
+	if m.cfg.EscapedSlashes != model.EscapedKeep && !m.deps.Runtime.Percent(model.RuntimeEscapedSlashesEnabled, 100, s.random) {
+		return model.EscapedKeep
 	}
 	return m.cfg.EscapedSlashes
 }

@@ -30,7 +30,7 @@ func TestRuntimeDefaults(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := start(t, direct, options{
-				runtime: func(key string) (uint64, bool) { v, ok := tc.value[key]; return v, ok },
+				runtime: model.RuntimeOf(tc.value),
 				cfg: func(c *model.HTTPConnectionManager) {
 					c.NormalizePathDefault, c.EscapedSlashesDefault = tc.open, tc.open
 					c.MaxHeadersBytesDefault, c.MaxHeadersCountDefault = tc.open, tc.open

@@ -7,6 +7,7 @@
 package matcher
 
 import (
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
@@ -18,7 +19,7 @@ type Data struct {
 	// Info and its Conn are what is known of the stream and its connection.
 	Info *streaminfo.Info
 	// Runtime answers runtime keys; nil knows none.
-	Runtime func(key string) (uint64, bool)
+	Runtime *model.Runtime
 	// Trace is told of each decision, in words; nil is not.
 	Trace func(text string)
 }

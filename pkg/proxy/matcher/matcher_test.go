@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
@@ -192,7 +193,7 @@ func TestMatchersOfValues(t *testing.T) {
 			Conn:    &streaminfo.Connection{Remote: netip.MustParseAddrPort("10.0.0.1:1")},
 			Dynamic: map[string]map[string]any{"f": {"k": nil}},
 		},
-		Runtime: func(key string) (uint64, bool) { return 100, key == "all" },
+		Runtime: model.RuntimeOf(map[string]uint64{"all": 100}),
 	}
 	d.Request.Headers.Add("x", "value")
 	for name, tc := range map[string]struct {

@@ -61,7 +61,7 @@ func (m *runtimeFraction) Match(v Value, d *Data) bool {
 	if !v.Present || v.Any != nil {
 		return false
 	}
-	return match.Drawn(&m.fraction, hashOf(v.Text, m.seed), d.Runtime)
+	return d.Runtime.Drawn(&m.fraction, hashOf(v.Text, m.seed))
 }
 
 func (m *runtimeFraction) String() string {

@@ -71,8 +71,8 @@ func (e *entry) pickWeighted(q *question) *model.WeightedCluster {
 
 // weight of a cluster of the split, which a runtime key may replace.
 func (e *entry) weight(i int) uint64 {
-	if e.weightKeys != nil && e.table.opt.Runtime != nil {
-		if n, ok := e.table.opt.Runtime(e.weightKeys[i]); ok {
+	if e.weightKeys != nil {
+		if n, ok := e.table.opt.Runtime.Number(e.weightKeys[i]); ok {
 			return min(n, 1<<32-1)
 		}
 	}

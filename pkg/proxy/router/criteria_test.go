@@ -258,8 +258,8 @@ func TestWeightedVariants(t *testing.T) {
 	r := to("", model.RouteMatch{Path: "/"})
 	r.Action = &model.RouteAction{WeightedRuntime: "split", Weighted: []model.WeightedCluster{{Name: "a", Weight: 50}, {Header: "x-cluster", Weight: 50}}}
 	c.VirtualHosts[0].Routes = []*model.Route{r}
-	keys := map[string]uint64{}
-	table, err := router.Compile(c, router.Options{Runtime: func(key string) (uint64, bool) { n, ok := keys[key]; return n, ok }})
+	runtime := model.NewRuntime(nil)
+	table, err := router.Compile(c, router.Options{Runtime: runtime})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,11 +269,11 @@ func TestWeightedVariants(t *testing.T) {
 	if got := table.Match(request("h", "/"), nil, 70); got.Cluster != "" || got.Route == nil {
 		t.Errorf("without the header: %q", got.Cluster)
 	}
-	keys["split.a"] = 0
+	runtime.Set(model.RuntimeOf(map[string]uint64{"split.a": 0}).All())
 	if got := table.Match(request("h", "/", "x-cluster: named"), nil, 20).Cluster; got != "named" {
 		t.Errorf("weight 0 by runtime: %q", got)
 	}
-	keys["split."] = 0
+	runtime.Set(model.RuntimeOf(map[string]uint64{"split.a": 0, "split.": 0}).All())
 	if got := table.Match(request("h", "/"), nil, 20).Cluster; got != "a" {
 		t.Errorf("no weights at all: %q", got)
 	}

@@ -143,7 +143,7 @@ func (e *entry) matches(q *question) bool {
 	if e.aboutStream && !matchesStream(m, q.info) {
 		return false
 	}
-	return m.Fraction == nil || match.Drawn(m.Fraction, q.random, e.table.opt.Runtime)
+	return m.Fraction == nil || e.table.opt.Runtime.Drawn(m.Fraction, q.random)
 }
 
 // matchesStream decides the criteria that are not about the request itself.

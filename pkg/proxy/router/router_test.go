@@ -218,7 +218,11 @@ func TestFractionFromRuntime(t *testing.T) {
 		{"over all", 1000, true, 99, "canary"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			table, err := router.Compile(c, router.Options{Runtime: func(key string) (uint64, bool) { return tc.value, tc.set && key == "share" }})
+			values := map[string]uint64{}
+			if tc.set {
+				values["share"] = tc.value
+			}
+			table, err := router.Compile(c, router.Options{Runtime: model.RuntimeOf(values)})
 			if err != nil {
 				t.Fatal(err)
 			}

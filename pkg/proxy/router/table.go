@@ -23,7 +23,7 @@ import (
 // Options is what tables need from their surroundings; the zero value is fine.
 type Options struct {
 	// Runtime answers the runtime keys of fractions and weights; nil knows none.
-	Runtime func(key string) (uint64, bool)
+	Runtime *model.Runtime
 	// Stats is the root scope, below which virtual clusters and routes with a stat_prefix count; nil counts nothing.
 	Stats *stats.Scope
 	// ServiceCluster is the name of the cluster that this proxy belongs to, for rate limit descriptors.
@@ -56,7 +56,7 @@ type host struct {
 	tree  *matcher.Tree
 	lists map[*model.RouteList]*index
 	// runtime answers the keys that the tree asks for.
-	runtime func(key string) (uint64, bool)
+	runtime *model.Runtime
 	headers mutations
 	virtual []virtualCluster
 	toHTTPS *entry // answers when RequireTLS is not met

@@ -145,17 +145,6 @@ func address(v any) (netip.Addr, bool) {
 	return a.Addr().Unmap(), err == nil
 }
 
-// Drawn tells whether a number is among a fraction. As in Envoy a number at the runtime key stands for so many percent instead,
-// and one over 100 for all. runtime may be nil.
-func Drawn(f *model.Fraction, random uint64, runtime func(key string) (uint64, bool)) bool {
-	if f.RuntimeKey != "" && runtime != nil {
-		if percent, ok := runtime(f.RuntimeKey); ok {
-			return percent > 100 || random%100 < percent
-		}
-	}
-	return f.Denominator == 0 || random%uint64(f.Denominator) < uint64(f.Numerator)
-}
-
 // TLS decides the criteria on the client's certificate. c is nil when nothing is known of the connection, which is then taken
 // for one in plain text.
 func TLS(m *model.TLSMatch, c *streaminfo.Connection) bool {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -39,11 +40,9 @@ func (r *retryState) decide(c filter.Cluster, rt *filter.Route, high bool) verdi
 		rt.Count(filter.RecordRetryOverflow)
 		return retryOverflow
 	}
-	if r.runtime != nil {
-		if percent, ok := r.runtime("upstream.use_retry"); ok && random()%100 >= percent {
-			c.ReleaseRetry(high)
-			return retryNo
-		}
+	if !r.runtime.Percent(model.RuntimeUseRetry, 100, random()) {
+		c.ReleaseRetry(high)
+		return retryNo
 	}
 	r.done++
 	st.RqRetry.Inc()
@@ -91,10 +90,8 @@ func (r *retryState) wait(c filter.Cluster) time.Duration {
 func (r *retryState) backOff() time.Duration {
 	if r.interval <= 0 {
 		r.interval = defaultBackOff
-		if r.runtime != nil {
-			if ms, ok := r.runtime("upstream.base_retry_backoff_ms"); ok {
-				r.interval = time.Duration(min(max(ms, 1), 1<<32)) * time.Millisecond
-			}
+		if ms, ok := r.runtime.Number(model.RuntimeRetryBackOff); ok {
+			r.interval = time.Duration(min(max(ms, 1), 1<<32)) * time.Millisecond
 		}
 	}
 	if r.max <= 0 {

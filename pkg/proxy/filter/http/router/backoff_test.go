@@ -38,7 +38,7 @@ func TestNoteLimit(t *testing.T) {
 }
 
 func TestBackOffOfTheRuntime(t *testing.T) {
-	r := retryState{runtime: func(key string) (uint64, bool) { return 2, key == "upstream.base_retry_backoff_ms" }}
+	r := retryState{runtime: model.RuntimeOf(map[string]uint64{"upstream.base_retry_backoff_ms": 2})}
 	for range 20 {
 		if d := r.backOff(); d < 0 || d >= 20*time.Millisecond {
 			t.Errorf("back-off %v is not below ten times the base", d)

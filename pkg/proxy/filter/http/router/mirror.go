@@ -75,15 +75,7 @@ func (x *exchange) shadowRoute(c filter.Cluster) filter.Route {
 
 // drawn tells whether this request is among a fraction, as that of a route is told.
 func (f *Filter) drawn(fr *model.Fraction) bool {
-	if fr == nil {
-		return true
-	}
-	if fr.RuntimeKey != "" && f.deps.Runtime != nil {
-		if percent, ok := f.deps.Runtime(fr.RuntimeKey); ok {
-			return random()%100 < percent
-		}
-	}
-	return fr.Denominator == 0 || random()%uint64(fr.Denominator) < uint64(fr.Numerator)
+	return fr == nil || f.deps.Runtime.Drawn(fr, random())
 }
 
 // shadows are the copies under way.

@@ -25,7 +25,7 @@ type retryState struct {
 	interval time.Duration
 	max      time.Duration
 	limited  time.Duration // what the last response asks to wait; 0: nothing
-	runtime  func(key string) (uint64, bool)
+	runtime  *model.Runtime
 }
 
 // retryNames are the names of retry_on.
@@ -61,7 +61,7 @@ func parseRetryOn(list string) (on model.RetryOn, known bool) {
 }
 
 // begin reads the policy and the request's retry headers, which it removes.
-func (r *retryState) begin(policy *model.RetryPolicy, req *message.Request, asked controls, runtime func(string) (uint64, bool)) {
+func (r *retryState) begin(policy *model.RetryPolicy, req *message.Request, asked controls, runtime *model.Runtime) {
 	if policy == nil && asked.set&retryControls == 0 {
 		return // as release left it
 	}

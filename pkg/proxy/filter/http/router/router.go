@@ -179,11 +179,10 @@ func (f *Filter) forward(s *filter.Stream, rt filter.Route) (*message.Response, 
 
 // inMaintenance asks the runtime key upstream.maintenance_mode.<cluster>.
 func (f *Filter) inMaintenance(s *filter.Stream, cluster string) bool {
-	if f.deps.Runtime == nil {
+	if !f.deps.Runtime.Knows(model.RuntimeFamilyMaintenance) {
 		return false
 	}
-	percent, ok := f.deps.Runtime(s.Arena.Join("upstream.maintenance_mode.", cluster))
-	return ok && random()%100 < percent
+	return f.deps.Runtime.Percent(s.Arena.Join(model.RuntimeMaintenance, cluster), 0, random())
 }
 
 // refuse answers 503 for a cluster that is not to be asked. As in Envoy, its response statistics count that.

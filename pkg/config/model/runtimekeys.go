@@ -1,0 +1,79 @@
+package model
+
+import "strings"
+
+// Runtime keys that weir reads, beside those that a configuration names itself (runtime_key). They are Envoy's.
+const (
+	// RuntimeRetryBackOff is the base interval of retries in milliseconds. Default 25.
+	RuntimeRetryBackOff = "upstream.base_retry_backoff_ms"
+	// RuntimeUseRetry is the percentage of retries that are made. Default 100.
+	RuntimeUseRetry = "upstream.use_retry"
+	// RuntimePanicThreshold is the percentage of healthy hosts below which all hosts are used, in place of what a cluster says.
+	RuntimePanicThreshold = "upstream.healthy_panic_threshold"
+	// RuntimeMaintenance with the name of a cluster is the percentage of its requests that are answered 503. Default 0.
+	RuntimeMaintenance = "upstream.maintenance_mode."
+	// RuntimeBreakers with a cluster's name, a priority ("default", "high") and the name of a threshold replaces it.
+	RuntimeBreakers = "circuit_breakers."
+	// RuntimeListenerLimit with a listener's name and ".connection_limit" bounds its connections.
+	RuntimeListenerLimit = "envoy.resource_limits.listener."
+	// RuntimeGlobalLimit bounds the connections of all listeners together.
+	RuntimeGlobalLimit = "overload.global_downstream_max_connections"
+
+	// RuntimeNormalizePath is the percentage of connection managers that normalize paths where normalize_path is not set.
+	RuntimeNormalizePath = "http_connection_manager.normalize_path"
+	// RuntimeEscapedSlashes is the number of the PathWithEscapedSlashesAction where none is configured.
+	RuntimeEscapedSlashes = "http_connection_manager.path_with_escaped_slashes_action"
+	// RuntimeEscapedSlashesEnabled is the percentage of requests that the action on escaped slashes is for.
+	RuntimeEscapedSlashesEnabled = "http_connection_manager.path_with_escaped_slashes_action_enabled"
+	// RuntimeMaxHeadersKB and RuntimeMaxHeaders bound request headers where the configuration does not.
+	RuntimeMaxHeadersKB = "envoy.reloadable_features.max_request_headers_size_kb"
+	RuntimeMaxHeaders   = "envoy.reloadable_features.max_request_headers_count"
+	// RuntimeMaxResponseHeadersKB and RuntimeMaxResponseHeaders bound response headers where the configuration does not.
+	RuntimeMaxResponseHeadersKB = "envoy.reloadable_features.max_response_headers_size_kb"
+	RuntimeMaxResponseHeaders   = "envoy.reloadable_features.max_response_headers_count"
+	// RuntimeHealthMinInterval and RuntimeHealthMaxInterval bound the intervals of health checks, in milliseconds.
+	RuntimeHealthMinInterval = "health_check.min_interval"
+	RuntimeHealthMaxInterval = "health_check.max_interval"
+)
+
+// RuntimeFamily is a set of kinds of keys that are made of names of resources.
+type RuntimeFamily uint8
+
+// Families of runtime keys.
+const (
+	RuntimeFamilyMaintenance RuntimeFamily = 1 << iota
+	RuntimeFamilyBreakers
+	RuntimeFamilyListener
+)
+
+var families = [...]struct {
+	prefix string
+	family RuntimeFamily
+}{
+	{RuntimeMaintenance, RuntimeFamilyMaintenance},
+	{RuntimeBreakers, RuntimeFamilyBreakers},
+	{RuntimeListenerLimit, RuntimeFamilyListener},
+}
+
+// RuntimeGuard tells a key that switches a feature of Envoy itself on or off, or bounds one that weir does not need to bound (the
+// regular expressions of Go match in linear time, whatever their size). All of them are accepted.
+func RuntimeGuard(key string) bool {
+	for _, prefix := range [...]string{
+		"envoy.reloadable_features.", "envoy.restart_features.", "envoy.features.", "envoy.deprecated_features", "re2.max_program_size.",
+	} {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// RuntimeKeyRead tells whether weir itself reads a key. Those that a configuration names are not among them.
+func RuntimeKeyRead(key string) bool {
+	switch key {
+	case RuntimeRetryBackOff, RuntimeUseRetry, RuntimePanicThreshold, RuntimeGlobalLimit, RuntimeNormalizePath, RuntimeEscapedSlashes,
+		RuntimeEscapedSlashesEnabled, RuntimeMaxHeadersKB, RuntimeMaxHeaders:
+		return true
+	}
+	return familyOf(key) != 0
+}

@@ -128,10 +128,8 @@ func (d *Distribution) minus(earlier *Distribution) Distribution {
 }
 
 // defaultBounds are Envoy's default buckets, the same for every unit
-// (config.metrics.v3.StatsConfig.histogram_bucket_settings).
-func defaultBounds() []float64 {
-	return []float64{
-		0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000,
-		30000, 60000, 300000, 600000, 1800000, 3600000,
-	}
+// (config.metrics.v3.StatsConfig.histogram_bucket_settings). Read only.
+var defaultBounds = []float64{
+	0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000,
+	30000, 60000, 300000, 600000, 1800000, 3600000,
 }

@@ -6,7 +6,6 @@ import "sync/atomic"
 type Gauge struct {
 	value atomic.Int64
 	used  atomic.Bool
-	named
 }
 
 // Set replaces the level. A value above the largest int64 is held as that.

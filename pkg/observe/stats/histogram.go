@@ -31,101 +31,102 @@ const (
 type decade [binsPerDecade]atomic.Uint64
 
 // Histogram is a distribution of unsigned values, held with two significant decimal digits: log-linear
-// bins as in Envoy's histograms, so that the quantiles agree. Memory is bounded: 720 bytes for each
-// power of ten that ever occurred, at most 20 of them. The zero value is usable but belongs to no
-// store.
+// bins as in Envoy's histograms, so that the quantiles agree. Memory is bounded: nothing before the first value, then 720
+// bytes for each power of ten that ever occurred, at most 20 of them. The zero value is usable but belongs to no store.
 type Histogram struct {
+	data atomic.Pointer[recorded]
+	unit Unit
+	off  bool // rejected by the matcher: records nothing
+}
+
+// recorded is what a histogram has from its first value on.
+type recorded struct {
 	zero    atomic.Uint64 // values that were 0, which no decade holds
 	sum     atomic.Uint64
 	decades [decades]atomic.Pointer[decade]
-	unit    Unit
-	off     bool // rejected by the matcher: records nothing
-	bounds  []float64
-	named
 
 	mu       sync.Mutex // guards previous and interval
 	previous Distribution
 	interval Distribution
 }
 
-// Record adds one value. It allocates only when a value of a new power of ten first occurs.
+// Record adds one value. It allocates only at the first value, and when one of a new power of ten first occurs.
 func (h *Histogram) Record(v uint64) {
-	if h.off {
-		return
+	r := h.data.Load()
+	if r == nil {
+		if h.off {
+			return
+		}
+		h.data.CompareAndSwap(nil, new(recorded))
+		r = h.data.Load()
 	}
 	if v == 0 {
-		h.zero.Add(1)
+		r.zero.Add(1)
 		return
 	}
-	h.sum.Add(v)
+	r.sum.Add(v)
 	d, i := binOf(v)
-	dec := h.decades[d].Load()
+	dec := r.decades[d].Load()
 	if dec == nil {
-		dec = h.addDecade(d)
+		r.decades[d].CompareAndSwap(nil, new(decade))
+		dec = r.decades[d].Load()
 	}
 	dec[i].Add(1)
-}
-
-func (h *Histogram) addDecade(d int) *decade {
-	h.decades[d].CompareAndSwap(nil, new(decade))
-	return h.decades[d].Load()
 }
 
 // Unit is the unit that the histogram was created with.
 func (h *Histogram) Unit() Unit { return h.unit }
 
-// Bounds are the upper bounds of the buckets in which the histogram is exported, ascending, as shown
-// (after division by PercentScale for Percent). The slice must not be changed.
-func (h *Histogram) Bounds() []float64 {
-	if h.bounds == nil {
-		return defaultBounds()
-	}
-	return h.bounds
-}
-
 // Used reports whether anything was ever recorded.
-func (h *Histogram) Used() bool {
-	if h.zero.Load() != 0 {
-		return true
-	}
-	for d := range h.decades {
-		if h.decades[d].Load() != nil {
-			return true
-		}
-	}
-	return false
-}
+func (h *Histogram) Used() bool { return h.data.Load() != nil }
 
 // Latch ends the current interval: what was recorded since the last Latch becomes Interval.
 // The store's flusher calls it once per flush interval.
 func (h *Histogram) Latch() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	r := h.data.Load()
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := h.Cumulative()
-	h.interval = now.minus(&h.previous)
-	h.previous = now
+	r.interval = now.minus(&r.previous)
+	r.previous = now
 }
 
 // Interval is the distribution of the last interval that Latch ended; empty before the first.
 func (h *Histogram) Interval() Distribution {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.interval
+	r := h.data.Load()
+	if r == nil {
+		return Distribution{scale: h.scale()}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.interval
+}
+
+func (h *Histogram) scale() float64 {
+	if h.unit == Percent {
+		return PercentScale
+	}
+	return 1
 }
 
 // Cumulative is the distribution of everything recorded so far. Values recorded meanwhile may be
 // partly included.
 func (h *Histogram) Cumulative() Distribution {
-	out := Distribution{scale: 1, sum: h.sum.Load()}
-	if h.unit == Percent {
-		out.scale = PercentScale
+	out := Distribution{scale: h.scale()}
+	r := h.data.Load()
+	if r == nil {
+		return out
 	}
-	if n := h.zero.Load(); n != 0 {
+	out.sum = r.sum.Load()
+	if n := r.zero.Load(); n != 0 {
 		out.bins = append(out.bins, bin{decade: zeroDecade, count: n})
 		out.count = n
 	}
-	for d := range h.decades {
-		dec := h.decades[d].Load()
+	for d := range r.decades {
+		dec := r.decades[d].Load()
 		if dec == nil {
 			continue
 		}

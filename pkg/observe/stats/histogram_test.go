@@ -64,7 +64,7 @@ func TestCumulativeBuckets(t *testing.T) {
 	record(h, 50, 20, 30, 70, 100, 5000, 200)
 	d := h.Cumulative()
 	want := []uint64{0, 0, 0, 0, 1, 2, 4, 6, 6, 6, 6, 6, 7, 7, 7, 7, 7, 7, 7}
-	if diff := cmp.Diff(want, d.Cumulative(h.Bounds())); diff != "" {
+	if diff := cmp.Diff(want, d.Cumulative(defaultBounds)); diff != "" {
 		t.Error(diff)
 	}
 	if d.Sum() != 5470 || d.Count() != 7 {
@@ -105,10 +105,13 @@ func TestBoundsByName(t *testing.T) {
 		}
 		return nil
 	}))
-	if got := s.Root().Histogram("a.h", Bytes).Bounds(); len(got) != 2 {
+	s.Root().Histogram("a.h", Bytes)
+	s.Root().Histogram("b.h", Bytes)
+	all := s.Histograms()
+	if got := all[0].Bounds(); len(got) != 2 {
 		t.Errorf("got %v", got)
 	}
-	if got := s.Root().Histogram("b.h", Bytes).Bounds(); len(got) != 19 || got[0] != 0.5 || got[18] != 3600000 {
+	if got := all[1].Bounds(); len(got) != 19 || got[0] != 0.5 || got[18] != 3600000 {
 		t.Errorf("got %v", got)
 	}
 }

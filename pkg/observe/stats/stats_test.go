@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func names[S Stat](all []S) []string {
+func names[S interface{ Name() string }](all []S) []string {
 	var out []string
 	for _, s := range all {
 		out = append(out, s.Name())
@@ -29,7 +29,9 @@ func TestNames(t *testing.T) {
 		{".", "c", "c"},
 	}
 	for _, tt := range tests {
-		if got := NewStore().Root().Scope(tt.prefix).Counter(tt.name).Name(); got != tt.want {
+		s := NewStore()
+		s.Root().Scope(tt.prefix).Counter(tt.name)
+		if got := s.Counters()[0].Name(); got != tt.want {
 			t.Errorf("scope %q, counter %q: %q, want %q", tt.prefix, tt.name, got, tt.want)
 		}
 	}
@@ -135,21 +137,27 @@ func TestCounter(t *testing.T) {
 	t.Parallel()
 	s := NewStore()
 	c := s.Root().Counter("c")
-	if c.Used() {
+	used := func() bool { return s.Counters()[0].Used() }
+	latch := func() (delta uint64) {
+		s.LatchCounters()
+		s.Each(These(CounterKind), func(x *Series) bool { delta = x.Delta(); return true })
+		return delta
+	}
+	if used() {
 		t.Error("used before the first increment")
 	}
 	c.Inc()
 	c.Add(4)
-	if v, l := c.Value(), c.Latch(); v != 5 || l != 5 {
+	if v, l := c.Value(), latch(); v != 5 || l != 5 {
 		t.Errorf("value %d, latch %d", v, l)
 	}
 	c.Add(2)
 	s.ResetCounters()
-	if v, l := c.Value(), c.Latch(); v != 0 || l != 2 || !c.Used() {
-		t.Errorf("after the reset: value %d, latch %d, used %v", v, l, c.Used())
+	if v, l := c.Value(), latch(); v != 0 || l != 2 || !used() {
+		t.Errorf("after the reset: value %d, latch %d, used %v", v, l, used())
 	}
 	c.Inc()
-	if v, l := c.Value(), c.Latch(); v != 1 || l != 1 {
+	if v, l := c.Value(), latch(); v != 1 || l != 1 {
 		t.Errorf("after the reset and one more: value %d, latch %d", v, l)
 	}
 }
@@ -188,16 +196,6 @@ func TestTextReadout(t *testing.T) {
 	}
 }
 
-func TestTaggedIsComputedOnce(t *testing.T) {
-	t.Parallel()
-	s := NewStore()
-	c := s.Root().Scope("cluster.web").Counter("upstream_rq_200")
-	first := s.Tagged(c)
-	if first.Base != "cluster.upstream_rq" || s.Tagged(c) != first {
-		t.Errorf("got %+v, then %p after %p", first, s.Tagged(c), first)
-	}
-}
-
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	s := NewStore()
@@ -215,7 +213,7 @@ func TestConcurrentUse(t *testing.T) {
 				own := sc.Scope(fmt.Sprint("w", w))
 				own.Gauge("g").Inc()
 				own.TextReadout("t").Set("x")
-				s.Tagged(total)
+				s.Metrics(CounterKind)
 				switch i % 50 {
 				case 0:
 					s.Counters()
@@ -250,7 +248,6 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		"gauge":     func() { g.Add(3); g.Set(7) },
 		"histogram": func() { h.Record(123); h.Record(0) },
 		"look up":   func() { sc.Counter("c").Inc(); sc.Gauge("g").Inc(); sc.Histogram("h", Milliseconds) },
-		"tags":      func() { s.Tagged(c) },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)

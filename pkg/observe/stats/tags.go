@@ -5,13 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 )
-
-// Tag is a name and value taken out of a stat name, such as envoy.cluster_name=web.
-type Tag struct {
-	Name, Value string
-}
 
 // TaggedName is a stat name split by the tag extraction rules. It is immutable.
 type TaggedName struct {
@@ -19,36 +13,6 @@ type TaggedName struct {
 	Base string
 	// Tags are the fixed tags, then the others in the order in which the rules found them.
 	Tags []Tag
-}
-
-// Stat is what all kinds of stats have in common.
-type Stat interface {
-	// Name is the full dotted name.
-	Name() string
-	// Used reports whether the stat was ever changed.
-	Used() bool
-	taggedSlot() *atomic.Pointer[TaggedName]
-}
-
-var (
-	_ Stat = (*Counter)(nil)
-	_ Stat = (*Gauge)(nil)
-	_ Stat = (*Histogram)(nil)
-	_ Stat = (*TextReadout)(nil)
-)
-
-func (n *named) taggedSlot() *atomic.Pointer[TaggedName] { return &n.tagged }
-
-// Tagged splits the stat's name. The first call for a stat does the work and the rest reuse it, so
-// that counting never pays for it.
-func (s *Store) Tagged(stat Stat) *TaggedName {
-	slot := stat.taggedSlot()
-	if t := slot.Load(); t != nil {
-		return t
-	}
-	t := s.tags().Extract(stat.Name())
-	slot.Store(&t)
-	return &t
 }
 
 // TagRule is one of StatsConfig.stats_tags: either a regular expression or a fixed value.

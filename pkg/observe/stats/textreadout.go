@@ -6,7 +6,6 @@ import "sync/atomic"
 // The zero value is usable but belongs to no store.
 type TextReadout struct {
 	value atomic.Pointer[string]
-	named
 }
 
 // Set replaces the text.

@@ -28,23 +28,20 @@ type jsonPrinter struct {
 
 func (j *jsonPrinter) document(s *stats.Store, o *Options) error {
 	j.str(`{"stats":[`)
-	for _, t := range selected(o, TextReadouts, s.TextReadouts()) {
-		j.element().str(`{"name":`).quoted(t.Name()).str(`,"value":`).quoted(t.Value()).str("}")
-		if err := j.end(); err != nil {
-			return err
-		}
-	}
-	for _, n := range numbers(s, o) {
-		j.element().str(`{"name":`).quoted(n.Name()).str(`,"value":`).uint(n.Value()).str("}")
-		if err := j.end(); err != nil {
-			return err
-		}
-	}
-	if err := j.histograms(selected(o, Histograms, s.Histograms()), o.Buckets); err != nil {
+	if err := each(s, o, func(x *stats.Series) error {
+		return j.element().str(`{"name":`).quoted(x.Name()).str(`,"value":`).quoted([]byte(x.Text())).str("}").end()
+	}, stats.TextReadoutKind); err != nil {
 		return err
 	}
-	j.str("]}")
-	if err := j.end(); err != nil {
+	if err := each(s, o, func(x *stats.Series) error {
+		return j.element().str(`{"name":`).quoted(x.Name()).str(`,"value":`).uint(x.Value()).str("}").end()
+	}, stats.CounterKind, stats.GaugeKind); err != nil {
+		return err
+	}
+	if err := j.histograms(s, o); err != nil {
+		return err
+	}
+	if err := j.str("]}").end(); err != nil {
 		return err
 	}
 	return j.w.Flush()
@@ -59,41 +56,46 @@ func (j *jsonPrinter) element() *printer {
 	return j.printer
 }
 
-func (j *jsonPrinter) histograms(all []*stats.Histogram, mode BucketMode) error {
-	if len(all) == 0 {
-		return nil
-	}
+// histograms prints them as one element, if there are any.
+func (j *jsonPrinter) histograms(s *stats.Store, o *Options) error {
+	closing, some := "", false
+	err := each(s, o, func(x *stats.Series) error {
+		if some {
+			j.str(",")
+		} else {
+			closing = j.beginHistograms(o.Buckets)
+			some = true
+		}
+		j.str(`{"name":`).quoted(x.Name())
+		j.histogram(x, o.Buckets)
+		return j.str("}").end()
+	}, stats.HistogramKind)
+	j.str(closing)
+	return err
+}
+
+// beginHistograms gives what ends the element.
+func (j *jsonPrinter) beginHistograms(mode BucketMode) (closing string) {
 	j.element().str(`{"histograms":`)
-	closing := "]}}"
 	switch mode {
 	case Cumulative, Disjoint:
 		j.str("[")
-		closing = "]}"
+		return "]}"
 	case Detailed:
 		j.str(`{"supported_percentiles":`).percentiles().str(`,"details":[`)
 	default:
 		j.str(`{"supported_quantiles":`).percentiles().str(`,"computed_quantiles":[`)
 	}
-	for i, h := range all {
-		if i > 0 {
-			j.str(",")
-		}
-		j.str(`{"name":`).quoted(h.Name())
-		j.histogram(h, mode)
-		if err := j.str("}").end(); err != nil {
-			return err
-		}
-	}
-	j.str(closing)
-	return nil
+	return "]}}"
 }
 
-func (j *jsonPrinter) histogram(h *stats.Histogram, mode BucketMode) {
+func (j *jsonPrinter) histogram(x *stats.Series, mode BucketMode) {
+	h := x.Histogram()
 	switch mode {
 	case Cumulative, Disjoint:
-		interval, cumulative := views(h, mode)
+		interval, cumulative := views(x, mode)
 		j.str(`,"buckets":[`)
-		for i, bound := range h.Bounds() {
+		for i, bound := range x.Bounds() {
 			if i > 0 {
 				j.str(",")
 			}
@@ -112,7 +114,7 @@ func (j *jsonPrinter) histogram(h *stats.Histogram, mode BucketMode) {
 
 func (p *printer) percentiles() *printer {
 	p.str("[")
-	for i, name := range percentiles() {
+	for i, name := range percentiles {
 		if i > 0 {
 			p.str(",")
 		}
@@ -123,7 +125,7 @@ func (p *printer) percentiles() *printer {
 
 func (p *printer) quantilePairs(h *stats.Histogram) *printer {
 	interval, cumulative := h.Interval(), h.Cumulative()
-	now, all := interval.Quantiles(quantiles()), cumulative.Quantiles(quantiles())
+	now, all := interval.Quantiles(quantiles), cumulative.Quantiles(quantiles)
 	p.str("[")
 	for i := range now {
 		if i > 0 {
@@ -154,10 +156,12 @@ func (p *printer) jsonFloat(f float64) *printer {
 }
 
 // quoted appends a JSON string. Bytes that are not UTF-8 become U+FFFD.
-func (p *printer) quoted(s string) *printer {
+func (p *printer) quoted(s []byte) *printer {
 	const hex = "0123456789abcdef"
 	p.line = append(p.line, '"')
-	for _, r := range s {
+	for len(s) > 0 {
+		r, n := utf8.DecodeRune(s)
+		s = s[n:]
 		switch {
 		case r == '"' || r == '\\':
 			p.line = append(p.line, '\\', byte(r))

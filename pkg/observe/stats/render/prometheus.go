@@ -3,7 +3,6 @@ package render
 import (
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -15,106 +14,174 @@ import (
 // Prometheus prints the exposition format 0.0.4: counters, gauges, text readouts (as gauges of value
 // 0 with the label text_value, if asked for), then histograms, each grouped by metric name. Tags
 // become labels. A mode of buckets that the format cannot show is an error, as is the writer's.
-func Prometheus(w io.Writer, s *stats.Store, o Options) error {
+func Prometheus(w io.Writer, s *stats.Store, o Options) error { return expose(w, s, &o, false) }
+
+// OpenMetrics prints OpenMetrics 1.0 with the sample names that Prometheus prints: a counter whose name does not end in
+// "_total", or would then bear the name of another metric, is of type unknown.
+func OpenMetrics(w io.Writer, s *stats.Store, o Options) error { return expose(w, s, &o, true) }
+
+func expose(w io.Writer, s *stats.Store, o *Options, open bool) error {
 	if o.Buckets == Disjoint || o.Buckets == Detailed {
 		return fmt.Errorf("print stats: unsupported prometheus histogram bucket mode")
 	}
-	p := newPrinter(w)
-	if err := p.prometheus(s, &o); err != nil {
+	x := &exposition{printer: newPrinter(w), store: s, options: o, open: open}
+	if err := x.print(); err != nil {
 		return fmt.Errorf("print stats: %w", err)
 	}
 	return nil
 }
 
-func (p *printer) prometheus(s *stats.Store, o *Options) error {
-	if err := families(p, s, o, "counter", selected(o, Counters, s.Counters()), printNumber[*stats.Counter]); err != nil {
-		return err
+// exposition is one listing.
+type exposition struct {
+	*printer
+	store   *stats.Store
+	options *Options
+	open    bool            // OpenMetrics
+	taken   map[string]bool // in OpenMetrics, the names of all metrics
+	members stats.MetricIterator
+}
+
+func (x *exposition) print() error {
+	texts := stats.Only(0)
+	if x.options.TextReadouts {
+		texts = x.options.kinds(stats.TextReadoutKind)
 	}
-	if err := families(p, s, o, "gauge", selected(o, Gauges, s.Gauges()), printNumber[*stats.Gauge]); err != nil {
-		return err
+	histograms, show := "histogram", x.histogram
+	if x.options.Buckets == Summary {
+		histograms, show = "summary", x.summary
 	}
-	if o.TextReadouts {
-		texts := selected(o, TextReadouts, s.TextReadouts())
-		if err := families(p, s, o, "gauge", texts, printReadout); err != nil {
+	if x.open {
+		x.reserve()
+	}
+	for _, part := range []struct {
+		kind stats.Kind
+		only stats.Only
+		name string
+		show func(metric, labels string, s *stats.Series)
+	}{
+		{stats.CounterKind, x.options.kinds(stats.CounterKind), "counter", x.number},
+		{stats.GaugeKind, x.options.kinds(stats.GaugeKind), "gauge", x.number},
+		{stats.TextReadoutKind, texts, "gauge", x.readout},
+		{stats.HistogramKind, x.options.kinds(stats.HistogramKind), histograms, show},
+	} {
+		if part.only == 0 {
+			continue
+		}
+		if err := x.families(part.kind, part.name, part.show); err != nil {
 			return err
 		}
 	}
-	kind, show := "histogram", printHistogram
-	if o.Buckets == Summary {
-		kind, show = "summary", printSummary
+	if x.open {
+		if err := x.str("# EOF\n").end(); err != nil {
+			return err
+		}
 	}
-	if err := families(p, s, o, kind, selected(o, Histograms, s.Histograms()), show); err != nil {
-		return err
-	}
-	return p.w.Flush()
+	return x.w.Flush()
 }
 
 // families prints all stats of one kind, those of one metric together.
-func families[S stats.Stat](
-	p *printer, s *stats.Store, o *Options, kind string, all []S, show func(p *printer, metric, labels string, stat S),
-) error {
-	byMetric := make(map[string][]S)
-	metricOf := make(map[string]string)
-	for _, stat := range all {
-		base := s.Tagged(stat).Base
-		metric, ok := metricOf[base]
-		if !ok {
-			metric = MetricName(base, o.Namespaces)
-			metricOf[base] = metric
+func (x *exposition) families(kind stats.Kind, name string, show func(metric, labels string, s *stats.Series)) (err error) {
+	all := x.store.Metrics(kind)
+	for i := range all {
+		metric := x.metric(&all[i])
+		if metric == "" {
+			continue
 		}
-		if metric != "" {
-			byMetric[metric] = append(byMetric[metric], stat)
-		}
-	}
-	for _, metric := range slices.Sorted(maps.Keys(byMetric)) {
-		p.str("# TYPE ").str(metric).str(" ").str(kind).str("\n")
-		for _, stat := range byMetric[metric] {
-			show(p, metric, labels(s.Tagged(stat).Tags), stat)
-			if err := p.end(); err != nil {
-				return err
+		begun := false
+		x.members.Each(&all[i], func(s *stats.Series, l *stats.Labels) bool {
+			if !x.options.keeps(s) {
+				return true
 			}
+			if !begun {
+				x.begin(metric, name)
+				begun = true
+			}
+			show(metric, l.Shown(labels), s)
+			err = x.end()
+			return err == nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func printNumber[S number](p *printer, metric, labels string, n S) {
-	p.str(metric).str("{").str(labels).str("} ").uint(n.Value()).str("\n")
+func (x *exposition) metric(m *stats.MetricSeries) string {
+	return m.Metric.Shown(func(base string) string { return MetricName(base, x.options.Namespaces) })
 }
 
-func printReadout(p *printer, metric, labels string, t *stats.TextReadout) {
-	p.str(metric).str("{").str(labels).str(separator(labels)).str(`text_value="`).
-		labelValue(t.Value()).str("\"} 0\n")
+// reserve notes the names of metrics.
+func (x *exposition) reserve() {
+	x.taken = make(map[string]bool)
+	for _, k := range []stats.Kind{stats.CounterKind, stats.GaugeKind, stats.HistogramKind, stats.TextReadoutKind} {
+		all := x.store.Metrics(k)
+		for i := range all {
+			x.taken[x.metric(&all[i])] = true
+		}
+	}
 }
 
-func printHistogram(p *printer, metric, labels string, h *stats.Histogram) {
-	d := h.Cumulative()
-	counts := d.Cumulative(h.Bounds())
-	for i, bound := range h.Bounds() {
-		p.str(metric).str("_bucket{").str(labels).str(separator(labels)).str(`le="`).float(bound).
+// begin prints the line of the type.
+func (x *exposition) begin(metric, kind string) {
+	if x.open && kind == "counter" {
+		family, ok := strings.CutSuffix(metric, "_total")
+		if ok && !x.taken[family] {
+			metric = family
+		} else {
+			kind = "unknown"
+		}
+	}
+	x.str("# TYPE ").str(metric).str(" ").str(kind).str("\n")
+}
+
+func (x *exposition) number(metric, labels string, s *stats.Series) {
+	x.str(metric).str("{").str(labels).str("} ").uint(s.Value()).str("\n")
+}
+
+func (x *exposition) readout(metric, labels string, s *stats.Series) {
+	x.str(metric).str("{").str(labels).str(separator(labels)).str(`text_value="`).labelValue(s.Text()).str("\"} 0\n")
+}
+
+func (x *exposition) histogram(metric, labels string, s *stats.Series) {
+	d := s.Histogram().Cumulative()
+	bounds := s.Bounds()
+	counts := d.Cumulative(bounds)
+	for i, bound := range bounds {
+		x.str(metric).str("_bucket{").str(labels).str(separator(labels)).str(`le="`).bound(bound, x.open).
 			str("\"} ").uint(counts[i]).str("\n")
 	}
-	p.str(metric).str("_bucket{").str(labels).str(separator(labels)).str(`le="+Inf"} `).uint(d.Count()).str("\n")
-	printTotals(p, metric, labels, &d)
+	x.str(metric).str("_bucket{").str(labels).str(separator(labels)).str(`le="+Inf"} `).uint(d.Count()).str("\n")
+	x.totals(metric, labels, &d)
 }
 
-// printSummary prints the quantiles of the last interval with the totals since the start.
-func printSummary(p *printer, metric, labels string, h *stats.Histogram) {
+// summary prints the quantiles of the last interval with the totals since the start.
+func (x *exposition) summary(metric, labels string, s *stats.Series) {
+	h := s.Histogram()
 	interval, d := h.Interval(), h.Cumulative()
-	for i, v := range interval.Quantiles(quantiles()) {
-		p.str(metric).str("{").str(labels).str(separator(labels)).str(`quantile="`).float(quantiles()[i]).str("\"} ")
+	for i, v := range interval.Quantiles(quantiles) {
+		x.str(metric).str("{").str(labels).str(separator(labels)).str(`quantile="`).bound(quantiles[i], x.open).str("\"} ")
 		if math.IsNaN(v) {
-			p.str("NaN\n")
+			x.str("NaN\n")
 			continue
 		}
-		p.float(v).str("\n")
+		x.float(v).str("\n")
 	}
-	printTotals(p, metric, labels, &d)
+	x.totals(metric, labels, &d)
 }
 
-func printTotals(p *printer, metric, labels string, d *stats.Distribution) {
-	p.str(metric).str("_sum{").str(labels).str("} ").float(d.Sum()).str("\n")
-	p.str(metric).str("_count{").str(labels).str("} ").uint(d.Count()).str("\n")
+func (x *exposition) totals(metric, labels string, d *stats.Distribution) {
+	x.str(metric).str("_sum{").str(labels).str("} ").float(d.Sum()).str("\n")
+	x.str(metric).str("_count{").str(labels).str("} ").uint(d.Count()).str("\n")
+}
+
+// bound prints a bucket's bound or a quantile, in OpenMetrics always with a fraction.
+func (p *printer) bound(f float64, open bool) *printer {
+	p.float(f)
+	if open && f == math.Trunc(f) && math.Abs(f) < 1e16 {
+		p.str(".0")
+	}
+	return p
 }
 
 func separator(labels string) string {

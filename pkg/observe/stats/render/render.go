@@ -79,6 +79,30 @@ func ParseBucketMode(s string) (BucketMode, error) {
 	return Unset, fmt.Errorf("usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|none), not %q", s)
 }
 
+// Hidden says what is done with stats that Envoy would hide.
+type Hidden uint8
+
+// The values that the admin parameter "hidden" knows.
+const (
+	HiddenExclude Hidden = iota
+	HiddenInclude
+	// HiddenOnly shows nothing else, and so nothing.
+	HiddenOnly
+)
+
+// ParseHidden reads the admin parameter "hidden"; "" is HiddenExclude.
+func ParseHidden(s string) (Hidden, error) {
+	switch s {
+	case "", "exclude":
+		return HiddenExclude, nil
+	case "include":
+		return HiddenInclude, nil
+	case "showonly":
+		return HiddenOnly, nil
+	}
+	return HiddenExclude, fmt.Errorf("usage: /stats?hidden=(include|exclude|showonly), not %q", s)
+}
+
 // Options select what is printed and how. The zero value prints everything with quantiles.
 type Options struct {
 	// Filter keeps the stats whose full name contains a match; nil keeps all.
@@ -89,6 +113,8 @@ type Options struct {
 	Type Type
 	// Buckets is how histograms are shown. Prometheus knows only Unset, Cumulative and Summary.
 	Buckets BucketMode
+	// Hidden is what is done with hidden stats. Weir has none.
+	Hidden Hidden
 	// TextReadouts also prints text readouts in Prometheus; the other formats always do.
 	TextReadouts bool
 	// Namespaces are the first tokens of names that Prometheus shows without them and without the
@@ -96,64 +122,49 @@ type Options struct {
 	Namespaces []string
 }
 
-func (o *Options) wants(t Type) bool { return o.Type == All || o.Type == t }
-
-func (o *Options) keeps(s stats.Stat) bool {
-	return (!o.UsedOnly || s.Used()) && (o.Filter == nil || o.Filter.MatchString(s.Name()))
+// kinds are the kinds among ks that o wants.
+func (o *Options) kinds(ks ...stats.Kind) stats.Only {
+	of := map[Type]stats.Kind{
+		Counters: stats.CounterKind, Gauges: stats.GaugeKind, Histograms: stats.HistogramKind, TextReadouts: stats.TextReadoutKind,
+	}
+	var only stats.Only
+	for _, k := range ks {
+		if o.Hidden != HiddenOnly && (o.Type == All || of[o.Type] == k) {
+			only |= stats.These(k)
+		}
+	}
+	return only
 }
 
-// selected keeps the stats of all that o wants.
-func selected[S stats.Stat](o *Options, t Type, all []S) []S {
-	if !o.wants(t) {
+// keeps tells whether a stat of a wanted kind is printed; what is cheap to know comes first.
+func (o *Options) keeps(s *stats.Series) bool {
+	return (!o.UsedOnly || s.Used()) && (o.Filter == nil || o.Filter.Match(s.Name()))
+}
+
+// each gives the stats of some kinds that o selects, until f fails.
+func each(s *stats.Store, o *Options, f func(*stats.Series) error, ks ...stats.Kind) (err error) {
+	only := o.kinds(ks...)
+	if only == 0 {
 		return nil
 	}
-	if !o.UsedOnly && o.Filter == nil {
-		return all
+	list := s.Each
+	if o.UsedOnly {
+		list = s.EachUsed
 	}
-	var out []S
-	for _, s := range all {
-		if o.keeps(s) {
-			out = append(out, s)
+	list(only, func(x *stats.Series) bool {
+		if o.keeps(x) {
+			err = f(x)
 		}
-	}
-	return out
+		return err == nil
+	})
+	return err
 }
 
-// number is a counter or a gauge.
-type number interface {
-	stats.Stat
-	Value() uint64
-}
+// quantiles are those that Envoy shows. Read only.
+var quantiles = []float64{0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1}
 
-// numbers gives counters and gauges together by name, as Envoy prints them.
-func numbers(s *stats.Store, o *Options) []number {
-	counters, gauges := selected(o, Counters, s.Counters()), selected(o, Gauges, s.Gauges())
-	out := make([]number, 0, len(counters)+len(gauges))
-	for len(counters) > 0 && len(gauges) > 0 {
-		if gauges[0].Name() < counters[0].Name() {
-			out, gauges = append(out, gauges[0]), gauges[1:]
-			continue
-		}
-		out, counters = append(out, counters[0]), counters[1:]
-	}
-	for _, c := range counters {
-		out = append(out, c)
-	}
-	for _, g := range gauges {
-		out = append(out, g)
-	}
-	return out
-}
-
-// quantiles are those that Envoy shows.
-func quantiles() []float64 {
-	return []float64{0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1}
-}
-
-// percentiles are the quantiles times 100, as literals because 0.995*100 is not 99.5.
-func percentiles() []string {
-	return []string{"0", "25", "50", "75", "90", "95", "99", "99.5", "99.9", "100"}
-}
+// percentiles are the quantiles times 100, as literals because 0.995*100 is not 99.5. Read only.
+var percentiles = []string{"0", "25", "50", "75", "90", "95", "99", "99.5", "99.9", "100"}
 
 // printer appends to a scratch line and writes it out; the first error stays in bufio.Writer.
 type printer struct {
@@ -165,6 +176,11 @@ func newPrinter(w io.Writer) *printer { return &printer{w: bufio.NewWriterSize(w
 
 func (p *printer) str(s string) *printer {
 	p.line = append(p.line, s...)
+	return p
+}
+
+func (p *printer) bytes(b []byte) *printer {
+	p.line = append(p.line, b...)
 	return p
 }
 
@@ -208,9 +224,10 @@ func disjoint(counts []uint64) []uint64 {
 }
 
 // views gives a histogram's buckets of the last interval and since the start.
-func views(h *stats.Histogram, mode BucketMode) (interval, cumulative []uint64) {
+func views(x *stats.Series, mode BucketMode) (interval, cumulative []uint64) {
+	h, bounds := x.Histogram(), x.Bounds()
 	i, c := h.Interval(), h.Cumulative()
-	interval, cumulative = i.Cumulative(h.Bounds()), c.Cumulative(h.Bounds())
+	interval, cumulative = i.Cumulative(bounds), c.Cumulative(bounds)
 	if mode == Disjoint {
 		interval, cumulative = disjoint(interval), disjoint(cumulative)
 	}

@@ -12,30 +12,35 @@ import (
 // histograms, each by name. An error is the writer's.
 func Text(w io.Writer, s *stats.Store, o Options) error {
 	p := newPrinter(w)
-	for _, t := range selected(&o, TextReadouts, s.TextReadouts()) {
-		if err := p.str(t.Name()).str(`: "`).str(t.Value()).str("\"\n").end(); err != nil {
-			return fmt.Errorf("print stats: %w", err)
-		}
-	}
-	for _, n := range numbers(s, &o) {
-		if err := p.str(n.Name()).str(": ").uint(n.Value()).str("\n").end(); err != nil {
-			return fmt.Errorf("print stats: %w", err)
-		}
-	}
-	for _, h := range selected(&o, Histograms, s.Histograms()) {
-		p.textHistogram(h, o.Buckets)
-		if err := p.end(); err != nil {
-			return fmt.Errorf("print stats: %w", err)
-		}
-	}
-	if err := p.w.Flush(); err != nil {
+	if err := p.text(s, &o); err != nil {
 		return fmt.Errorf("print stats: %w", err)
 	}
 	return nil
 }
 
-func (p *printer) textHistogram(h *stats.Histogram, mode BucketMode) {
-	p.str(h.Name())
+func (p *printer) text(s *stats.Store, o *Options) error {
+	if err := each(s, o, func(x *stats.Series) error {
+		return p.bytes(x.Name()).str(`: "`).str(x.Text()).str("\"\n").end()
+	}, stats.TextReadoutKind); err != nil {
+		return err
+	}
+	if err := each(s, o, func(x *stats.Series) error {
+		return p.bytes(x.Name()).str(": ").uint(x.Value()).str("\n").end()
+	}, stats.CounterKind, stats.GaugeKind); err != nil {
+		return err
+	}
+	if err := each(s, o, func(x *stats.Series) error {
+		p.textHistogram(x, o.Buckets)
+		return p.end()
+	}, stats.HistogramKind); err != nil {
+		return err
+	}
+	return p.w.Flush()
+}
+
+func (p *printer) textHistogram(x *stats.Series, mode BucketMode) {
+	h := x.Histogram()
+	p.bytes(x.Name())
 	if !h.Used() {
 		p.str(": No recorded values\n")
 		return
@@ -43,7 +48,7 @@ func (p *printer) textHistogram(h *stats.Histogram, mode BucketMode) {
 	switch mode {
 	case Cumulative, Disjoint:
 		p.str(": ")
-		p.textBuckets(h, mode)
+		p.textBuckets(x, mode)
 	case Detailed:
 		interval, cumulative := h.Interval(), h.Cumulative()
 		p.str(":\n  totals=")
@@ -61,8 +66,8 @@ func (p *printer) textHistogram(h *stats.Histogram, mode BucketMode) {
 
 func (p *printer) textQuantiles(h *stats.Histogram) {
 	interval, cumulative := h.Interval(), h.Cumulative()
-	now, all := interval.Quantiles(quantiles()), cumulative.Quantiles(quantiles())
-	for i, name := range percentiles() {
+	now, all := interval.Quantiles(quantiles), cumulative.Quantiles(quantiles)
+	for i, name := range percentiles {
 		if i > 0 {
 			p.str(" ")
 		}
@@ -70,9 +75,9 @@ func (p *printer) textQuantiles(h *stats.Histogram) {
 	}
 }
 
-func (p *printer) textBuckets(h *stats.Histogram, mode BucketMode) {
-	interval, cumulative := views(h, mode)
-	for i, bound := range h.Bounds() {
+func (p *printer) textBuckets(x *stats.Series, mode BucketMode) {
+	interval, cumulative := views(x, mode)
+	for i, bound := range x.Bounds() {
 		if i > 0 {
 			p.str(" ")
 		}

@@ -49,19 +49,3 @@ func (m *Cluster) Budgets() *Budgets {
 	})
 	return m.optional.budgets.Load()
 }
-
-// idle are the statistics that each cluster of Envoy has and that nothing in weir moves yet: zone aware routing, subsets,
-// HTTP/3, 0-RTT and the cache of assignments. Dashboards and scripts ask for them by name.
-func idle(scope *stats.Scope) {
-	for _, name := range []string{
-		"upstream_cx_http3_total", "upstream_http3_broken", "upstream_cx_connect_with_0_rtt", "upstream_rq_0rtt",
-		"assignment_stale", "assignment_timeout_received", "assignment_use_cached",
-		"lb_recalculate_zone_structures", "lb_zone_cluster_too_small", "lb_zone_routing_all_directly", "lb_zone_routing_sampled",
-		"lb_zone_routing_cross_zone", "lb_local_cluster_not_ok", "lb_zone_number_differs", "lb_zone_no_capacity_left",
-		"lb_subsets_created", "lb_subsets_removed", "lb_subsets_selected", "lb_subsets_fallback", "lb_subsets_fallback_panic",
-	} {
-		scope.Counter(name)
-	}
-	scope.Gauge("lb_subsets_active")
-	scope.Gauge("lb_subsets_single_host_per_subset_duplicate")
-}

@@ -111,6 +111,14 @@ func (d *dependencies) hold(w *want) {
 	}
 }
 
+// unhold forgets a wait.
+func (d *dependencies) unhold(w *want) {
+	names := d.pending[w.typeURL]
+	if delete(names, w.name); len(names) == 0 {
+		delete(d.pending, w.typeURL) // a map that was large once stays slow to look through
+	}
+}
+
 func (d *dependencies) release(dep dependency) {
 	w := d.wants[dep.key]
 	if w == nil {
@@ -120,7 +128,7 @@ func (d *dependencies) release(dep dependency) {
 		return
 	}
 	delete(d.wants, dep.key)
-	delete(d.pending[dep.typeURL], dep.name)
+	d.unhold(w)
 	if w.timer != nil {
 		w.timer.Stop()
 	}
@@ -164,7 +172,7 @@ func (d *dependencies) settle(k key) {
 		return
 	}
 	w.settled = true
-	delete(d.pending[k.typeURL], k.name)
+	d.unhold(w)
 	if w.timer != nil {
 		w.timer.Stop()
 		w.timer = nil

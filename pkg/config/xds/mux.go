@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -81,6 +82,9 @@ type subscription struct {
 	sent     map[string]bool
 	all      bool
 	versions map[string]string
+	// changed are the names that came or went since the control plane was told: what there is to tell costs as much as
+	// changed, not as much as there are names.
+	changed map[string]bool
 	// again are names of sent whose resource was dropped and is wanted once more: the control plane must send it again.
 	again map[string]bool
 }
@@ -110,7 +114,7 @@ func (m *Mux) Subscribe(typeURL, name string) {
 		if s.names[name] {
 			return false
 		}
-		s.names[name] = true
+		s.names[name], s.changed[name] = true, true
 		if s.sent[name] {
 			s.again[name] = true
 		}
@@ -126,6 +130,7 @@ func (m *Mux) Unsubscribe(typeURL, name string) {
 		}
 		delete(s.names, name)
 		delete(s.again, name)
+		s.changed[name] = true
 		if !s.wildcard {
 			delete(s.versions, name)
 		}
@@ -137,7 +142,7 @@ func (m *Mux) change(typeURL string, apply func(*subscription) bool) {
 	m.mu.Lock()
 	s := m.types[typeURL]
 	if s == nil {
-		s = &subscription{names: map[string]bool{}, versions: map[string]string{}, sent: map[string]bool{}, again: map[string]bool{}}
+		s = &subscription{names: map[string]bool{}, versions: map[string]string{}, sent: map[string]bool{}, changed: map[string]bool{}, again: map[string]bool{}}
 		m.types[typeURL] = s
 	}
 	changed := apply(s)
@@ -267,6 +272,7 @@ func (m *Mux) reset() {
 	for _, s := range m.types {
 		s.requested, s.dirty, s.ack, s.nonce = false, true, nil, ""
 		s.sent, s.all = map[string]bool{}, false
+		s.changed = maps.Clone(s.names)
 		clear(s.again)
 	}
 	m.busy = false

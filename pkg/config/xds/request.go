@@ -59,6 +59,7 @@ func (m *Mux) requests(typeURL string, s *subscription) []request {
 	out = append(out, next(typeURL, func(string) bool { return true }))
 	s.requested, s.dirty = true, false
 	clear(s.again)
+	s.changed = map[string]bool{} // not cleared: a map that was large once stays slow to look through
 	return out
 }
 
@@ -93,14 +94,12 @@ func (s *subscription) deltaRequest(typeURL string, ask func(name string) bool) 
 	if !s.requested {
 		r.InitialResourceVersions = s.held()
 	}
-	for _, n := range sorted(s.names) {
-		if !s.sent[n] && ask(n) {
+	for _, n := range sorted(s.changed) {
+		switch wanted := s.names[n] && ask(n); {
+		case wanted && !s.sent[n]:
 			r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, n)
 			s.sent[n] = true
-		}
-	}
-	for _, n := range sorted(s.sent) {
-		if !s.names[n] || !ask(n) {
+		case !wanted && s.sent[n]:
 			r.ResourceNamesUnsubscribe = append(r.ResourceNamesUnsubscribe, n)
 			delete(s.sent, n)
 		}

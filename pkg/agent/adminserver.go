@@ -4,14 +4,17 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/format"
@@ -40,9 +43,10 @@ func (a *Agent) startAdmin() error {
 	}
 	server, err := admin.New(admin.Options{
 		Address: cfg.Address, Pipe: cfg.Pipe, Mode: fs.FileMode(cfg.PipeMode), AddressPath: a.opt.AdminAddressPath,
-		ProfilePath: cfg.ProfilePath, MutexTracing: a.opt.MutexTracing,
+		SocketOptions: adminSocketOptions(cfg),
+		ProfilePath:   cfg.ProfilePath, MutexTracing: a.opt.MutexTracing,
 		Stats: a.stats, Log: a.logs, Control: control{a}, FlushStats: flush,
-		AllowPath: allowPath(cfg.AllowPaths), AccessLog: adminAccessLog(logs),
+		AllowPath: allowPath(cfg.AllowPaths), AccessLog: a.adminAccessLog(logs),
 		Server:       &view.Server{Started: a.start, Flags: a.opt, NodeOf: func() *corev3.Node { return node }, StateOf: a.stateName},
 		Clusters:     view.Clusters{All: a.clusters.All},
 		Listeners:    view.Listeners{Snapshot: a.store.Snapshot, Bound: a.bound},
@@ -78,22 +82,66 @@ func allowPath(allowed []model.StringMatcher) func(string) bool {
 	}
 }
 
+// adminSocketOptions are those for the family of the address.
+func adminSocketOptions(cfg *translate.Admin) []admin.SocketOption {
+	v4 := cfg.Pipe == "" && cfg.Address.Addr().Unmap().Is4()
+	v6 := cfg.Pipe == "" && !v4
+	var out []admin.SocketOption
+	for _, o := range cfg.SocketOptions {
+		if o.IPv4Only && !v4 || o.IPv6Only && !v6 {
+			continue
+		}
+		out = append(out, admin.SocketOption{Level: o.Level, Name: o.Name, Int: o.Int, Bytes: o.Bytes, Late: o.Late})
+	}
+	return out
+}
+
 // adminAccessLog writes requests to the admin interface as those of any other listener.
-func adminAccessLog(logs accesslog.Loggers) func(*admin.Access) {
+func (a *Agent) adminAccessLog(logs accesslog.Loggers) func(*admin.Access) {
 	if len(logs) == 0 {
 		return nil
 	}
 	return func(e *admin.Access) {
 		request := &message.Request{Method: e.Method, Path: e.Path, Authority: e.Authority}
-		request.Headers.AddID(message.UserAgent, e.UserAgent)
+		addHeaders(&request.Headers, e.RequestHeader)
+		if client := a.adminClient(e.Remote.Addr()); client != "" {
+			if before, ok := request.Headers.Joined("x-forwarded-for"); ok {
+				client = before + "," + client
+			}
+			request.Headers.Set("x-forwarded-for", client)
+		}
+		response := &message.Response{Status: e.Status}
+		addHeaders(&response.Headers, e.ResponseHeader)
 		logs.Log(&format.Context{
-			Type:    format.DownstreamEnd,
-			Request: request,
+			Type: format.DownstreamEnd, Request: request, Response: response,
 			Info: &streaminfo.Info{
-				Conn: &streaminfo.Connection{Remote: e.Remote, DirectRemote: e.Remote}, Start: e.Start, Duration: e.Duration, Protocol: e.Protocol,
-				ResponseCode: e.Status, BytesReceived: uint64(e.Received), BytesSent: uint64(e.Sent),
+				Conn: &streaminfo.Connection{
+					Remote: e.Remote, DirectRemote: e.Remote, Local: e.Local, BoundLocal: e.Local, Start: e.Start, Listener: "admin",
+				},
+				Start: e.Start, Duration: e.Duration, Protocol: e.Protocol, ResponseCode: e.Status, Details: "admin_filter_response",
+				BytesReceived: uint64(e.Received), BytesSent: uint64(e.Sent),
 			},
 		})
+	}
+}
+
+// adminClient is what Envoy appends to x-forwarded-for at its admin interface: the client's address, or this host's for clients
+// on the loopback. It is empty for clients of a unix socket.
+func (a *Agent) adminClient(remote netip.Addr) string {
+	switch {
+	case !remote.IsValid():
+		return ""
+	case remote.IsLoopback() && a.localAddr.IsValid():
+		return a.localAddr.String()
+	}
+	return remote.String()
+}
+
+func addHeaders(to *message.Headers, from http.Header) {
+	for name, values := range from {
+		for _, v := range values {
+			to.Add(strings.ToLower(name), v)
+		}
 	}
 }
 

@@ -56,8 +56,12 @@ func bootstrapTable() table {
 	t.message(bootstrap+"Bootstrap.DynamicResources", "lds_config cds_config ads_config")
 	t.message(bootstrap+"Bootstrap.ApplicationLogConfig", "log_format")
 	t.message(bootstrap+"Bootstrap.ApplicationLogConfig.LogFormat", "text_format")
-	t.message(bootstrap+"Admin", "access_log access_log_path profile_path address allow_paths",
+	t.message(bootstrap+"Admin", "access_log access_log_path profile_path address allow_paths socket_options",
 		"ignore_global_conn_limit", "weir has no overload manager yet, so nothing limits the listener")
+	t.message("envoy.config.core.v3.SocketOption", "level name int_value buf_value state type ip_version", "description", informative)
+	t.message("envoy.config.core.v3.SocketOption.SocketType", "stream datagram")
+	t.message("envoy.config.core.v3.SocketOption.SocketType.Stream", "")
+	t.message("envoy.config.core.v3.SocketOption.SocketType.Datagram", "")
 	t.message(bootstrap+"ClusterManager", "",
 		"enable_deferred_cluster_creation", "only saves memory in Envoy")
 	t.message(bootstrap+"LayeredRuntime", "layers")

@@ -165,12 +165,13 @@ type Access struct {
 	Path      string
 	Protocol  string
 	Authority string
-	UserAgent string
-	Status    int
+	// RequestHeader and ResponseHeader are not to be written.
+	RequestHeader, ResponseHeader http.Header
+	Status                        int
 	// Received and Sent are body bytes.
 	Received, Sent int64
-	// Remote is the zero value for unix sockets.
-	Remote netip.AddrPort
+	// Remote and Local are the ends of the connection, the zero value for unix sockets.
+	Remote, Local netip.AddrPort
 }
 
 // Options of a Server. Stats, Log, Server and Control are required; an endpoint whose interface is nil shows an empty list.
@@ -181,6 +182,8 @@ type Options struct {
 	Pipe string
 	// Mode of the socket file; 0 leaves it to the umask.
 	Mode fs.FileMode
+	// SocketOptions are set on the listening socket, in order.
+	SocketOptions []SocketOption
 	// AddressPath is a file that the address is written to (--admin-address-path); "" writes none.
 	AddressPath string
 	// ProfilePath is where profiles are written; "" means Envoy's default, /var/log/envoy/envoy.prof.
@@ -210,6 +213,16 @@ type Options struct {
 	FlushStats func()
 	// AccessLog is called after each request, by several goroutines at once; nil logs none. It must not keep the pointer.
 	AccessLog func(*Access)
+}
+
+// SocketOption is an option of setsockopt(2).
+type SocketOption struct {
+	Level, Name int
+	// Int is the value, unless Bytes are given.
+	Int   int
+	Bytes []byte
+	// Late options are set once the socket listens, the others before it is bound.
+	Late bool
 }
 
 // Bounds on requests: whatever an operator or a control plane sends stays far below.

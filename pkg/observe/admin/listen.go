@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,39 +18,103 @@ import (
 
 // listen opens the socket that the options ask for.
 func listen(opt *Options) (net.Listener, error) {
-	if opt.Pipe != "" {
-		return listenPipe(opt.Pipe, opt.Mode)
-	}
-	if !opt.Address.IsValid() {
+	var l net.Listener
+	var err error
+	switch {
+	case opt.Pipe != "":
+		l, err = listenPipe(opt)
+	case !opt.Address.IsValid():
 		return nil, errors.New("neither an address nor a pipe is given")
+	default:
+		network := "tcp6"
+		if opt.Address.Addr().Unmap().Is4() {
+			network = "tcp4"
+		}
+		config := net.ListenConfig{Control: control(opt.SocketOptions, nil)}
+		l, err = config.Listen(context.Background(), network, opt.Address.String())
 	}
-	network := "tcp6"
-	if opt.Address.Addr().Unmap().Is4() {
-		network = "tcp4"
+	if err != nil {
+		return nil, err
 	}
-	var config net.ListenConfig
-	return config.Listen(context.Background(), network, opt.Address.String())
+	if err := setLate(l, opt.SocketOptions); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// control makes a function that prepares a socket before it is bound.
+func control(options []SocketOption, more func(fd int) error) func(_, _ string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		return withSocket(c, func(fd int) error {
+			if more != nil {
+				if err := more(fd); err != nil {
+					return err
+				}
+			}
+			return setOptions(fd, options, false)
+		})
+	}
+}
+
+// withSocket calls f with the descriptor.
+func withSocket(c syscall.RawConn, f func(fd int) error) error {
+	var err error
+	if failed := c.Control(func(fd uintptr) { err = f(int(fd)) }); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// setLate sets the options of a socket that listens.
+func setLate(l net.Listener, options []SocketOption) error {
+	if !slices.ContainsFunc(options, func(o SocketOption) bool { return o.Late }) {
+		return nil
+	}
+	socket, ok := l.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("set socket options: %T has no socket", l)
+	}
+	c, err := socket.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("set socket options: %w", err)
+	}
+	return withSocket(c, func(fd int) error { return setOptions(fd, options, true) })
+}
+
+// setOptions sets the late options, or the others.
+func setOptions(fd int, options []SocketOption, late bool) error {
+	for _, o := range options {
+		if o.Late != late {
+			continue
+		}
+		var err error
+		if o.Bytes != nil {
+			err = unix.SetsockoptString(fd, o.Level, o.Name, string(o.Bytes))
+		} else {
+			err = unix.SetsockoptInt(fd, o.Level, o.Name, o.Int)
+		}
+		if err != nil {
+			return fmt.Errorf("set socket option %d of level %d: %w", o.Name, o.Level, err)
+		}
+	}
+	return nil
 }
 
 // listenPipe opens a unix socket. The mode is set on the socket before its file appears, so that there is no moment in which
 // more people can connect than may.
-func listenPipe(path string, mode fs.FileMode) (net.Listener, error) {
+func listenPipe(opt *Options) (net.Listener, error) {
+	path, mode := opt.Pipe, opt.Mode
 	abstract := strings.HasPrefix(path, "@")
 	if !abstract {
 		if err := removeStale(path); err != nil {
 			return nil, err
 		}
 	}
-	var config net.ListenConfig
+	var chmod func(fd int) error
 	if mode != 0 && !abstract {
-		config.Control = func(_, _ string, c syscall.RawConn) error {
-			var err error
-			if ctl := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), uint32(mode.Perm())) }); ctl != nil {
-				return ctl
-			}
-			return err
-		}
+		chmod = func(fd int) error { return unix.Fchmod(fd, uint32(mode.Perm())) }
 	}
+	config := net.ListenConfig{Control: control(opt.SocketOptions, chmod)}
 	l, err := config.Listen(context.Background(), "unix", path)
 	if err != nil || mode == 0 || abstract {
 		return l, err

@@ -68,7 +68,8 @@ func TestTCP(t *testing.T) {
 		t.Errorf("%d %q", status, body)
 	}
 	a := <-entries
-	if a.Method != "GET" || a.Path != "/ready?x" || a.Status != 200 || a.Sent != 5 || !a.Remote.IsValid() || a.Protocol != "HTTP/1.1" {
+	if a.Method != "GET" || a.Path != "/ready?x" || a.Status != 200 || a.Sent != 5 || !a.Remote.IsValid() || a.Local.String() != string(address) ||
+		a.RequestHeader.Get("User-Agent") == "" || a.ResponseHeader.Get("Content-Type") != typeText || a.Protocol != "HTTP/1.1" {
 		t.Errorf("access log: %+v", a)
 	}
 	h2 := &http.Transport{Protocols: new(http.Protocols)}

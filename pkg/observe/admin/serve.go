@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"mime"
+	"net"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -186,13 +187,24 @@ func (s *Server) logAccess(p *reply, r *http.Request, received int64, start time
 	if s.opt.AccessLog == nil {
 		return
 	}
-	remote, _ := netip.ParseAddrPort(r.RemoteAddr) // none for unix sockets
+	var local netip.AddrPort
+	if at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		local = ipOf(at.String())
+	}
 	s.opt.AccessLog(&Access{
 		Start: start, Duration: time.Since(start),
-		Method: r.Method, Path: r.RequestURI, Protocol: r.Proto, Authority: r.Host, UserAgent: r.UserAgent(),
-		Status: p.status, Received: received, Sent: p.sent,
-		Remote: netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port()),
+		Method: r.Method, Path: r.RequestURI, Protocol: r.Proto, Authority: r.Host, RequestHeader: r.Header, ResponseHeader: p.w.Header(),
+		Status: p.status, Received: received, Sent: p.sent, Remote: ipOf(r.RemoteAddr), Local: local,
 	})
+}
+
+// ipOf reads an address; it is the zero value for those of unix sockets.
+func ipOf(text string) netip.AddrPort {
+	a, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
 // countingBody counts what is read of a request's body.

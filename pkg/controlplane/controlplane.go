@@ -11,13 +11,14 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
+	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	xdslog "github.com/envoyproxy/go-control-plane/pkg/log"
 	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/rest/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -31,32 +32,31 @@ type Options struct {
 	OnEvent func(Event)
 	// TLS makes the server speak TLS; nil is plain text.
 	TLS *tls.Config
+	// GroupBy gives clients the resources of the directory that bears the name of their group.
+	GroupBy GroupBy
+	// Check tells more of what is wrong with resources in files than their types do; it may be nil.
+	Check Checker
 }
 
-// Server serves xDS v3: the aggregated service and those of single types, state of the world and delta. Until the first
-// set of resources clients wait.
+// Server serves xDS v3: the aggregated service and those of single types, state of the world and delta, and polling.
+// Until the first set of resources clients wait.
 type Server struct {
 	opt    Options
 	events *events
-	cache  cache.SnapshotCache
+	fleet  *fleet
 
-	mu  sync.Mutex
-	set *set // what is served; nil before the first one
+	mu     sync.Mutex
+	sets   map[string]*set // what is served by group; nil before the first time
+	loader *loader         // nil before the first directory
+	state  LoadState
 }
-
-// everyone is the one node that all clients are taken for.
-type everyone struct{}
-
-// ID implements cache.NodeHash.
-func (everyone) ID(*corev3.Node) string { return "*" }
 
 // New returns a server without resources.
 func New(opt Options) *Server {
 	return &Server{
 		opt:    opt,
 		events: newEvents(opt.OnEvent),
-		// The cache's own ordering for ADS holds answers back until a client has asked for everything there is.
-		cache: cache.NewSnapshotCache(false, everyone{}, xdslog.NewDefaultLogger()),
+		fleet:  newFleet(opt.GroupBy.of),
 	}
 }
 
@@ -72,8 +72,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer end()
 	hooks := s.events.hooks()
 	services{
-		sotw:  sotw.NewServer(streams, s.cache, sotwHooks{hooks}, sotw.WithOrderedADS(), sotw.WithLogger(xdslog.NewDefaultLogger())),
-		delta: delta.NewServer(streams, s.cache, deltaHooks{hooks}, delta.WithLogger(xdslog.NewDefaultLogger())),
+		sotw:  sotw.NewServer(streams, s.fleet, sotwHooks{hooks}, sotw.WithOrderedADS(), sotw.WithLogger(xdslog.NewDefaultLogger())),
+		delta: delta.NewServer(streams, s.fleet, deltaHooks{hooks}, delta.WithLogger(xdslog.NewDefaultLogger())),
+		rest:  rest.NewServer(s.fleet, nil),
 	}.register(g)
 
 	served := make(chan error, 1)
@@ -89,44 +90,70 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// SetResources replaces the set that is served. Messages are Listener, RouteConfiguration, Cluster, ClusterLoadAssignment,
-// Secret and TypedExtensionConfig, each with a name of its own within its type; they must not be written afterwards. On error, which names all
-// that is wrong, the set stays as it was. A resource whose content did not change keeps its version.
+// SetResources replaces the set that is served. Messages are of any type that xDS v3 discovers, each with a name of its
+// own within its type, or an envoy.service.discovery.v3.Resource around one, for names and aliases that its content does
+// not tell (LbEndpoint, VirtualHost). They must not be written afterwards. On error, which names all that is wrong, the
+// set stays as it was. A resource whose content did not change keeps its version.
 func (s *Server) SetResources(messages []proto.Message) error {
-	next, err := newSet(messages)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next, err := newSet(messages, s.sets[everyone])
 	if err != nil {
 		return err
 	}
-	return s.serve(next)
-}
-
-// serve tells clients of next in the order that never leaves one with a reference to what it was not told of yet: what
-// is new before what refers to it, what is gone after it.
-func (s *Server) serve(next *set) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, stage := range stages(s.set, next) {
-		snapshot, err := stage.snapshot()
-		if err != nil {
-			return err
-		}
-		if err := s.cache.SetSnapshot(context.Background(), everyone{}.ID(nil), snapshot); err != nil {
-			return fmt.Errorf("serve resources: %w", err)
-		}
-	}
-	s.set = next
-	for _, w := range next.dangling() {
-		s.opt.Log.Warn("a resource refers to one that is not served", "reference", w)
-	}
+	s.serve(&tree{sets: map[string]*set{everyone: next}})
 	return nil
 }
 
-// Summary lists what is served, a line for each type that has resources.
-func (s *Server) Summary() []TypeSummary {
+// serve tells clients of a tree in the order that never leaves one with a reference to what it was not told of yet. Groups
+// with errors stay as they are. It reports whether anything changed.
+func (s *Server) serve(t *tree) (changed bool) {
+	next := t.sets
+	for group := range t.errs {
+		if group == everyone {
+			return false
+		}
+		if old := s.sets[group]; old != nil {
+			next[group] = old
+		}
+	}
+	if same(s.sets, next) {
+		s.state.Loaded = time.Now()
+		return false
+	}
+	s.fleet.commit(next)
+	s.sets, s.state.Loaded, s.state.Warnings = next, time.Now(), t.warnings
+	for group, one := range next {
+		for _, w := range one.dangling() {
+			s.opt.Log.Warn("a resource refers to one that is not served", "group", group, "reference", w)
+			s.state.Warnings = append(s.state.Warnings, "a resource refers to one that is not served: "+w)
+		}
+	}
+	return true
+}
+
+// same tells whether all groups have the same resources.
+func same(a, b map[string]*set) bool {
+	return a != nil && maps.EqualFunc(a, b, func(x, y *set) bool { return maps.Equal(x.tables, y.tables) })
+}
+
+// Summary lists what is served to clients without a group of their own, a line for each type that has resources.
+func (s *Server) Summary() []TypeSummary { return s.Groups()[everyone] }
+
+// Groups lists what is served to each group; the group "" is everyone else.
+func (s *Server) Groups() map[string][]TypeSummary {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.set == nil {
-		return nil
+	out := make(map[string][]TypeSummary, len(s.sets))
+	for group, one := range s.sets {
+		out[group] = one.summary()
 	}
-	return s.set.summary()
+	return out
+}
+
+// LoadState says how the last reading of a directory went.
+func (s *Server) LoadState() LoadState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
 }

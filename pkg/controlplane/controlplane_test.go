@@ -339,29 +339,28 @@ func TestUnchangedTypesAndResourcesKeepTheirVersion(t *testing.T) {
 
 func TestStagesMakeBeforeTheyBreak(t *testing.T) {
 	set := func(m ...string) *set {
-		s := emptySet()
+		var all []message
 		for _, spec := range m {
 			kind, name, _ := strings.Cut(spec, " ")
-			if err := s.add(map[string]func(string) message{"cluster": cluster, "listener": listener, "route": route}[kind](name)); err != nil {
-				t.Fatal(err)
-			}
+			all = append(all, map[string]func(string) message{"cluster": cluster, "listener": listener, "route": route}[kind](name))
+		}
+		s, err := newSet(all, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
 		return s
 	}
 	old := set("cluster old", "listener l1", "route r1")
 	next := set("cluster new", "listener l2", "route r2")
 	var got []string
-	last := ""
-	for _, s := range stages(old, next) {
-		var line []string
-		for _, t := range s.summary() {
-			line = append(line, strings.Join(t.Names, "+"))
+	for _, s := range steps(old, next) {
+		line := shortType(s.url)
+		for _, i := range s.table.sorted() {
+			line += " " + i.name
 		}
-		if text := strings.Join(line, " "); text != last {
-			got, last = append(got, text), text
-		}
+		got = append(got, line)
 	}
-	want := []string{"new+old l1 r1", "new+old l2 r1", "new+old l2 r1+r2", "new l2 r1+r2", "new l2 r2"}
+	want := []string{"Cluster new old", "Listener l2", "RouteConfiguration r1 r2", "Cluster new", "RouteConfiguration r2"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

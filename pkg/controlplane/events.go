@@ -4,17 +4,14 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // EventKind says what a client did.
@@ -95,21 +92,17 @@ func (h sotwHooks) OnStreamOpen(ctx context.Context, id int64, typeURL string) e
 func (h sotwHooks) OnStreamClosed(id int64, _ *corev3.Node) { h.closed(streamID{false, id}) }
 
 func (h sotwHooks) OnStreamRequest(id int64, r *discoveryv3.DiscoveryRequest) error {
-	// A client that rejects tells the version that it had before. Taken by the word, it would be sent the same again at once
-	// and for ever, and nothing when the set goes back to that version, although it kept what was good of the one between.
-	if version := h.versionSent(streamID{false, id}, r.GetResponseNonce()); version != "" && r.GetErrorDetail() != nil {
-		r.VersionInfo = version
-	}
 	h.request(streamID{false, id}, r.GetNode(), r.GetResponseNonce(), r.GetErrorDetail())
 	return nil
 }
 
-func (h sotwHooks) OnStreamResponse(_ context.Context, id int64, _ *discoveryv3.DiscoveryRequest, r *discoveryv3.DiscoveryResponse) {
+func (h sotwHooks) OnStreamResponse(ctx context.Context, id int64, _ *discoveryv3.DiscoveryRequest, r *discoveryv3.DiscoveryResponse) {
 	sent := Event{Type: shortType(r.GetTypeUrl()), Version: r.GetVersionInfo()}
-	for _, body := range r.GetResources() {
-		sent.Names = append(sent.Names, nameIn(body))
+	if a, ok := ctx.Value(answerKey{}).(*sotwAnswer); ok {
+		for _, i := range a.items {
+			sent.Names = append(sent.Names, i.name)
+		}
 	}
-	slices.Sort(sent.Names)
 	h.response(streamID{false, id}, r.GetNonce(), sent)
 }
 
@@ -137,15 +130,6 @@ func (h deltaHooks) OnStreamDeltaResponse(id int64, _ *discoveryv3.DeltaDiscover
 	}
 	slices.Sort(sent.Names)
 	h.response(streamID{true, id}, r.GetNonce(), sent)
-}
-
-// nameIn reads the name of a resource that this server packed.
-func nameIn(body *anypb.Any) string {
-	m, err := body.UnmarshalNew()
-	if err != nil {
-		return "?"
-	}
-	return cache.GetResourceName(m)
 }
 
 // locked passes an event on, one at a time over all servers.
@@ -186,16 +170,6 @@ func (e *events) response(id streamID, nonce string, sent Event) {
 	}
 }
 
-// versionSent is the version of the response with the nonce, "" when none waits for an answer.
-func (e *events) versionSent(id streamID, nonce string) string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if s := e.streams[id]; s != nil {
-		return s.sent[nonce].Version
-	}
-	return ""
-}
-
 func (e *events) request(id streamID, node *corev3.Node, nonce string, detail *statuspb.Status) {
 	for _, event := range e.judge(id, node, nonce, detail) {
 		e.tell(event)
@@ -225,6 +199,3 @@ func (e *events) judge(id streamID, node *corev3.Node, nonce string, detail *sta
 	}
 	return append(out, event)
 }
-
-// shortType is the message name at the end of a type URL.
-func shortType(typeURL string) string { return typeURL[strings.LastIndex(typeURL, ".")+1:] }

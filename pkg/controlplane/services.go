@@ -1,109 +1,83 @@
 package controlplane
 
 import (
-	clusterservice "github.com/envoyproxy/go-control-plane/envoy/service/cluster/v3"
-	discoveryservice "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	endpointservice "github.com/envoyproxy/go-control-plane/envoy/service/endpoint/v3"
-	extensionservice "github.com/envoyproxy/go-control-plane/envoy/service/extension/v3"
-	listenerservice "github.com/envoyproxy/go-control-plane/envoy/service/listener/v3"
-	routeservice "github.com/envoyproxy/go-control-plane/envoy/service/route/v3"
-	secretservice "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
+	"context"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/rest/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
-// services are the gRPC services, all on the same pair of stream handlers. Polling (Fetch) is not implemented.
-type services struct {
-	discoveryservice.UnimplementedAggregatedDiscoveryServiceServer
-	clusterservice.UnimplementedClusterDiscoveryServiceServer
-	endpointservice.UnimplementedEndpointDiscoveryServiceServer
-	listenerservice.UnimplementedListenerDiscoveryServiceServer
-	routeservice.UnimplementedRouteDiscoveryServiceServer
-	secretservice.UnimplementedSecretDiscoveryServiceServer
-	extensionservice.UnimplementedExtensionConfigDiscoveryServiceServer
+// Both kinds of streams, by the messages that they carry.
+type (
+	sotwStream  = grpc.GenericServerStream[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]
+	deltaStream = grpc.GenericServerStream[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
+)
 
+// services are the gRPC services of all kinds, on the same handlers. The generated registrations would say the same once
+// for each of them.
+type services struct {
 	sotw  sotw.Server
 	delta delta.Server
+	rest  rest.Server
 }
 
+// register adds the aggregated service, the service of each kind.
 func (s services) register(g *grpc.Server) {
-	discoveryservice.RegisterAggregatedDiscoveryServiceServer(g, s)
-	clusterservice.RegisterClusterDiscoveryServiceServer(g, s)
-	endpointservice.RegisterEndpointDiscoveryServiceServer(g, s)
-	listenerservice.RegisterListenerDiscoveryServiceServer(g, s)
-	routeservice.RegisterRouteDiscoveryServiceServer(g, s)
-	secretservice.RegisterSecretDiscoveryServiceServer(g, s)
-	extensionservice.RegisterExtensionConfigDiscoveryServiceServer(g, s)
+	g.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "envoy.service.discovery.v3.AggregatedDiscoveryService",
+		HandlerType: (*any)(nil),
+		Streams: []grpc.StreamDesc{
+			s.stateStream("StreamAggregatedResources", resource.AnyType),
+			s.deltaStream("DeltaAggregatedResources", resource.AnyType),
+		},
+	}, s)
+	for _, k := range allKinds {
+		d := &grpc.ServiceDesc{ServiceName: k.service, HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{s.deltaStream("Delta"+k.method, k.url)}}
+		if !k.deltaOnly {
+			d.Streams = append(d.Streams, s.stateStream("Stream"+k.method, k.url))
+			d.Methods = []grpc.MethodDesc{s.fetch(k)}
+		}
+		g.RegisterService(d, s)
+	}
 }
 
-// StreamAggregatedResources implements the aggregated service.
-func (s services) StreamAggregatedResources(x discoveryservice.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
-	return s.sotw.StreamHandler(x, resource.AnyType)
+func (s services) stateStream(name, url string) grpc.StreamDesc {
+	return grpc.StreamDesc{StreamName: name, ServerStreams: true, ClientStreams: true, Handler: func(_ any, x grpc.ServerStream) error {
+		return s.sotw.StreamHandler(&sotwStream{ServerStream: x}, url)
+	}}
 }
 
-// DeltaAggregatedResources implements the aggregated service.
-func (s services) DeltaAggregatedResources(x discoveryservice.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	return s.delta.DeltaStreamHandler(x, resource.AnyType)
+func (s services) deltaStream(name, url string) grpc.StreamDesc {
+	return grpc.StreamDesc{StreamName: name, ServerStreams: true, ClientStreams: true, Handler: func(_ any, x grpc.ServerStream) error {
+		return s.delta.DeltaStreamHandler(&deltaStream{ServerStream: x}, url)
+	}}
 }
 
-// StreamClusters implements the service of clusters.
-func (s services) StreamClusters(x clusterservice.ClusterDiscoveryService_StreamClustersServer) error {
-	return s.sotw.StreamHandler(x, resource.ClusterType)
-}
-
-// DeltaClusters implements the service of clusters.
-func (s services) DeltaClusters(x clusterservice.ClusterDiscoveryService_DeltaClustersServer) error {
-	return s.delta.DeltaStreamHandler(x, resource.ClusterType)
-}
-
-// StreamEndpoints implements the service of endpoints.
-func (s services) StreamEndpoints(x endpointservice.EndpointDiscoveryService_StreamEndpointsServer) error {
-	return s.sotw.StreamHandler(x, resource.EndpointType)
-}
-
-// DeltaEndpoints implements the service of endpoints.
-func (s services) DeltaEndpoints(x endpointservice.EndpointDiscoveryService_DeltaEndpointsServer) error {
-	return s.delta.DeltaStreamHandler(x, resource.EndpointType)
-}
-
-// StreamListeners implements the service of listeners.
-func (s services) StreamListeners(x listenerservice.ListenerDiscoveryService_StreamListenersServer) error {
-	return s.sotw.StreamHandler(x, resource.ListenerType)
-}
-
-// DeltaListeners implements the service of listeners.
-func (s services) DeltaListeners(x listenerservice.ListenerDiscoveryService_DeltaListenersServer) error {
-	return s.delta.DeltaStreamHandler(x, resource.ListenerType)
-}
-
-// StreamRoutes implements the service of routes.
-func (s services) StreamRoutes(x routeservice.RouteDiscoveryService_StreamRoutesServer) error {
-	return s.sotw.StreamHandler(x, resource.RouteType)
-}
-
-// DeltaRoutes implements the service of routes.
-func (s services) DeltaRoutes(x routeservice.RouteDiscoveryService_DeltaRoutesServer) error {
-	return s.delta.DeltaStreamHandler(x, resource.RouteType)
-}
-
-// StreamSecrets implements the service of secrets.
-func (s services) StreamSecrets(x secretservice.SecretDiscoveryService_StreamSecretsServer) error {
-	return s.sotw.StreamHandler(x, resource.SecretType)
-}
-
-// DeltaSecrets implements the service of secrets.
-func (s services) DeltaSecrets(x secretservice.SecretDiscoveryService_DeltaSecretsServer) error {
-	return s.delta.DeltaStreamHandler(x, resource.SecretType)
-}
-
-// StreamExtensionConfigs implements the service of configurations of extensions.
-func (s services) StreamExtensionConfigs(x extensionservice.ExtensionConfigDiscoveryService_StreamExtensionConfigsServer) error {
-	return s.sotw.StreamHandler(x, resource.ExtensionConfigType)
-}
-
-// DeltaExtensionConfigs implements the service of configurations of extensions.
-func (s services) DeltaExtensionConfigs(x extensionservice.ExtensionConfigDiscoveryService_DeltaExtensionConfigsServer) error {
-	return s.delta.DeltaStreamHandler(x, resource.ExtensionConfigType)
+// fetch is the method that answers once.
+func (s services) fetch(k *kind) grpc.MethodDesc {
+	name := "Fetch" + k.method
+	handle := func(ctx context.Context, r any) (any, error) {
+		request, ok := r.(*discoveryv3.DiscoveryRequest)
+		if !ok {
+			return nil, status.Errorf(codes.Internal, "fetch: the request is a %T", r)
+		}
+		request.TypeUrl = k.url
+		return s.rest.Fetch(ctx, request)
+	}
+	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		request := new(discoveryv3.DiscoveryRequest)
+		if err := decode(request); err != nil {
+			return nil, err
+		}
+		if intercept == nil {
+			return handle(ctx, request)
+		}
+		return intercept(ctx, request, &grpc.UnaryServerInfo{Server: srv, FullMethod: "/" + k.service + "/" + name}, handle)
+	}}
 }

@@ -1,28 +1,36 @@
 package controlplane
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
-	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
-	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 )
 
-// order is that of the types in which a change is told, as the xDS protocol asks for: make before break.
-var order = []string{resource.ClusterType, resource.EndpointType, resource.ExtensionConfigType, resource.ListenerType, resource.RouteType, resource.SecretType}
-
-// set is a consistent set of resources by type and name. It is not written once made.
+// set is a consistent set of resources by type. It is not written once made.
 type set struct {
-	types map[string]map[string]types.Resource
+	tables map[string]*table
+}
+
+// table holds the resources of one type. It is not written once made.
+type table struct {
+	items map[string]*item
+	// version is a hash over all contents, which does not depend on the order; not empty even where there is nothing.
+	version string
+	sum     digest
+	// sorted lists the items by name, when asked for.
+	sorted func() []*item
+	// aliases finds items by their further names, when asked for.
+	aliases func() map[string]*item
+	// collections lists the items of each collection, when asked for.
+	collections func() map[string][]*item
 }
 
 // TypeSummary says what is served of one type.
@@ -33,135 +41,172 @@ type TypeSummary struct {
 	Names []string
 }
 
-func emptySet() *set {
-	s := &set{types: map[string]map[string]types.Resource{}}
-	for _, t := range order {
-		s.types[t] = map[string]types.Resource{}
+// newTable takes items over.
+func newTable(items map[string]*item) *table {
+	t := &table{items: items}
+	for _, i := range items {
+		t.sum.toggle(i.sum)
+	}
+	t.version = t.sum.String()
+	t.sorted = sync.OnceValue(func() []*item {
+		return slices.SortedFunc(maps.Values(items), func(a, b *item) int { return strings.Compare(a.name, b.name) })
+	})
+	t.aliases = sync.OnceValue(func() map[string]*item {
+		out := map[string]*item{}
+		for _, i := range items {
+			for _, a := range i.aliases {
+				out[a] = i
+			}
+		}
+		return out
+	})
+	t.collections = sync.OnceValue(func() map[string][]*item { return membersOf(items) })
+	return t
+}
+
+// toggle adds the digest of an item to that of a table, or takes it away.
+func (d *digest) toggle(other digest) {
+	for i := range d {
+		d[i] ^= other[i]
+	}
+}
+
+// String is the digest as a version.
+func (d digest) String() string { return hex.EncodeToString(d[:6]) }
+
+// setBuilder collects the items of a set.
+type setBuilder map[string]map[string]*item
+
+// add puts an item in, which must have a name of its own.
+func (b setBuilder) add(i *item) error {
+	byName := b[i.kind.url]
+	if byName == nil {
+		byName = map[string]*item{}
+		b[i.kind.url] = byName
+	}
+	if other := byName[i.name]; other != nil {
+		at := ""
+		if other.origin != "" {
+			at = ", at " + other.origin
+		}
+		return fmt.Errorf("serve %s: there is another one of that name%s", i.describe(), at)
+	}
+	byName[i.name] = i
+	return nil
+}
+
+// build makes the set. Tables that are the same as in old, which may be nil, are shared with it.
+func (b setBuilder) build(old *set) *set {
+	s := &set{tables: make(map[string]*table, len(allKinds))}
+	for _, k := range allKinds {
+		t := newTable(b[k.url])
+		if old != nil && old.tables[k.url].sum == t.sum && len(old.tables[k.url].items) == len(t.items) {
+			t = old.tables[k.url]
+		}
+		s.tables[k.url] = t
 	}
 	return s
 }
 
 // newSet checks messages and returns the set that they make.
-func newSet(messages []proto.Message) (*set, error) {
-	s := emptySet()
+func newSet(messages []proto.Message, old *set) (*set, error) {
+	b := setBuilder{}
 	var errs []error
 	for _, m := range messages {
-		if err := s.add(m); err != nil {
+		it, err := unwrap(m)
+		if err == nil {
+			err = b.add(it)
+		}
+		if err != nil {
 			errs = append(errs, err)
 		}
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	return s, nil
+	return b.build(old), nil
 }
 
-// add puts a resource into a set under construction.
-func (s *set) add(m proto.Message) error {
-	if m == nil {
-		return errors.New("serve resource: it is nil")
+// unwrap makes an item of a message that may be wrapped.
+func unwrap(m proto.Message) (*item, error) {
+	wrapper, ok := m.(*discoveryv3.Resource)
+	if !ok {
+		return newItem(m, nil)
 	}
-	kind := short(m)
-	byName := s.types[resource.APITypePrefix+string(proto.MessageName(m))]
-	if byName == nil {
-		return fmt.Errorf("serve %s: only Listener, RouteConfiguration, Cluster, ClusterLoadAssignment, Secret and TypedExtensionConfig can be served", kind)
+	content, err := wrapper.GetResource().UnmarshalNew()
+	if err != nil {
+		return nil, fmt.Errorf("serve Resource %q: %w", wrapper.GetName(), err)
 	}
-	name := cache.GetResourceName(m)
-	switch {
-	case name == "":
-		return fmt.Errorf("serve %s: it has no name", kind)
-	case byName[name] != nil:
-		return fmt.Errorf("serve %s %q: there is another one of that name", kind, name)
-	}
-	if _, err := protoyaml.ValidateMessage(m, protoyaml.Options{AllowUnknown: true}); err != nil {
-		return fmt.Errorf("serve %s %q: %w", kind, name, err)
-	}
-	byName[name] = m
-	return nil
+	return newItem(content, wrapper)
 }
 
-func short(m proto.Message) string { return string(proto.MessageName(m).Name()) }
+// step is one change of a table on the way from one set to another.
+type step struct {
+	url   string
+	table *table
+	// changed names the items that came, went or changed.
+	changed []string
+}
 
-// snapshot is the form that the cache takes, each type with the hash of its content as its version.
-func (s *set) snapshot() (*cache.Snapshot, error) {
-	out := &cache.Snapshot{}
-	for _, t := range order {
-		version, err := versionOf(s.types[t])
-		if err != nil {
-			return nil, err
+// steps lead from old, which may be nil, to next without a moment at which a client has a reference to what it was not
+// told of yet: what is new comes before what refers to it, what is gone goes after it.
+func steps(old, next *set) []step {
+	var out, after []step
+	for _, k := range allKinds {
+		from, to := emptyTable(), next.tables[k.url]
+		if old != nil {
+			from = old.tables[k.url]
 		}
-		items := make(map[string]types.ResourceWithTTL, len(s.types[t]))
-		for name, r := range s.types[t] {
-			items[name] = types.ResourceWithTTL{Resource: r}
+		if from == to {
+			continue
 		}
-		out.Resources[cache.GetResponseType(t)] = cache.Resources{Version: version, Items: items}
-	}
-	// The cache computes the versions of resources when a delta client comes, which would be a write to shared state.
-	if err := out.ConstructVersionMap(); err != nil {
-		return nil, fmt.Errorf("version resources: %w", err)
-	}
-	return out, nil
-}
-
-// versionOf is a hash over names and contents; it is not empty even where there is nothing.
-func versionOf(resources map[string]types.Resource) (string, error) {
-	h := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(resources)) {
-		content, err := cache.MarshalResource(resources[name])
-		if err != nil {
-			return "", fmt.Errorf("encode %s %q: %w", short(resources[name]), name, err)
-		}
-		fmt.Fprintf(h, "%q %d\n", name, len(content))
-		_, _ = h.Write(content) // never fails
-	}
-	return hex.EncodeToString(h.Sum(nil)[:6]), nil
-}
-
-// stages are the sets to serve one after the other on the way from old to next.
-func stages(old, next *set) []*set {
-	if old == nil {
-		return []*set{next}
-	}
-	now := &set{types: maps.Clone(old.types)}
-	var out []*set
-	step := func(t string, resources map[string]types.Resource) {
-		now = &set{types: maps.Clone(now.types)}
-		now.types[t] = resources
-		out = append(out, now)
-	}
-	for _, t := range order {
-		// Clusters, endpoints and routes that are gone are still in use until the listeners and routes have changed.
-		both := maps.Clone(next.types[t])
-		if t != resource.ListenerType {
-			for name, r := range old.types[t] {
-				if both[name] == nil {
-					both[name] = r
-				}
+		changed, gone := differences(from, to)
+		switch {
+		case len(changed) == 0 && len(gone) == 0:
+			continue
+		case len(gone) == 0 || k.url == resource.ListenerType:
+			// A listener that is gone frees its address at once, for those that come.
+			out = append(out, step{k.url, to, append(changed, gone...)})
+			continue
+		case len(changed) > 0:
+			both := maps.Clone(to.items)
+			for _, name := range gone {
+				both[name] = from.items[name]
 			}
+			out = append(out, step{k.url, newTable(both), changed})
 		}
-		step(t, both)
+		after = append(after, step{k.url, to, gone})
 	}
-	for _, t := range order {
-		if len(now.types[t]) != len(next.types[t]) {
-			step(t, next.types[t])
-		}
-	}
-	return append(out, next)
+	return append(out, after...)
 }
 
-// dangling lists the endpoints and routes that clusters and listeners get over xDS and that are not in the set: clients
-// would wait for them.
+func emptyTable() *table { return newTable(map[string]*item{}) }
+
+// differences lists the names of items that differ or are new, and of those that are gone.
+func differences(from, to *table) (changed, gone []string) {
+	for name, i := range to.items {
+		if was := from.items[name]; was == nil || was.sum != i.sum {
+			changed = append(changed, name)
+		}
+	}
+	for name := range from.items {
+		if to.items[name] == nil {
+			gone = append(gone, name)
+		}
+	}
+	slices.Sort(changed)
+	slices.Sort(gone)
+	return changed, gone
+}
+
+// dangling lists what resources of the set make clients ask for and is not in the set: clients would wait for it.
 func (s *set) dangling() []string {
 	var out []string
-	for _, t := range []string{resource.ClusterType, resource.ListenerType} {
-		items := make(map[string]types.ResourceWithTTL, len(s.types[t]))
-		for name, r := range s.types[t] {
-			items[name] = types.ResourceWithTTL{Resource: r}
-		}
-		for kind, names := range cache.GetResourceReferences(items) {
-			for name := range names {
-				if known := s.types[kind]; known != nil && known[name] == nil {
-					out = append(out, shortType(kind)+" "+name)
+	for _, t := range s.tables {
+		for _, i := range t.items {
+			for _, r := range i.refs {
+				if known := s.tables[r.url]; known != nil && known.items[r.name] == nil {
+					out = append(out, shortType(r.url)+" "+r.name)
 				}
 			}
 		}
@@ -172,15 +217,16 @@ func (s *set) dangling() []string {
 
 func (s *set) summary() []TypeSummary {
 	var out []TypeSummary
-	for _, t := range order {
-		if len(s.types[t]) == 0 {
+	for _, k := range allKinds {
+		t := s.tables[k.url]
+		if len(t.items) == 0 {
 			continue
 		}
-		version, err := versionOf(s.types[t])
-		if err != nil {
-			version = "?" // what is served was encoded before
+		sum := TypeSummary{Type: k.short(), Version: t.version, Names: make([]string, 0, len(t.items))}
+		for _, i := range t.sorted() {
+			sum.Names = append(sum.Names, i.name)
 		}
-		out = append(out, TypeSummary{Type: shortType(t), Version: version, Names: slices.Sorted(maps.Keys(s.types[t]))})
+		out = append(out, sum)
 	}
 	return out
 }
@@ -188,11 +234,26 @@ func (s *set) summary() []TypeSummary {
 // String counts the resources of each type, with the version.
 func (s *set) String() string {
 	var parts []string
-	for _, t := range s.summary() {
-		parts = append(parts, fmt.Sprintf("%d %s (%s)", len(t.Names), t.Type, t.Version))
+	for _, k := range allKinds {
+		if t := s.tables[k.url]; len(t.items) > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s (%s)", len(t.items), k.short(), t.version))
+		}
 	}
 	if len(parts) == 0 {
 		return "none"
 	}
 	return strings.Join(parts, ", ")
+}
+
+// describeSets is the String of the sets of all groups.
+func describeSets(sets map[string]*set) string {
+	var parts []string
+	for _, group := range slices.Sorted(maps.Keys(sets)) {
+		text := sets[group].String()
+		if group != everyone {
+			text = group + ": " + text
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
 }

@@ -62,6 +62,12 @@ bench: build ## cost of proxying beside nginx and haproxy, in one run (BENCH="-s
 	$(GO) build -o $(BIN)/bench ./tools/bench
 	$(BIN)/bench -json $(BIN)/bench.json $(BENCH)
 
+.PHONY: bench-xds
+bench-xds: build ## what configuration costs at 5,000 clusters and 100,000 endpoints (BENCH_XDS="-scenarios updates -rounds 3", ...)
+	@tools/deps/install.sh bench
+	$(GO) build -o $(BIN)/benchxds ./tools/benchxds
+	$(BIN)/benchxds -json $(BIN)/benchxds.json $(BENCH_XDS)
+
 .PHONY: profile
 profile: build ## refresh cmd/weir/default.pgo, the profile that the compiler optimises by
 	@tools/deps/install.sh bench

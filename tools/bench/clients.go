@@ -10,34 +10,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// quantile of the latencies in an h2load log: lines of start time, status and microseconds.
-func quantile(log string, q float64) (float64, error) {
-	var all []int
-	for line := range strings.Lines(log) {
-		fields := strings.Fields(line)
-		if len(fields) != 3 {
-			return 0, fmt.Errorf("latency log has the line %q", line)
-		}
-		us, err := strconv.Atoi(fields[2])
-		if err != nil || fields[1] != "200" {
-			return 0, fmt.Errorf("latency log has the line %q", line)
-		}
-		all = append(all, us)
-	}
-	if len(all) == 0 {
-		return 0, errors.New("latency log is empty")
-	}
-	slices.Sort(all)
-	return float64(all[int(q*float64(len(all)-1))]), nil
-}
 
 // handshakeLoad makes full handshakes, each followed by one request that ends the connection.
 func handshakeLoad(ctx context.Context, b *bench, p *proxy) (float64, error) {

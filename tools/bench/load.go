@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/weir-proxy/weir/tools/bench/measure"
 )
 
 // bulkSize is the size of a bulk response.
@@ -110,25 +112,7 @@ func (b *bench) h2load(ctx context.Context, args []string, url string) (int, err
 	if err != nil {
 		return 0, fmt.Errorf("run h2load: %w: %s", err, out)
 	}
-	return parseH2load(string(out))
-}
-
-var h2loadLine = regexp.MustCompile(`requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored`)
-
-// parseH2load reads the number of good responses. Streams that the end of the measured time cut off do not count.
-func parseH2load(out string) (int, error) {
-	m := h2loadLine.FindStringSubmatch(out)
-	if m == nil {
-		return 0, fmt.Errorf("h2load's report is not understood: %s", out)
-	}
-	good, err := strconv.Atoi(m[1])
-	switch {
-	case err != nil || good == 0:
-		return 0, fmt.Errorf("h2load's report has no good responses: %s", out)
-	case m[2] != "0" || m[3] != "0":
-		return 0, fmt.Errorf("requests failed: %s", out)
-	}
-	return good, nil
+	return measure.H2load(string(out))
 }
 
 // latencyLoad offers half of the rate that nginx sustained, evenly spaced, and returns the 99th percentile of what the proxy
@@ -166,5 +150,5 @@ func (b *bench) percentile(ctx context.Context, url string) (float64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read latency log: %w", err)
 	}
-	return quantile(string(text), 0.99)
+	return measure.Quantile(string(text), 0.99)
 }

@@ -8,10 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/weir-proxy/weir/tools/bench/measure"
 )
 
 // proxy is one process under measurement, or the backend.
@@ -82,87 +82,8 @@ func (p *proxy) stop() error {
 	return nil
 }
 
-// clockTick is USER_HZ, which Linux fixes at 100 for what user space sees.
-const clockTick = 10 * time.Millisecond
-
 // cpu is the user and system time of the process and its children so far.
-func (p *proxy) cpu() (time.Duration, error) {
-	pids, err := p.pids()
-	if err != nil {
-		return 0, err
-	}
-	var total time.Duration
-	for _, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			return 0, fmt.Errorf("read CPU time of %s: %w", p.name, err)
-		}
-		ticks, err := parseStat(string(text))
-		if err != nil {
-			return 0, fmt.Errorf("read CPU time of %s: %w", p.name, err)
-		}
-		total += time.Duration(ticks) * clockTick
-	}
-	return total, nil
-}
+func (p *proxy) cpu() (time.Duration, error) { return measure.CPU(p.process.Process.Pid) }
 
 // resident is the resident memory of the process and its children in KB.
-func (p *proxy) resident() (int, error) {
-	pids, err := p.pids()
-	if err != nil {
-		return 0, err
-	}
-	total := 0
-	for _, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil {
-			return 0, fmt.Errorf("read memory of %s: %w", p.name, err)
-		}
-		n := 0
-		_, rest, ok := strings.Cut(string(text), "VmRSS:")
-		if !ok {
-			return 0, fmt.Errorf("read memory of %s: no VmRSS", p.name)
-		}
-		if _, err := fmt.Sscan(rest, &n); err != nil {
-			return 0, fmt.Errorf("read memory of %s: %w", p.name, err)
-		}
-		total += n
-	}
-	return total, nil
-}
-
-// pids are the process and its children.
-func (p *proxy) pids() ([]int, error) {
-	own := p.process.Process.Pid
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", own, own))
-	if err != nil {
-		return nil, fmt.Errorf("list children of %s: %w", p.name, err)
-	}
-	pids := []int{own}
-	for child := range strings.FieldsSeq(string(children)) {
-		pid, err := strconv.Atoi(child)
-		if err != nil {
-			return nil, fmt.Errorf("read children of %s: %w", p.name, err)
-		}
-		pids = append(pids, pid)
-	}
-	return pids, nil
-}
-
-// parseStat returns utime + stime of proc(5)'s stat line; the command name may hold anything but ends at the last ")".
-func parseStat(line string) (uint64, error) {
-	_, rest, ok := strings.Cut(line[strings.LastIndexByte(line, ')')+1:], " ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 13 {
-		return 0, errors.New("short stat line")
-	}
-	user, err := strconv.ParseUint(fields[11], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("utime: %w", err)
-	}
-	system, err := strconv.ParseUint(fields[12], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("stime: %w", err)
-	}
-	return user + system, nil
-}
+func (p *proxy) resident() (int, error) { return measure.Resident(p.process.Process.Pid) }

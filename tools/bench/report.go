@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"github.com/weir-proxy/weir/tools/bench/measure"
 )
 
 // result is what a scenario found.
@@ -32,20 +34,12 @@ type figure struct {
 func newResult(b *bench) result {
 	s := b.scenario
 	r := result{Scenario: s.name, Title: s.title, Unit: s.unit, More: s.more, Goal: s.goal, Rounds: b.rounds, Seconds: b.duration.Seconds()}
-	weir := median(b.proxies[0].figures)
+	weir := measure.Median(b.proxies[0].figures)
 	for _, p := range b.proxies {
-		m := median(p.figures)
+		m := measure.Median(p.figures)
 		r.Proxies = append(r.Proxies, figure{Name: p.name, Median: m, Rounds: p.figures, Ratio: weir / m})
 	}
 	return r
-}
-
-func median(v []float64) float64 {
-	s := slices.Sorted(slices.Values(v))
-	if len(s) == 0 {
-		return 0
-	}
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
 func (r *result) print(w io.Writer) {

@@ -1,11 +1,9 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -14,6 +12,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/agent/options"
 	"github.com/weir-proxy/weir/pkg/agent/version"
 	"github.com/weir-proxy/weir/pkg/config/bootstrap"
+	"github.com/weir-proxy/weir/pkg/config/check"
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
@@ -28,15 +27,39 @@ type Configuration struct {
 	Bootstrap  *bootstrapv3.Bootstrap
 	Static     *translate.Static
 	Translator *translate.Translator
-	// Warnings tell what is accepted but worth knowing: unknown fields where they are allowed, and fields without effect.
+	// Findings are what is accepted but worth knowing, each with its place: unknown fields where they are allowed, and
+	// fields without effect. Warnings are the same as text.
+	Findings check.Findings
 	Warnings []string
 	// UnknownFields and Unsupported count them by kind.
 	UnknownFields, Unsupported int
 }
 
-// Configure reads and checks the configuration that the options name. It opens nothing but files and needs no privileges. The
-// error holds everything that is wrong.
+// Configure reads and checks the configuration that the options name. It opens nothing but files and needs no privileges.
+// The error holds everything that is wrong, as a check.Findings.
 func Configure(o *options.Options) (*Configuration, error) {
+	checker, err := NewChecker(o)
+	if err != nil {
+		return nil, err
+	}
+	b := checker.Bootstrap()
+	if err := b.Findings.Err(); err != nil {
+		return nil, err
+	}
+	c := &Configuration{
+		Bootstrap: b.Message, Static: b.Static, Translator: checker.Translator, Findings: b.Findings, Unsupported: b.Findings.Unsupported(),
+	}
+	for _, f := range b.Findings {
+		c.Warnings = append(c.Warnings, f.String())
+		if f.Code == string(protoyaml.CodeUnknownField) {
+			c.UnknownFields++
+		}
+	}
+	return c, nil
+}
+
+// NewChecker returns what checks configurations as the options say, with the extensions of this build.
+func NewChecker(o *options.Options) (*check.Checker, error) {
 	registry, err := Registry(o.DisabledExtensions)
 	if err != nil {
 		return nil, err
@@ -46,41 +69,22 @@ func Configure(o *options.Options) (*Configuration, error) {
 		CheckFormat:          checkFormat,
 		DecodeMatcher:        func(m *xdsmatcherv3.Matcher, r decode.TreeReader) (any, error) { return matcher.Decode(m, r) },
 		DecodeFormat:         func(m *corev3.SubstitutionFormatString) (any, error) { return accesslog.DecodeFormat(m) },
-		RejectUnknownDynamic: o.RejectUnknownDynamic,
+		RejectUnknownDynamic: o.RejectUnknownDynamic, RejectUnsupported: o.RejectUnsupported,
 	})
 	if err != nil {
 		return nil, err
 	}
-	b, unknown, err := bootstrap.Load(bootstrap.Options{
+	return &check.Checker{Translator: translator, Load: bootstrap.Options{
 		Path: o.ConfigPath, InlineYAML: o.ConfigYAML, AllowUnknownStatic: o.AllowUnknownStatic,
 		ServiceNode: o.ServiceNode, ServiceCluster: o.ServiceCluster, ServiceZone: o.ServiceZone,
 		Extensions: announced(translator.Extensions()), BuildMetadata: map[string]string{"weir.version": version.Build()},
-	})
-	if err != nil {
-		return nil, err
-	}
-	c := &Configuration{Bootstrap: b, Translator: translator, UnknownFields: len(unknown)}
-	for _, w := range unknown {
-		c.Warnings = append(c.Warnings, w.Error())
-	}
-	static, warnings, err := translator.Bootstrap(b, translate.Meta{UpdatedAt: time.Now()})
-	if err != nil {
-		return nil, err
-	}
-	c.Static = static
-	more, err := static.Group().References()
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range append(warnings, more...) {
-		c.Warnings = append(c.Warnings, w.String())
-	}
-	c.Unsupported = len(warnings) + len(more)
-	if o.RejectUnsupported && c.Unsupported > 0 {
-		return nil, fmt.Errorf("configuration that weir would not act on (--reject-unsupported):\n%s", strings.Join(c.Warnings, "\n"))
-	}
-	return c, nil
+		ClientFeatures: clientFeatures(),
+	}}, nil
 }
+
+// clientFeatures are what the node says that this proxy can do, in the words that control planes know: resources may stand
+// in wrappers also where the whole state is sent. That hosts are overprovisioned is not denied, since they are.
+func clientFeatures() []string { return []string{"xds.config.resource-in-sotw"} }
 
 // Registry builds the registry of extensions without the disabled ones, which are given as names or category/name.
 func Registry(disabled []string) (*extension.Registry, error) {
@@ -104,17 +108,7 @@ func announced(r *extension.Registry) []*corev3.Extension {
 }
 
 // ErrorLines splits an error of Configure into one finding a line.
-func ErrorLines(err error) []string {
-	var list protoyaml.Errors
-	if errors.As(err, &list) {
-		var lines []string
-		for _, e := range list {
-			lines = append(lines, e.Error())
-		}
-		return lines
-	}
-	return strings.Split(err.Error(), "\n")
-}
+func ErrorLines(err error) []string { return strings.Split(err.Error(), "\n") }
 
 // checkFormat tells what is wrong with a format string.
 func checkFormat(s string) error {

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -26,8 +28,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 )
 
-// inlineName stands for the text of --config-yaml where errors name a file.
-const inlineName = "--config-yaml"
+// InlineName stands for the text of --config-yaml where errors name a file.
+const InlineName = "--config-yaml"
 
 // Options says what to load. Path or InlineYAML must be set.
 type Options struct {
@@ -60,55 +62,105 @@ type Options struct {
 	Resolver protoyaml.Resolver
 }
 
+// Loaded is what was read.
+type Loaded struct {
+	// Bootstrap is complete when there was no error. Otherwise it holds what could be decoded; nil when nothing could.
+	Bootstrap *bootstrapv3.Bootstrap
+	// Warnings are the unknown fields that AllowUnknownStatic let pass.
+	Warnings []protoyaml.Error
+	// Positions finds the places of the fields; nil for binary and text messages.
+	Positions *protoyaml.Positions
+}
+
 // Load reads and validates a bootstrap configuration and completes its node.
 //
 // The warnings are the unknown fields that AllowUnknownStatic let pass. The
-// error holds every problem of the configuration as a protoyaml.Errors; when
-// the file and the inline text are both given, violated validation rules of
-// the merged whole have no line numbers.
+// error holds every problem of the configuration as a protoyaml.Errors.
 func Load(opt Options) (*bootstrapv3.Bootstrap, []protoyaml.Error, error) {
-	b, warnings, err := read(opt)
+	l, err := LoadParts(opt)
 	if err != nil {
-		return nil, warnings, fmt.Errorf("load bootstrap configuration: %w", err)
+		return nil, l.Warnings, err
 	}
-	completeNode(b, opt)
-	return b, warnings, nil
+	return l.Bootstrap, l.Warnings, nil
+}
+
+// LoadParts is Load for checks that go on: when there are errors, it returns
+// what could be decoded beside them. The result is never nil.
+func LoadParts(opt Options) (*Loaded, error) {
+	l, err := read(opt)
+	if l.Bootstrap != nil {
+		completeNode(l.Bootstrap, opt)
+	}
+	if err != nil {
+		return l, fmt.Errorf("load bootstrap configuration: %w", err)
+	}
+	return l, nil
 }
 
 // read decodes the sources, merges and validates them.
-func read(opt Options) (*bootstrapv3.Bootstrap, []protoyaml.Error, error) {
+func read(opt Options) (*Loaded, error) {
 	inline := strings.TrimSpace(opt.InlineYAML) != ""
 	decode := protoyaml.Options{
 		Resolver: opt.Resolver, AllowUnknown: opt.AllowUnknownStatic, SkipValidation: inline && opt.Path != "",
 	}
 	switch {
 	case !inline && opt.Path == "":
-		return nil, nil, errors.New("neither --config-path nor --config-yaml is given")
+		return &Loaded{}, errors.New("neither --config-path nor --config-yaml is given")
 	case !inline:
 		return readFile(opt.Path, decode)
 	case opt.Path == "":
-		b := &bootstrapv3.Bootstrap{}
-		warnings, err := protoyaml.Decode([]byte(opt.InlineYAML), inlineName, b, decode)
-		return b, warnings, err
+		return readText([]byte(opt.InlineYAML), InlineName, decode)
 	}
-	b, warnings, err := readFile(opt.Path, decode)
-	over := &bootstrapv3.Bootstrap{}
-	overWarnings, overErr := protoyaml.Decode([]byte(opt.InlineYAML), inlineName, over, decode)
-	warnings = append(warnings, overWarnings...)
-	if err := errors.Join(err, overErr); err != nil {
-		return nil, warnings, err
+	l, err := readFile(opt.Path, decode)
+	over, overErr := readText([]byte(opt.InlineYAML), InlineName, decode)
+	l.Warnings = append(l.Warnings, over.Warnings...)
+	if l.Bootstrap == nil || over.Bootstrap == nil {
+		l.Bootstrap = nil
+		return l, joined(err, overErr)
 	}
-	proto.Merge(b, over)
+	proto.Merge(l.Bootstrap, over.Bootstrap)
+	l.Positions = l.Positions.Merge(over.Positions)
 	decode.SkipValidation = false
-	mergedWarnings, err := validate(b, opt.Path+" with "+inlineName, decode)
-	return b, append(warnings, mergedWarnings...), err
+	warnings, ruleErr := validate(l, opt.Path+" with "+InlineName, decode)
+	l.Warnings = append(l.Warnings, warnings...)
+	if err != nil || overErr != nil {
+		return l, joined(err, overErr)
+	}
+	return l, ruleErr
+}
+
+// joined is one list of the problems of two sources.
+func joined(errs ...error) error {
+	var all, one protoyaml.Errors
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case errors.As(err, &one):
+			all = append(all, one...)
+		default:
+			return errors.Join(errs...)
+		}
+	}
+	return all
+}
+
+// readText decodes YAML or JSON.
+func readText(src []byte, file string, decode protoyaml.Options) (*Loaded, error) {
+	l := &Loaded{Bootstrap: &bootstrapv3.Bootstrap{}, Positions: &protoyaml.Positions{}}
+	decode.Positions = l.Positions
+	warnings, err := protoyaml.Decode(src, file, l.Bootstrap, decode)
+	l.Warnings = warnings
+	if *l.Positions == (protoyaml.Positions{}) {
+		l.Bootstrap, l.Positions = nil, nil // the text has another form
+	}
+	return l, err
 }
 
 // readFile decodes the file at path by its extension.
-func readFile(path string, decode protoyaml.Options) (*bootstrapv3.Bootstrap, []protoyaml.Error, error) {
+func readFile(path string, decode protoyaml.Options) (*Loaded, error) {
 	src, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nil, err
+		return &Loaded{}, err
 	}
 	b := &bootstrapv3.Bootstrap{}
 	resolver := decode.Resolver
@@ -121,31 +173,50 @@ func readFile(path string, decode protoyaml.Options) (*bootstrapv3.Bootstrap, []
 	case ".pb_text":
 		err = prototext.UnmarshalOptions{Resolver: resolver, DiscardUnknown: decode.AllowUnknown}.Unmarshal(src, b)
 	default:
-		warnings, err := protoyaml.Decode(src, path, b, decode)
-		return b, warnings, err
+		return readText(src, path, decode)
 	}
 	if err != nil {
-		return nil, nil, protoyaml.Errors{{File: path, Reason: err.Error()}}
+		return &Loaded{}, protoyaml.Errors{textError(path, err)}
 	}
+	l := &Loaded{Bootstrap: b}
 	if decode.SkipValidation {
-		return b, nil, nil
+		return l, nil
 	}
-	warnings, err := validate(b, path, decode)
-	return b, warnings, err
+	l.Warnings, err = validate(l, path, decode)
+	return l, err
 }
 
-// validate checks b and puts the name of its source on what it finds.
-func validate(b *bootstrapv3.Bootstrap, source string, decode protoyaml.Options) ([]protoyaml.Error, error) {
-	warnings, err := protoyaml.ValidateMessage(b, decode)
+// textError takes the place out of an error of the protobuf text format.
+func textError(path string, err error) protoyaml.Error {
+	e := protoyaml.Error{File: path, Code: protoyaml.CodeSyntax, Reason: err.Error()}
+	where := regexp.MustCompile(`^proto:.*?\(line (\d+):(\d+)\): (?s)(.*)$`)
+	if m := where.FindStringSubmatch(e.Reason); m != nil {
+		e.Line, _ = strconv.Atoi(m[1])
+		e.Column, _ = strconv.Atoi(m[2])
+		e.Reason = m[3]
+	}
+	return e
+}
+
+// validate checks what was loaded and gives what it finds its place, or else
+// the name of the source.
+func validate(l *Loaded, source string, decode protoyaml.Options) ([]protoyaml.Error, error) {
+	place := func(e *protoyaml.Error) {
+		e.File = source
+		if at, _ := l.Positions.Find(e.Path); at.File != "" {
+			e.File, e.Line, e.Column = at.File, at.Line, at.Column
+		}
+	}
+	warnings, err := protoyaml.ValidateMessage(l.Bootstrap, decode)
 	for i := range warnings {
-		warnings[i].File = source
+		place(&warnings[i])
 	}
 	var list protoyaml.Errors
 	if !errors.As(err, &list) {
 		return warnings, err
 	}
 	for i := range list {
-		list[i].File = source
+		place(&list[i])
 	}
 	return warnings, list
 }

@@ -169,7 +169,7 @@ func TestErrors(t *testing.T) {
 		{"inline", bootstrap.Options{InlineYAML: "admn: {}"}, `--config-yaml:1:1: admn: unknown field "admn" in envoy.config.bootstrap.v3.Bootstrap (did you mean "admin"?)`},
 		{"both sources are reported", bootstrap.Options{Path: "testdata/wrong.yaml", InlineYAML: "admn: {}"}, "testdata/wrong.yaml:1:7: node: expected"},
 		{"both sources are reported, second", bootstrap.Options{Path: "testdata/wrong.yaml", InlineYAML: "admn: {}"}, "--config-yaml:1:1: admn"},
-		{"merged", bootstrap.Options{Path: "testdata/inventory.yaml", InlineYAML: "static_resources: {clusters: {name: ''}}"}, "testdata/inventory.yaml with --config-yaml: static_resources.clusters[1].name: value length"},
+		{"merged", bootstrap.Options{Path: "testdata/inventory.yaml", InlineYAML: "static_resources: {clusters: {name: ''}}"}, "--config-yaml:1:37: static_resources.clusters[1].name: value length"},
 		{"binary", bootstrap.Options{Path: write(t, "b.pb", []byte{0xff})}, "proto"},
 		{"binary, unknown field", bootstrap.Options{Path: write(t, "b.pb", unknown)}, "b.pb: unknown field number 1023 in envoy.config.bootstrap.v3.Bootstrap"},
 		{"text", bootstrap.Options{Path: write(t, "b.pb_text", []byte("admn {}"))}, "unknown field: admn"},

@@ -35,6 +35,24 @@ func parse(src []byte, file string) (docs []*yaml.Node, isJSON bool, err error) 
 	return docs, false, nil
 }
 
+// TopLevel returns the keys of the first document of src that is a mapping, and
+// whether the first document is a list. It tells what kind of file it is before
+// that is decoded. The error is an Errors.
+func TopLevel(src []byte, file string) (keys []string, list bool, err error) {
+	docs, _, err := parse(src, file)
+	if err != nil || len(docs) == 0 {
+		return nil, false, err
+	}
+	root := follow(docs[0])
+	if root.Kind != yaml.MappingNode {
+		return nil, root.Kind == yaml.SequenceNode, nil
+	}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		keys = append(keys, follow(root.Content[i]).Value)
+	}
+	return keys, false, nil
+}
+
 func looksLikeJSON(src []byte) bool {
 	src = bytes.TrimLeft(src, "\ufeff \t\r\n")
 	return len(src) > 0 && (src[0] == '{' || src[0] == '[')

@@ -61,6 +61,9 @@ type Options struct {
 	// Positions, when set, is filled by Decode, so that the places of fields can
 	// be found by path afterwards. It is not read.
 	Positions *Positions
+	// KeepBroken lets DecodeResources return the resources that have errors too,
+	// with what could be decoded of them.
+	KeepBroken bool
 }
 
 func (o Options) resolver() Resolver {

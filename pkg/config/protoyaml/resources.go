@@ -1,6 +1,8 @@
 package protoyaml
 
 import (
+	"slices"
+
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
@@ -19,6 +21,9 @@ type Resource struct {
 	Path         string
 	// Positions finds the places of the fields of Message.
 	Positions *Positions
+	// Errors are what is wrong with this resource, which are in the error of
+	// DecodeResources too. Only Options.KeepBroken returns such resources.
+	Errors []Error
 }
 
 // DecodeResources decodes a file of xDS resources. Each YAML document is one
@@ -112,8 +117,11 @@ func (d *decoder) resource(n *yaml.Node, at *frame) *Resource {
 		r.Wrapper = wrapper
 		r.Message = d.unwrapResource(n, wrapper, at)
 	}
-	if r.Message == nil || len(d.errs)+d.dropped > before {
+	switch bad := len(d.errs)+d.dropped > before; {
+	case r.Message == nil || bad && !d.opt.KeepBroken:
 		return nil
+	case bad:
+		r.Errors = slices.Clone(d.errs[min(before, len(d.errs)):])
 	}
 	r.Positions = r.Positions.inner(r.Wrapper != nil)
 	return r

@@ -15,7 +15,7 @@ func (r *references) addresses() {
 	claim := func(l *model.Listener, at, address string) {
 		if other, taken := owner[address]; taken {
 			r.errs = append(r.errs, &FieldError{
-				Resource: resourceName("listener", l.Name), Path: at, Code: CodeAddress,
+				Resource: listenerResource(l), Path: at, Code: CodeAddress,
 				Reason: fmt.Sprintf("error adding listener: '%s' has duplicate address '%s' as existing listener '%s'", l.Name, address, other),
 			})
 			return
@@ -40,5 +40,13 @@ func (r *references) addresses() {
 				claim(l, at, a.String())
 			}
 		}
+	}
+}
+
+// Snapshot returns the static resources as a snapshot. Of two resources with one name the last counts.
+func (s *Static) Snapshot() *model.Snapshot {
+	g := s.Group()
+	return &model.Snapshot{
+		Listeners: model.SetOf(g.Listeners), Clusters: model.SetOf(g.Clusters), Secrets: model.SetOf(g.Secrets), Interception: s.Interception,
 	}
 }

@@ -4,6 +4,8 @@ package translate
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -22,7 +24,7 @@ const (
 
 // Listener translates a listener. A listener without a name gets one that follows from its content.
 func (t *Translator) Listener(m *listenerv3.Listener, meta Meta) (*model.Listener, []Warning, error) {
-	c := t.begin(m, meta, resourceName("listener", listenerName(m)))
+	c := t.begin(m, meta, resourceName("listener", ListenerName(m)))
 	out := c.listener(m)
 	warnings, err := c.end(m)
 	if err != nil {
@@ -31,15 +33,29 @@ func (t *Translator) Listener(m *listenerv3.Listener, meta Meta) (*model.Listene
 	return out, warnings, nil
 }
 
-// listenerName is what errors call a listener: its name, or its address when it has none.
-func listenerName(m *listenerv3.Listener) string {
+// ListenerName is what errors call a listener: its name, or its address when it has none.
+func ListenerName(m *listenerv3.Listener) string {
 	if m.GetName() != "" {
 		return m.GetName()
 	}
 	if s := m.GetAddress().GetSocketAddress(); s != nil {
-		return fmt.Sprintf("%s:%d", s.GetAddress(), s.GetPortValue())
+		return net.JoinHostPort(s.GetAddress(), strconv.FormatUint(uint64(s.GetPortValue()), 10))
 	}
 	return m.GetAddress().GetPipe().GetPath()
+}
+
+// generatedName is the name of a listener that has none.
+func generatedName(hash uint64) string { return fmt.Sprintf("listener-%016x", hash) }
+
+// listenerResource is what errors call a listener that was translated: the same as ListenerName says of its message.
+func listenerResource(l *model.Listener) string {
+	switch {
+	case l.Name != generatedName(l.Hash):
+		return resourceName("listener", l.Name)
+	case l.Pipe != "":
+		return resourceName("listener", l.Pipe)
+	}
+	return resourceName("listener", l.Address.String())
 }
 
 func (c *call) listener(m *listenerv3.Listener) *model.Listener {
@@ -60,7 +76,7 @@ func (c *call) listener(m *listenerv3.Listener) *model.Listener {
 		AccessLogs:                       c.accessLogs(m.GetAccessLog(), nil, "access_log"),
 	}
 	if out.Name == "" {
-		out.Name = fmt.Sprintf("listener-%016x", out.Hash)
+		out.Name = generatedName(out.Hash)
 	}
 	switch m.GetTrafficDirection() {
 	case corev3.TrafficDirection_INBOUND:

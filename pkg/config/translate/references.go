@@ -118,7 +118,7 @@ func (r *references) warn(m missing, format string, args ...any) {
 
 // listener checks what the chains of a listener name.
 func (r *references) listener(l *model.Listener) {
-	resource := resourceName("listener", l.Name)
+	resource := listenerResource(l)
 	for i, c := range l.FilterChains {
 		r.chain(resource, fmt.Sprintf("filter_chains[%d]", i), c)
 	}

@@ -80,6 +80,8 @@ type Agent struct {
 	// secrets and routes are what handshakes and requests look names up in.
 	secrets atomic.Pointer[model.Set[*model.Secret]]
 	routes  atomic.Pointer[model.Set[*model.RouteConfig]]
+	// scopes are what SRDS delivered, by key.
+	scopes atomic.Pointer[model.Set[*model.Scope]]
 	// filters are the filter configurations of ECDS.
 	filters atomic.Pointer[model.Set[*model.FilterConfig]]
 
@@ -118,6 +120,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	a.secrets.Store(&model.Set[*model.Secret]{})
 	a.routes.Store(&model.Set[*model.RouteConfig]{})
 	a.filters.Store(&model.Set[*model.FilterConfig]{})
+	a.scopes.Store(&model.Set[*model.Scope]{})
 	if err := a.openLog(); err != nil {
 		return nil, err
 	}
@@ -227,6 +230,9 @@ func (a *Agent) Secret(name string) *model.Secret { return a.secrets.Load().Get(
 // route finds an RDS route configuration; nil when there is none yet.
 func (a *Agent) route(name string) *model.RouteConfig { return a.routes.Load().Get(name) }
 
+// scope finds an SRDS scope by its key; nil when there is none.
+func (a *Agent) scope(key string) *model.Scope { return a.scopes.Load().Get(key) }
+
 // filterConfig finds a filter configuration of ECDS; nil when there is none yet.
 func (a *Agent) filterConfig(name string) *model.FilterConfig { return a.filters.Load().Get(name) }
 
@@ -239,6 +245,7 @@ func (a *Agent) publish(snap *model.Snapshot) {
 	a.clusters.Apply(snap)
 	a.filters.Store(&snap.Filters)
 	a.routes.Store(&snap.Routes)
+	a.scopes.Store(&snap.Scopes)
 	if a.serving {
 		a.applyListeners(snap)
 	}

@@ -49,7 +49,7 @@ func (v Config) ConfigDump(f admin.ConfigFilter) []admin.Section {
 	if f.EDS {
 		out = append(out, v.endpointsDump(d, f.Name))
 	}
-	return append(out, listenersDump(d, f.Name), admin.Section{Message: &adminv3.ScopedRoutesConfigDump{}}, routesDump(d, f.Name), secretsDump(d, f.Name))
+	return append(out, listenersDump(d, f.Name), scopesDump(d, f.Name), routesDump(d, f.Name), secretsDump(d, f.Name))
 }
 
 // each makes the elements of a list out of slots whose name is chosen; make gives nil for those that have none.

@@ -44,18 +44,13 @@ func routesDump(d *store.Dump, name func(string) bool) admin.Section {
 
 // inlineRoutes lists the route configurations inside a listener's connection managers.
 func inlineRoutes(e *store.Entry[*model.Listener]) []*routev3.RouteConfiguration {
-	l := &listenerv3.Listener{}
-	if e.Raw == nil || e.Raw.UnmarshalTo(l) != nil {
-		return nil
-	}
 	var out []*routev3.RouteConfiguration
-	chains := l.GetFilterChains()
-	if c := l.GetDefaultFilterChain(); c != nil {
-		chains = append(chains[:len(chains):len(chains)], c)
-	}
-	for _, c := range chains {
-		for _, f := range c.GetFilters() {
-			if r := inlineRoute(f.GetTypedConfig()); r != nil {
+	for _, m := range managers(e) {
+		if r := m.GetRouteConfig(); r != nil {
+			out = append(out, r)
+		}
+		for _, s := range m.GetScopedRoutes().GetScopedRouteConfigurationsList().GetScopedRouteConfigurations() {
+			if r := s.GetRouteConfiguration(); r != nil {
 				out = append(out, r)
 			}
 		}
@@ -63,8 +58,29 @@ func inlineRoutes(e *store.Entry[*model.Listener]) []*routev3.RouteConfiguration
 	return out
 }
 
-// inlineRoute is the route configuration inside a connection manager, nil for any other filter.
-func inlineRoute(packed *anypb.Any) *routev3.RouteConfiguration {
+// managers lists the connection managers of a listener.
+func managers(e *store.Entry[*model.Listener]) []*hcmv3.HttpConnectionManager {
+	l := &listenerv3.Listener{}
+	if e.Raw == nil || e.Raw.UnmarshalTo(l) != nil {
+		return nil
+	}
+	var out []*hcmv3.HttpConnectionManager
+	chains := l.GetFilterChains()
+	if c := l.GetDefaultFilterChain(); c != nil {
+		chains = append(chains[:len(chains):len(chains)], c)
+	}
+	for _, c := range chains {
+		for _, f := range c.GetFilters() {
+			if m := manager(f.GetTypedConfig()); m != nil {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
+}
+
+// manager is the configuration of a connection manager, nil for any other filter.
+func manager(packed *anypb.Any) *hcmv3.HttpConnectionManager {
 	if packed == nil {
 		return nil
 	}
@@ -72,9 +88,6 @@ func inlineRoute(packed *anypb.Any) *routev3.RouteConfiguration {
 	if err != nil {
 		return nil
 	}
-	manager, ok := m.(*hcmv3.HttpConnectionManager)
-	if !ok {
-		return nil
-	}
-	return manager.GetRouteConfig()
+	manager, _ := m.(*hcmv3.HttpConnectionManager)
+	return manager
 }

@@ -22,11 +22,9 @@ func (l *Listener) chains() []*FilterChain {
 // RouteNames returns the sorted names of the route configurations that the listener needs from RDS.
 func (l *Listener) RouteNames() []string {
 	var names []string
-	l.eachFilter(func(n *NetworkFilter) {
-		if h, ok := n.Config.(*HTTPConnectionManager); ok && h.InlineRoutes == nil && h.RouteConfigName != "" {
-			names = append(names, h.RouteConfigName)
-		}
-	})
+	for _, r := range l.RouteReferences() {
+		names = append(names, r.Name)
+	}
 	return sortedSet(names)
 }
 
@@ -34,18 +32,38 @@ func (l *Listener) RouteNames() []string {
 type RouteReference struct {
 	Name   string
 	Source *Source
+	// StatPrefix is that of the first connection manager with the need.
+	StatPrefix string
+	// OnDemand tells that nobody needs it before a request does.
+	OnDemand bool
 }
 
-// RouteReferences returns what RouteNames does, with the source of each, in order of first use.
+// RouteReferences returns the needs of the listener's connection managers and of the scopes that they hold, in order of first
+// use.
 func (l *Listener) RouteReferences() []RouteReference {
 	var refs []RouteReference
+	seen := map[string]bool{}
 	l.eachFilter(func(n *NetworkFilter) {
 		h, ok := n.Config.(*HTTPConnectionManager)
-		if !ok || h.InlineRoutes != nil || h.RouteConfigName == "" {
+		if !ok {
 			return
 		}
-		if !slices.ContainsFunc(refs, func(r RouteReference) bool { return r.Name == h.RouteConfigName }) {
-			refs = append(refs, RouteReference{h.RouteConfigName, h.RouteSource})
+		add := func(name string, source *Source, onDemand bool) {
+			lazy, known := seen[name]
+			if name != "" && (!known || lazy && !onDemand) {
+				seen[name] = onDemand
+				refs = append(refs, RouteReference{name, source, h.StatPrefix, onDemand})
+			}
+		}
+		switch {
+		case h.Scoped != nil:
+			for _, s := range h.Scoped.Scopes {
+				if s.InlineRoutes == nil {
+					add(s.RouteConfigName, h.Scoped.RouteSource, s.OnDemand)
+				}
+			}
+		case h.InlineRoutes == nil:
+			add(h.RouteConfigName, h.RouteSource, false)
 		}
 	})
 	return refs

@@ -10,7 +10,7 @@ func TestListenerNeeds(t *testing.T) {
 	ads, file := &Source{Kind: SourceADS}, &Source{Kind: SourcePath, Path: "/sds"}
 	hcm := func(name string, inline *RouteConfig) *FilterChain {
 		return &FilterChain{Filters: []*NetworkFilter{
-			{Config: "something else"}, {Config: &HTTPConnectionManager{RouteConfigName: name, RouteSource: ads, InlineRoutes: inline}},
+			{Config: "something else"}, {Config: &HTTPConnectionManager{StatPrefix: "x", RouteConfigName: name, RouteSource: ads, InlineRoutes: inline}},
 		}}
 	}
 	secured := hcm("b", nil)
@@ -25,7 +25,7 @@ func TestListenerNeeds(t *testing.T) {
 	if diff := cmp.Diff([]string{"a", "b"}, l.RouteNames()); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]RouteReference{{"b", ads}, {"a", ads}}, l.RouteReferences()); diff != "" {
+	if diff := cmp.Diff([]RouteReference{{Name: "b", Source: ads, StatPrefix: "x"}, {Name: "a", Source: ads, StatPrefix: "x"}}, l.RouteReferences()); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{"ca", "static", "z"}, l.SecretNames()); diff != "" {

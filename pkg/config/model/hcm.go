@@ -14,6 +14,8 @@ type HTTPConnectionManager struct {
 	// RouteSource delivers RouteConfigName; nil when InlineRoutes is set.
 	RouteSource  *Source
 	InlineRoutes *RouteConfig
+	// Scoped chooses the route configuration for each request in place of the three above; nil does not.
+	Scoped *ScopedRoutes
 	// HTTPFilters in order; the last one is terminal (the router).
 	HTTPFilters []*HTTPFilter
 	AccessLogs  []*AccessLog

@@ -19,6 +19,10 @@ type dependency struct {
 	prefix string
 	// later tells that nothing waits for it.
 	later bool
+	// lazy is later, and the subscription waits for someone who asks (Store.Fetch...).
+	lazy bool
+	// scopes is set for subscriptions to SRDS.
+	scopes *model.ScopeReference
 }
 
 // Sources deliver resources by name; pkg/config/xds implements it.
@@ -39,6 +43,10 @@ type dependencies struct {
 type want struct {
 	dependency
 	refs int
+	// idle: nobody has subscribed to it, as all needs are lazy.
+	idle bool
+	// told is closed after the want settled and what it brought is in force; nil while nobody asked for that.
+	told chan struct{}
 	// settled: it arrived, or the wait for it is over.
 	settled bool
 	// waiters are told when it settles.
@@ -76,6 +84,9 @@ func (d *dependencies) acquire(dep dependency) {
 	w := d.wants[dep.key]
 	if w != nil {
 		w.refs++
+		if w.idle && !dep.lazy {
+			d.subscribe(w)
+		}
 		return
 	}
 	w = &want{dependency: dep, refs: 1}
@@ -94,10 +105,22 @@ func (d *dependencies) acquire(dep dependency) {
 		w.settled = true
 		return
 	}
+	if w.idle = dep.lazy; !w.idle {
+		d.subscribe(w)
+	}
+}
+
+// subscribe asks the want's source for it.
+func (d *dependencies) subscribe(w *want) {
+	w.idle = false
 	if !w.settled {
 		d.hold(w)
 	}
-	d.store.opt.Sources.Subscribe(dep.source, dep.typeURL, dep.name)
+	if w.scopes != nil {
+		d.store.followScopes(w)
+		return
+	}
+	d.store.opt.Sources.Subscribe(w.source, w.typeURL, w.name)
 }
 
 // hold begins the wait for a resource.
@@ -136,7 +159,12 @@ func (d *dependencies) release(dep dependency) {
 		return
 	}
 	w.stats.close()
-	if d.store.opt.Sources != nil {
+	d.tell(w)
+	if w.scopes != nil {
+		delete(d.store.scoping.follows, w.name)
+		return
+	}
+	if d.store.opt.Sources != nil && !w.idle {
 		d.store.opt.Sources.Unsubscribe(w.source, w.typeURL, w.name)
 	}
 	d.store.forget(w.key)
@@ -145,7 +173,7 @@ func (d *dependencies) release(dep dependency) {
 // await makes x wait for a dependency that was acquired, unless it has settled or nothing waits for it.
 func (d *dependencies) await(dep dependency, x *waiter) {
 	w := d.wants[dep.key]
-	if dep.later || w.settled {
+	if dep.later || dep.lazy || w.settled {
 		return
 	}
 	if _, twice := w.waiters[x]; twice {
@@ -183,6 +211,15 @@ func (d *dependencies) settle(k key) {
 		}
 	}
 	w.waiters = nil
+	d.tell(w)
+}
+
+// tell has those told that wait for a want, with the next publication.
+func (d *dependencies) tell(w *want) {
+	if w.told != nil {
+		d.store.told = append(d.store.told, w.told)
+		w.told = nil
+	}
 }
 
 // wanted is the want of a resource, nil when nothing depends on it.
@@ -197,29 +234,13 @@ func clusterNeeds(c *model.Cluster) []dependency {
 }
 
 func listenerNeeds(l *model.Listener) []dependency {
-	var deps []dependency
-	prefixes := routePrefixes(l)
+	deps := scopesNeeded(l)
 	for _, r := range l.RouteReferences() {
-		deps = append(deps, dependency{key: key{xds.RouteType, r.Name}, source: r.Source, prefix: "http." + prefixes[r.Name] + ".rds." + r.Name + "."})
+		deps = append(deps, dependency{
+			key: key{xds.RouteType, r.Name}, source: r.Source, lazy: r.OnDemand, prefix: "http." + r.StatPrefix + ".rds." + r.Name + ".",
+		})
 	}
 	return append(appendSecrets(deps, l.SecretReferences()), filterNeeds(l)...)
-}
-
-// routePrefixes maps each RDS name to the statistics prefix of the first connection manager that uses it.
-func routePrefixes(l *model.Listener) map[string]string {
-	prefixes := map[string]string{}
-	chains := l.FilterChains
-	if l.DefaultFilterChain != nil {
-		chains = append(chains[:len(chains):len(chains)], l.DefaultFilterChain)
-	}
-	for _, c := range chains {
-		for _, f := range c.Filters {
-			if h, ok := f.Config.(*model.HTTPConnectionManager); ok && prefixes[h.RouteConfigName] == "" {
-				prefixes[h.RouteConfigName] = h.StatPrefix
-			}
-		}
-	}
-	return prefixes
 }
 
 func appendSecrets(deps []dependency, refs []model.SecretReference) []dependency {

@@ -22,6 +22,7 @@ type Dump struct {
 	Endpoints                       []Slot[*model.LoadAssignment]
 	Secrets                         []Slot[*model.Secret]
 	Filters                         []Slot[*model.FilterConfig]
+	Scopes                          []Slot[*model.Scope]
 	// Waiting are the resources that something still waits for, as "type/name".
 	Waiting []string
 }
@@ -41,6 +42,7 @@ func (s *Store) Dump() *Dump {
 		Endpoints:       s.endpoints.list(),
 		Secrets:         s.secrets.list(),
 		Filters:         s.filters.list(),
+		Scopes:          s.scopes.list(),
 	}
 	for typeURL, names := range s.deps.pending {
 		for name := range names {

@@ -58,6 +58,8 @@ type Store struct {
 	endpoints    *table[*model.LoadAssignment]
 	secrets      *table[*model.Secret]
 	filters      *table[*model.FilterConfig]
+	scopes       *table[*model.Scope]
+	scoping      scoping
 	deps         *dependencies
 	interception *model.Interception
 	current      *model.Snapshot
@@ -69,6 +71,8 @@ type Store struct {
 	watches map[string][]func()
 	// versions are the last accepted versions of CDS and LDS, for /config_dump.
 	versions map[string]string
+	// told are closed after the next publication.
+	told []chan struct{}
 	// changed is closed and replaced whenever something changed.
 	changed chan struct{}
 	metrics metrics
@@ -94,6 +98,7 @@ func New(opt Options) *Store {
 		endpoints: newTable(noNeeds[*model.LoadAssignment]),
 		secrets:   newTable(noNeeds[*model.Secret]),
 		filters:   newTable(noNeeds[*model.FilterConfig]),
+		scoping:   newScoping(),
 		current:   &model.Snapshot{},
 		follows:   map[string]*want{},
 		watches:   map[string][]func(){},
@@ -112,6 +117,8 @@ func New(opt Options) *Store {
 			identifier:       opt.Stats.TextReadout("control_plane.identifier"),
 		},
 	}
+	s.scopes = newTable(s.scopeNeeds)
+	s.scopes.moved = s.moveScope
 	s.deps = newDependencies(s)
 	return s
 }
@@ -184,6 +191,8 @@ func (s *Store) has(k key) bool {
 		return s.secrets.latest(k.name) != nil
 	case xds.FilterType:
 		return s.filters.latest(k.name) != nil
+	case xds.ScopedRouteType:
+		return s.scoping.received
 	}
 	return false
 }
@@ -216,6 +225,8 @@ func (s *Store) promoteLeaves() {
 // publish promotes what became ready and publishes a snapshot if anything changed. Called with mu held.
 func (s *Store) publish() {
 	s.promoteLeaves()
+	s.scopes.promote(s.deps)
+	s.scopesReady()
 	s.clusters.promote(s.deps)
 	s.listeners.promote(s.deps)
 	s.metrics.warmingClusters.Set(uint64(s.clusters.warming))
@@ -228,6 +239,7 @@ func (s *Store) publish() {
 		Endpoints:    s.endpoints.published,
 		Secrets:      s.secrets.published,
 		Filters:      s.filters.published,
+		Scopes:       s.scoping.byKey,
 		Interception: s.interception,
 	}
 	if s.current.Generation == 0 || !next.Same(s.current) {
@@ -235,6 +247,10 @@ func (s *Store) publish() {
 		s.metrics.activeClusters.Set(uint64(next.Clusters.Len()))
 		s.opt.Publish(next)
 	}
+	for _, c := range s.told {
+		close(c)
+	}
+	s.told = nil
 	close(s.changed)
 	s.changed = make(chan struct{})
 }

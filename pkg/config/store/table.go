@@ -53,6 +53,8 @@ type table[M comparable] struct {
 	published model.Set[M]
 	// needs lists what a value depends on.
 	needs func(M) []dependency
+	// moved is told of each change of what is active, nil for nothing; it may be nil.
+	moved func(old, now M)
 }
 
 func newTable[M comparable](needs func(M) []dependency) *table[M] {
@@ -149,10 +151,27 @@ func (t *table[M]) promote(deps *dependencies) {
 			continue // replaced or removed while it waited
 		}
 		t.drop(deps, s.Active)
+		old := s.Active
 		s.Active, s.Warming = s.Warming, nil
 		t.warming--
+		t.tell(old, s.Active)
 		t.published = t.published.With(w.name, s.Active.Value)
 	}
+}
+
+// tell calls moved, if there is one.
+func (t *table[M]) tell(old, now *Entry[M]) {
+	if t.moved == nil {
+		return
+	}
+	var a, b M
+	if old != nil {
+		a = old.Value
+	}
+	if now != nil {
+		b = now.Value
+	}
+	t.moved(a, b)
 }
 
 // remove forgets a resource and tells whether it was there.
@@ -168,6 +187,7 @@ func (t *table[M]) remove(deps *dependencies, name string) bool {
 		t.warming--
 	}
 	t.published = t.published.Without(name)
+	t.tell(s.Active, nil)
 	return s.Active != nil || s.Warming != nil
 }
 

@@ -42,6 +42,8 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 		applyNamed(b, s.secrets, &secretv3.Secret{}, (*secretv3.Secret).GetName, b.translateSecret)
 	case xds.FilterType:
 		applyNamed(b, s.filters, &corev3.TypedExtensionConfig{}, (*corev3.TypedExtensionConfig).GetName, b.translateFilter)
+	case xds.ScopedRouteType:
+		b.scopes()
 	default:
 		return fmt.Errorf("type %s is not supported", u.Type)
 	}
@@ -123,6 +125,9 @@ func (b *batch) result() error {
 	case xds.ListenerType:
 		//lint:ignore ST1005 these are Envoy's words
 		return fmt.Errorf("Error adding/updating listener(s) %w", err)
+	case xds.ScopedRouteType:
+		//lint:ignore ST1005 these are Envoy's words
+		return fmt.Errorf("Error adding/updating scoped route(s): %w", err)
 	}
 	return err
 }

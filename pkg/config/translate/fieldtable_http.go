@@ -4,7 +4,7 @@ func httpTable() table {
 	const hcm = "envoy.extensions.filters.network.http_connection_manager.v3."
 	t := table{}
 	t.message(hcm+"HttpConnectionManager",
-		"codec_type stat_prefix rds route_config http_filters add_user_agent common_http_protocol_options http_protocol_options "+
+		"codec_type stat_prefix rds route_config scoped_routes http_filters add_user_agent common_http_protocol_options http_protocol_options "+
 			"http2_protocol_options server_name server_header_transformation scheme_header_transformation max_request_headers_kb "+
 			"stream_idle_timeout request_timeout request_headers_timeout delayed_close_timeout access_log "+
 			"use_remote_address xff_num_trusted_hops internal_address_config skip_xff_append via generate_request_id "+
@@ -32,6 +32,16 @@ func httpTable() table {
 	t.message(hcm+"HttpFilter", "name typed_config config_discovery is_optional disabled")
 	t.message("envoy.config.core.v3.ExtensionConfigSource", "config_source default_config apply_default_config_without_warming type_urls")
 	t.message(hcm+"Rds", "config_source route_config_name")
+	t.message(hcm+"ScopedRoutes", "name scope_key_builder rds_config_source scoped_route_configurations_list scoped_rds")
+	t.message(hcm+"ScopedRoutes.ScopeKeyBuilder", "fragments")
+	t.message(hcm+"ScopedRoutes.ScopeKeyBuilder.FragmentBuilder", "header_value_extractor")
+	t.message(hcm+"ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor", "name element_separator index element")
+	t.message(hcm+"ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor.KvElement", "separator key")
+	t.message(hcm+"ScopedRouteConfigurationsList", "scoped_route_configurations")
+	t.message(hcm+"ScopedRds", "scoped_rds_config_source")
+	t.message("envoy.config.route.v3.ScopedRouteConfiguration", "on_demand name route_configuration_name route_configuration key")
+	t.message("envoy.config.route.v3.ScopedRouteConfiguration.Key", "fragments")
+	t.message("envoy.config.route.v3.ScopedRouteConfiguration.Key.Fragment", "string_key")
 	t.message(hcm+"RequestIDExtension", "typed_config")
 	t.message("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", "pack_trace_reason",
 		"use_request_id_for_trace_sampling", "weir does not trace yet")

@@ -145,7 +145,7 @@ func (c *call) hcmRoutes(m *hcmv3.HttpConnectionManager, out *model.HTTPConnecti
 			c.fail(at.field("route_config_name"), "must not be empty")
 		}
 	case *hcmv3.HttpConnectionManager_ScopedRoutes:
-		c.unsupported(p.field("scoped_routes"))
+		out.Scoped = c.scopedRoutes(r.ScopedRoutes, p.field("scoped_routes"))
 	}
 }
 

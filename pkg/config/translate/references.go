@@ -147,6 +147,7 @@ func (r *references) manager(resource, at string, f *model.HTTPConnectionManager
 		r.routes(resource, at+".route_config", f.InlineRoutes)
 	}
 	r.source(resource, at+".rds.config_source", f.RouteSource)
+	r.scopes(resource, at+".scoped_routes", f.Scoped)
 	if name := f.RouteConfigName; name != "" && f.InlineRoutes == nil {
 		r.delivered(missing{resource, at + ".rds.route_config_name", "route configuration", name}, r.Routes[name] != nil)
 	}

@@ -18,6 +18,9 @@ func (s *stream) Route(*filter.Stream) filter.Route {
 		return s.route
 	}
 	s.routed = true
+	if scopes := s.conn.m.scopes; scopes != nil { // whose headers may be others by now
+		s.table = scopes.table(s.Request, &s.Arena)
+	}
 	if s.table == nil {
 		return s.route
 	}

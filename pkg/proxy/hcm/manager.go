@@ -43,7 +43,9 @@ type Deps struct {
 	Log   *slog.Logger
 	Wheel *timer.Wheel
 	// Routes returns the current RDS route configuration of a name; nil when there is none yet.
-	Routes   func(name string) *model.RouteConfig
+	Routes func(name string) *model.RouteConfig
+	// Scope returns the current SRDS scope of a key, which is in the form of model.ScopeKey; nil when there is none.
+	Scope    func(key string) *model.Scope
 	Clusters filter.Clusters
 	// HTTP2 makes the server side of an HTTP/2 connection; nil uses pkg/proxy/http/h2.
 	HTTP2 func(c net.Conn, cfg *model.HTTPConnectionManager) (codec.Server, error)
@@ -85,6 +87,7 @@ type Manager struct {
 	details
 
 	inline *router.Table // of InlineRoutes
+	scopes *scopes       // nil unless the scope of a request decides
 	rds    atomic.Pointer[compiled]
 	rdsMu  sync.Mutex // serialises compiling
 }
@@ -142,6 +145,9 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 			errs = append(errs, err)
 		}
 	}
+	if cfg.Scoped != nil {
+		m.scopes = m.newScopes(cfg.Scoped)
+	}
 	if m.details, err = m.compileDetails(cfg); err != nil {
 		errs = append(errs, err)
 	}
@@ -162,7 +168,7 @@ func (m *Manager) table() *router.Table {
 	if m.inline != nil {
 		return m.inline
 	}
-	if m.deps.Routes == nil {
+	if m.deps.Routes == nil || m.scopes != nil {
 		return nil
 	}
 	cfg := m.deps.Routes(m.cfg.RouteConfigName)
@@ -199,6 +205,9 @@ func (m *Manager) closeTables() {
 	}
 	if c := m.rds.Load(); c != nil && c.table != nil {
 		c.table.Close()
+	}
+	if m.scopes != nil {
+		m.scopes.close()
 	}
 }
 

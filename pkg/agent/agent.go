@@ -145,7 +145,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 		return nil, err
 	}
 	a.buffers, a.relays = h1.NewBuffers(), &relay.Pool{}
-	a.access = accesslog.NewManager(accesslog.Options{FlushInterval: o.FileFlushInterval, Stats: root, Runtime: a.runtime.Readers()})
+	a.access = accesslog.NewManager(accesslog.Options{FlushInterval: o.FileFlushInterval, Stats: root, Runtime: a.runtime.Readers(), Dial: a.dialControlPlane, Node: a.node})
 	a.buildProxy(root)
 	a.store = store.New(store.Options{
 		Translate: cfg.Translator, Publish: a.publish, Stats: root, Log: a.logs.Logger("config"), Watch: watch,
@@ -282,8 +282,11 @@ func (a *Agent) close() {
 	a.closeAdmin()
 	a.sources.Close()
 	a.runtime.Close()
-	a.channels.close()
 	a.listeners.Close()
+	if err := a.access.CloseShared(); err != nil {
+		a.log.Warn("send access logs", "error", err)
+	}
+	a.channels.close()
 	a.capture.close()
 	a.clusters.Close()
 	if err := a.poller.Close(); err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
+	"github.com/weir-proxy/weir/pkg/observe/accesslog/grpclog"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/earlymutation"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/buffer"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/grpchttp1bridge"
@@ -30,6 +31,7 @@ func extensions() []extension.Factory {
 		[]extension.Factory{earlymutation.Factory()},
 		originalip.Factories(),
 		accesslog.Factories(),
+		grpclog.Factories(),
 		matcher.Factories(),
 	)
 }

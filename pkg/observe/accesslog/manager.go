@@ -4,9 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/grpc"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/format"
@@ -32,6 +37,16 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	// Runtime answers the runtime keys of filters; nil knows none.
 	Runtime *model.Runtime
+	// Dial gives the channel to a gRPC service, for loggers that send; nil has none. Node is who logs.
+	Dial func(model.GRPCService) (grpc.ClientConnInterface, error)
+	Node func() *corev3.Node
+}
+
+// Environment is what loggers that send are given.
+type Environment struct {
+	Stats *stats.Scope
+	Dial  func(model.GRPCService) (grpc.ClientConnInterface, error)
+	Node  func() *corev3.Node
 }
 
 // Manager owns the open log files. It is safe for concurrent use.
@@ -41,6 +56,7 @@ type Manager struct {
 
 	mu     sync.Mutex
 	files  map[string]*file
+	shared map[any]io.Closer
 	closed bool
 }
 
@@ -64,7 +80,7 @@ func NewManager(o Options) *Manager {
 		o.Stderr = os.Stderr
 	}
 	sc := o.Stats.Scope("filesystem")
-	return &Manager{opt: o, files: make(map[string]*file), stats: fileStats{
+	return &Manager{opt: o, files: make(map[string]*file), shared: map[any]io.Closer{}, stats: fileStats{
 		flushedByTimer: sc.Counter("flushed_by_timer"),
 		reopenFailed:   sc.Counter("reopen_failed"),
 		buffered:       sc.Counter("write_buffered"),
@@ -72,6 +88,33 @@ func NewManager(o Options) *Manager {
 		failed:         sc.Counter("write_failed"),
 		total:          sc.Gauge("write_total_buffered"),
 	}}
+}
+
+// Share returns what open made for key before, or makes it. CloseShared closes it.
+func (m *Manager) Share(key any, open func(Environment) (io.Closer, error)) (io.Closer, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.shared[key]; c != nil {
+		return c, nil
+	}
+	c, err := open(Environment{Stats: m.opt.Stats, Dial: m.opt.Dial, Node: m.opt.Node})
+	if err != nil {
+		return nil, err
+	}
+	m.shared[key] = c
+	return c, nil
+}
+
+// CloseShared closes what loggers share, such as streams, after the last entry and before what they reach is closed.
+func (m *Manager) CloseShared() error {
+	m.mu.Lock()
+	shared := slices.Collect(maps.Values(m.shared))
+	m.mu.Unlock()
+	var errs []error
+	for _, c := range shared {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // open returns the file at path, opening it when it is not open yet.

@@ -7,6 +7,7 @@ package view
 
 import (
 	"net/netip"
+	"runtime"
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
@@ -54,7 +55,7 @@ func CommandLine(o *options.Options) *adminv3.CommandLineOptions {
 		BaseId:                     uint64(o.BaseID),
 		UseDynamicBaseId:           o.UseDynamicBaseID,
 		BaseIdPath:                 o.BaseIDPath,
-		Concurrency:                uint32(o.Concurrency),
+		Concurrency:                concurrency(o),
 		ConfigPath:                 o.ConfigPath,
 		ConfigYaml:                 o.ConfigYAML,
 		AllowUnknownStaticFields:   o.AllowUnknownStatic,
@@ -98,6 +99,14 @@ func CommandLine(o *options.Options) *adminv3.CommandLineOptions {
 		out.StatsTag = append(out.StatsTag, tag.Name+":"+tag.Value)
 	}
 	return out
+}
+
+// concurrency is what the flag asks for, or what the process takes without it.
+func concurrency(o *options.Options) uint32 {
+	if o.Concurrency > 0 {
+		return uint32(o.Concurrency)
+	}
+	return uint32(runtime.GOMAXPROCS(0))
 }
 
 func socketAddress(a netip.AddrPort) *corev3.Address {

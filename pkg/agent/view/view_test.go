@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -34,6 +35,7 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-proxy/weir/pkg/agent/options"
@@ -325,5 +327,37 @@ func TestCommandLine(t *testing.T) {
 		got.GetLocalAddressIpVersion() != adminv3.CommandLineOptions_v6 || got.GetDrainTime().GetSeconds() != 60 ||
 		got.GetLogLevel() != "info" || got.GetStatsTag()[0] != "a:b" || got.GetConfigPath() != "c" {
 		t.Errorf("%v", got)
+	}
+}
+
+// TestCommandLineIsComplete sets every option, and wants every field of the message that weir has a flag for.
+func TestCommandLineIsComplete(t *testing.T) {
+	o := &options.Options{}
+	v := reflect.ValueOf(o).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.String:
+			f.SetString("x")
+		case reflect.Bool:
+			f.SetBool(true)
+		case reflect.Uint, reflect.Uint32, reflect.Uint64:
+			f.SetUint(7)
+		case reflect.Int, reflect.Int64:
+			f.SetInt(int64(time.Second))
+		}
+	}
+	o.Mode, o.DisabledExtensions, o.StatsTags = options.InitOnly, []string{"x"}, []options.StatsTag{{Name: "a", Value: "b"}}
+	m := CommandLine(o).ProtoReflect()
+	without := map[protoreflect.Name]string{
+		"hot_restart_version":           "asks for a text and ends",
+		"skip_hot_restart_on_no_parent": "there is no hot restart", "skip_hot_restart_parent_stats": "there is no hot restart",
+		"skip_deprecated_logs": "accepted without effect", "file_flush_min_size": "accepted without effect",
+		"log_stacktrace_single_entry": "not a flag of 1.32",
+	}
+	for i := range m.Descriptor().Fields().Len() {
+		fd := m.Descriptor().Fields().Get(i)
+		if _, ok := without[fd.Name()]; !ok && !m.Has(fd) {
+			t.Errorf("%s is not shown", fd.Name())
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/translate"
 )
 
 // Entry is one form of a resource: the one that serves, or the one that warms up to replace it. It is not written once a
@@ -21,7 +22,9 @@ type Entry[M any] struct {
 	Updated time.Time
 	// Static came from the bootstrap.
 	Static bool
-	hash   uint64
+	// Warnings tell what of a dynamic resource has no effect.
+	Warnings []translate.Warning
+	hash     uint64
 	// needs are what the value depends on, each of them acquired; wait is for those of them that have not settled.
 	needs []dependency
 	wait  *waiter

@@ -205,6 +205,7 @@ type Options struct {
 	Certificates Certificates
 	Runtime      Runtime
 	Interception Interception
+	Findings     Findings
 	// Explainer answers /weir/explain; nil leaves that path unanswered.
 	Explainer Explainer
 	// AllowPath tells which paths are answered (bootstrap's admin.allow_paths); nil allows all.

@@ -36,7 +36,7 @@ func newServer(t testing.TB, f *fake, edit func(*Options)) *Server {
 	opt := Options{
 		Address: netip.MustParseAddrPort("127.0.0.1:0"), ProfilePath: filepath.Join(t.TempDir(), "weir.prof"),
 		Stats: store, Log: log.New(log.Options{Output: io.Discard}), Server: f, Control: f,
-		Clusters: f, Listeners: f, ConfigDump: f, ClientStatus: f, InitDump: f, Certificates: f, Runtime: f, Interception: f, Explainer: f,
+		Clusters: f, Listeners: f, ConfigDump: f, ClientStatus: f, InitDump: f, Certificates: f, Runtime: f, Interception: f, Explainer: f, Findings: f,
 	}
 	if edit != nil {
 		edit(&opt)
@@ -97,6 +97,9 @@ func TestGolden(t *testing.T) {
 		{"explain_params.txt", "/weir/explain?dst=%zz", typeText, 400},
 		{"interception.json", "/weir/interception", typeJSON, 200},
 		{"interception.txt", "/weir/interception?format=text", typeText, 200},
+		{"findings.json", "/weir/findings", typeJSON, 200},
+		{"findings.txt", "/weir/findings?format=text", typeText, 200},
+		{"config_dump_findings.json", "/config_dump?resource=weir_findings&name_regex=w.*", typeJSON, 200},
 		{"unknown.txt", "/nowhere", typeText, 404},
 	}
 	s := newServer(t, newFake(t), nil)
@@ -157,6 +160,7 @@ func TestAnswers(t *testing.T) {
 		"profiler":           {"POST", "/cpuprofiler", 400, "?enable=<y|n>\n"},
 		"heap profiler":      {"POST", "/heapprofiler?enable=n", 400, "Fail to stop heap profiler: not started"},
 		"runtime refused":    {"POST", "/runtime_modify?refuse=1", 503, "No admin layer specified"},
+		"findings format":    {"GET", "/weir/findings?format=x", 400, "usage: /weir/findings?format=(json|text)\n\n"},
 		"contention":         {"GET", "/contention", 200, "Mutex contention tracing is not enabled. To enable, run weir with flag --enable-mutex-tracing."},
 	}
 	s := newServer(t, newFake(t), nil)

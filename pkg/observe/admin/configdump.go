@@ -38,13 +38,17 @@ func (s *Server) configDump(p *reply, r *request) error {
 		sections = s.opt.ConfigDump.ConfigDump(filter)
 	}
 	var no *refusal
-	if resource, mask := r.query["resource"], r.query["mask"]; resource != "" {
+	if resource, mask := r.query["resource"], r.query["mask"]; resource == findingsResource {
+		return p.stream(func(j *jsonStream) { j.list("configs", s.packedFindings(filter.Name)) })
+	} else if resource != "" {
 		var list iter.Seq[proto.Message]
 		if list, no = resourcesOf(sections, resource, mask); no == nil {
 			return p.stream(func(j *jsonStream) { j.list("configs", list) })
 		}
 	} else if mask != "" {
 		sections, no = maskAll(sections, mask)
+	} else if last, ok := s.findingsSection(filter.Name); ok {
+		sections = append(sections, last)
 	}
 	if no != nil {
 		p.text(no.status, no.text)

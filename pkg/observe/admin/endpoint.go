@@ -47,7 +47,7 @@ func pages() []endpoint {
 			format, {name: "filter", help: "Regular expression (Google re2) for filtering cluster names"},
 		}},
 		{path: "/config_dump", help: "dump current configs (experimental)", serve: (*Server).configDump, params: []param{
-			{name: "resource", help: "The resource to dump"},
+			{name: "resource", help: "The resource to dump, such as static_clusters, dynamic_listeners or weir_findings"},
 			{name: "mask", help: "The mask to apply, a FieldMask. With resource it applies to every element of that repeated field, else to each config"},
 			{name: "name_regex", help: "Dump only the configurations whose whole names match this regular expression"},
 			{name: "include_eds", help: "Include the endpoints", kind: flagParam},
@@ -79,6 +79,9 @@ func pages() []endpoint {
 			{name: "pid", help: "The caller's process id, instead of its cgroup"},
 			{name: "assume_captured", help: "Go on although the kernel does not give the connection to weir", kind: flagParam},
 			format,
+		}},
+		{path: "/weir/findings", help: "print what of the configuration has no effect, or another than in Envoy", serve: (*Server).findings, params: []param{
+			{"format", "File format to use", enumParam, []string{"json", "text"}},
 		}},
 		{path: "/weir/interception", help: "print what the kernel captures: programs, cgroups, rules, reasons and their counters", serve: (*Server).interception, params: []param{
 			{"format", "File format to use", enumParam, []string{"json", "text"}},

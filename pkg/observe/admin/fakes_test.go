@@ -284,6 +284,13 @@ func (f *fake) ClientStatus() iter.Seq[*statusv3.ClientConfig_GenericXdsConfig] 
 	}
 }
 
+func (f *fake) Findings() iter.Seq[Finding] {
+	return slices.Values([]Finding{
+		{Message: "is read by nobody", Field: "watchdog", Code: "unsupported", File: "weir.yaml", Line: 3, Column: 5},
+		{Type: "cluster", Name: "web", Field: "outlier_detection", Code: "unsupported", Message: "has no effect", Suggestion: "remove it"},
+	})
+}
+
 func (f *fake) dump(filter ConfigFilter) []proto.Message {
 	upstream := transportSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: tlsCommon()})
 	cluster := &clusterv3.Cluster{Name: "static", TransportSocket: upstream}

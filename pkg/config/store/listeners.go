@@ -42,7 +42,7 @@ func (b *batch) listeners() {
 			continue
 		}
 		b.warn(p.warnings)
-		if t.put(b.store.deps, p.name, newEntry(p.value, p.value.Hash, p.resource, b.now, p.warnings)) {
+		if t.put(b.store.deps, p.name, newEntry(p.value, p.value.Hash, p.resource, b.now).warned(p.warnings)) {
 			b.store.countConflicts(p.value)
 		}
 	}

@@ -204,7 +204,7 @@ func (b *batch) clusters() {
 		}
 		b.warn(warnings)
 		existed := t.latest(name) != nil
-		if t.put(b.store.deps, name, newEntry(v, v.Hash, r, b.now, warnings)) {
+		if t.put(b.store.deps, name, newEntry(v, v.Hash, r, b.now).warned(warnings)) {
 			count(existed, b.store.metrics.clusterAdded.Inc, b.store.metrics.clusterModified.Inc)
 		}
 	}
@@ -261,7 +261,7 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 			continue
 		}
 		one.warn(warnings)
-		if t.put(b.store.deps, name, newEntry(v, hash, r, b.now, warnings)) && w.stats != nil {
+		if t.put(b.store.deps, name, newEntry(v, hash, r, b.now).warned(warnings)) && w.stats != nil {
 			w.stats.configReload.Inc()
 		}
 		b.store.deps.settle(key{b.update.Type, name})
@@ -273,8 +273,14 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 	}
 }
 
-func newEntry[M comparable](v M, hash uint64, r xds.Resource, now time.Time, warnings []translate.Warning) *Entry[M] {
-	return &Entry[M]{Value: v, Raw: r.Body, Version: r.Version, Updated: now, Warnings: warnings, hash: hash}
+func newEntry[M comparable](v M, hash uint64, r xds.Resource, now time.Time) *Entry[M] {
+	return &Entry[M]{Value: v, Raw: r.Body, Version: r.Version, Updated: now, hash: hash}
+}
+
+// warned keeps what was found in a new entry, and returns that.
+func (e *Entry[M]) warned(warnings []translate.Warning) *Entry[M] {
+	e.Warnings = warnings
+	return e
 }
 
 func nameOf(inBody, onWrapper string) string {

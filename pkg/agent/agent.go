@@ -136,7 +136,6 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	a.server = newServerStats(root, cfg)
 	if a.runtime, err = weirruntime.New(weirruntime.Options{
 		Layers: cfg.Static.Runtime, ServiceCluster: cfg.Static.Node.Cluster, Stats: root, Log: a.logs.Logger("runtime"), Watch: watch,
-		Changed: a.runtimeChanged,
 	}); err != nil {
 		return nil, err
 	}
@@ -147,6 +146,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	a.buffers, a.relays = h1.NewBuffers(), &relay.Pool{}
 	a.access = accesslog.NewManager(accesslog.Options{FlushInterval: o.FileFlushInterval, Stats: root, Runtime: a.runtime.Readers(), Dial: a.dialControlPlane, Node: a.node})
 	a.buildProxy(root)
+	a.runtime.Notify(a.clusters.RuntimeChanged)
 	a.store = store.New(store.Options{
 		Translate: cfg.Translator, Publish: a.publish, Stats: root, Log: a.logs.Logger("config"), Watch: watch,
 		RejectUnknown: o.RejectUnknownDynamic, IgnoreUnknown: o.IgnoreUnknownDynamic,
@@ -168,12 +168,12 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 	}
 	a.listeners = listener.New(listener.Options{
 		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, Secrets: a, OriginalDst: a.capture,
-		AccessLog: a.listenerAccessLog, Drained: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy,
+		AccessLog: a.listenerAccessLog, Drained: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy, Runtime: a.runtime.Readers(),
 	})
 	a.capture.listeners = a.listeners
 	a.clusters = cluster.New(cluster.Options{
 		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Poller: a.poller, Secrets: a, Mark: a.capture.mark(),
-		Self: a.listeners.SelfAddrs,
+		Self: a.listeners.SelfAddrs, Runtime: a.runtime.Readers(),
 	})
 }
 

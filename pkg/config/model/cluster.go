@@ -127,6 +127,8 @@ func (p LBPolicy) String() string {
 type LeastRequest struct {
 	ChoiceCount       int
 	ActiveRequestBias float64
+	// BiasKey is the runtime key that overrides ActiveRequestBias; may be empty.
+	BiasKey string
 	// FullScan looks at all hosts instead of ChoiceCount of them, as long as they have equal weights.
 	FullScan bool
 }

@@ -44,8 +44,8 @@ type Listener struct {
 	DrainModifyOnly bool
 	// AccessLogs of the listener itself: written for connections that found no filter chain.
 	AccessLogs []*AccessLog
-	// IgnoreGlobalConnLimit and MaxConnections bound connections; 0 is unlimited.
-	MaxConnections int
+	// IgnoreGlobalLimit keeps the listener's connections out of the bound on those of all listeners together.
+	IgnoreGlobalLimit bool
 }
 
 // TrafficDirection is envoy.config.core.v3.TrafficDirection.

@@ -163,26 +163,6 @@ func (r *Runtime) Replaced(f Fraction) Fraction {
 	return f
 }
 
-// RuntimeUint32 is a number that RuntimeKey, when not empty, can override (envoy.config.core.v3.RuntimeUInt32).
-type RuntimeUint32 struct {
-	Default    uint32
-	RuntimeKey string
-}
-
-// RuntimeFlag is a truth value that RuntimeKey, when not empty, can override (envoy.config.core.v3.RuntimeFeatureFlag).
-type RuntimeFlag struct {
-	Default    bool
-	RuntimeKey string
-}
-
-// On is the present value of a flag.
-func (r *Runtime) On(f RuntimeFlag) bool {
-	if f.RuntimeKey == "" {
-		return f.Default
-	}
-	return r.Flag(f.RuntimeKey, f.Default)
-}
-
 // familyOf is the family that a key belongs to, 0 for none.
 func familyOf(key string) RuntimeFamily {
 	for _, f := range families {

@@ -14,8 +14,11 @@ const (
 	RuntimeMaintenance = "upstream.maintenance_mode."
 	// RuntimeBreakers with a cluster's name, a priority ("default", "high") and the name of a threshold replaces it.
 	RuntimeBreakers = "circuit_breakers."
+	// RuntimeDropLimit bounds the percentage of requests that drop_overloads may drop. Default 100.
+	RuntimeDropLimit = "load_balancing_policy.drop_overload_limit"
 	// RuntimeListenerLimit with a listener's name and ".connection_limit" bounds its connections.
-	RuntimeListenerLimit = "envoy.resource_limits.listener."
+	RuntimeListenerLimit      = "envoy.resource_limits.listener."
+	RuntimeListenerLimitAfter = ".connection_limit"
 	// RuntimeGlobalLimit bounds the connections of all listeners together.
 	RuntimeGlobalLimit = "overload.global_downstream_max_connections"
 
@@ -28,12 +31,6 @@ const (
 	// RuntimeMaxHeadersKB and RuntimeMaxHeaders bound request headers where the configuration does not.
 	RuntimeMaxHeadersKB = "envoy.reloadable_features.max_request_headers_size_kb"
 	RuntimeMaxHeaders   = "envoy.reloadable_features.max_request_headers_count"
-	// RuntimeMaxResponseHeadersKB and RuntimeMaxResponseHeaders bound response headers where the configuration does not.
-	RuntimeMaxResponseHeadersKB = "envoy.reloadable_features.max_response_headers_size_kb"
-	RuntimeMaxResponseHeaders   = "envoy.reloadable_features.max_response_headers_count"
-	// RuntimeHealthMinInterval and RuntimeHealthMaxInterval bound the intervals of health checks, in milliseconds.
-	RuntimeHealthMinInterval = "health_check.min_interval"
-	RuntimeHealthMaxInterval = "health_check.max_interval"
 )
 
 // RuntimeFamily is a set of kinds of keys that are made of names of resources.
@@ -71,7 +68,7 @@ func RuntimeGuard(key string) bool {
 // RuntimeKeyRead tells whether weir itself reads a key. Those that a configuration names are not among them.
 func RuntimeKeyRead(key string) bool {
 	switch key {
-	case RuntimeRetryBackOff, RuntimeUseRetry, RuntimePanicThreshold, RuntimeGlobalLimit, RuntimeNormalizePath, RuntimeEscapedSlashes,
+	case RuntimeRetryBackOff, RuntimeUseRetry, RuntimePanicThreshold, RuntimeDropLimit, RuntimeGlobalLimit, RuntimeNormalizePath, RuntimeEscapedSlashes,
 		RuntimeEscapedSlashesEnabled, RuntimeMaxHeadersKB, RuntimeMaxHeaders:
 		return true
 	}

@@ -28,10 +28,12 @@ func (r *Runtime) follow() error {
 	if r.opt.Watch == nil {
 		return nil
 	}
+	seen := map[string]bool{}
 	for _, l := range r.layers {
-		if l.Disk == nil {
+		if l.Disk == nil || seen[l.Disk.SymlinkRoot] {
 			continue
 		}
+		seen[l.Disk.SymlinkRoot] = true
 		stop, err := r.opt.Watch.Add(l.Disk.SymlinkRoot, "", r.swapped)
 		if err != nil {
 			return fmt.Errorf("runtime layer %s: %w", l.Name, err)

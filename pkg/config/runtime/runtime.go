@@ -3,7 +3,7 @@
 //
 // It owns the layers (from the bootstrap, from files, of the admin interface, from RTDS), and writes what they come to into a
 // model.Runtime, which readers look into without a lock. It must not know who reads which key. One mutex guards the layers;
-// Options.Changed is called with it held.
+// what Notify is given is called with it held.
 package runtime
 
 import (
@@ -54,8 +54,6 @@ type Options struct {
 	Log   *slog.Logger
 	// Watch follows the links of disk layers; nil reads them but once.
 	Watch *filewatch.Watcher
-	// Changed is told the keys whose final value is another one than before, in order. It may be nil, and must not call back.
-	Changed func(keys []string)
 }
 
 // Runtime is the layers and what they come to.
@@ -68,6 +66,7 @@ type Runtime struct {
 	layers []*layer
 	stop   []func()
 	rtds   rtds
+	notify func(keys []string)
 }
 
 // layer is a layer at work. Guarded by Runtime.mu.
@@ -113,6 +112,13 @@ func New(opt Options) (*Runtime, error) {
 // Readers is what the layers come to, for whoever reads keys.
 func (r *Runtime) Readers() *model.Runtime { return r.readers }
 
+// Notify has f told the keys whose final value is another one than before, in order, from now on. f must not call back.
+func (r *Runtime) Notify(f func(keys []string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notify = f
+}
+
 // Close ends the following of files.
 func (r *Runtime) Close() {
 	r.mu.Lock()
@@ -156,8 +162,8 @@ func (r *Runtime) merge(failed bool) {
 	} else {
 		r.stats.dirMissing.Inc()
 	}
-	if changed := r.readers.Set(merged); len(changed) > 0 && r.opt.Changed != nil {
-		r.opt.Changed(changed)
+	if changed := r.readers.Set(merged); len(changed) > 0 && r.notify != nil {
+		r.notify(changed)
 	}
 }
 

@@ -32,13 +32,13 @@ func start(t *testing.T, opt Options) *bed {
 	t.Helper()
 	b := &bed{store: stats.NewStore(), changed: make(chan []string, 100)}
 	opt.Stats, opt.Log = b.store.Root(), slog.New(slog.DiscardHandler)
-	opt.Changed = func(keys []string) { b.changed <- keys }
 	r, err := New(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
 	b.Runtime = r
+	r.Notify(func(keys []string) { b.changed <- keys })
 	return b
 }
 
@@ -157,7 +157,6 @@ func TestDisk(t *testing.T) {
 	if b.counter("runtime.override_dir_exists") != 1 || b.gauge("runtime.num_layers") != 2 {
 		t.Error("the directory of the service cluster was not counted")
 	}
-	<-b.changed
 	link(t, filepath.Join(dir, "v2"), root)
 	select {
 	case <-b.changed:

@@ -87,7 +87,7 @@ func (c *call) originalDst(m *clusterv3.Cluster_OriginalDstLbConfig, out *model.
 func (c *call) leastRequest(out *model.Cluster, choices *wrapperspb.UInt32Value, bias *corev3.RuntimeDouble) {
 	out.LeastRequest.ChoiceCount = int(max(u32(choices, defaultChoices), defaultChoices))
 	if bias != nil {
-		out.LeastRequest.ActiveRequestBias = bias.GetDefaultValue()
+		out.LeastRequest.ActiveRequestBias, out.LeastRequest.BiasKey = bias.GetDefaultValue(), bias.GetRuntimeKey()
 	}
 }
 

@@ -56,11 +56,11 @@ func listenerTable() table {
 		"name address additional_addresses stat_prefix filter_chains use_original_dst default_filter_chain "+
 			"per_connection_buffer_limit_bytes listener_filters listener_filters_timeout "+
 			"continue_on_listener_filters_timeout transparent freebind traffic_direction access_log "+
-			"tcp_backlog_size bind_to_port deprecated_v1 drain_type",
+			"tcp_backlog_size bind_to_port deprecated_v1 drain_type ignore_global_conn_limit",
 		"metadata", informative,
 		"connection_balance_config max_connections_to_accept_per_socket_event", noWorkers,
 		"reuse_port enable_reuse_port", "one socket serves all processors, and SO_REUSEPORT would only hide that another process has the address",
-		"ignore_global_conn_limit bypass_overload_manager", "weir has no overload manager yet, so nothing limits the listener")
+		"bypass_overload_manager", "weir has no overload manager yet, so nothing limits the listener")
 	t.message("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
 	t.message("envoy.config.listener.v3.AdditionalAddress", "address")
 	t.message("envoy.config.listener.v3.ListenerFilter", "name typed_config")
@@ -84,7 +84,8 @@ func accessLogTable() table {
 	t.message(log+"AccessLog", "name filter typed_config")
 	t.message(log+"AccessLogFilter",
 		"status_code_filter duration_filter not_health_check_filter and_filter or_filter header_filter response_flag_filter "+
-			"grpc_status_filter log_type_filter")
+			"grpc_status_filter log_type_filter runtime_filter")
+	t.message(log+"RuntimeFilter", "runtime_key percent_sampled use_independent_randomness")
 	t.message(log+"StatusCodeFilter", "comparison")
 	t.message(log+"DurationFilter", "comparison")
 	t.message(log+"ComparisonFilter", "op value")

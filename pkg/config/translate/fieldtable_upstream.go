@@ -140,7 +140,7 @@ func coreTable() table {
 	t.message(core+"HeaderValueOption", "header append append_action keep_empty_value")
 	t.message(core+"HeaderValue", "key value raw_value")
 	t.message(core+"RuntimeFractionalPercent", "default_value runtime_key")
-	t.message(core+"RuntimeDouble", "default_value")
+	t.message(core+"RuntimeDouble", "default_value runtime_key")
 	t.message(core+"Locality", "region zone sub_zone")
 	t.message(core+"ConfigSource", "path path_config_source api_config_source ads self initial_fetch_timeout resource_api_version")
 	t.message(core+"SelfConfigSource", "", "transport_api_version", "weir speaks v3 only")

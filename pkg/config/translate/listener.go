@@ -68,6 +68,7 @@ func (c *call) listener(m *listenerv3.Listener) *model.Listener {
 		Freebind:                         m.GetFreebind().GetValue(),
 		TCPBacklog:                       int(min(m.GetTcpBacklogSize().GetValue(), maxBacklog)),
 		IPv4Compat:                       m.GetAddress().GetSocketAddress().GetIpv4Compat(),
+		IgnoreGlobalLimit:                m.GetIgnoreGlobalConnLimit(),
 		PerConnectionBufferLimit:         int(u32(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimit)),
 		ListenerFilters:                  c.listenerFilters(m.GetListenerFilters()),
 		ListenerFiltersTimeout:           c.duration(m.GetListenerFiltersTimeout(), defaultListenerFilterTimeout, nil, "listener_filters_timeout"),

@@ -184,7 +184,7 @@ func TestFilters(t *testing.T) {
 
 func TestDecodeErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"runtime_filter": {"runtime_key": "k"}}`:                       "runtime_filter: is not supported",
+		`{"extension_filter": {"name": "k"}}`:                            "extension_filter: is not supported",
 		`{"response_flag_filter": {"flags": ["XX"]}}`:                    `response_flag_filter: flags: "XX"`,
 		`{"and_filter": {"filters": [{"not_health_check_filter": {}}]}}`: "and_filter: filters: needs two",
 		`{}`: "filter_specifier: must be set",
@@ -272,5 +272,52 @@ func TestFilterFromRuntime(t *testing.T) {
 	}
 	if got, want := out.String(), "201 503 200 404 503 "; got != want {
 		t.Errorf("logged %q, want %q", got, want)
+	}
+}
+
+func TestRuntimeFilter(t *testing.T) {
+	format := decode(t, "envoy.access_loggers.stdout", accesslog.Factories()[1].Config, `{"log_format": {"text_format_source": {"inline_string": "%RESPONSE_CODE% "}}}`)
+	for name, tc := range map[string]struct {
+		filter string
+		id     string
+		value  map[string]uint64
+		want   string
+	}{
+		"by id, within":    {`{"runtime_key": "k", "percent_sampled": {"numerator": 11}}`, "0000000a-0000-4000-8000-000000000000", nil, "200 "},
+		"by id, beyond":    {`{"runtime_key": "k", "percent_sampled": {"numerator": 10}}`, "0000000a-0000-4000-8000-000000000000", nil, ""},
+		"by runtime":       {`{"runtime_key": "k", "percent_sampled": {"numerator": 0, "denominator": "MILLION"}}`, "0000000a-0000-4000-8000-000000000000", map[string]uint64{"k": 11}, "200 "},
+		"of ten thousand":  {`{"runtime_key": "k", "percent_sampled": {"numerator": 10, "denominator": "TEN_THOUSAND"}}`, "0000000a-0000-4000-8000-000000000000", nil, ""},
+		"independent, all": {`{"runtime_key": "k", "percent_sampled": {"numerator": 100}, "use_independent_randomness": true}`, "0000000a", nil, "200 "},
+		"no id, none":      {`{"runtime_key": "k"}`, "", nil, ""},
+		"odd id, all":      {`{"runtime_key": "k", "percent_sampled": {"numerator": 100}}`, "something else", nil, "200 "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := &accesslogv3.AccessLogFilter{}
+			if err := protojson.Unmarshal([]byte(`{"runtime_filter": `+tc.filter+`}`), m); err != nil {
+				t.Fatal(err)
+			}
+			filter, err := accesslog.DecodeFilter(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			manager := accesslog.NewManager(accesslog.Options{Stdout: &out, Runtime: model.RuntimeOf(tc.value)})
+			logs, err := manager.Build([]*model.AccessLog{{Config: format, Filter: filter}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := entry(200)
+			if e.Request == nil {
+				e.Request = &message.Request{}
+			}
+			e.Request.Headers.SetID(message.XRequestID, tc.id)
+			logs.Log(e)
+			if err := manager.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if out.String() != tc.want {
+				t.Errorf("logged %q, want %q", out.String(), tc.want)
+			}
+		})
 	}
 }

@@ -169,6 +169,8 @@ func decodeFilter(m *accesslogv3.AccessLogFilter) (Filter, error) {
 	case *accesslogv3.AccessLogFilter_DurationFilter:
 		c, err := decodeComparison(s.DurationFilter.GetComparison())
 		return durationFilter{c}, wrap("duration_filter", err)
+	case *accesslogv3.AccessLogFilter_RuntimeFilter:
+		return decodeRuntimeFilter(s.RuntimeFilter)
 	case *accesslogv3.AccessLogFilter_NotHealthCheckFilter:
 		return notHealthCheckFilter{}, nil
 	case *accesslogv3.AccessLogFilter_ResponseFlagFilter:

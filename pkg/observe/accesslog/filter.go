@@ -62,6 +62,9 @@ func bind(f Filter, runtime *model.Runtime) Filter {
 		return statusFilter{f.bound(runtime)}
 	case durationFilter:
 		return durationFilter{f.bound(runtime)}
+	case runtimeFilter:
+		f.runtime = runtime
+		return f
 	case andFilter:
 		return andFilter(all(f))
 	case orFilter:

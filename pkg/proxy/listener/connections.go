@@ -3,23 +3,46 @@ package listener
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
 // errStopping ends connections when the process stops.
 var errStopping = errors.New("weir is stopping")
 
-// register counts a connection in; false when there are too many, or the manager is done.
-func (m *Manager) register(cn *connection) bool {
+// limit is how many connections a listener may have.
+func (m *Manager) limit(a *active) int64 {
+	limit := int64(math.MaxInt64)
+	if m.opts.Runtime.Knows(model.RuntimeFamilyListener) {
+		if n, ok := m.opts.Runtime.Number(model.RuntimeListenerLimit + a.cfg.Name + model.RuntimeListenerLimitAfter); ok {
+			limit = int64(min(n, math.MaxInt64))
+		}
+	}
+	return limit
+}
+
+// register counts a connection in that a listener accepted, nil for captured ones; false when there are too many, or the manager
+// is done.
+func (m *Manager) register(cn *connection, by *active) bool {
 	m.connMu.Lock()
 	defer m.connMu.Unlock()
 	if m.ctx.Err() != nil {
 		return false
 	}
-	if limit := m.opts.MaxConnections; limit > 0 && len(m.conns) >= limit {
-		m.stats.globalOverflow.Inc()
-		return false
+	if by == nil || !by.cfg.IgnoreGlobalLimit {
+		if limit, ok := m.opts.Runtime.Number(model.RuntimeGlobalLimit); ok && uint64(m.limited) >= limit {
+			if by != nil {
+				by.stats.globalOverflow.Inc()
+			} else {
+				m.stats.globalOverflow.Inc()
+			}
+			return false
+		}
+		cn.limited = true
+		m.limited++
 	}
 	m.conns[cn] = struct{}{}
 	return true
@@ -42,6 +65,9 @@ func (m *Manager) assign(cn *connection, r *runtime) bool {
 func (m *Manager) unregister(cn *connection) {
 	m.connMu.Lock()
 	delete(m.conns, cn)
+	if cn.limited {
+		m.limited--
+	}
 	var done *runtime
 	if r := cn.chain; r != nil {
 		if r.conns--; r.conns == 0 && r.draining {

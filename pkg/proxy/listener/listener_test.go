@@ -483,10 +483,11 @@ func TestUnixSocketAndLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := &model.Listener{
-		Resource: model.Resource{Name: "u"}, Pipe: path, PipeMode: 0o620, BindToPort: true, MaxConnections: 1, StatPrefix: "u",
+		Resource: model.Resource{Name: "u"}, Pipe: path, PipeMode: 0o620, BindToPort: true, StatPrefix: "u",
 		FilterChains: []*model.FilterChain{plainChain("main", model.FilterChainMatch{})},
 	}
-	b := newBed(t, nil)
+	limits := model.RuntimeOf(map[string]uint64{"envoy.resource_limits.listener.u.connection_limit": 1})
+	b := newBed(t, func(o *Options) { o.Runtime = limits })
 	b.mustApply(l)
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o620 {
 		t.Errorf("mode %v, %v", st.Mode(), err)
@@ -509,6 +510,29 @@ func TestUnixSocketAndLimits(t *testing.T) {
 	}
 	if b.counter("listener.u.downstream_cx_overflow") != 1 {
 		t.Error("overflow was not counted")
+	}
+	limits.Set(model.RuntimeOf(map[string]uint64{"overload.global_downstream_max_connections": 1}).All())
+	third, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer third.Close()
+	if _, err := third.Read(make([]byte, 1)); err == nil {
+		t.Error("a connection over the limit of all listeners was served")
+	}
+	if b.counter("listener.u.downstream_global_cx_overflow") != 1 {
+		t.Error("overflow of all listeners was not counted")
+	}
+	free := *l
+	free.IgnoreGlobalLimit, free.Hash = true, 7
+	b.mustApply(&free)
+	fourth, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fourth.Close()
+	if got := line(t, fourth); !strings.HasPrefix(got, "main u ") {
+		t.Errorf("a listener that ignores the limit of all answers %q", got)
 	}
 }
 

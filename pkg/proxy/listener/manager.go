@@ -66,8 +66,9 @@ type Options struct {
 	// DrainTime is how long connections of a removed or changed chain may go on; 0 means Envoy's 600 s.
 	DrainTime     time.Duration
 	DrainStrategy DrainStrategy
-	// MaxConnections bounds all downstream connections together; 0 is unlimited.
-	MaxConnections int
+	// Runtime answers the runtime keys of limits; nil knows none. overload.global_downstream_max_connections bounds the connections
+	// of all listeners together but those that ignore it.
+	Runtime *model.Runtime
 }
 
 // Status is what is known of one listener.
@@ -110,7 +111,9 @@ type Manager struct {
 
 	connMu sync.Mutex
 	conns  map[*connection]struct{}
-	empty  chan struct{} // closed and nil when the last connection ends while someone waits
+	// limited counts those of them that a bound on all listeners counts.
+	limited int
+	empty   chan struct{} // closed and nil when the last connection ends while someone waits
 }
 
 // New makes a manager without listeners.

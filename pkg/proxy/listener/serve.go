@@ -32,7 +32,10 @@ type connection struct {
 	serving filter.Network    // the chosen chain's filter; nil before
 	down    filter.Connection // what that filter serves
 
-	chain *runtime // Manager.connMu guards it; nil before one was chosen
+	// Manager.connMu guards what follows.
+	chain *runtime // nil before one was chosen
+	// limited tells that it counts against the bound on all listeners.
+	limited bool
 }
 
 // arrived takes over an accepted connection.
@@ -50,12 +53,13 @@ func (m *Manager) arrived(s *socket, nc net.Conn) {
 	cn.info.Local, cn.info.BoundLocal = c.Local(), c.Local()
 	cn.info.Remote, cn.info.DirectRemote = c.Remote(), c.Remote()
 	cn.spread.Init(m.opts.Wheel, cn.tellDrain)
-	if !m.register(cn) {
+	target := s.target.Load()
+	if !m.register(cn, target) {
 		cn.spread.Release()
 		_ = c.Close()
 		return
 	}
-	go cn.run(s.target.Load())
+	go cn.run(target)
 }
 
 // run serves the connection from its beginning. a is nil for connections of a capture socket.
@@ -188,7 +192,7 @@ func (cn *connection) inspect(a *active) error {
 func (cn *connection) serve(a *active) (rests bool) {
 	st := a.stats
 	st.total.Inc()
-	if n := a.conns.Add(1); a.cfg.MaxConnections > 0 && n > int64(a.cfg.MaxConnections) {
+	if n := a.conns.Add(1); n > cn.m.limit(a) {
 		a.conns.Add(-1)
 		st.overflow.Inc()
 		return false

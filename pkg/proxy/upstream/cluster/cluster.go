@@ -232,8 +232,12 @@ func (c *Cluster) DropOverload() (category string, drop bool) {
 	if a == nil || len(a.DropOverloads) == 0 {
 		return "", false
 	}
+	most := 100.0
+	if n, ok := c.manager.opt.Runtime.Number(model.RuntimeDropLimit); ok {
+		most = float64(n)
+	}
 	for _, d := range a.DropOverloads {
-		if c.manager.percent() < d.Percent {
+		if c.manager.percent() < min(d.Percent, most) {
 			c.Stats().RqDropOverload.Inc()
 			return d.Category, true
 		}

@@ -30,7 +30,7 @@ func (m *Manager) newCore(cfg *model.Cluster) *core {
 		shared:     &pool.Shared{Runtime: m.runtime, Codecs: newCodecs(m.buffers, scope), Stats: counters},
 		transports: m.newTransports(cfg, counters),
 	}
-	for i, name := range [...]string{"default", "high"} {
+	for i, name := range priorities {
 		sc := scope.Scope("circuit_breakers." + name)
 		k.scopes[i] = sc
 		k.shared.Connections[i] = breaker.New(0, sc.Gauge("cx_open"))
@@ -43,7 +43,7 @@ func (m *Manager) newCore(cfg *model.Cluster) *core {
 }
 
 // configure sets what may change without a new core.
-func (k *core) configure(cfg *model.Cluster) {
+func (k *core) configure(cfg *model.Cluster, runtime *model.Runtime) {
 	connectTimeout := cfg.ConnectTimeout
 	if connectTimeout <= 0 {
 		connectTimeout = 5 * time.Second // Envoy's default
@@ -52,11 +52,8 @@ func (k *core) configure(cfg *model.Cluster) {
 		ConnectTimeout: connectTimeout, IdleTimeout: cfg.IdleTimeout,
 		MaxDuration: cfg.MaxConnectionDuration, MaxRequests: cfg.MaxRequestsPerConnection, PerHost: cfg.HostConnections,
 	})
-	for i, b := range cfg.Breakers {
-		if b == (model.CircuitBreaker{}) {
-			// Thresholds that say nothing at all are absent ones, which have Envoy's defaults.
-			b = model.CircuitBreaker{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3}
-		}
+	for i := range cfg.Breakers {
+		b := thresholds(cfg, i, runtime)
 		k.limit(i, b.TrackRemaining, k.shared.Connections[i], b.MaxConnections, "remaining_cx")
 		k.limit(i, b.TrackRemaining, k.shared.Pending[i], b.MaxPendingRequests, "remaining_pending")
 		if b.MaxConnectionPools == 0 {

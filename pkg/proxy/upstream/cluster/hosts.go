@@ -87,7 +87,7 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 
 func (c *Cluster) lbOptions() lb.Options {
 	o := lb.Options{
-		Policy: c.cfg.LB, LeastRequest: c.cfg.LeastRequest, Hash: c.cfg.HashLB, PanicThreshold: c.cfg.PanicThreshold,
+		Policy: c.cfg.LB, LeastRequest: c.leastRequest(), Hash: c.cfg.HashLB, PanicThreshold: c.panicThreshold(),
 		FailOnPanic: c.cfg.FailOnPanic, LocalityWeighted: c.cfg.LocalityWeighted,
 		Active: c.Stats().RqActive.Value, Rand: c.manager.opt.Rand,
 	}

@@ -32,7 +32,7 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 		c.resolved = was.resolved
 		retirePredecessor = was.remove
 	}
-	c.core.configure(cfg)
+	c.core.configure(cfg, m.opt.Runtime)
 	var removed map[endpointKey]*endpoint
 	switch {
 	case cfg.Type == model.ClusterOriginalDst:

@@ -47,6 +47,8 @@ type Options struct {
 	Resolver dns.Resolver
 	// Rand gives random bits to balancers; nil is the runtime's generator.
 	Rand func() uint64
+	// Runtime answers the runtime keys of thresholds; nil knows none. RuntimeChanged tells of changes.
+	Runtime *model.Runtime
 }
 
 // Manager runs the clusters. Make it with New.

@@ -25,13 +25,13 @@ func (b *batch) listeners() {
 	t := b.store.listeners
 	// Removed first, so that their addresses are free for what is new.
 	for _, r := range b.update.Resources {
-		if name := listenerName(r); name != "" {
+		if name := peekName(r); name != "" {
 			b.seen[name] = true
 		}
 	}
 	for _, name := range b.gone(t.dynamicNames) {
 		if t.dynamic(name) {
-			t.remove(b.store.deps, name)
+			b.store.removeListener(name)
 		}
 	}
 	proposals := b.proposeListeners()
@@ -42,7 +42,7 @@ func (b *batch) listeners() {
 			continue
 		}
 		b.warn(p.warnings)
-		if t.put(b.store.deps, p.name, newEntry(p.value, p.value.Hash, p.resource, b.now).warned(p.warnings)) {
+		if b.store.putListener(newEntry(p.value, p.value.Hash, p.resource, b.now).warned(p.warnings)) {
 			b.store.countConflicts(p.value)
 		}
 	}
@@ -54,6 +54,10 @@ func (b *batch) proposeListeners() []*proposal {
 	done := map[string]bool{}
 	for _, r := range b.update.Resources {
 		if r.Body == nil {
+			continue
+		}
+		if name := peekName(r); !done[name] && b.store.listeners.unchanged(b, name, r) {
+			done[name] = true
 			continue
 		}
 		m := &listenerv3.Listener{}
@@ -101,9 +105,14 @@ func (b *batch) addressOwners(proposals []*proposal) map[netip.AddrPort]string {
 	for _, p := range proposals {
 		moves[p.name] = moves[p.name] || p.err == nil
 	}
-	for name := range b.store.listeners.slots {
-		if e := b.store.listeners.latest(name); e != nil && !moves[name] && exclusive(e.Value) {
-			owners[e.Value.Address] = name
+	for _, p := range proposals {
+		if p.err != nil || !exclusive(p.value) {
+			continue
+		}
+		for _, name := range b.store.addresses[p.value.Address] {
+			if !moves[name] {
+				owners[p.value.Address] = name
+			}
 		}
 	}
 	for _, first := range []bool{true, false} { // who stays at its address comes before who wants it
@@ -118,16 +127,4 @@ func (b *batch) addressOwners(proposals []*proposal) map[netip.AddrPort]string {
 		}
 	}
 	return owners
-}
-
-// exclusive tells whether no other listener may have the address of this one.
-func exclusive(l *model.Listener) bool { return l.Address.IsValid() && l.Address.Port() != 0 }
-
-// listenerName reads the name of a listener resource without judging it.
-func listenerName(r xds.Resource) string {
-	m := &listenerv3.Listener{}
-	if r.Body != nil && r.Body.UnmarshalTo(m) == nil {
-		return nameOf(m.GetName(), r.Name)
-	}
-	return r.Name
 }

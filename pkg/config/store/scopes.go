@@ -168,8 +168,8 @@ func (b *batch) proposeScopes() []*scopeProposal {
 		}
 		m := &routev3.ScopedRouteConfiguration{}
 		p := &scopeProposal{resource: r}
-		if r.Name != "" && !b.seen[r.Name] && b.store.scopes.unchanged(r.Name, r.Body, r.Version, b.now) {
-			b.seen[r.Name] = true
+		if name := peekName(r); !b.seen[name] && b.store.scopes.unchanged(b, name, r) {
+			b.seen[name] = true
 			continue
 		}
 		p.err = b.decode(r, m)

@@ -60,6 +60,7 @@ type Store struct {
 	filters      *table[*model.FilterConfig]
 	scopes       *table[*model.Scope]
 	scoping      scoping
+	addresses    addresses
 	deps         *dependencies
 	interception *model.Interception
 	current      *model.Snapshot
@@ -99,6 +100,7 @@ func New(opt Options) *Store {
 		secrets:   newTable(noNeeds[*model.Secret]),
 		filters:   newTable(noNeeds[*model.FilterConfig]),
 		scoping:   newScoping(),
+		addresses: addresses{},
 		current:   &model.Snapshot{},
 		follows:   map[string]*want{},
 		watches:   map[string][]func(){},
@@ -143,7 +145,7 @@ func (s *Store) Load(static *translate.Static, boot *bootstrapv3.Bootstrap) {
 		s.metrics.clusterAdded.Inc()
 	}
 	for i, v := range static.Listeners {
-		s.listeners.put(s.deps, v.Name, &Entry[*model.Listener]{Value: v, Raw: pack(resources.GetListeners()[i]), Updated: now, Static: true, hash: v.Hash})
+		s.putListener(&Entry[*model.Listener]{Value: v, Raw: pack(resources.GetListeners()[i]), Updated: now, Static: true, hash: v.Hash})
 	}
 	s.publish()
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"maps"
 	"slices"
 	"time"
@@ -91,7 +90,7 @@ func (t *table[M]) put(deps *dependencies, name string, e *Entry[M]) bool {
 	s := t.slot(name)
 	s.Failure = nil
 	if now := t.latest(name); now != nil && now.hash == e.hash {
-		t.renew(s, e.Version, e.Updated)
+		t.renew(s, e.Raw, e.Version, e.Updated)
 		return false
 	}
 	e.wait = &waiter{name: name, queue: &t.ready}
@@ -111,28 +110,15 @@ func (t *table[M]) put(deps *dependencies, name string, e *Entry[M]) bool {
 	return true
 }
 
-// renew gives the newest form of a resource the version of a response that did not change it.
-func (t *table[M]) renew(s *Slot[M], version string, updated time.Time) {
+// renew gives the newest form of a resource the body and version of a response that did not change it.
+func (t *table[M]) renew(s *Slot[M], raw *anypb.Any, version string, updated time.Time) {
 	form := &s.Active
 	if s.Warming != nil {
 		form = &s.Warming
 	}
 	next := **form // a dump may be looking at the entry
-	next.Version, next.Updated = version, updated
+	next.Raw, next.Version, next.Updated = raw, version, updated
 	*form = &next
-}
-
-// unchanged tells whether a body is, byte by byte, the one that the newest form of a resource was made of. Then that form gets
-// the new version, and nothing else needs to be done.
-func (t *table[M]) unchanged(name string, body *anypb.Any, version string, updated time.Time) bool {
-	e := t.latest(name)
-	if e == nil || e.Static || e.Raw.GetTypeUrl() != body.GetTypeUrl() || !bytes.Equal(e.Raw.GetValue(), body.GetValue()) {
-		return false
-	}
-	s := t.slots[name]
-	s.Failure = nil
-	t.renew(s, version, updated)
-	return true
 }
 
 // drop releases what a form of a resource depended on.

@@ -182,6 +182,10 @@ func (b *batch) clusters() {
 			b.seen[r.Name] = true // a heart-beat keeps it
 			continue
 		}
+		if name := peekName(r); !b.seen[name] && t.unchanged(b, name, r) {
+			b.seen[name] = true
+			continue
+		}
 		m := &clusterv3.Cluster{}
 		err := b.decode(r, m)
 		name := nameOf(m.GetName(), r.Name)
@@ -234,7 +238,7 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 	convert func(P, translate.Meta) (M, uint64, []translate.Warning, error),
 ) {
 	for _, r := range b.update.Resources {
-		if r.Body == nil {
+		if r.Body == nil || keepNamed(b, t, r) {
 			continue
 		}
 		m := prototype.ProtoReflect().New().Interface().(P)

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 
@@ -12,11 +13,14 @@ import (
 // Hash returns a number that is equal for messages with equal content, whatever order their maps were serialised in. It
 // is the first 64 bits of SHA-256 over the deterministic serialisation followed by extra.
 func (t *Translator) Hash(m proto.Message, extra ...byte) uint64 {
-	if holdsAny(m.ProtoReflect(), 0) {
+	options := proto.MarshalOptions{Deterministic: true, AllowPartial: true}
+	b, err := options.Marshal(m)
+	// The type URL of an Any has a slash, which most large messages have nowhere.
+	if bytes.IndexByte(b, '/') >= 0 && holdsAny(m.ProtoReflect(), 0) {
 		m = proto.Clone(m)
 		t.canonical(m.ProtoReflect(), 0)
+		b, err = options.Marshal(m)
 	}
-	b, err := proto.MarshalOptions{Deterministic: true, AllowPartial: true}.Marshal(m)
 	if err != nil {
 		// Only strings that are not UTF-8 get here; they are refused elsewhere.
 		b = []byte(err.Error())

@@ -60,7 +60,7 @@ func (w *watch) answerState(t *table, changed []string, first bool) bool {
 	if len(c.send) == 0 && !first && !(full && len(c.removed)+len(c.absent) > 0) {
 		return false
 	}
-	a := &sotwAnswer{request: w.request, version: t.version, known: c.known}
+	a := &sotwAnswer{request: w.request, version: t.version, full: full, known: c.known}
 	if full {
 		wanted, _ := t.wanted(w.sub)
 		for _, i := range wanted {

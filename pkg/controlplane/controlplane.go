@@ -7,21 +7,12 @@
 package controlplane
 
 import (
-	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"sync"
 	"time"
 
-	xdslog "github.com/envoyproxy/go-control-plane/pkg/log"
-	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/server/rest/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -41,9 +32,9 @@ type Options struct {
 // Server serves xDS v3: the aggregated service and those of single types, state of the world and delta, and polling.
 // Until the first set of resources clients wait.
 type Server struct {
-	opt    Options
-	events *events
-	fleet  *fleet
+	opt     Options
+	clients *clients
+	fleet   *fleet
 
 	mu     sync.Mutex
 	sets   map[string]*set // what is served by group; nil before the first time
@@ -54,39 +45,9 @@ type Server struct {
 // New returns a server without resources.
 func New(opt Options) *Server {
 	return &Server{
-		opt:    opt,
-		events: newEvents(opt.OnEvent),
-		fleet:  newFleet(opt.GroupBy.of),
-	}
-}
-
-// Serve answers clients on l until ctx ends, then ends their streams and returns nil. It closes l. Servers on several
-// listeners may run at once.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	var options []grpc.ServerOption
-	if s.opt.TLS != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(s.opt.TLS)))
-	}
-	g := grpc.NewServer(options...)
-	streams, end := context.WithCancel(ctx)
-	defer end()
-	hooks := s.events.hooks()
-	services{
-		sotw:  sotw.NewServer(streams, s.fleet, sotwHooks{hooks}, sotw.WithOrderedADS(), sotw.WithLogger(xdslog.NewDefaultLogger())),
-		delta: delta.NewServer(streams, s.fleet, deltaHooks{hooks}, delta.WithLogger(xdslog.NewDefaultLogger())),
-		rest:  rest.NewServer(s.fleet, nil),
-	}.register(g)
-
-	served := make(chan error, 1)
-	go func() { served <- g.Serve(l) }()
-	select {
-	case <-ctx.Done():
-		g.Stop() // waits for the streams
-		<-served
-		return nil
-	case err := <-served:
-		g.Stop()
-		return fmt.Errorf("serve xDS on %s: %w", l.Addr(), err)
+		opt:     opt,
+		clients: newClients(opt.OnEvent, opt.GroupBy.of),
+		fleet:   newFleet(opt.GroupBy.of),
 	}
 }
 

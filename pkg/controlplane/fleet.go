@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	subscription "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
@@ -177,6 +176,15 @@ func (v *view) advance(to *set) {
 // Fetch implements cache.Cache for polling. The version is that of what the client asked for, not of the whole type, so
 // that one that asks for other names gets them.
 func (f *fleet) Fetch(_ context.Context, r *cache.Request) (cache.Response, error) {
+	a, err := f.fetch(r)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// fetch is Fetch with an answer of this package.
+func (f *fleet) fetch(r *cache.Request) (*sotwAnswer, error) {
 	if kindOf(r.GetTypeUrl()) == nil {
 		return nil, fmt.Errorf("fetch %q: only %s can be served", r.GetTypeUrl(), kindNames())
 	}
@@ -196,78 +204,5 @@ func (f *fleet) Fetch(_ context.Context, r *cache.Request) (cache.Response, erro
 	if t.version == r.GetVersionInfo() {
 		return nil, &types.SkipFetchError{}
 	}
-	return &sotwAnswer{request: r, version: t.version, items: t.sorted()}, nil
+	return &sotwAnswer{request: r, version: t.version, items: t.sorted(), full: true}, nil
 }
-
-// sotwAnswer is an answer of the state of the world.
-type sotwAnswer struct {
-	request *cache.Request
-	version string
-	items   []*item
-	known   map[string]string
-}
-
-var _ cache.Response = (*sotwAnswer)(nil)
-
-// GetDiscoveryResponse implements cache.Response.
-func (a *sotwAnswer) GetDiscoveryResponse() (*discoveryv3.DiscoveryResponse, error) {
-	r := &discoveryv3.DiscoveryResponse{VersionInfo: a.version, TypeUrl: a.request.GetTypeUrl()}
-	for _, i := range a.items {
-		r.Resources = append(r.Resources, i.bare)
-	}
-	return r, nil
-}
-
-// GetRequest implements cache.Response.
-func (a *sotwAnswer) GetRequest() *discoveryv3.DiscoveryRequest { return a.request }
-
-// GetVersion implements cache.Response.
-func (a *sotwAnswer) GetVersion() (string, error) { return a.version, nil }
-
-// GetResponseVersion implements cache.Response.
-func (a *sotwAnswer) GetResponseVersion() string { return a.version }
-
-// GetReturnedResources implements cache.Response.
-func (a *sotwAnswer) GetReturnedResources() map[string]string { return a.known }
-
-// answerKey finds the answer in the context of a response.
-type answerKey struct{}
-
-// GetContext implements cache.Response.
-func (a *sotwAnswer) GetContext() context.Context {
-	return context.WithValue(context.Background(), answerKey{}, a)
-}
-
-// deltaAnswer is an answer of the incremental protocol.
-type deltaAnswer struct {
-	request  *cache.DeltaRequest
-	response *discoveryv3.DeltaDiscoveryResponse
-	known    map[string]string
-}
-
-var _ cache.DeltaResponse = (*deltaAnswer)(nil)
-
-// GetDeltaDiscoveryResponse implements cache.DeltaResponse.
-func (a *deltaAnswer) GetDeltaDiscoveryResponse() (*discoveryv3.DeltaDiscoveryResponse, error) {
-	return a.response, nil
-}
-
-// GetDeltaRequest implements cache.DeltaResponse.
-func (a *deltaAnswer) GetDeltaRequest() *discoveryv3.DeltaDiscoveryRequest { return a.request }
-
-// GetSystemVersion implements cache.DeltaResponse.
-func (a *deltaAnswer) GetSystemVersion() (string, error) {
-	return a.response.GetSystemVersionInfo(), nil
-}
-
-// GetResponseVersion implements cache.DeltaResponse.
-func (a *deltaAnswer) GetResponseVersion() string { return a.response.GetSystemVersionInfo() }
-
-// GetNextVersionMap implements cache.DeltaResponse.
-func (a *deltaAnswer) GetNextVersionMap() map[string]string { return a.known }
-
-// GetReturnedResources implements cache.DeltaResponse.
-func (a *deltaAnswer) GetReturnedResources() map[string]string { return a.known }
-
-// GetContext implements cache.DeltaResponse.
-func (a *deltaAnswer) GetContext() context.Context { return context.Background() }

@@ -6,7 +6,6 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/server/rest/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -24,7 +23,8 @@ type (
 type services struct {
 	sotw  sotw.Server
 	delta delta.Server
-	rest  rest.Server
+	// poll answers once.
+	poll func(context.Context, *discoveryv3.DiscoveryRequest) (*discoveryv3.DiscoveryResponse, error)
 }
 
 // register adds the aggregated service, the service of each kind.
@@ -68,7 +68,7 @@ func (s services) fetch(k *kind) grpc.MethodDesc {
 			return nil, status.Errorf(codes.Internal, "fetch: the request is a %T", r)
 		}
 		request.TypeUrl = k.url
-		return s.rest.Fetch(ctx, request)
+		return s.poll(ctx, request)
 	}
 	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 		request := new(discoveryv3.DiscoveryRequest)

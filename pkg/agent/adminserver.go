@@ -193,14 +193,7 @@ func (c control) Quit() { c.a.stop() }
 
 // DrainListeners implements admin.Control.
 func (c control) DrainListeners(graceful, inboundOnly, skipExit bool) {
-	if skipExit {
-		c.a.listeners.DrainOpen(inboundOnly)
-		return
-	}
-	if !graceful && !inboundOnly {
-		c.a.retireCapture()
-	}
-	c.a.listeners.Drain(graceful, inboundOnly)
+	c.a.listeners.Drain(graceful, inboundOnly, skipExit)
 }
 
 // FailHealthcheck implements admin.Control.

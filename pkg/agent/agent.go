@@ -61,7 +61,9 @@ type Agent struct {
 	relays       *relay.Pool
 	listenerLogs listenerLogs
 
-	clusters  *cluster.Manager
+	clusters *cluster.Manager
+	// health is nil without a management server that has hosts checked.
+	health    *healthDiscovery
 	listeners *listener.Manager
 	capture   *capture
 	store     *store.Store
@@ -168,13 +170,20 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 	}
 	a.listeners = listener.New(listener.Options{
 		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, Secrets: a, OriginalDst: a.capture,
-		AccessLog: a.listenerAccessLog, Drained: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy, Runtime: a.runtime.Readers(),
+		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy, Runtime: a.runtime.Readers(),
 	})
 	a.capture.listeners = a.listeners
-	a.clusters = cluster.New(cluster.Options{
+	a.clusters = cluster.New(a.clusterOptions(root))
+	a.health = a.newHealthDiscovery(root)
+}
+
+// clusterOptions are what clusters work with, those of the configuration and those that a management server has checked.
+func (a *Agent) clusterOptions(root *stats.Scope) cluster.Options {
+	return cluster.Options{
 		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Poller: a.poller, Secrets: a, Mark: a.capture.mark(),
 		Self: a.listeners.SelfAddrs, Runtime: a.runtime.Readers(),
-	})
+		HealthGRPC: newGRPCHealth, HealthEvent: a.logHealthEvent,
+	}
 }
 
 // obeyFlags acts on the flags that concern the process as a whole.
@@ -267,10 +276,14 @@ func (a *Agent) applyListeners(snap *model.Snapshot) {
 	}
 }
 
-// retireCapture stops capturing once the listeners are drained: those without a socket of their own close by it.
-func (a *Agent) retireCapture() {
+// retireCapture stops capturing for listeners that are about to stop: all, or the inbound ones.
+func (a *Agent) retireCapture(inboundOnly bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if inboundOnly {
+		a.capture.retireInbound(a.last)
+		return
+	}
 	a.capture.retire()
 }
 
@@ -281,6 +294,7 @@ func (a *Agent) stop() { a.quitOnce.Do(func() { close(a.quit) }) }
 func (a *Agent) close() {
 	a.closeAdmin()
 	a.sources.Close()
+	a.health.close()
 	a.runtime.Close()
 	a.listeners.Close()
 	if err := a.access.CloseShared(); err != nil {

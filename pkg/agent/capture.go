@@ -31,10 +31,10 @@ type capture struct {
 	kernel atomic.Pointer[intercept.Interceptor]
 	// unavailable is why this host does not intercept; set once.
 	unavailable atomic.Pointer[error]
-	// retired is set once the listeners were drained.
-	retired    bool
-	stop       chan struct{}
-	refreshing sync.WaitGroup
+	// retired is set once the listeners were drained, inboundRetired once the inbound ones were.
+	retired, inboundRetired bool
+	stop                    chan struct{}
+	refreshing              sync.WaitGroup
 }
 
 func newCapture(log *slog.Logger) *capture { return &capture{log: log, stop: make(chan struct{})} }
@@ -83,6 +83,7 @@ func (c *capture) shrink(now, next *model.Snapshot) {
 	if k == nil || now == nil || c.retired {
 		return
 	}
+	now, next = c.wanted(now), c.wanted(next)
 	both := *next
 	for name, l := range next.Listeners.Changes(now.Listeners) {
 		if l.Old == nil {
@@ -101,7 +102,7 @@ func (c *capture) apply(snap *model.Snapshot) {
 	if c.retired {
 		return
 	}
-	plan, notices := steer.Compile(snap)
+	plan, notices := steer.Compile(c.wanted(snap))
 	for _, n := range notices {
 		c.log.Warn("interception: " + n.String())
 	}
@@ -193,6 +194,28 @@ func (c *capture) release() {
 func (c *capture) retire() {
 	c.retired = true
 	c.release()
+}
+
+// retireInbound stops capturing for inbound listeners for good; snap is the snapshot in force, nil before the first.
+func (c *capture) retireInbound(snap *model.Snapshot) {
+	c.inboundRetired = true
+	if snap != nil && c.kernel.Load() != nil {
+		c.apply(snap)
+	}
+}
+
+// wanted is a snapshot without the listeners that were retired.
+func (c *capture) wanted(snap *model.Snapshot) *model.Snapshot {
+	if !c.inboundRetired {
+		return snap
+	}
+	out := *snap
+	for name, l := range snap.Listeners.All() {
+		if l.TrafficDirection == model.TrafficInbound {
+			out.Listeners = out.Listeners.Without(name)
+		}
+	}
+	return &out
 }
 
 // close detaches everything. It may be called more than once.

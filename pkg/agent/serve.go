@@ -92,6 +92,9 @@ func (a *Agent) initialize(ctx context.Context) error {
 		return err
 	}
 	a.sources.Start(ctx)
+	if a.health != nil {
+		a.health.start()
+	}
 	a.runtime.Subscribe(a.sources)
 	if err := a.runtime.Await(ctx); err != nil {
 		return err

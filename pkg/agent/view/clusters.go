@@ -65,7 +65,7 @@ func hostStatus(h *upstream.Host) *adminv3.HostStatus {
 	return &adminv3.HostStatus{
 		Address:      hostAddress(h),
 		Stats:        hostStats(h.Stats),
-		HealthStatus: &adminv3.HostHealthStatus{EdsHealthStatus: edsHealth(h.Health)},
+		HealthStatus: healthStatus(h),
 		Weight:       h.Weight,
 		Hostname:     h.Hostname,
 		Priority:     h.Priority,
@@ -100,6 +100,17 @@ func hostStats(s *upstream.HostStats) []*adminv3.SimpleMetric {
 		counter("rq_total", s.RqTotal.Load()),
 		gauge("cx_active", s.CxActive.Load()),
 		gauge("rq_active", s.RqActive.Load()),
+	}
+}
+
+// healthStatus is what the control plane and active checks say of a host.
+func healthStatus(h *upstream.Host) *adminv3.HostHealthStatus {
+	has := func(f upstream.HealthFlags) bool { return h.Flags&f != 0 }
+	return &adminv3.HostHealthStatus{
+		EdsHealthStatus: edsHealth(h.Health), FailedActiveHealthCheck: has(upstream.FailedActiveHC),
+		FailedActiveDegradedCheck: has(upstream.DegradedActiveHC), PendingDynamicRemoval: has(upstream.PendingDynamicRemoval),
+		PendingActiveHc: has(upstream.PendingActiveHC), ExcludedViaImmediateHcFail: has(upstream.ExcludedViaImmediateHCFail),
+		ActiveHcTimeout: has(upstream.ActiveHCTimeout),
 	}
 }
 

@@ -46,7 +46,15 @@ type Cluster struct {
 	SkipWarming bool
 	// CloseOnHostChange lets go of all connections when hosts come or go.
 	CloseOnHostChange bool
-	HappyEyeballs     HappyEyeballs
+	// HealthChecks are the active checks of the hosts, of which each must be passed; nil without.
+	HealthChecks []*HealthCheck
+	// CloseOnUnhealthy lets go of the connections of a host that fails its checks.
+	CloseOnUnhealthy bool
+	// IgnoreHealthOnRemoval removes a host at once, even while it passes its checks.
+	IgnoreHealthOnRemoval bool
+	// IgnoreNewHosts leaves hosts that were never checked out of the count that panic mode goes by.
+	IgnoreNewHosts bool
+	HappyEyeballs  HappyEyeballs
 	// TrackSizes and TrackBudgets keep histograms of the sizes of messages and of how much of their timeouts requests use.
 	TrackSizes, TrackBudgets bool
 	// CleanupInterval sweeps unused ORIGINAL_DST hosts. Default 5 s.

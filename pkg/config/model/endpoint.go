@@ -42,6 +42,8 @@ type Endpoint struct {
 	Metadata map[string]map[string]any
 	// AdditionalAddresses for happy eyeballs.
 	AdditionalAddresses []netip.AddrPort
+	// HealthCheck says how the endpoint is checked in another way than the cluster's others; nil when it is not.
+	HealthCheck *EndpointHealthCheck
 }
 
 // HealthStatus is what EDS says of an endpoint.

@@ -48,6 +48,9 @@ func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Stati
 	}
 	c.staticResources(m.GetStaticResources(), out)
 	c.dynamicResources(m.GetDynamicResources(), out)
+	if out.HDS = c.apiSource(m.GetHdsConfig(), (*path)(nil).field("hds_config")); out.HDS != nil && len(out.HDS.Services) == 0 {
+		c.fail((*path)(nil).field("hds_config"), "health discovery needs a gRPC service")
+	}
 	c.admin(m.GetAdmin(), out)
 	c.statsConfig(m.GetStatsConfig(), out)
 	c.runtime(m.GetLayeredRuntime(), out)
@@ -77,7 +80,7 @@ func withoutStatic(m *bootstrapv3.Bootstrap) *bootstrapv3.Bootstrap {
 // usesXDS tells whether anything comes from a management server.
 func (s *Static) usesXDS() bool {
 	ofAPI := func(src *model.Source) bool { return src != nil && src.Kind == model.SourceAPI }
-	return s.ADS != nil || ofAPI(s.LDS) || ofAPI(s.CDS) ||
+	return s.ADS != nil || s.HDS != nil || ofAPI(s.LDS) || ofAPI(s.CDS) ||
 		slices.ContainsFunc(s.Runtime, func(l runtime.Layer) bool { return l.RTDS != nil && ofAPI(l.RTDS.Source) })
 }
 

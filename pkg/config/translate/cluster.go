@@ -72,6 +72,7 @@ func (c *call) cluster(m *clusterv3.Cluster) *model.Cluster {
 	c.balancer(m, out)
 	c.socketMatches(m, out)
 	c.upstreamHTTP(m, out)
+	c.healthChecks(m, out)
 	return out
 }
 

@@ -60,6 +60,7 @@ func (c *call) endpoint(m *endpointv3.LbEndpoint, p *path, names bool) *model.En
 		Hostname: e.GetHostname(), Weight: max(u32(m.GetLoadBalancingWeight(), 1), 1),
 		Health: health(m.GetHealthStatus()), Metadata: metadata(m.GetMetadata()),
 	}
+	out.HealthCheck = c.endpointCheck(e.GetHealthCheckConfig(), p.field("endpoint").field("health_check_config"))
 	at := p.field("endpoint").field("address")
 	switch a := e.GetAddress().GetAddress().(type) {
 	case *corev3.Address_SocketAddress:

@@ -11,9 +11,9 @@ func clusterTable() table {
 			"cleanup_interval upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config "+
 			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy "+
 			"ring_hash_lb_config maglev_lb_config preconnect_policy wait_for_warm_on_init track_timeout_budgets track_cluster_stats "+
+			"health_checks ignore_health_on_host_removal close_connections_on_host_health_failure "+
 			"dns_jitter dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
-		"per_connection_buffer_limit_bytes", "weir passes bodies on piece by piece: what it holds of an upstream connection is a read, or the window of a stream",
-		"ignore_health_on_host_removal", "weir has no health checks yet that could keep a removed host")
+		"per_connection_buffer_limit_bytes", "weir passes bodies on piece by piece: what it holds of an upstream connection is a read, or the window of a stream")
 	t.message(cluster+"Cluster.TransportSocketMatch", "match transport_socket name")
 	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")
 	t.message(cluster+"Cluster.EdsClusterConfig", "eds_config service_name")
@@ -23,7 +23,7 @@ func clusterTable() table {
 	t.message(cluster+"Cluster.MaglevLbConfig", "table_size")
 	t.message(cluster+"Cluster.RoundRobinLbConfig", "")
 	t.message(cluster+"Cluster.OriginalDstLbConfig", "use_http_header http_header_name upstream_port_override")
-	t.message(cluster+"Cluster.CommonLbConfig", "healthy_panic_threshold locality_weighted_lb_config zone_aware_lb_config consistent_hashing_lb_config close_connections_on_host_set_change", "update_merge_window", "weir applies updates when they arrive")
+	t.message(cluster+"Cluster.CommonLbConfig", "healthy_panic_threshold locality_weighted_lb_config zone_aware_lb_config consistent_hashing_lb_config close_connections_on_host_set_change ignore_new_hosts_until_first_hc", "update_merge_window", "weir applies updates when they arrive")
 	t.message(cluster+"Cluster.CommonLbConfig.LocalityWeightedLbConfig", "")
 	t.message(cluster+"Cluster.CommonLbConfig.ZoneAwareLbConfig", "fail_traffic_on_panic")
 	t.message(cluster+"Cluster.CommonLbConfig.ConsistentHashingLbConfig", "use_hostname_for_hashing hash_balance_factor")
@@ -68,6 +68,25 @@ func clusterTable() table {
 	return t
 }
 
+func healthCheckTable() table {
+	const check = "envoy.config.core.v3.HealthCheck"
+	t := table{}
+	t.message(check,
+		"timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold healthy_threshold reuse_connection "+
+			"http_health_check tcp_health_check grpc_health_check no_traffic_interval no_traffic_healthy_interval unhealthy_interval "+
+			"unhealthy_edge_interval healthy_edge_interval event_log_path event_logger always_log_health_check_failures "+
+			"always_log_health_check_success tls_options transport_socket_match_criteria")
+	t.message(check+".HttpHealthCheck",
+		"host path send receive response_buffer_size request_headers_to_add request_headers_to_remove expected_statuses "+
+			"retriable_statuses codec_client_type service_name_matcher method")
+	t.message(check+".TcpHealthCheck", "send receive")
+	t.message(check+".GrpcHealthCheck", "service_name authority initial_metadata")
+	t.message(check+".Payload", "text binary")
+	t.message(check+".TlsOptions", "alpn_protocols")
+	t.message("envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink", "event_log_path")
+	return t
+}
+
 func endpointTable() table {
 	const endpoint = "envoy.config.endpoint.v3."
 	t := table{}
@@ -76,7 +95,8 @@ func endpointTable() table {
 	t.message(endpoint+"ClusterLoadAssignment.Policy.DropOverload", "category drop_percentage")
 	t.message(endpoint+"LocalityLbEndpoints", "locality lb_endpoints load_balancing_weight priority", "metadata", opaque)
 	t.message(endpoint+"LbEndpoint", "endpoint health_status metadata load_balancing_weight")
-	t.message(endpoint+"Endpoint", "address hostname additional_addresses")
+	t.message(endpoint+"Endpoint", "address hostname additional_addresses health_check_config")
+	t.message(endpoint+"Endpoint.HealthCheckConfig", "port_value hostname address disable_active_health_check")
 	t.message(endpoint+"Endpoint.AdditionalAddress", "address")
 	return t
 }

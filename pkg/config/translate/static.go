@@ -25,6 +25,8 @@ type Static struct {
 	LDS, CDS *model.Source
 	// ADS is the aggregated stream; nil when there is none.
 	ADS *model.APISource
+	// HDS is the management server that asks for health checks; nil when there is none.
+	HDS *model.APISource
 	// StatsFlushInterval between two flushes of the statistics sinks. Default 5 s; 0 when StatsFlushOnAdmin is set.
 	StatsFlushInterval time.Duration
 	// StatsFlushOnAdmin flushes only when the admin interface reads statistics.

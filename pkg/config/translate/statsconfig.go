@@ -46,7 +46,7 @@ func bootstrapTable() table {
 	t := table{}
 	t.message(bootstrap+"Bootstrap",
 		"node dynamic_resources stats_config stats_flush_interval stats_flush_on_admin layered_runtime admin "+
-			"bootstrap_extensions cluster_manager application_log_config",
+			"bootstrap_extensions cluster_manager application_log_config hds_config",
 		"static_resources", "each static resource is reported by itself",
 		"memory_allocator_manager watchdog watchdogs enable_dispatcher_stats fatal_actions default_socket_interface "+
 			"perf_tracing_file_path inline_headers grpc_async_client_manager_config", memory,

@@ -167,6 +167,16 @@ func (m *Manager) Reopen() error {
 	return errors.Join(errs...)
 }
 
+// Append adds a line, which brings its own end, to the file at path; other logs than access logs use the same files.
+func (m *Manager) Append(path string, line []byte) error {
+	f, err := m.open(path)
+	if err != nil {
+		return err
+	}
+	f.add(func(buf []byte) []byte { return append(buf, line...) })
+	return nil
+}
+
 // Flush writes everything that was logged so far.
 func (m *Manager) Flush() error {
 	var errs []error
@@ -220,6 +230,11 @@ type file struct {
 }
 
 func (f *file) log(e Encoder, c *format.Context) {
+	f.add(func(buf []byte) []byte { return e.Append(buf, c) })
+}
+
+// add appends an entry to the buffer, once there is room.
+func (f *file) add(entry func([]byte) []byte) {
 	f.mu.Lock()
 	for len(f.buf) >= maxBuffered && !f.done {
 		f.room.Wait()
@@ -229,7 +244,7 @@ func (f *file) log(e Encoder, c *format.Context) {
 		return
 	}
 	n := len(f.buf)
-	f.buf = e.Append(f.buf, c)
+	f.buf = entry(f.buf)
 	added, full := len(f.buf)-n, len(f.buf) >= flushSize
 	f.mu.Unlock()
 	f.stats.buffered.Inc()

@@ -23,6 +23,7 @@ type active struct {
 	filters []filter.Listener
 	stats   *listenerStats
 	sockets []*socket    // Manager.mu guards it
+	closed  bool         // its sockets were closed for good; Manager.mu guards it
 	conns   atomic.Int64 // being served
 	retired atomic.Bool  // another version took its place
 }

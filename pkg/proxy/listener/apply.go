@@ -105,12 +105,13 @@ func (m *Manager) failures(errs map[string]error) []error {
 	return out
 }
 
-// buildAll builds the next versions of the named listeners, and gives the errors by name.
+// buildAll builds the next versions of the named listeners, and gives the errors by name. As in Envoy, listeners of a direction
+// that was stopped are neither changed nor added.
 func (m *Manager) buildAll(snap *model.Snapshot, changed []string) (next map[string]*active, errs map[string]error) {
 	next, errs = map[string]*active{}, map[string]error{}
 	for _, name := range changed {
 		cfg, was := snap.Listeners.Get(name), m.active[name]
-		if cfg == nil || was != nil && was.cfg == cfg {
+		if cfg == nil || was != nil && was.cfg == cfg || m.drains.stopped(cfg) {
 			continue
 		}
 		a, err := m.build(cfg, was)
@@ -249,68 +250,16 @@ func (m *Manager) StopAccepting() {
 	m.publish()
 }
 
+// closeSockets ends the accepting of a listener, once.
 func (m *Manager) closeSockets(a *active) {
+	if a.closed {
+		return
+	}
+	a.closed = true
 	for _, s := range a.sockets {
 		s.shut()
 		delete(m.sockets, s.key)
 	}
-	if len(a.sockets) > 0 {
-		m.stats.stopped.Inc()
-	}
+	m.stats.stopped.Inc()
 	a.sockets = nil
-}
-
-// Drain is admin's /drain_listeners: connections of all listeners, or of inbound ones only, are asked to finish. The
-// sockets are closed now, or with graceful after the drain time.
-func (m *Manager) Drain(graceful, inboundOnly bool) {
-	chosen := map[*runtime]bool{}
-	m.mu.Lock()
-	for _, a := range m.active {
-		if inboundOnly && a.cfg.TrafficDirection != model.TrafficInbound {
-			continue
-		}
-		if !graceful {
-			m.closeSockets(a)
-		}
-		for _, r := range a.chains {
-			chosen[r] = true
-		}
-	}
-	if graceful && !m.stopped {
-		m.drainInbound = inboundOnly
-		m.drainEnd.Arm(m.opts.DrainTime)
-	}
-	m.publish()
-	m.mu.Unlock()
-	m.signal(func(r *runtime) bool { return chosen[r] })
-}
-
-// DrainOpen asks the connections of all listeners, or of inbound ones only, to finish, while the listeners go on accepting:
-// /drain_listeners?skip_exit.
-func (m *Manager) DrainOpen(inboundOnly bool) {
-	chosen := map[*runtime]bool{}
-	m.mu.Lock()
-	for _, a := range m.active {
-		if inboundOnly && a.cfg.TrafficDirection != model.TrafficInbound {
-			continue
-		}
-		for _, r := range a.chains {
-			chosen[r] = true
-		}
-	}
-	m.mu.Unlock()
-	m.signal(func(r *runtime) bool { return chosen[r] })
-}
-
-// drainOver closes the sockets that a graceful drain left open. It runs on the wheel, so it leaves that to a goroutine.
-func (m *Manager) drainOver() {
-	m.loops.Go(func() {
-		m.mu.Lock()
-		inboundOnly := m.drainInbound
-		m.mu.Unlock()
-		m.Drain(false, inboundOnly)
-		if m.opts.Drained != nil && !inboundOnly {
-			m.opts.Drained()
-		}
-	})
 }

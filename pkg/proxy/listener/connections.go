@@ -58,6 +58,7 @@ func (m *Manager) assign(cn *connection, r *runtime) bool {
 	}
 	cn.chain = r
 	r.conns++
+	m.joinDrain(cn)
 	return true
 }
 
@@ -189,7 +190,7 @@ func (m *Manager) whenEmpty() <-chan struct{} {
 // Close closes all sockets, ends all connections at once and waits for everything that the manager started.
 func (m *Manager) Close() {
 	m.StopAccepting()
-	m.drainEnd.Release()
+	m.drains.release()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = m.Wait(ctx) // nothing to wait for is no error, and ending what is there was asked for

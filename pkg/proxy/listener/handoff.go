@@ -9,7 +9,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
-// handOff finds the listener of an original destination. It is immutable.
+// handOff finds the listener of an original destination. It is immutable. Listeners that a drain of inbound ones has stopped are not
+// found; when all were stopped nothing new is handed off, and what was accepted before still finds its listener.
 type handOff struct {
 	byName   map[string]*active
 	exact    map[netip.AddrPort]*active
@@ -18,11 +19,13 @@ type handOff struct {
 	catchAll *active
 }
 
-func newHandOff(listeners map[string]*active) *handOff {
+func newHandOff(listeners map[string]*active, left func(*model.Listener) bool) *handOff {
 	h := &handOff{byName: maps.Clone(listeners), exact: map[netip.AddrPort]*active{}, any4: map[uint16]*active{}, any6: map[uint16]*active{}}
 	all := make([]*active, 0, len(listeners))
 	for _, a := range listeners {
-		all = append(all, a)
+		if !left(a.cfg) {
+			all = append(all, a)
+		}
 	}
 	slices.SortFunc(all, func(a, b *active) int { return strings.Compare(a.cfg.Name, b.cfg.Name) })
 	for _, a := range all {

@@ -545,7 +545,7 @@ func TestStopping(t *testing.T) {
 	c, other := dial(t, inAddr), dial(t, outAddr)
 	line(t, c)
 	line(t, other)
-	b.Drain(false, true)
+	b.Drain(false, true, false)
 	if got := line(t, c); got != "draining" {
 		t.Errorf("got %q", got)
 	}

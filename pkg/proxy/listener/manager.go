@@ -61,8 +61,9 @@ type Options struct {
 	OriginalDst OriginalDst
 	// AccessLog is called at the end of each connection of a listener that has access logs; may be nil.
 	AccessLog func(l *model.Listener, info *streaminfo.Info)
-	// Drained is called when a graceful drain of all listeners has closed their sockets; may be nil.
-	Drained func()
+	// Stopping is called before a drain closes the sockets of all listeners, or with inboundOnly those of inbound ones; no lock is
+	// held. It may be nil.
+	Stopping func(inboundOnly bool)
 	// DrainTime is how long connections of a removed or changed chain may go on; 0 means Envoy's 600 s.
 	DrainTime     time.Duration
 	DrainStrategy DrainStrategy
@@ -106,8 +107,7 @@ type Manager struct {
 	capture  []*socket
 	stopped  bool
 
-	drainEnd     timer.Timer // of a graceful drain
-	drainInbound bool        // whether that is for inbound listeners only
+	drains drains
 
 	connMu sync.Mutex
 	conns  map[*connection]struct{}
@@ -127,7 +127,7 @@ func New(o Options) *Manager {
 		conns: map[*connection]struct{}{},
 	}
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
-	m.drainEnd.Init(o.Wheel, m.drainOver)
+	m.drains.init(m)
 	m.reclaim.timer.Init(o.Wheel, m.giveBack)
 	m.routes.Store(&handOff{})
 	m.own.Store(&map[netip.AddrPort]struct{}{})
@@ -151,7 +151,7 @@ func (m *Manager) List() []Status {
 
 // publish recomputes what connections look up. The caller holds mu.
 func (m *Manager) publish() {
-	m.routes.Store(newHandOff(m.active))
+	m.routes.Store(newHandOff(m.active, m.drains.unreachable))
 	own := map[netip.AddrPort]struct{}{}
 	for _, s := range m.sockets {
 		a := s.target.Load()

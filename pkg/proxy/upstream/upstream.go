@@ -27,10 +27,28 @@ type Host struct {
 	Priority uint32
 	// Health is what the control plane said.
 	Health model.HealthStatus
+	// Flags is what active health checks said when the Host was made; a change makes another Host.
+	Flags HealthFlags
+	// FailHealthCheck takes the host out until it passes its checks again; nil without active checks.
+	FailHealthCheck func()
 	// Stats outlive a Host: when only weight, health or metadata of an endpoint change, its next Host has the same Stats.
 	Stats *HostStats
 	// Conns is what the cluster keeps per host address, its connections. Nobody else looks at it.
 	Conns any
+}
+
+// Healthy tells whether the host may take traffic of first choice: neither the control plane nor a check says otherwise.
+func (h *Host) Healthy() bool {
+	return (h.Health == model.HealthUnknown || h.Health == model.HealthHealthy) && h.Flags&(FailedActiveHC|DegradedActiveHC) == 0
+}
+
+// Degraded tells whether the host may take traffic when there are not enough healthy ones.
+func (h *Host) Degraded() bool {
+	switch h.Health {
+	case model.HealthUnhealthy, model.HealthDraining, model.HealthTimeout:
+		return false
+	}
+	return h.Flags&FailedActiveHC == 0 && (h.Health == model.HealthDegraded || h.Flags&DegradedActiveHC != 0)
 }
 
 // NewHost makes a host at an address, healthy and of weight 1.

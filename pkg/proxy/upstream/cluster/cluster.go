@@ -38,6 +38,11 @@ type Cluster struct {
 	// ready is closed once hosts are known, or known not to be.
 	ready     chan struct{}
 	readyOnce sync.Once
+	// known tells that names were resolved, unchecked that some host waits for its first health check, and stale that a
+	// check's finding is not in the set yet.
+	known, unchecked, stale atomic.Bool
+	// inherited is what a predecessor's checks found, by name of the host; nil without.
+	inherited map[string]upstream.HealthFlags
 	// original serves ORIGINAL_DST clusters, nil for others.
 	original *originalDst
 	// watch resolves the names of DNS clusters, nil for others.

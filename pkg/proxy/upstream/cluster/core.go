@@ -3,12 +3,14 @@ package cluster
 import (
 	"math"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/breaker"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/health"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
 )
@@ -20,7 +22,33 @@ type core struct {
 	transports *transports
 	// requests and retries by priority: [0] default, [1] high.
 	requests, retries [2]*breaker.Breaker
-	scopes            [2]*stats.Scope
+	// health is made when the cluster is first checked.
+	health struct {
+		once   sync.Once
+		stats  *health.Stats
+		gauges healthGauges
+	}
+}
+
+// healthGauges tell how many hosts are healthy and degraded (cluster.<name>.health_check.*).
+type healthGauges struct{ healthy, degraded *stats.Gauge }
+
+func (k *core) makeHealth() {
+	k.health.once.Do(func() {
+		sc := k.shared.Stats.Scope().Scope("health_check")
+		k.health.stats = health.NewStats(k.shared.Stats.Scope())
+		k.health.gauges = healthGauges{healthy: sc.Gauge("healthy"), degraded: sc.Gauge("degraded")}
+	})
+}
+
+func (k *core) healthStats() *health.Stats {
+	k.makeHealth()
+	return k.health.stats
+}
+
+func (k *core) healthGauges() *healthGauges {
+	k.makeHealth()
+	return &k.health.gauges
 }
 
 func (m *Manager) newCore(cfg *model.Cluster) *core {
@@ -30,14 +58,13 @@ func (m *Manager) newCore(cfg *model.Cluster) *core {
 		shared:     &pool.Shared{Runtime: m.runtime, Codecs: newCodecs(m.buffers, scope), Stats: counters},
 		transports: m.newTransports(cfg, counters),
 	}
-	for i, name := range priorities {
-		sc := scope.Scope("circuit_breakers." + name)
-		k.scopes[i] = sc
-		k.shared.Connections[i] = breaker.New(0, sc.Gauge("cx_open"))
-		k.shared.Pending[i] = breaker.New(0, sc.Gauge("rq_pending_open"))
-		k.requests[i] = breaker.New(0, sc.Gauge("rq_open"))
-		k.retries[i] = breaker.New(0, sc.Gauge("rq_retry_open"))
-		k.shared.Pools[i] = breaker.New(0, sc.Gauge("cx_pool_open"))
+	for i := range counters.Breakers {
+		open := &counters.Breakers[i]
+		k.shared.Connections[i] = breaker.New(0, open.CxOpen)
+		k.shared.Pending[i] = breaker.New(0, open.RqPendingOpen)
+		k.requests[i] = breaker.New(0, open.RqOpen)
+		k.retries[i] = breaker.New(0, open.RqRetryOpen)
+		k.shared.Pools[i] = breaker.New(0, open.CxPoolOpen)
 	}
 	return k
 }
@@ -79,7 +106,8 @@ func (k *core) retryBudget(priority int, b *model.RetryBudget) *breaker.Budget {
 func (k *core) limit(priority int, track bool, b *breaker.Breaker, limit uint32, remaining string) {
 	b.SetLimit(limit)
 	if track {
-		b.Track(k.scopes[priority].Gauge(remaining))
+		name := [...]string{"circuit_breakers.default.", "circuit_breakers.high."}[priority] + remaining
+		b.Track(k.shared.Stats.Scope().Gauge(name))
 	} else {
 		b.Track(nil)
 	}

@@ -21,6 +21,14 @@ type target struct {
 	pipe   string
 }
 
+// name is the address as upstream.Host.Name prints it.
+func (to *target) name() string {
+	if to.pipe != "" {
+		return to.pipe
+	}
+	return to.addr.String()
+}
+
 func (t *transports) dial(ctx context.Context, to *target) (*conn.Conn, error) {
 	switch {
 	case to.pipe != "":

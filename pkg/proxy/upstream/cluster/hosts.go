@@ -25,10 +25,17 @@ type endpoint struct {
 	conns *pool.Host
 	// current is where new connections go.
 	current atomic.Pointer[target]
+	// checks are its active health checks, owner is the cluster that they tell, host how it was last shown to the balancer.
+	checks checks
+	owner  atomic.Pointer[Cluster]
+	host   *upstream.Host
 }
 
 func (c *Cluster) newEndpoint(key endpointKey, to *target) *endpoint {
-	e := &endpoint{}
+	e := &endpoint{checks: checks{initial: upstream.FailedActiveHC | upstream.PendingActiveHC}}
+	if flags, ok := c.inherited[to.name()]; ok {
+		e.checks.initial = flags
+	}
 	e.current.Store(to)
 	e.conns = pool.NewHost(c.core.shared, c.core.transports.transport(key.tls, e.current.Load), c.cfg.HTTP, &e.stats)
 	return e
@@ -50,6 +57,7 @@ func (c *Cluster) setAssignment(a *model.LoadAssignment) {
 // retire lets the connections of removed endpoints end.
 func retire(removed map[endpointKey]*endpoint) {
 	for _, e := range removed {
+		e.checks.stop()
 		e.conns.Retire()
 	}
 }
@@ -67,7 +75,13 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 	}
 	removed = make(map[endpointKey]*endpoint)
 	for key, e := range b.old {
-		if b.kept[key] == nil {
+		switch {
+		case b.kept[key] != nil:
+		case c.stays(e):
+			h := *e.host
+			h.Flags = e.checks.flags() | upstream.PendingDynamicRemoval
+			b.kept[key], b.hosts = e, append(b.hosts, &h)
+		default:
 			removed[key] = e
 		}
 	}
@@ -77,6 +91,7 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 	c.set.Store(set)
 	c.current.Store(c.assigned)
 	c.publishMembership(set, changed)
+	c.unchecked.Store(set.Unchecked())
 	if changed && c.cfg.CloseOnHostChange {
 		for _, e := range c.endpoints {
 			e.conns.Drain()
@@ -88,7 +103,7 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 func (c *Cluster) lbOptions() lb.Options {
 	o := lb.Options{
 		Policy: c.cfg.LB, LeastRequest: c.leastRequest(), Hash: c.cfg.HashLB, PanicThreshold: c.panicThreshold(),
-		FailOnPanic: c.cfg.FailOnPanic, LocalityWeighted: c.cfg.LocalityWeighted,
+		FailOnPanic: c.cfg.FailOnPanic, IgnoreNew: c.cfg.IgnoreNewHosts, LocalityWeighted: c.cfg.LocalityWeighted,
 		Active: c.Stats().RqActive.Value, Rand: c.manager.opt.Rand,
 	}
 	if c.assigned != nil {
@@ -106,6 +121,12 @@ func (c *Cluster) publishMembership(set *lb.Set, changed bool) {
 	s.MembershipTotal.Set(uint64(len(set.Hosts())))
 	s.MembershipHealthy.Set(uint64(healthy))
 	s.MembershipDegraded.Set(uint64(degraded))
+	s.MembershipExcluded.Set(uint64(set.Excluded()))
+	if len(c.cfg.HealthChecks) > 0 {
+		k := c.core.healthGauges()
+		k.healthy.Set(uint64(healthy))
+		k.degraded.Set(uint64(degraded))
+	}
 	weight := uint32(0)
 	for _, h := range set.Hosts() {
 		weight = max(weight, h.Weight)
@@ -197,5 +218,9 @@ func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpo
 	if key.pipe == "" {
 		h.Address = addr
 	}
+	point.host = h
+	point.owner.Store(c)
+	c.check(point, h, key.tls)
+	h.Flags, h.FailHealthCheck = point.checks.flags(), point.checks.fail()
 	b.hosts = append(b.hosts, h)
 }

@@ -29,6 +29,7 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 	default:
 		c.core = m.newCore(cfg)
 		was.stop()
+		c.inherit(was)
 		c.resolved = was.resolved
 		retirePredecessor = was.remove
 	}
@@ -128,7 +129,18 @@ func (c *Cluster) names() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-func (c *Cluster) setReady() { c.readyOnce.Do(func() { close(c.ready) }) }
+// setReady notes that the hosts are known.
+func (c *Cluster) setReady() {
+	c.known.Store(true)
+	c.tryReady()
+}
+
+// tryReady makes the cluster ready once its hosts are known and each was checked.
+func (c *Cluster) tryReady() {
+	if c.known.Load() && !c.unchecked.Load() {
+		c.readyOnce.Do(func() { close(c.ready) })
+	}
+}
 
 // resolvedName is called by the DNS watch with the addresses of a name, when they differ from those before.
 func (c *Cluster) resolvedName(name string, addrs []netip.Addr) {

@@ -24,6 +24,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/dns"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/health"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
 )
 
@@ -45,6 +46,9 @@ type Options struct {
 	Self func(netip.AddrPort) bool
 	// Resolver resolves DNS names; nil is the system's resolver in Go's own implementation.
 	Resolver dns.Resolver
+	// HealthGRPC makes the clients of gRPC health checks; HealthEvent is told what belongs into an event log, nil drops it.
+	HealthGRPC  health.NewGRPC
+	HealthEvent func(HealthEvent)
 	// Rand gives random bits to balancers; nil is the runtime's generator.
 	Rand func() uint64
 	// Runtime answers the runtime keys of thresholds; nil knows none. RuntimeChanged tells of changes.
@@ -58,6 +62,9 @@ type Manager struct {
 	buffers *h1.Buffers // of all HTTP/1 connections
 
 	clusters atomic.Pointer[model.Set[*Cluster]]
+
+	// checks are the goroutines of active health checks.
+	checks sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
@@ -180,5 +187,6 @@ func (m *Manager) Close() {
 		c.remove()
 	}
 	m.clusters.Store(&model.Set[*Cluster]{})
+	m.checks.Wait()
 	m.runtime.Close()
 }

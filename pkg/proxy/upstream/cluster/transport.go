@@ -78,6 +78,11 @@ func (t *transports) match(e *model.Endpoint) *model.TransportSocketMatch {
 	if e != nil {
 		metadata = e.Metadata[matchMetadata]
 	}
+	return t.first(metadata)
+}
+
+// first is the first rule that metadata satisfies; nil when none is.
+func (t *transports) first(metadata map[string]any) *model.TransportSocketMatch {
 	for i := range t.matches {
 		if contains(metadata, t.matches[i].Match) {
 			return &t.matches[i]
@@ -86,13 +91,22 @@ func (t *transports) match(e *model.Endpoint) *model.TransportSocketMatch {
 	return nil
 }
 
+// matching is the TLS configuration that metadata chooses, nil for plain text.
+func (t *transports) matching(metadata map[string]any) *model.UpstreamTLS {
+	if m := t.first(metadata); m != nil {
+		return m.TLS
+	}
+	return t.plain
+}
+
 // count notes which transport socket a new host got: <match>.total_match_count, or that of default.
 func (t *transports) count(e *model.Endpoint) {
-	name := "default"
-	if m := t.match(e); m != nil {
-		name = m.Name
+	m := t.match(e)
+	if m == nil {
+		t.stats.DefaultMatch.Inc()
+		return
 	}
-	t.stats.Scope().Counter(stats.Sanitize(name) + ".total_match_count").Inc()
+	t.stats.Scope().Counter(stats.Sanitize(m.Name) + ".total_match_count").Inc()
 }
 
 // contains tells whether all of want is in have.

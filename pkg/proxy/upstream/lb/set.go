@@ -27,6 +27,8 @@ type Options struct {
 	PanicThreshold float64
 	// FailOnPanic picks no host in panic, instead of any; consistent balancers do not know it.
 	FailOnPanic bool
+	// IgnoreNew does not count hosts that were never checked.
+	IgnoreNew bool
 	// LocalityWeighted shares traffic by the weights of localities.
 	LocalityWeighted bool
 	// Active is the number of requests that the cluster has under way; only asked with Hash.BalanceFactor. Nil: none.
@@ -47,6 +49,8 @@ type Set struct {
 	opt               Options
 	hosts             []*upstream.Host
 	healthy, degraded int
+	excluded          int
+	unchecked         bool
 	priorities        []priority
 	counts            []availability // by priority
 	loads             []load         // by priority
@@ -93,7 +97,8 @@ func New(hosts []*upstream.Host, opt Options) *Set {
 	for i, all := range byPriority {
 		h := newByHealth(all)
 		healths[i] = h
-		s.counts = append(s.counts, availability{total: len(all), healthy: len(h.healthy), degraded: len(h.degraded)})
+		excluded := s.exclude(all)
+		s.counts = append(s.counts, availability{total: len(all) - excluded, healthy: len(h.healthy), degraded: len(h.degraded)})
 		s.healthy += len(h.healthy)
 		s.degraded += len(h.degraded)
 	}
@@ -129,7 +134,7 @@ func newByHealth(hosts []*upstream.Host) byHealth {
 		switch {
 		case Healthy(h):
 			b.healthy = append(b.healthy, h)
-		case h.Health == model.HealthDegraded:
+		case h.Degraded():
 			b.degraded = append(b.degraded, h)
 		}
 	}
@@ -185,16 +190,35 @@ func newGroup(eligible, all []*upstream.Host, opt *Options) group {
 	return g
 }
 
-// Healthy tells whether the control plane lets a host take traffic of first choice.
-func Healthy(h *upstream.Host) bool {
-	return h.Health == model.HealthUnknown || h.Health == model.HealthHealthy
-}
+// Healthy tells whether a host takes traffic of first choice.
+func Healthy(h *upstream.Host) bool { return h.Healthy() }
 
 // Hosts are all hosts of the set; the slice must not be changed.
 func (s *Set) Hosts() []*upstream.Host { return s.hosts }
 
 // Counts are how many hosts are healthy and how many degraded.
 func (s *Set) Counts() (healthy, degraded int) { return s.healthy, s.degraded }
+
+// Excluded is how many hosts do not count for the availability of their priority.
+func (s *Set) Excluded() int { return s.excluded }
+
+// Unchecked tells whether a host waits for its first health check.
+func (s *Set) Unchecked() bool { return s.unchecked }
+
+// exclude counts the hosts of a priority whose availability is not the point: those that are not to be known yet, and those
+// that asked to be left alone.
+func (s *Set) exclude(hosts []*upstream.Host) int {
+	n := 0
+	for _, h := range hosts {
+		pending := h.Flags&upstream.PendingActiveHC != 0
+		s.unchecked = s.unchecked || pending
+		if pending && s.opt.IgnoreNew || h.Flags&upstream.ExcludedViaImmediateHCFail != 0 {
+			n++
+		}
+	}
+	s.excluded += n
+	return n
+}
 
 // Shape describes the ring or table of the last priority; the zero value without a consistent balancer.
 func (s *Set) Shape() HashShape {

@@ -49,6 +49,9 @@ func (x *exchange) respond() (*message.Response, error) {
 		x.route.Count(filter.RecordRetrySuccess)
 	}
 	x.status, x.canary = resp.Status, h.Get(message.XEnvoyUpstreamCanary) == "true"
+	if x.host != nil && x.host.FailHealthCheck != nil && h.Has(message.XEnvoyImmediateHealthCheckFail) {
+		x.host.FailHealthCheck()
+	}
 	if a.InternalRedirect != nil && x.follows(a.InternalRedirect, resp) {
 		return nil, errRestart
 	}

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"context"
 	"net"
 	"slices"
 	"strings"
@@ -195,4 +196,19 @@ func namesOf(u Update) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// dialTo connects to a, whatever is asked for.
+func dialTo(a net.Addr) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, a.Network(), a.String())
+	}
+}
+
+func mustService(typeURL string) service {
+	s, ok := serviceOf(typeURL)
+	if !ok {
+		panic("no service of " + typeURL)
+	}
+	return s
 }

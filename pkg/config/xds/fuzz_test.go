@@ -37,7 +37,7 @@ func check(t *testing.T, u Update, n int) {
 		m := NewMux(Options{Delta: delta})
 		m.SubscribeAll(u.Type)
 		m.due()
-		if !m.begin(u.Type) {
+		if !m.begin(u.Type, nil) {
 			t.Fatal("the type was asked for")
 		}
 		m.settle(u, "n", errors.New(u.Version+u.Type))

@@ -56,10 +56,16 @@ type Server struct {
 type Mux struct {
 	opt Options
 
+	// applying is held while the handler is told of anything, so that it is told one thing at a time.
+	applying sync.Mutex
+	reaper   reaper
+
 	mu    sync.Mutex
 	types map[string]*subscription
 	busy  bool          // a response is being applied: its ACK goes out before what it makes us ask for
 	kick  chan struct{} // one slot: something is to be sent
+	// from is the server that the versions are of; nil before any has answered.
+	from *Server
 }
 
 // subscription is the state of one type. Guarded by Mux.mu.
@@ -82,6 +88,10 @@ type subscription struct {
 	sent     map[string]bool
 	all      bool
 	versions map[string]string
+	// aliases are the names of resources that came under another one that is subscribed, by that other one.
+	aliases map[string]string
+	// expiries are when resources with a TTL are to go, by name.
+	expiries map[string]time.Time
 	// changed are the names that came or went since the control plane was told: what there is to tell costs as much as
 	// changed, not as much as there are names.
 	changed map[string]bool
@@ -96,7 +106,7 @@ type ack struct {
 
 // NewMux returns a Mux that does nothing until Run.
 func NewMux(opt Options) *Mux {
-	return &Mux{opt: opt, types: map[string]*subscription{}, kick: make(chan struct{}, 1)}
+	return &Mux{opt: opt, types: map[string]*subscription{}, kick: make(chan struct{}, 1), reaper: newReaper()}
 }
 
 // SubscribeAll asks for all resources of a type (wildcard).
@@ -132,8 +142,10 @@ func (m *Mux) Unsubscribe(typeURL, name string) {
 		delete(s.again, name)
 		s.changed[name] = true
 		if !s.wildcard {
-			delete(s.versions, name)
+			s.forget(name)
+			s.forget(s.aliases[name])
 		}
+		delete(s.aliases, name)
 		return true
 	})
 }
@@ -142,7 +154,10 @@ func (m *Mux) change(typeURL string, apply func(*subscription) bool) {
 	m.mu.Lock()
 	s := m.types[typeURL]
 	if s == nil {
-		s = &subscription{names: map[string]bool{}, versions: map[string]string{}, sent: map[string]bool{}, changed: map[string]bool{}, again: map[string]bool{}}
+		s = &subscription{
+			names: map[string]bool{}, versions: map[string]string{}, sent: map[string]bool{}, changed: map[string]bool{},
+			again: map[string]bool{}, aliases: map[string]string{}, expiries: map[string]time.Time{},
+		}
 		m.types[typeURL] = s
 	}
 	changed := apply(s)
@@ -162,6 +177,9 @@ func (m *Mux) wake() {
 
 // Run keeps a stream up until ctx ends.
 func (m *Mux) Run(ctx context.Context) {
+	var reaping sync.WaitGroup
+	reaping.Go(func() { m.reap(ctx) })
+	defer reaping.Wait()
 	turn := 0
 	for attempt := 0; ; attempt++ {
 		server := &m.opt.Servers[turn%len(m.opt.Servers)]
@@ -220,7 +238,7 @@ func (m *Mux) stream(ctx context.Context, server *Server) (worked bool, err erro
 	if err != nil {
 		return false, err
 	}
-	m.reset()
+	m.reset(server)
 	m.opt.Handler.Connected(true, "")
 	m.wake()
 
@@ -230,7 +248,7 @@ func (m *Mux) stream(ctx context.Context, server *Server) (worked bool, err erro
 		cancel() // ends the receiver too
 		sent <- err
 	}()
-	worked, err = m.receive(ctx, s)
+	worked, err = m.receive(ctx, s, server)
 	cancel()
 	if sendErr := <-sent; sendErr != nil && status.Code(err) == codes.Canceled { // the sender's end came first
 		err = sendErr
@@ -265,11 +283,19 @@ func (m *Mux) method() string {
 	return s.method(m.opt.Delta)
 }
 
-// reset forgets what belonged to the last stream.
-func (m *Mux) reset() {
+// reset forgets what belonged to the last stream. Versions mean something only to the server that gave them: another one
+// is told what there is, but not in which version, so that it sends everything and tells what is gone.
+func (m *Mux) reset(server *Server) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	stranger := m.from != nil && m.from != server
 	for _, s := range m.types {
+		if stranger {
+			s.version = ""
+			for name := range s.versions {
+				s.versions[name] = ""
+			}
+		}
 		s.requested, s.dirty, s.ack, s.nonce = false, true, nil, ""
 		s.sent, s.all = map[string]bool{}, false
 		s.changed = maps.Clone(s.names)
@@ -278,7 +304,7 @@ func (m *Mux) reset() {
 	m.busy = false
 }
 
-func (m *Mux) receive(ctx context.Context, s grpc.ClientStream) (worked bool, err error) {
+func (m *Mux) receive(ctx context.Context, s grpc.ClientStream, server *Server) (worked bool, err error) {
 	for {
 		u, nonce, identifier, err := m.next(s)
 		if err != nil {
@@ -291,71 +317,20 @@ func (m *Mux) receive(ctx context.Context, s grpc.ClientStream) (worked bool, er
 			m.opt.Handler.Connected(true, identifier)
 		}
 		worked = true
-		if !m.begin(u.Type) {
-			m.opt.Log.Warn("ignored xDS response for a type that was not asked for", "type", u.Type)
-			continue
-		}
-		err = m.opt.Handler.Update(ctx, u)
-		m.settle(u, nonce, err)
+		m.apply(ctx, u, nonce, server)
 	}
 }
 
-// begin holds requests back until the response is settled; false when its type was never asked for.
-func (m *Mux) begin(typeURL string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.busy = m.types[typeURL] != nil
-	return m.busy
-}
-
-// settle records the outcome of a response, for the sender to tell.
-func (m *Mux) settle(u Update, nonce string, err error) {
-	m.mu.Lock()
-	m.busy = false
-	s := m.types[u.Type]
-	s.nonce = nonce
-	s.ack = &ack{nonce: nonce, err: err}
-	s.hold = time.Time{}
-	if err == nil {
-		s.version, s.rejections = u.Version, 0
-	} else if wait := s.reject(u.Version); wait > 0 && !m.opt.Delta { // a delta server sends a change but once
-		s.hold = time.Now().Add(wait)
-		time.AfterFunc(wait, m.wake)
+// apply hands a response on, and has its outcome told.
+func (m *Mux) apply(ctx context.Context, u Update, nonce string, server *Server) {
+	m.applying.Lock()
+	defer m.applying.Unlock()
+	if !m.begin(u.Type, server) {
+		m.opt.Log.Warn("ignored xDS response for a type that was not asked for", "type", u.Type)
+		return
 	}
-	for _, r := range u.Resources {
-		switch {
-		case !m.opt.Delta || r.Body == nil || !s.wildcard && !s.names[r.Name]:
-		case err == nil:
-			s.versions[r.Name] = r.Version
-		default:
-			// Some of a rejected response may be in force: after a reconnection the control plane must send it again,
-			// or tell that it is gone.
-			s.versions[r.Name] = ""
-		}
-	}
-	for _, name := range u.Removed {
-		delete(s.versions, name)
-	}
-	m.mu.Unlock()
-	m.wake()
-}
-
-// Waits before a version is rejected once more. A control plane that answers each NACK with the same version, as
-// go-control-plane's snapshot cache does, would otherwise keep both sides busy until somebody mends the configuration.
-const (
-	firstHold = 250 * time.Millisecond
-	maxHold   = 10 * time.Second
-)
-
-// reject counts a rejection and returns how long to wait before the control plane is told: not at all for the first of a
-// version, then twice as long each time.
-func (s *subscription) reject(version string) time.Duration {
-	if s.rejections == 0 || s.rejected != version {
-		s.rejected, s.rejections = version, 1
-		return 0
-	}
-	s.rejections++
-	return min(maxHold, firstHold<<min(s.rejections-2, 10))
+	err := m.opt.Handler.Update(ctx, u)
+	m.settle(u, nonce, err)
 }
 
 // next receives one response of either protocol.

@@ -109,13 +109,7 @@ func (s *subscription) deltaRequest(typeURL string, ask func(name string) bool) 
 
 // held are the versions of the resources that are still wanted, for the first request after a reconnection.
 func (s *subscription) held() map[string]string {
-	held := map[string]string{}
-	for n, v := range s.versions {
-		if s.wildcard || s.names[n] {
-			held[n] = v
-		}
-	}
-	return held
+	return maps.Clone(s.versions)
 }
 
 func errorDetail(err error) *statuspb.Status {
@@ -161,11 +155,17 @@ func deltaResource(w *discoveryv3.Resource, version string) Resource {
 	if w.Version != "" {
 		version = w.Version
 	}
-	return Resource{Name: w.Name, Version: version, Body: w.Resource, TTL: w.GetTtl().AsDuration()}
+	if w.Name == "" {
+		w.Name = w.GetResourceName().GetName()
+	}
+	return Resource{Name: w.Name, Aliases: w.Aliases, Version: version, Body: w.Resource, TTL: w.GetTtl().AsDuration()}
 }
 
 func deltaUpdate(r *discoveryv3.DeltaDiscoveryResponse) Update {
 	u := Update{Type: r.TypeUrl, Version: r.SystemVersionInfo, Removed: r.RemovedResources, Resources: make([]Resource, 0, len(r.Resources))}
+	for _, n := range r.RemovedResourceNames {
+		u.Removed = append(u.Removed, n.GetName())
+	}
 	for _, w := range r.Resources {
 		u.Resources = append(u.Resources, deltaResource(w, r.SystemVersionInfo))
 	}

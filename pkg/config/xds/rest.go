@@ -101,36 +101,41 @@ func (r *rest) change(apply func() bool) {
 // Run polls until ctx ends: at once, when a name was added, and whenever the delay is over, to which up to a tenth is added
 // at random so that a fleet does not ask in step.
 func (r *rest) Run(ctx context.Context) {
-	turn, failures := 0, 0
-	// after names were added the version says nothing: the server must not answer that nothing changed.
-	added := true
+	turn := 0
+	// fresh asks without a version, so that the server cannot answer that nothing changed: after names were added, and of
+	// another server than the last one.
+	fresh := true
 	for {
-		err := r.poll(ctx, &r.opt.servers[turn%len(r.opt.servers)], added)
+		select {
+		case <-r.kick: // the request that follows asks for it, too
+			fresh = true
+		default:
+		}
+		server := &r.opt.servers[turn%len(r.opt.servers)]
+		err := r.poll(ctx, server, fresh)
 		if ctx.Err() != nil {
 			return
 		}
-		if failures++; err == nil {
-			failures = 0
-		} else {
-			turn++
-			r.opt.log.Warn("xDS request was not answered with resources", "server", r.opt.servers[(turn-1)%len(r.opt.servers)].Name, "type", r.opt.service.typeURL, "error", err)
+		if err != nil {
+			r.opt.log.Warn("xDS request was not answered with resources", "server", server.Name, "type", r.opt.service.typeURL, "error", err)
 			r.opt.handler.Failure(r.opt.service.typeURL, err)
+			turn++
 		}
+		fresh = err != nil && (fresh || len(r.opt.servers) > 1)
 		wait := r.opt.refresh + time.Duration(rand.Float64()*float64(r.opt.refresh)/10)
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.kick:
-			added = true
+			fresh = true
 		case <-time.After(wait):
-			added = added && err != nil
 		}
 	}
 }
 
 // poll makes one request and applies its answer.
-func (r *rest) poll(ctx context.Context, server *RESTServer, added bool) error {
-	q := r.request(added)
+func (r *rest) poll(ctx context.Context, server *RESTServer, fresh bool) error {
+	q := r.request(fresh)
 	if q == nil {
 		return nil
 	}
@@ -154,7 +159,7 @@ func (r *rest) poll(ctx context.Context, server *RESTServer, added bool) error {
 }
 
 // request is what is to be asked now; nil when nothing is.
-func (r *rest) request(added bool) *discoveryv3.DiscoveryRequest {
+func (r *rest) request(fresh bool) *discoveryv3.DiscoveryRequest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.wildcard && len(r.names) == 0 {
@@ -163,7 +168,7 @@ func (r *rest) request(added bool) *discoveryv3.DiscoveryRequest {
 	q := &discoveryv3.DiscoveryRequest{
 		TypeUrl: r.opt.service.typeURL, VersionInfo: r.version, Node: r.opt.node(), ErrorDetail: errorDetail(r.rejected),
 	}
-	if added {
+	if fresh {
 		q.VersionInfo = ""
 	}
 	if !r.wildcard {

@@ -34,7 +34,9 @@ const (
 // Resource is one configuration object as it came.
 type Resource struct {
 	// Name is empty when the protocol does not carry it (state of the world without a Resource wrapper): it is in the body.
-	Name    string
+	Name string
+	// Aliases are further names under which it may have been asked for; delta only.
+	Aliases []string
 	Version string
 	// Body is nil for a heart-beat, which changes nothing but the TTL.
 	Body *anypb.Any

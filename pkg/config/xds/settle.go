@@ -1,0 +1,94 @@
+package xds
+
+import (
+	"strings"
+	"time"
+)
+
+// begin holds requests back until the response is settled; false when its type was never asked for.
+func (m *Mux) begin(typeURL string, server *Server) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.from = server
+	m.busy = m.types[typeURL] != nil
+	return m.busy
+}
+
+// settle records the outcome of a response, for the sender to tell.
+func (m *Mux) settle(u Update, nonce string, err error) {
+	m.mu.Lock()
+	m.busy = false
+	s := m.types[u.Type]
+	s.nonce = nonce
+	s.ack = &ack{nonce: nonce, err: err}
+	s.hold = time.Time{}
+	if err == nil {
+		s.version, s.rejections = u.Version, 0
+	} else if wait := s.reject(u.Version); wait > 0 && !m.opt.Delta { // a delta server sends a change but once
+		s.hold = time.Now().Add(wait)
+		time.AfterFunc(wait, m.wake)
+	}
+	s.keep(&u, m.opt.Delta, err)
+	earliest := s.lease(&u, time.Now())
+	m.mu.Unlock()
+	m.reaper.notLaterThan(earliest)
+	m.wake()
+}
+
+// keep notes the versions of the resources of a delta response.
+func (s *subscription) keep(u *Update, delta bool, err error) {
+	for i := range u.Resources {
+		r := &u.Resources[i]
+		if !delta || r.Body == nil || !s.wants(r) {
+			continue
+		}
+		s.versions[r.Name] = r.Version
+		if err != nil {
+			// Some of a rejected response may be in force: after a reconnection the control plane must send it again,
+			// or tell that it is gone.
+			s.versions[r.Name] = ""
+		}
+	}
+	for _, name := range u.Removed {
+		s.forget(name)
+	}
+}
+
+// wants tells whether a resource was asked for: by its name, an alias, or the collection that it is in.
+func (s *subscription) wants(r *Resource) bool {
+	if s.wildcard || s.names[r.Name] {
+		return true
+	}
+	for _, alias := range r.Aliases {
+		if s.names[alias] {
+			s.aliases[alias] = r.Name
+			return true
+		}
+	}
+	collection := r.Name[:strings.LastIndexByte(r.Name, '/')+1]
+	return collection != "" && (s.names[collection+"*"] || s.names[strings.TrimSuffix(collection, "/")])
+}
+
+// forget drops what is known of a resource.
+func (s *subscription) forget(name string) {
+	delete(s.versions, name)
+	delete(s.expiries, name)
+}
+
+// Waits before a version is rejected once more. A control plane that answers each NACK with the same version, as
+// go-control-plane's snapshot cache does, would otherwise keep both sides busy until somebody mends the configuration.
+const (
+	firstHold = 250 * time.Millisecond
+	maxHold   = 10 * time.Second
+)
+
+// reject counts a rejection and returns how long to wait before the control plane is told: not at all for the first of a
+// version, then twice as long each time.
+func (s *subscription) reject(version string) time.Duration {
+	if s.rejections == 0 || s.rejected != version {
+		s.rejected, s.rejections = version, 1
+		return 0
+	}
+	s.rejections++
+	return min(maxHold, firstHold<<min(s.rejections-2, 10))
+}

@@ -1,0 +1,107 @@
+package xds
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// reaper wakes when the next TTL runs out.
+type reaper struct {
+	// earlier takes a time that is to be woken at, one slot each.
+	earlier chan time.Time
+}
+
+func newReaper() reaper { return reaper{make(chan time.Time, 1)} }
+
+// notLaterThan has the reaper look at t at the latest; the zero time changes nothing.
+func (r reaper) notLaterThan(t time.Time) {
+	if t.IsZero() {
+		return
+	}
+	for {
+		select {
+		case r.earlier <- t:
+			return
+		case waiting := <-r.earlier: // nobody has looked yet: the earlier of the two counts
+			if waiting.Before(t) {
+				t = waiting
+			}
+		}
+	}
+}
+
+// lease notes until when the resources of a response are to be had, and returns the earliest of these times. A resource
+// that comes without TTL does not expire any more; a heart-beat, which has no body, extends what there is.
+func (s *subscription) lease(u *Update, now time.Time) (earliest time.Time) {
+	for i := range u.Resources {
+		r := &u.Resources[i]
+		switch {
+		case r.Name == "":
+		case r.TTL <= 0 && r.Body != nil:
+			delete(s.expiries, r.Name)
+		case r.TTL > 0:
+			at := now.Add(r.TTL)
+			s.expiries[r.Name] = at
+			if earliest.IsZero() || at.Before(earliest) {
+				earliest = at
+			}
+		}
+	}
+	return earliest
+}
+
+// reap removes resources whose TTL ran out, until ctx ends. It goes on while there is no stream: that is when resources
+// are to expire.
+func (m *Mux) reap(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var next time.Time // zero: nothing to wait for
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case t := <-m.reaper.earlier:
+			if next.IsZero() || t.Before(next) {
+				next = t
+			}
+		case <-timer.C:
+			next = m.expire(ctx, time.Now())
+		}
+		if !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+	}
+}
+
+// expire removes what is due, type by type, and returns when the next resource is; the zero time when none is.
+func (m *Mux) expire(ctx context.Context, now time.Time) (next time.Time) {
+	m.applying.Lock()
+	defer m.applying.Unlock()
+	m.mu.Lock()
+	var updates []Update
+	for _, t := range m.typesInOrder() {
+		s := m.types[t]
+		var gone []string
+		for name, at := range s.expiries {
+			if !at.After(now) {
+				gone = append(gone, name)
+				s.forget(name) // the control plane must send it again after a reconnection
+			} else if next.IsZero() || at.Before(next) {
+				next = at
+			}
+		}
+		if len(gone) > 0 {
+			slices.Sort(gone)
+			updates = append(updates, Update{Type: t, Version: s.version, Removed: gone})
+		}
+	}
+	m.mu.Unlock()
+	for _, u := range updates {
+		m.opt.Log.Warn("resources expired: the control plane has not renewed them within their TTL", "type", u.Type, "names", u.Removed)
+		if err := m.opt.Handler.Update(ctx, u); err != nil {
+			m.opt.Log.Error("remove expired resources", "type", u.Type, "error", err)
+		}
+	}
+	return next
+}

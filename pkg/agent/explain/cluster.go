@@ -265,7 +265,7 @@ func breakers(s *Step, c Cluster, high bool) {
 }
 
 func endpoint(h *upstream.Host) Endpoint {
-	e := Endpoint{Address: h.Name(), Hostname: h.Hostname, Health: healthName(h.Health), Weight: h.Weight, Priority: h.Priority}
+	e := Endpoint{Address: h.Name(), Hostname: h.Hostname, Health: healthName(h), Weight: h.Weight, Priority: h.Priority}
 	if h.Stats != nil {
 		e.ActiveConnections, e.ActiveRequests = h.Stats.CxActive.Load(), h.Stats.RqActive.Load()
 	}
@@ -275,14 +275,29 @@ func endpoint(h *upstream.Host) Endpoint {
 	return e
 }
 
-func healthName(h model.HealthStatus) string {
-	return [...]string{"healthy", "healthy", "unhealthy", "draining", "timeout", "degraded"}[h]
+// healthName is how a host is, with the check that says so unless the control plane does.
+func healthName(h *upstream.Host) string {
+	name := [...]string{"healthy", "healthy", "unhealthy", "draining", "timeout", "degraded"}[h.Health]
+	switch {
+	case h.Flags&upstream.PendingActiveHC != 0:
+		name = "unhealthy (not checked yet)"
+	case h.Flags&upstream.ActiveHCTimeout != 0 && h.Flags&upstream.FailedActiveHC != 0:
+		name = "unhealthy (its health check times out)"
+	case h.Flags&upstream.FailedActiveHC != 0:
+		name = "unhealthy (fails its health checks)"
+	case h.Flags&upstream.DegradedActiveHC != 0 && h.Healthy() != h.Degraded():
+		name = "degraded (as its health check says)"
+	}
+	if h.Flags&upstream.PendingDynamicRemoval != 0 {
+		name += ", removed by the control plane"
+	}
+	return name
 }
 
 // balance asks the balancer itself whether it finds a host, and says which of the hosts come into question. The set is its own,
 // so that no turn of the cluster's is taken.
 func (w *walk) balance(s *Step, cfg *model.Cluster, hosts []*upstream.Host) (text string, found bool) {
-	o := lb.Options{Policy: cfg.LB, LeastRequest: cfg.LeastRequest, Hash: cfg.HashLB, PanicThreshold: cfg.PanicThreshold, FailOnPanic: cfg.FailOnPanic, Rand: rand.Uint64}
+	o := lb.Options{Policy: cfg.LB, LeastRequest: cfg.LeastRequest, Hash: cfg.HashLB, PanicThreshold: cfg.PanicThreshold, FailOnPanic: cfg.FailOnPanic, IgnoreNew: cfg.IgnoreNewHosts, Rand: rand.Uint64}
 	if a := w.assignment(cfg); a != nil {
 		o.Overprovisioning = a.OverprovisioningFactor
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/log"
+	"github.com/weir-proxy/weir/pkg/observe/sinks"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
@@ -48,6 +49,8 @@ type Agent struct {
 	log     *slog.Logger
 	stats   *stats.Store
 	server  *serverStats
+	expiry  certExpiry
+	flusher *sinks.Flusher
 	wheel   *timer.Wheel
 	poller  *conn.Poller
 	collect collector
@@ -131,7 +134,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 		return nil, err
 	}
 	a.watch = watch
-	if a.stats, err = newStats(o, cfg.Static); err != nil {
+	if a.stats, err = newStats(o, cfg.Static, overflowLog(a.logs.Logger("stats"))); err != nil {
 		return nil, err
 	}
 	root := a.stats.Root()
@@ -159,6 +162,9 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 		RejectUnknown: o.RejectUnknownDynamic,
 	})
 	a.store.SetSources(a.sources)
+	if a.flusher, err = a.newFlusher(); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
@@ -300,6 +306,7 @@ func (a *Agent) close() {
 	if err := a.access.CloseShared(); err != nil {
 		a.log.Warn("send access logs", "error", err)
 	}
+	a.flusher.Close(lastFlush)
 	a.channels.close()
 	a.capture.close()
 	a.clusters.Close()

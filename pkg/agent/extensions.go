@@ -6,6 +6,9 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog/grpclog"
+	"github.com/weir-proxy/weir/pkg/observe/sinks/metricsservice"
+	"github.com/weir-proxy/weir/pkg/observe/sinks/opentelemetry"
+	"github.com/weir-proxy/weir/pkg/observe/sinks/statsd"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/earlymutation"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/buffer"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/grpchttp1bridge"
@@ -31,6 +34,7 @@ func extensions() []extension.Factory {
 		[]extension.Factory{earlymutation.Factory()},
 		originalip.Factories(),
 		accesslog.Factories(),
+		statsd.Factories(), []extension.Factory{metricsservice.Factory(), opentelemetry.Factory()},
 		grpclog.Factories(),
 		matcher.Factories(),
 	)

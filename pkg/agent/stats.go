@@ -2,12 +2,17 @@ package agent
 
 import (
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
+
+	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 
 	"github.com/weir-proxy/weir/pkg/agent/options"
 	"github.com/weir-proxy/weir/pkg/agent/version"
+	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
@@ -15,8 +20,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/router/match"
 )
 
-// newStats makes the statistics store as stats_config and --stats-tag ask.
-func newStats(o *options.Options, static *translate.Static) (*stats.Store, error) {
+// newStats makes the statistics store as stats_config and --stats-tag ask. overflow is told the scopes that hold too many names.
+func newStats(o *options.Options, static *translate.Static, overflow func(scope string)) (*stats.Store, error) {
 	c := static.Stats
 	var rules []stats.TagRule
 	for _, t := range o.StatsTags {
@@ -29,9 +34,12 @@ func newStats(o *options.Options, static *translate.Static) (*stats.Store, error
 	if err != nil {
 		return nil, fmt.Errorf("stats_config.stats_tags: %w", err)
 	}
-	opts := []stats.Option{stats.WithTags(tags)}
+	opts := []stats.Option{stats.WithTags(tags), stats.WithOverflow(overflow)}
 	if c.RejectAll || c.HasInclude || len(c.Exclude) > 0 {
 		opts = append(opts, stats.WithMatcher(func(name string) bool { return acceptsStat(&c, name) }))
+	}
+	if c.Deferred {
+		opts = append(opts, stats.WithDeferred())
 	}
 	if len(c.Buckets) > 0 {
 		opts = append(opts, stats.WithBuckets(func(name string) []float64 {
@@ -44,6 +52,22 @@ func newStats(o *options.Options, static *translate.Static) (*stats.Store, error
 		}))
 	}
 	return stats.NewStore(opts...), nil
+}
+
+// overflowLog warns of each scope with too many names once, and of so many scopes.
+func overflowLog(log *slog.Logger) func(scope string) {
+	const most = 16
+	var mu sync.Mutex
+	told := make(map[string]bool, most)
+	return func(scope string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if told[scope] || len(told) == most {
+			return
+		}
+		told[scope] = true
+		log.Warn("more names of statistics than are kept: further ones are not shown", "below", scope, "limit", stats.MaxNames)
+	}
 }
 
 func acceptsStat(c *translate.StatsConfig, name string) bool {
@@ -62,6 +86,7 @@ type serverStats struct {
 	state, live, uptime, connections *stats.Gauge
 	allocated, heap, physical        *stats.Gauge
 	workersStarted, concurrency      *stats.Gauge
+	certDays                         *stats.Gauge
 	initTime                         *stats.Histogram
 }
 
@@ -71,21 +96,28 @@ func newServerStats(root *stats.Scope, cfg *Configuration) *serverStats {
 		state: sc.Gauge("state"), live: sc.Gauge("live"), uptime: sc.Gauge("uptime"), connections: sc.Gauge("total_connections"),
 		allocated: sc.Gauge("memory_allocated"), heap: sc.Gauge("memory_heap_size"), physical: sc.Gauge("memory_physical_size"),
 		concurrency: sc.Gauge("concurrency"), workersStarted: root.Gauge("listener_manager.workers_started"),
-		initTime: sc.Histogram("initialization_time_ms", stats.Milliseconds),
+		initTime: sc.Histogram("initialization_time_ms", stats.Milliseconds), certDays: sc.Gauge("days_until_first_cert_expiring"),
 	}
 	s.state.Set(statePreInitializing)
 	s.live.Set(1)
 	sc.Gauge("hot_restart_epoch").Set(0)
+	sc.Gauge("hot_restart_generation").Set(1)
+	sc.Gauge("parent_connections").Set(0)
+	sc.Gauge("stats_recent_lookups").Set(0)
+	sc.Gauge("compilation_settings.fips_mode").Set(0)
+	// There is neither a debug build nor a check that goes on after it failed.
+	sc.Counter("debug_assertion_failures")
+	sc.Counter("envoy_bug_failures")
 	sc.Gauge("version").Set(uint64(version.EnvoyMajor*10000 + version.EnvoyMinor*100 + version.EnvoyPatch))
 	sc.Counter("static_unknown_fields").Add(uint64(cfg.UnknownFields))
 	root.Counter("weir.config.unsupported_fields").Add(uint64(cfg.Unsupported))
 	return s
 }
 
-// flushStats brings gauges up to date and ends the interval of the histograms.
+// flushStats brings gauges up to date, ends the interval, and ships it to the sinks.
 func (a *Agent) flushStats() {
 	a.updateGauges()
-	a.stats.LatchHistograms()
+	a.flusher.Flush(time.Now())
 }
 
 // updateGauges reads what changes by itself.
@@ -101,4 +133,32 @@ func (a *Agent) updateGauges() {
 		connections += l.Connections
 	}
 	a.server.connections.Set(uint64(connections))
+	a.server.certDays.Set(a.expiry.days(a.store.Snapshot(), view.Config{Dump: a.store.Dump}.Certificates))
+}
+
+// certExpiry remembers when the first certificate in use expires. The zero value knows nothing yet.
+type certExpiry struct {
+	mu    sync.Mutex
+	of    *model.Snapshot
+	first time.Time // zero when there is none
+}
+
+// days until the first certificate expires, 0 without any. Certificates are looked at only when the snapshot is another one.
+func (e *certExpiry) days(snap *model.Snapshot, certificates func() *adminv3.Certificates) uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.of != snap {
+		e.of, e.first = snap, time.Time{}
+		for _, c := range certificates().GetCertificates() {
+			for _, d := range slices.Concat(c.GetCaCert(), c.GetCertChain()) {
+				if at := d.GetExpirationTime().AsTime(); e.first.IsZero() || at.Before(e.first) {
+					e.first = at
+				}
+			}
+		}
+	}
+	if e.first.IsZero() {
+		return 0
+	}
+	return uint64(max(time.Until(e.first)/(24*time.Hour), 0))
 }

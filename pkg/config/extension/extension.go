@@ -25,6 +25,7 @@ const (
 	AccessLoggers           = "envoy.access_loggers"
 	AccessLogFilters        = "envoy.access_loggers.extension_filters"
 	Bootstrap               = "envoy.bootstrap"
+	StatsSinks              = "envoy.stats_sinks"
 	DownstreamSockets       = "envoy.transport_sockets.downstream"
 	UpstreamSockets         = "envoy.transport_sockets.upstream"
 	LoadBalancers           = "envoy.load_balancing_policies"

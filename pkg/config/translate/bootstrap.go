@@ -53,6 +53,8 @@ func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Stati
 	}
 	c.admin(m.GetAdmin(), out)
 	c.statsConfig(m.GetStatsConfig(), out)
+	out.Stats.Deferred = m.GetDeferredStatOptions().GetEnableDeferredCreationStats()
+	c.statsSinks(m.GetStatsSinks(), out)
 	c.runtime(m.GetLayeredRuntime(), out)
 	c.bootstrapExtensions(m.GetBootstrapExtensions(), out)
 	if out.usesXDS() && (out.Node.ID == "" || out.Node.Cluster == "") {

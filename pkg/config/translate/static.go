@@ -32,6 +32,8 @@ type Static struct {
 	// StatsFlushOnAdmin flushes only when the admin interface reads statistics.
 	StatsFlushOnAdmin bool
 	Stats             StatsConfig
+	// Sinks are where statistics are shipped to, in order.
+	Sinks []StatsSink
 	// Runtime layers in order; later ones win. With nothing configured it is an empty static layer and an admin layer.
 	Runtime []runtime.Layer
 	// IdleRuntimeKeys are keys of static layers that neither weir nor anything in the bootstrap reads, in order. Resources that
@@ -102,6 +104,17 @@ type StatsConfig struct {
 	HasInclude       bool
 	// Buckets replaces the histogram buckets of matching histograms, first match wins.
 	Buckets []StatsBuckets
+	// Deferred hides what only the traffic of a cluster counts until there is some
+	// (deferred_stat_options.enable_deferred_creation_stats).
+	Deferred bool
+}
+
+// StatsSink is a decoded entry of stats_sinks.
+type StatsSink struct {
+	Name, TypeURL string
+	Config        any
+	// Service is the gRPC service of the configuration, for sinks that have one.
+	Service model.GRPCService
 }
 
 // StatsTag is one tag: a fixed value, or a regular expression (RE2) whose second capture is the value and whose first one

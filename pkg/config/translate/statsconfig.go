@@ -1,7 +1,12 @@
 package translate
 
 import (
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
 )
 
 // statsConfig translates names and tags of statistics.
@@ -45,12 +50,11 @@ func bootstrapTable() table {
 	const memory = "weir has no such allocator or thread to tune"
 	t := table{}
 	t.message(bootstrap+"Bootstrap",
-		"node dynamic_resources stats_config stats_flush_interval stats_flush_on_admin layered_runtime admin "+
+		"node dynamic_resources stats_config stats_sinks stats_flush_interval stats_flush_on_admin deferred_stat_options layered_runtime admin "+
 			"bootstrap_extensions cluster_manager application_log_config hds_config",
 		"static_resources", "each static resource is reported by itself",
 		"memory_allocator_manager watchdog watchdogs enable_dispatcher_stats fatal_actions default_socket_interface "+
 			"perf_tracing_file_path inline_headers grpc_async_client_manager_config", memory,
-		"deferred_stat_options", "only saves memory in Envoy",
 		"default_regex_engine", "every regular expression is RE2",
 		"node_context_params", "only of use with xdstp names")
 	t.message(bootstrap+"Bootstrap.DynamicResources", "lds_config cds_config ads_config")
@@ -69,6 +73,8 @@ func bootstrapTable() table {
 	t.message(bootstrap+"RuntimeLayer.DiskLayer", "symlink_root subdirectory append_service_cluster")
 	t.message(bootstrap+"RuntimeLayer.RtdsLayer", "name rtds_config")
 	t.message(bootstrap+"RuntimeLayer.AdminLayer", "")
+	t.message(bootstrap+"Bootstrap.DeferredStatOptions", "enable_deferred_creation_stats")
+	t.message("envoy.config.metrics.v3.StatsSink", "name typed_config")
 	t.message("envoy.config.metrics.v3.StatsConfig", "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings")
 	t.message("envoy.config.metrics.v3.TagSpecifier", "tag_name regex fixed_value")
 	t.message("envoy.config.metrics.v3.StatsMatcher", "reject_all exclusion_list inclusion_list")
@@ -79,4 +85,44 @@ func bootstrapTable() table {
 		"user_agent_build_version extensions", "weir announces its own",
 		"listening_addresses", informative)
 	return t
+}
+
+// statsSinks translates where statistics are shipped to.
+func (c *call) statsSinks(list []*metricsv3.StatsSink, out *Static) {
+	for i, m := range list {
+		at := (*path)(nil).elem("stats_sinks", i)
+		if name := unsupportedSink(m); name != "" {
+			c.lacks(at, "weir has no sink %s: nothing is shipped", name)
+			continue
+		}
+		f, message := c.lookup(extension.StatsSinks, m.GetName(), m.GetTypedConfig(), false, at)
+		if f == nil {
+			continue
+		}
+		if f, config := c.decoded(f, f.Decode, message, at); f != nil {
+			s := StatsSink{Name: m.GetName(), TypeURL: f.TypeURL(), Config: config}
+			if grpc, ok := message.(interface{ GetGrpcService() *corev3.GrpcService }); ok {
+				var set bool
+				if s.Service, set = c.grpcService(grpc.GetGrpcService(), at.field("typed_config").field("grpc_service")); !set {
+					c.fail(at.field("typed_config").field("grpc_service"), "must be set")
+				}
+			}
+			out.Sinks = append(out.Sinks, s)
+		}
+	}
+}
+
+// unsupportedSink is the name of a sink of Envoy's that weir has not; the proxy serves as well without it.
+func unsupportedSink(m *metricsv3.StatsSink) string {
+	for message, name := range map[string]string{
+		"envoy.config.metrics.v3.HystrixSink":                                   "envoy.stat_sinks.hystrix",
+		"envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink":     "envoy.stat_sinks.graphite_statsd",
+		"envoy.extensions.stat_sinks.wasm.v3.Wasm":                              "envoy.stat_sinks.wasm",
+		"envoy.extensions.stat_sinks.dynamic_modules.v3.DynamicModuleStatsSink": "envoy.stat_sinks.dynamic_modules",
+	} {
+		if m.GetName() == name && m.GetTypedConfig() == nil || strings.HasSuffix(m.GetTypedConfig().GetTypeUrl(), "/"+message) {
+			return name
+		}
+	}
+	return ""
 }

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
@@ -246,9 +247,10 @@ type Server struct {
 	http      *http.Server
 	endpoints map[string]*endpoint
 	help      string
-	index     []byte
+	index     *index
 	metrics   metrics
 	profiler  profiler
+	lookups   atomic.Bool // whether lookups of statistics are recorded
 	sameSite  *http.CrossOriginProtection
 }
 
@@ -267,7 +269,7 @@ func New(opt Options) (*Server, error) {
 	}
 	s.help = helpText(all)
 	var err error
-	if s.index, err = indexPage(all); err != nil {
+	if s.index, err = newIndex(all); err != nil {
 		return nil, fmt.Errorf("make admin index page: %w", err)
 	}
 	s.profiler.path = opt.ProfilePath

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -161,6 +162,13 @@ func TestAnswers(t *testing.T) {
 		"heap profiler":      {"POST", "/heapprofiler?enable=n", 400, "Fail to stop heap profiler: not started"},
 		"runtime refused":    {"POST", "/runtime_modify?refuse=1", 503, "No admin layer specified"},
 		"findings format":    {"GET", "/weir/findings?format=x", 400, "usage: /weir/findings?format=(json|text)\n\n"},
+		"lookups":            {"GET", "/stats/recentlookups", 200, "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n"},
+		"alloc profiler":     {"POST", "/allocprofiler?enable=n", 400, "Allocation profiler is not started"},
+		"alloc usage":        {"POST", "/allocprofiler?enable=x", 400, "?enable=<y|n>\n"},
+		"tap":                {"POST", "/tap", 404, ask(newServer(t, newFake(t), nil), "GET", "/nowhere").Body.String()},
+		"hystrix":            {"GET", "/hystrix_event_stream", 404, ask(newServer(t, newFake(t), nil), "GET", "/nowhere").Body.String()},
+		"HEAD that changes":  {"HEAD", "/quitquitquit", 405, "Method HEAD not allowed, POST required."},
+		"PUT that reads":     {"PUT", "/ready", 200, "LIVE\n"},
 		"contention":         {"GET", "/contention", 200, "Mutex contention tracing is not enabled. To enable, run weir with flag --enable-mutex-tracing."},
 	}
 	s := newServer(t, newFake(t), nil)
@@ -202,7 +210,7 @@ func TestMethods(t *testing.T) {
 			refused++
 		}
 	}
-	if refused != 10 || len(f.calls) != 0 {
+	if refused != 14 || len(f.calls) != 0 {
 		t.Errorf("%d refused, calls %v", refused, f.calls)
 	}
 }
@@ -272,6 +280,44 @@ func TestLogging(t *testing.T) {
 		w := ask(s, http.MethodPost, tt.target)
 		if w.Code != tt.status || first(w) != tt.first || !strings.Contains(w.Body.String(), tt.has) {
 			t.Errorf("%s: %d\n%s", tt.target, w.Code, w.Body)
+		}
+	}
+}
+
+func TestRecentLookups(t *testing.T) {
+	s := newServer(t, newFake(t), nil)
+	for _, step := range []struct{ method, path, body string }{
+		{"POST", "/enable", "OK\n"}, {"GET", "", "   Count Lookup\n\ntotal: 0\n"}, {"POST", "/clear", "OK\n"}, {"POST", "/disable", "OK\n"},
+		{"GET", "", "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n"},
+	} {
+		if w := ask(s, step.method, "/stats/recentlookups"+step.path); w.Code != 200 || w.Body.String() != step.body {
+			t.Errorf("%s: %d %q", step.path, w.Code, w.Body)
+		}
+	}
+}
+
+// TestEmptyForms sends every form of the index page as a browser does that nobody typed into.
+func TestEmptyForms(t *testing.T) {
+	s := newServer(t, newFake(t), nil)
+	for path, e := range s.endpoints {
+		form := url.Values{}
+		for _, p := range e.params {
+			switch p.kind {
+			case textParam:
+				form.Set(p.name, "")
+			case enumParam:
+				form.Set(p.name, p.choices[0])
+			}
+		}
+		r := httptest.NewRequest(http.MethodGet, path+"?"+form.Encode(), nil)
+		if e.mutates || e.post {
+			r = httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if w.Code != http.StatusOK && path != "/runtime_modify" { // which has no form to fill in
+			t.Errorf("%s: %d %q", path, w.Code, w.Body)
 		}
 	}
 }
@@ -385,6 +431,12 @@ func TestProfiles(t *testing.T) {
 		}
 	}
 	gzip := []byte{0x1f, 0x8b}
+	if w := ask(s, http.MethodPost, "/allocprofiler?enable=y"); w.Code != 200 || w.Body.String() != "OK\n" {
+		t.Errorf("allocations: %d %q", w.Code, w.Body)
+	}
+	if w := ask(s, http.MethodPost, "/allocprofiler?enable=n"); w.Code != 200 || !bytes.HasPrefix(w.Body.Bytes(), gzip) || w.Header().Get("Content-Type") != typeBinary {
+		t.Errorf("allocations: %d", w.Code)
+	}
 	for _, file := range []string{s.opt.ProfilePath, s.opt.ProfilePath + ".heap"} {
 		if raw, err := os.ReadFile(file); err != nil || !bytes.HasPrefix(raw, gzip) {
 			t.Errorf("%s is no profile: %v", file, err)

@@ -63,6 +63,7 @@ func pages() []endpoint {
 		{path: "/memory", help: "print current allocation/heap usage", serve: (*Server).memory},
 		{path: "/ready", help: "print server state, return 200 if LIVE, otherwise return 503", serve: (*Server).ready},
 		{path: "/runtime", help: "print runtime values", serve: (*Server).runtime},
+		{path: "/stats/recentlookups", help: "Show recent stat-name lookups", serve: (*Server).recentLookups},
 		{path: "/server_info", help: "print server version/status information", serve: (*Server).serverInfo},
 		{path: clientStatusPath, help: "client status discovery (CSDS) of this process alone; the body is a ClientStatusRequest in JSON, or empty", post: true, serve: (*Server).clientStatus},
 		{path: "/weir/explain", help: "tell what would become of a connection, without making it", serve: (*Server).explain, params: []param{
@@ -94,6 +95,10 @@ func commands() []endpoint {
 	enable := []param{{"enable", "Start (y) or stop (n)", enumParam, []string{"y", "n"}}}
 	all := []endpoint{
 		{path: "/cpuprofiler", help: "enable/disable the CPU profiler", params: enable, serve: (*Server).cpuProfiler},
+		{path: "/allocprofiler", help: "enable/disable the allocation profiler", params: enable, serve: (*Server).allocProfiler},
+		{path: "/stats/recentlookups/clear", help: "clear list of stat-name lookups and counter", serve: (*Server).recentLookupsClear},
+		{path: "/stats/recentlookups/disable", help: "disable recording of stat-name lookups", serve: (*Server).recentLookupsDisable},
+		{path: "/stats/recentlookups/enable", help: "enable recording of stat-name lookups", serve: (*Server).recentLookupsEnable},
 		{path: "/drain_listeners", help: "drain listeners", serve: (*Server).drainListeners, params: []param{
 			{name: "graceful", help: "Enter a graceful drain period before the listeners are closed", kind: flagParam},
 			{name: "skip_exit", help: "Do not close the listeners after the drain period; only with graceful", kind: flagParam},

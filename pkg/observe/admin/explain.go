@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // explain answers /weir/explain.
@@ -18,6 +19,7 @@ func (s *Server) explain(p *reply, r *request) error {
 		p.text(http.StatusBadRequest, "read parameters: "+err.Error()+"\n")
 		return nil
 	}
+	s.dropUnfilled(r.URL.Path, params)
 	format := params.Get("format")
 	if params.Del("format"); format != "" && format != "text" && format != "json" {
 		p.text(http.StatusBadRequest, fmt.Sprintf("format: %q is neither text nor json\n", format))
@@ -38,4 +40,13 @@ func (s *Server) explain(p *reply, r *request) error {
 	}
 	p.json(append(out, '\n'))
 	return nil
+}
+
+// dropUnfilled takes away text parameters without a value: the form of the index page sends those that nobody filled in.
+func (s *Server) dropUnfilled(path string, params url.Values) {
+	for _, p := range s.endpoints[path].params {
+		if p.kind == textParam && strings.Join(params[p.name], "") == "" {
+			params.Del(p.name)
+		}
+	}
 }

@@ -17,6 +17,8 @@ type profiler struct {
 	mu   sync.Mutex
 	cpu  *os.File // open while a CPU profile runs
 	heap bool     // a heap profile was asked for
+	// allocations were asked for
+	allocations bool
 }
 
 // startCPU begins a CPU profile; while one runs it does nothing.
@@ -118,14 +120,51 @@ func (s *Server) heapProfiler(p *reply, r *request) error {
 	return nil
 }
 
+// allocProfiler answers /allocprofiler. The Go runtime samples allocations all the time: stopping answers with the profile, which is
+// since the start of the process.
+func (s *Server) allocProfiler(p *reply, r *request) error {
+	on, ok := enabled(r.query)
+	if !ok {
+		p.text(http.StatusBadRequest, "?enable=<y|n>\n")
+		return nil
+	}
+	f := &s.profiler
+	f.mu.Lock()
+	was := f.allocations
+	f.allocations = on
+	f.mu.Unlock()
+	switch {
+	case on && was:
+		p.text(http.StatusBadRequest, "Allocation profiler has already started")
+		return nil
+	case on:
+		p.ok()
+		return nil
+	case !was:
+		p.text(http.StatusBadRequest, "Allocation profiler is not started")
+		return nil
+	}
+	var profile bytes.Buffer
+	if err := pprof.Lookup("allocs").WriteTo(&profile, 0); err != nil {
+		return fmt.Errorf("make allocation profile: %w", err)
+	}
+	p.profile("allocs.pprof", &profile)
+	return nil
+}
+
+// profile answers with a profile, to be saved as a file.
+func (p *reply) profile(name string, content *bytes.Buffer) {
+	p.typed(typeBinary)
+	p.w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	p.text(http.StatusOK, content.String())
+}
+
 // heapDump answers /heap_dump.
 func (s *Server) heapDump(p *reply, _ *request) error {
 	var profile bytes.Buffer
 	if err := pprof.WriteHeapProfile(&profile); err != nil {
 		return fmt.Errorf("make heap profile: %w", err)
 	}
-	p.typed(typeBinary)
-	p.w.Header().Set("Content-Disposition", `attachment; filename="heap.pprof"`)
-	p.text(http.StatusOK, profile.String())
+	p.profile("heap.pprof", &profile)
 	return nil
 }

@@ -109,7 +109,7 @@ func (c *Checker) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.failed:
-			c.settle(outcome{kind: passive})
+			c.settle(outcome{kind: passive, reason: "a response said so (x-envoy-immediate-health-check-fail)"})
 			continue
 		case <-timer.C:
 		}

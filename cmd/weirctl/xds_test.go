@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -22,9 +23,9 @@ func TestXDSArguments(t *testing.T) {
 		name, args, wantErr string
 		want                xdsArguments
 	}{
-		{name: "plain", args: "serve --listen :1 d", want: xdsArguments{listen: ":1", dir: "d"}},
-		{name: "joined", args: "serve d --listen=unix:/x", want: xdsArguments{listen: "unix:/x", dir: "d"}},
-		{name: "TLS", args: "serve --listen :1 --tls-cert c --tls-key k --tls-client-ca a d", want: xdsArguments{listen: ":1", dir: "d", cert: "c", key: "k", clientCA: "a"}},
+		{name: "plain", args: "serve --listen :1 d", want: xdsArguments{listen: []string{":1"}, dir: "d"}},
+		{name: "joined", args: "serve d --listen=unix:/x", want: xdsArguments{listen: []string{"unix:/x"}, dir: "d"}},
+		{name: "TLS", args: "serve --listen :1 --tls-cert c --tls-key k --tls-client-ca a d", want: xdsArguments{listen: []string{":1"}, dir: "d", cert: "c", key: "k", clientCA: "a"}},
 		{name: "nothing", wantErr: "the command is: serve"},
 		{name: "no directory", args: "serve --listen :1", wantErr: "DIR is missing"},
 		{name: "no address", args: "serve d", wantErr: "--listen is missing"},
@@ -32,7 +33,7 @@ func TestXDSArguments(t *testing.T) {
 		{name: "unknown option", args: "serve --bind :1 d", wantErr: "unknown option --bind"},
 		{name: "two directories", args: "serve --listen :1 d e", wantErr: `unexpected argument "e"`},
 		{name: "certificate without key", args: "serve --listen :1 --tls-cert c d", wantErr: "go together"},
-		{name: "client authority without TLS", args: "serve --listen :1 --tls-client-ca c d", wantErr: "--tls-client-ca needs"},
+		{name: "client authority without TLS", args: "serve --listen :1 --tls-client-ca c d", wantErr: "--client-ca needs"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -43,7 +44,7 @@ func TestXDSArguments(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || got != tt.want {
+			if err != nil || !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("got %+v, %v", got, err)
 			}
 		})

@@ -160,3 +160,29 @@ func (p *topic) status() TopicStatus {
 		Error: p.err, ErrorVersion: p.errVersion, ErrorAt: p.errAt, Acks: p.acks, Nacks: p.nacks,
 	}
 }
+
+// ResourceStatus is a resource that is served.
+type ResourceStatus struct {
+	Type    string `json:"type"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	// Origin is where it was defined, as FILE:LINE:COLUMN; "" when it was not read from a file.
+	Origin  string   `json:"origin,omitempty"`
+	Aliases []string `json:"aliases,omitempty"`
+}
+
+// Resources lists what is served to a group, in the order of types and names; ok is false when there is no such group.
+func (s *Server) Resources(group string) (out []ResourceStatus, ok bool) {
+	s.mu.Lock()
+	one := s.sets[group]
+	s.mu.Unlock()
+	if one == nil {
+		return nil, false
+	}
+	for _, k := range allKinds {
+		for _, i := range one.tables[k.url].sorted() {
+			out = append(out, ResourceStatus{Type: k.short(), Name: i.name, Version: i.version, Origin: i.origin, Aliases: i.aliases})
+		}
+	}
+	return out, true
+}

@@ -81,6 +81,8 @@ type Agent struct {
 	unwell   atomic.Bool // POST /healthcheck/fail
 	quit     chan struct{}
 	quitOnce sync.Once
+	// background waits for what ends with the work of serve.
+	background sync.WaitGroup
 
 	// secrets and routes are what handshakes and requests look names up in.
 	secrets atomic.Pointer[model.Set[*model.Secret]]
@@ -299,6 +301,7 @@ func (a *Agent) stop() { a.quitOnce.Do(func() { close(a.quit) }) }
 // close releases everything, in reverse order of use.
 func (a *Agent) close() {
 	a.closeAdmin()
+	a.background.Wait()
 	a.sources.Close()
 	a.health.close()
 	a.runtime.Close()

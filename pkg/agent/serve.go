@@ -99,6 +99,7 @@ func (a *Agent) initialize(ctx context.Context) error {
 	if err := a.runtime.Await(ctx); err != nil {
 		return err
 	}
+	a.startLoadReports(ctx)
 	if src := a.cfg.Static.CDS; src != nil {
 		a.store.Follow(src, xds.ClusterType)
 	}

@@ -56,6 +56,7 @@ func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Stati
 	out.Stats.Deferred = m.GetDeferredStatOptions().GetEnableDeferredCreationStats()
 	c.statsSinks(m.GetStatsSinks(), out)
 	c.runtime(m.GetLayeredRuntime(), out)
+	out.LoadStats = c.loadStats(m.GetClusterManager().GetLoadStatsConfig())
 	c.bootstrapExtensions(m.GetBootstrapExtensions(), out)
 	if out.usesXDS() && (out.Node.ID == "" || out.Node.Cluster == "") {
 		c.fail((*path)(nil).field("node"), "node 'id' and 'cluster' are required. Set it either in 'node' config or via --service-node and --service-cluster options")
@@ -82,7 +83,7 @@ func withoutStatic(m *bootstrapv3.Bootstrap) *bootstrapv3.Bootstrap {
 // usesXDS tells whether anything comes from a management server.
 func (s *Static) usesXDS() bool {
 	ofAPI := func(src *model.Source) bool { return src != nil && src.Kind == model.SourceAPI }
-	return s.ADS != nil || s.HDS != nil || ofAPI(s.LDS) || ofAPI(s.CDS) ||
+	return s.ADS != nil || s.HDS != nil || s.LoadStats != nil || ofAPI(s.LDS) || ofAPI(s.CDS) ||
 		slices.ContainsFunc(s.Runtime, func(l runtime.Layer) bool { return l.RTDS != nil && ofAPI(l.RTDS.Source) })
 }
 

@@ -27,6 +27,8 @@ type Static struct {
 	ADS *model.APISource
 	// HDS is the management server that asks for health checks; nil when there is none.
 	HDS *model.APISource
+	// LoadStats is the management server that load reports are sent to; nil when there is none.
+	LoadStats *model.APISource
 	// StatsFlushInterval between two flushes of the statistics sinks. Default 5 s; 0 when StatsFlushOnAdmin is set.
 	StatsFlushInterval time.Duration
 	// StatsFlushOnAdmin flushes only when the admin interface reads statistics.

@@ -66,7 +66,7 @@ func bootstrapTable() table {
 	t.message("envoy.config.core.v3.SocketOption.SocketType", "stream datagram")
 	t.message("envoy.config.core.v3.SocketOption.SocketType.Stream", "")
 	t.message("envoy.config.core.v3.SocketOption.SocketType.Datagram", "")
-	t.message(bootstrap+"ClusterManager", "",
+	t.message(bootstrap+"ClusterManager", "load_stats_config",
 		"enable_deferred_cluster_creation", "only saves memory in Envoy")
 	t.message(bootstrap+"LayeredRuntime", "layers")
 	t.message(bootstrap+"RuntimeLayer", "name static_layer disk_layer admin_layer rtds_layer")

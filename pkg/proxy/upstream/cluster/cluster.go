@@ -244,6 +244,7 @@ func (c *Cluster) DropOverload() (category string, drop bool) {
 	for _, d := range a.DropOverloads {
 		if c.manager.percent() < min(d.Percent, most) {
 			c.Stats().RqDropOverload.Inc()
+			c.core.drops.count(d.Category)
 			return d.Category, true
 		}
 	}

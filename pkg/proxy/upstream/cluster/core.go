@@ -22,6 +22,7 @@ type core struct {
 	transports *transports
 	// requests and retries by priority: [0] default, [1] high.
 	requests, retries [2]*breaker.Breaker
+	drops             drops
 	// health is made when the cluster is first checked.
 	health struct {
 		once   sync.Once

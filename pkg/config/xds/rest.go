@@ -48,9 +48,11 @@ type rest struct {
 	wildcard bool
 	names    map[string]bool
 
-	// version is the last accepted one, rejected the reason to reject the last response. Both belong to Run.
-	version  string
-	rejected error
+	// version is the last accepted one, rejected the reason to reject the last response, complaint the last failure. They
+	// belong to Run.
+	version   string
+	rejected  error
+	complaint string
 }
 
 var _ feed = (*rest)(nil)
@@ -117,8 +119,7 @@ func (r *rest) Run(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			r.opt.log.Warn("xDS request was not answered with resources", "server", server.Name, "type", r.opt.service.typeURL, "error", err)
-			r.opt.handler.Failure(r.opt.service.typeURL, err)
+			r.failed(server, err)
 			turn++
 		}
 		fresh = err != nil && (fresh || len(r.opt.servers) > 1)
@@ -131,6 +132,17 @@ func (r *rest) Run(ctx context.Context) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// failed reports a request without an answer to use. What goes wrong again and again is logged once.
+func (r *rest) failed(server *RESTServer, err error) {
+	level := slog.LevelWarn
+	if err.Error() == r.complaint {
+		level = slog.LevelDebug
+	}
+	r.complaint = err.Error()
+	r.opt.log.Log(context.Background(), level, "xDS request was not answered with resources", "server", server.Name, "type", r.opt.service.typeURL, "error", err)
+	r.opt.handler.Failure(r.opt.service.typeURL, err)
 }
 
 // poll makes one request and applies its answer.
@@ -152,7 +164,7 @@ func (r *rest) poll(ctx context.Context, server *RESTServer, fresh bool) error {
 		r.opt.handler.Connected(true, id)
 	}
 	r.rejected = r.opt.handler.Update(ctx, sotwUpdate(response))
-	if r.rejected == nil {
+	if r.complaint = ""; r.rejected == nil {
 		r.version = response.GetVersionInfo()
 	}
 	return nil

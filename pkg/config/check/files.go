@@ -26,6 +26,7 @@ func (c *Checker) Files(paths []string, file func(path string, usable bool)) Fin
 	if err != nil {
 		return Findings{{Severity: Error, Code: CodeFile, Message: err.Error()}}
 	}
+	var looked []string
 	for _, one := range names {
 		switch kind, f := sniff(one); kind {
 		case isBootstrap:
@@ -36,7 +37,11 @@ func (c *Checker) Files(paths []string, file func(path string, usable bool)) Fin
 			set.read(one.path)
 		default:
 			all = append(all, f)
+			if f.Severity != Error {
+				continue
+			}
 		}
+		looked = append(looked, one.path)
 	}
 	set.follow(boots)
 	if len(boots) == 0 {
@@ -49,9 +54,8 @@ func (c *Checker) Files(paths []string, file func(path string, usable bool)) Fin
 	}
 	all = append(all, set.findings...).sorted()
 	if file != nil {
-		for _, one := range names {
-			usable := !slices.ContainsFunc(all, func(f Finding) bool { return f.File == one.path && f.Severity == Error })
-			file(one.path, usable)
+		for _, path := range looked {
+			file(path, !slices.ContainsFunc(all, func(f Finding) bool { return f.File == path && f.Severity == Error }))
 		}
 	}
 	return all

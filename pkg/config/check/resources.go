@@ -87,6 +87,9 @@ func (s *resources) read(path string) {
 			f := decoded(Error, e)
 			f.Type, f.Name = r.kind, r.name
 			f.Field = strings.TrimPrefix(strings.TrimPrefix(f.Field, one.Path), ".")
+			if one.Wrapper != nil {
+				f.Field = strings.TrimPrefix(strings.TrimPrefix(f.Field, "resource"), ".")
+			}
 			s.findings = append(s.findings, f)
 		}
 		s.add(r)

@@ -113,7 +113,8 @@ func (d *decoder) resource(n *yaml.Node, at *frame) *Resource {
 	}
 	r := &Resource{Line: n.Line, Column: n.Column, Path: at.path(), Positions: &Positions{file: d.file, root: n}}
 	r.Message, _ = d.anyContent(n, *url, rest, at)
-	if wrapper, ok := r.Message.(*discoveryv3.Resource); ok && len(d.errs)+d.dropped == before {
+	wrapper, wrapped := r.Message.(*discoveryv3.Resource)
+	if wrapped && (len(d.errs)+d.dropped == before || d.opt.KeepBroken && wrapper.GetResource().GetTypeUrl() != "") {
 		r.Wrapper = wrapper
 		r.Message = d.unwrapResource(n, wrapper, at)
 	}

@@ -23,7 +23,9 @@ func ValidateMessage(m proto.Message, opt Options) (warnings []Error, err error)
 	d := newDecoder("", 0, true, opt)
 	v := validator{d}
 	at := &frame{index: noIndex, md: m.ProtoReflect().Descriptor()}
-	v.message(m.ProtoReflect(), at)
+	if !plain(m.ProtoReflect()) {
+		v.message(m.ProtoReflect(), at)
+	}
 	d.validate(m, nil, at)
 	return d.warnings, d.result()
 }

@@ -21,6 +21,9 @@ func WriteCompatibility(w io.Writer) error { return writeCompatibility(w, Suppor
 // WriteCompatibility does the same with the messages of the registered extensions.
 func (t *Translator) WriteCompatibility(w io.Writer) error { return writeCompatibility(w, t.table) }
 
+// Table returns what Support does, with the messages of the registered extensions. The caller must not change it.
+func (t *Translator) Table() map[protoreflect.FullName]extension.Fields { return t.table }
+
 func writeCompatibility(w io.Writer, table map[protoreflect.FullName]extension.Fields) error {
 	out := bufio.NewWriter(w)
 	for _, name := range slices.Sorted(maps.Keys(table)) {

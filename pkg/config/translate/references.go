@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -289,6 +290,9 @@ func (r *references) api(resource, at string, a *model.APISource) {
 	if a == nil {
 		return
 	}
+	for i, name := range a.Clusters {
+		r.server(missing{resource, fmt.Sprintf("%s.cluster_names[%d]", at, i), "cluster", name}, "REST")
+	}
 	for i, service := range a.Services {
 		r.server(missing{resource, fmt.Sprintf("%s.grpc_services[%d].envoy_grpc.cluster_name", at, i), "cluster", service.Cluster}, "gRPC")
 	}
@@ -317,7 +321,17 @@ func (r *references) suggest(m missing) string {
 		"cluster": maps.Keys(r.Clusters), "secret": maps.Keys(r.Secrets), "route configuration": maps.Keys(r.Routes),
 		"load assignment": maps.Keys(r.Endpoints), "filter configuration": maps.Keys(r.Filters),
 	}[m.kind]
-	if near := extension.Nearest(m.name, names); near != "" {
+	all := func(yield func(string) bool) {
+		for resource := range r.Broken {
+			if kind, quoted, _ := strings.Cut(resource, " "); kind == m.kind && !yield(strings.Trim(quoted, `"`)) {
+				return
+			}
+		}
+		if names != nil {
+			names(yield)
+		}
+	}
+	if near := extension.Nearest(m.name, all); near != "" {
 		return fmt.Sprintf("did you mean '%s'?", near)
 	}
 	return ""

@@ -44,7 +44,7 @@ func (a *Agent) newHTTP(l *model.Listener, cfg *model.HTTPConnectionManager) (fi
 		Routes: a.route, Scope: a.scope, Clusters: hcm.Clusters(a.clusters), AccessLogs: a.access, Buffers: a.buffers,
 		LocalAddr: a.localAddr, ServiceCluster: a.cfg.Static.Node.Cluster, ServiceNode: a.cfg.Static.Node.ID,
 		Runtime: a.runtime.Readers(), BufferLimit: l.PerConnectionBufferLimit, HealthFailed: a.unwell.Load,
-		DrainFailed: !l.DrainModifyOnly, FilterConfig: a.filterConfig,
+		DrainFailed: !l.DrainModifyOnly, DrainClose: func() bool { return a.listeners.DrainClose(l) }, FilterConfig: a.filterConfig,
 	})
 	if err != nil {
 		scope.Close()

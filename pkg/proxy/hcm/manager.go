@@ -63,6 +63,9 @@ type Deps struct {
 	HealthFailed func() bool
 	// DrainFailed ends connections with their next response while HealthFailed holds (drain_type DEFAULT of the listener).
 	DrainFailed bool
+	// DrainClose tells, for each response, whether it is to be the last one of its connection because the listener drains; nil
+	// never is.
+	DrainClose func() bool
 	// Runtime answers runtime keys; nil knows none.
 	Runtime *model.Runtime
 	// BufferLimit bounds what is kept of a request body for retries: the listener's per_connection_buffer_limit_bytes.
@@ -105,6 +108,11 @@ type upgrade struct {
 }
 
 var _ filter.Network = (*Manager)(nil)
+
+// lastResponse tells whether the response that is about to be sent ends its connection.
+func (d *Deps) lastResponse() bool {
+	return d.DrainFailed && d.HealthFailed != nil && d.HealthFailed() || d.DrainClose != nil && d.DrainClose()
+}
 
 // New builds the manager of a configuration. Errors name the filter, route or access log.
 func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {

@@ -178,7 +178,7 @@ func (s *stream) deliver(resp *message.Response, err error) {
 		return
 	}
 	at := s.headTime()
-	if d := &s.conn.m.deps; d.DrainFailed && d.HealthFailed != nil && d.HealthFailed() {
+	if s.conn.m.deps.lastResponse() {
 		s.conn.drainOnce()
 	}
 	s.finalizeResponse(resp, at)

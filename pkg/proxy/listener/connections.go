@@ -58,7 +58,6 @@ func (m *Manager) assign(cn *connection, r *runtime) bool {
 	}
 	cn.chain = r
 	r.conns++
-	m.joinDrain(cn)
 	return true
 }
 

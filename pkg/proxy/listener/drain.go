@@ -2,6 +2,7 @@ package listener
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -17,8 +18,9 @@ const (
 
 // drains are those that admin's /drain_listeners asked for.
 type drains struct {
-	// begun is when the connections of a scope were asked to finish, the zero time before; Manager.connMu guards it.
-	begun [drainScopes]time.Time
+	// begun is when the connections of a scope were asked to finish, in Unix nanoseconds; 0 before. It is written with
+	// Manager.connMu held.
+	begun [drainScopes]atomic.Int64
 	// ended tells that the listeners of a scope were stopped for good; Manager.mu guards it.
 	ended [drainScopes]bool
 	// end stops the listeners of a scope after the drain time.
@@ -48,17 +50,28 @@ func (d *drains) unreachable(l *model.Listener) bool {
 	return d.ended[drainInbound] && l.TrafficDirection == model.TrafficInbound
 }
 
-// since is when connections of a listener were asked to finish; the zero time when they were not.
-func (d *drains) since(l *model.Listener) time.Time {
-	if t := d.begun[drainAll]; !t.IsZero() || l.TrafficDirection != model.TrafficInbound {
+// since is when connections of a listener were asked to finish, in Unix nanoseconds; 0 when they were not.
+func (d *drains) since(l *model.Listener) int64 {
+	if t := d.begun[drainAll].Load(); t != 0 || l.TrafficDirection != model.TrafficInbound {
 		return t
 	}
-	return d.begun[drainInbound]
+	return d.begun[drainInbound].Load()
+}
+
+// DrainClose tells whether the response that is about to be sent is to be the last one of its connection, because the listener
+// drains: each one is with the immediate strategy, and with the gradual one a share that grows with the time since the drain began,
+// as in Envoy. It is how connections finish that come while a listener drains.
+func (m *Manager) DrainClose(l *model.Listener) bool {
+	since := m.drains.since(l)
+	if since == 0 {
+		return false
+	}
+	return m.opts.DrainStrategy == DrainImmediate || rand.Int64N(int64(m.opts.DrainTime)) < time.Now().UnixNano()-since
 }
 
 // Drain is admin's /drain_listeners: connections of all listeners, or of inbound ones only, are asked to finish. Without graceful
-// the listeners stop now; with it they accept during the drain time, what they accept is asked to finish too, and they stop then,
-// or go on with skipExit. A graceful drain that is under way already is not begun again. Listeners that have stopped stay so
+// the listeners stop now; with it they accept during the drain time, see DrainClose for what they accept, and they stop then, or go
+// on with skipExit. A graceful drain that is under way already is not begun again. Listeners that have stopped stay so
 // whatever updates say.
 func (m *Manager) Drain(graceful, inboundOnly, skipExit bool) {
 	scope := drainAll
@@ -81,11 +94,11 @@ func (m *Manager) Drain(graceful, inboundOnly, skipExit bool) {
 func (m *Manager) beginDrain(scope int) bool {
 	m.connMu.Lock()
 	d := &m.drains
-	if !d.begun[scope].IsZero() || !d.begun[drainAll].IsZero() {
+	if d.begun[scope].Load() != 0 || d.begun[drainAll].Load() != 0 {
 		m.connMu.Unlock()
 		return false
 	}
-	d.begun[scope] = time.Now()
+	d.begun[scope].Store(time.Now().UnixNano())
 	m.connMu.Unlock()
 	chosen := map[*runtime]bool{}
 	m.mu.Lock()
@@ -121,22 +134,4 @@ func (m *Manager) stopListeners(scope int) {
 	m.publish()
 	m.mu.Unlock()
 	m.beginDrain(scope)
-}
-
-// joinDrain asks a connection that came while its listener drains to finish: as many at once as Envoy's gradual strategy does, the
-// others within what is left of the drain time. The caller holds connMu.
-func (m *Manager) joinDrain(cn *connection) {
-	if m.drains.begun == [drainScopes]time.Time{} {
-		return
-	}
-	since := m.drains.since(cn.at.cfg)
-	if since.IsZero() {
-		return
-	}
-	left := time.Duration(rand.Int64N(int64(m.opts.DrainTime))) - time.Since(since)
-	if left <= 0 || m.opts.DrainStrategy == DrainImmediate {
-		cn.tellDrain()
-		return
-	}
-	cn.spread.Arm(left)
 }

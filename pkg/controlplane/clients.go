@@ -316,7 +316,8 @@ func (c *clients) polled(from caller, r request, version string, a *sotwAnswer) 
 	key := pollKey(r.node, from.addr)
 	t := c.polls[key]
 	if t == nil {
-		t = &talk{poll: true, since: time.Now(), topics: map[string]*topic{}}
+		now := time.Now()
+		t = &talk{poll: true, since: now, last: now, topics: map[string]*topic{}}
 		c.polls[key], c.talks[t] = t, struct{}{}
 		c.prune()
 	}

@@ -79,7 +79,6 @@ func (s *Server) serve(t *tree) (changed bool) {
 		}
 	}
 	if same(s.sets, next) {
-		s.state.Loaded = time.Now()
 		return false
 	}
 	s.fleet.commit(next)

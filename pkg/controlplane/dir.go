@@ -25,7 +25,7 @@ const (
 // LoadState says how it went to load a directory.
 type LoadState struct {
 	Dir string
-	// Loaded is when what is served was read; Checked when the directory was read last.
+	// Loaded is when what is served was read first; Checked when the directory was looked at last.
 	Loaded, Checked time.Time
 	// Errors tell, with file and line, why the last reading is not served in full; empty when it is. Groups are those that
 	// they concern; the group "" is all.
@@ -59,7 +59,7 @@ func (s *Server) LoadDir(dir string) error {
 // and the last good resources are served on: those of the group that has the fault, or of all groups when it is in what
 // they share. The error tells that dir cannot be watched.
 func (s *Server) WatchDir(ctx context.Context, dir string) error {
-	dir, err := filepath.Abs(dir)
+	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return fmt.Errorf("watch resources: %w", err)
 	}
@@ -68,10 +68,10 @@ func (s *Server) WatchDir(ctx context.Context, dir string) error {
 		return fmt.Errorf("watch resources: %w", err)
 	}
 	defer n.Close() // nothing was written
-	w := &dirWatch{server: s, dir: dir, notify: n, watched: map[string]stamp{}}
+	w := &dirWatch{server: s, dir: dir, abs: abs, notify: n, watched: map[string]stamp{}}
 	// The parent tells when the directory itself is replaced.
-	if err := n.Add(filepath.Dir(dir)); err != nil {
-		return fmt.Errorf("watch resources in %s: %w", filepath.Dir(dir), err)
+	if err := n.Add(filepath.Dir(abs)); err != nil {
+		return fmt.Errorf("watch resources in %s: %w", filepath.Dir(abs), err)
 	}
 	return w.run(ctx)
 }
@@ -79,9 +79,10 @@ func (s *Server) WatchDir(ctx context.Context, dir string) error {
 // dirWatch follows one directory tree.
 type dirWatch struct {
 	server *Server
-	dir    string
-	notify *fsnotify.Watcher
-	// watched are the directories that notify tells of.
+	// dir is the tree as it was named, abs its absolute path.
+	dir, abs string
+	notify   *fsnotify.Watcher
+	// watched are the directories that notify tells of, by their absolute paths.
 	watched map[string]stamp
 	// since is when the first change came that was not read yet; zero is none.
 	since time.Time
@@ -119,7 +120,7 @@ func (w *dirWatch) run(ctx context.Context) error {
 
 // concerns leaves out what is beside the directory.
 func (w *dirWatch) concerns(path string) bool {
-	return path == w.dir || filepath.Dir(path) != filepath.Dir(w.dir)
+	return path == w.abs || filepath.Dir(path) != filepath.Dir(w.abs)
 }
 
 // wait is how long to wait with reading.
@@ -133,7 +134,12 @@ func (w *dirWatch) wait() time.Duration {
 // follow watches the directories that were read. It reports whether there are new ones, in which something may have
 // changed since.
 func (w *dirWatch) follow() (more bool) {
-	dirs := w.server.directories()
+	dirs := map[string]stamp{}
+	for path, id := range w.server.directories() {
+		if abs, err := filepath.Abs(path); err == nil {
+			dirs[abs] = id
+		}
+	}
 	for path, was := range w.watched {
 		if dirs[path] != was {
 			_ = w.notify.Remove(path) // one that is gone is not watched any more

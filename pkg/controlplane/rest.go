@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -69,6 +70,18 @@ func (s *Server) handler() http.Handler {
 			}
 		})
 	}
+	mux.HandleFunc("POST "+clientStatusPath, func(w http.ResponseWriter, r *http.Request) {
+		q := new(statusv3.ClientStatusRequest)
+		if !readJSON(w, r, q) {
+			return
+		}
+		answer, err := (clientStatus{server: s}).FetchClientStatus(r.Context(), q)
+		if err != nil {
+			http.Error(w, status.Convert(err).Message(), http.StatusBadRequest)
+			return
+		}
+		writeJSON(w, answer)
+	})
 	return mux
 }
 

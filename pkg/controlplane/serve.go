@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
 	xdslog "github.com/envoyproxy/go-control-plane/pkg/log"
 	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
@@ -91,5 +92,6 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		delta: delta.NewServer(ctx, s.fleet, deltaHooks{newHooks(s.clients, true)}, delta.WithLogger(xdslog.NewDefaultLogger())),
 		poll:  s.fetchOnce,
 	}.register(g)
+	statusv3.RegisterClientStatusDiscoveryServiceServer(g, clientStatus{server: s})
 	return g
 }

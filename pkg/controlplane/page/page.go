@@ -114,6 +114,9 @@ func (h *handler) state() state {
 		Load:    load{Dir: l.Dir, Loaded: l.Loaded, Checked: l.Checked, Files: l.Files, Errors: l.Errors, Groups: l.Groups, Warnings: l.Warnings},
 		Clients: h.src.Clients(),
 	}
+	if s.Load.Errors == nil {
+		s.Load.Errors = []string{}
+	}
 	groups := h.src.Groups()
 	members := map[string]int{}
 	for _, c := range s.Clients {

@@ -108,7 +108,11 @@ func newServerStats(root *stats.Scope, cfg *Configuration) *serverStats {
 	// There is neither a debug build nor a check that goes on after it failed.
 	sc.Counter("debug_assertion_failures")
 	sc.Counter("envoy_bug_failures")
-	sc.Gauge("version").Set(uint64(version.EnvoyMajor*10000 + version.EnvoyMinor*100 + version.EnvoyPatch))
+	number := uint64(version.EnvoyMajor*10000 + version.EnvoyMinor*100 + version.EnvoyPatch)
+	if v := cfg.Static.ServerVersion; v != nil {
+		number = *v
+	}
+	sc.Gauge("version").Set(number)
 	sc.Counter("static_unknown_fields").Add(uint64(cfg.UnknownFields))
 	root.Counter("weir.config.unsupported_fields").Add(uint64(cfg.Unsupported))
 	return s

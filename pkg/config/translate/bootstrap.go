@@ -41,8 +41,12 @@ func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Stati
 	out := &Static{
 		Node:              node(m.GetNode()),
 		StatsFlushOnAdmin: m.GetStatsFlushOnAdmin(),
-		LogFormat:         m.GetApplicationLogConfig().GetLogFormat().GetTextFormat(),
+		LogFormat:         c.logFormat(m.GetApplicationLogConfig().GetLogFormat()),
 	}
+	if v := m.GetStatsServerVersionOverride(); v != nil {
+		out.ServerVersion = new(v.GetValue())
+	}
+	c.processDefaults(m)
 	if !out.StatsFlushOnAdmin {
 		out.StatsFlushInterval = c.duration(m.GetStatsFlushInterval(), defaultStatsFlush, nil, "stats_flush_interval")
 	}

@@ -3,6 +3,7 @@ package translate
 //lint:file-ignore SA1019 Configurations still use these deprecated fields, so they take effect.
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
@@ -236,24 +237,33 @@ func (c *call) breakers(m *clusterv3.CircuitBreakers) [2]model.CircuitBreaker {
 
 // bindConfig translates where upstream connections come from: one address, or one of each family.
 func (c *call) bindConfig(m *clusterv3.Cluster, out *model.Cluster) {
+	if m.GetUpstreamBindConfig() == nil {
+		out.BindAddress, out.BindOther = c.t.process.bind, c.t.process.bindOther
+		return
+	}
 	var root *path
-	b, at := m.GetUpstreamBindConfig(), root.field("upstream_bind_config")
+	out.BindAddress, out.BindOther = c.bindAddresses(m.GetUpstreamBindConfig(), out.Name, root.field("upstream_bind_config"))
+}
+
+// bindAddresses translates source addresses for owner, which errors name.
+func (c *call) bindAddresses(b *corev3.BindConfig, owner string, at *path) (first, other netip.AddrPort) {
 	if a := b.GetSourceAddress(); a != nil {
-		out.BindAddress, _ = c.ipAddress(a, at.field("source_address"))
+		first, _ = c.ipAddress(a, at.field("source_address"))
 	}
 	extra := at.elem("extra_source_addresses", 0)
 	switch list := b.GetExtraSourceAddresses(); {
 	case len(list) > 1:
-		c.fail(at.field("extra_source_addresses"), "%s's upstream binding config has more than one extra source addresses", out.Name)
+		c.fail(at.field("extra_source_addresses"), "%s's upstream binding config has more than one extra source addresses", owner)
 	case len(list) == 1 && b.GetSourceAddress() == nil:
-		c.fail(extra, "%s's upstream binding config has extra source addresses but no source_address", out.Name)
+		c.fail(extra, "%s's upstream binding config has extra source addresses but no source_address", owner)
 	case len(list) == 1:
-		other, ok := c.ipAddress(list[0].GetAddress(), extra.field("address"))
-		if ok && other.Addr().Is4() == out.BindAddress.Addr().Is4() {
-			c.fail(extra, "%s's upstream binding config has two same IP version source addresses", out.Name)
+		var ok bool
+		other, ok = c.ipAddress(list[0].GetAddress(), extra.field("address"))
+		if ok && other.Addr().Is4() == first.Addr().Is4() {
+			c.fail(extra, "%s's upstream binding config has two same IP version source addresses", owner)
 		}
-		out.BindOther = other
 	}
+	return first, other
 }
 
 // hostConnections translates the bound of connections per host; the first entry of each priority counts.

@@ -39,12 +39,21 @@ func (c *call) resolver(m *clusterv3.Cluster, out *model.DNS) {
 		return
 	}
 	if r := m.GetDnsResolutionConfig(); r != nil {
-		out.TCP, out.NoSearch = r.GetDnsResolverOptions().GetUseTcpForDnsLookups(), r.GetDnsResolverOptions().GetNoDefaultSearchDomain()
-		out.Servers = c.servers(r.GetResolvers(), root.field("dns_resolution_config"), "resolvers")
+		c.resolution(r, out, root.field("dns_resolution_config"))
+		return
+	}
+	if !m.GetUseTcpForDnsLookups() && len(m.GetDnsResolvers()) == 0 {
+		out.TCP, out.NoSearch, out.Servers = c.t.process.dns.TCP, c.t.process.dns.NoSearch, c.t.process.dns.Servers
 		return
 	}
 	out.TCP = m.GetUseTcpForDnsLookups()
 	out.Servers = c.servers(m.GetDnsResolvers(), root, "dns_resolvers")
+}
+
+// resolution translates the predecessor of that extension.
+func (c *call) resolution(r *corev3.DnsResolutionConfig, out *model.DNS, p *path) {
+	out.TCP, out.NoSearch = r.GetDnsResolverOptions().GetUseTcpForDnsLookups(), r.GetDnsResolverOptions().GetNoDefaultSearchDomain()
+	out.Servers = c.servers(r.GetResolvers(), p, "resolvers")
 }
 
 // typedResolver translates the extension that answers names. Whatever it is, Go's resolver does its work.

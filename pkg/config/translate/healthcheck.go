@@ -124,10 +124,7 @@ func (c *call) httpCheck(m *corev3.HealthCheck_HttpHealthCheck, p *path) *model.
 	if m.GetMethod() != corev3.RequestMethod_METHOD_UNSPECIFIED {
 		out.Method = m.GetMethod().String()
 	}
-	switch {
-	case out.Method == "CONNECT":
-		c.fail(p.field("method"), "the CONNECT method is disallowed in health checks")
-	case out.Send != nil && (out.Method == "GET" || out.Method == "HEAD" || out.Method == "DELETE" || out.Method == "TRACE"):
+	if out.Send != nil && (out.Method == "GET" || out.Method == "HEAD" || out.Method == "DELETE" || out.Method == "TRACE") {
 		c.fail(p.field("send"), "%s requests of health checks cannot have a body", out.Method)
 	}
 	return out

@@ -118,7 +118,7 @@ func changed(fd protoreflect.FieldDescriptor, v protoreflect.Value) protoreflect
 func TestEffectiveFieldsHaveEffect(t *testing.T) {
 	tr := testTranslator(t)
 	p := &promise{t: t, table: tr.table, seen: map[string]bool{}, effective: map[string]bool{}}
-	for _, file := range []string{"testdata/routes.yaml", "testdata/unsupported.yaml", "testdata/protocols.yaml", "testdata/matching.yaml", "testdata/hcm.yaml", "testdata/sources.yaml"} {
+	for _, file := range []string{"testdata/routes.yaml", "testdata/unsupported.yaml", "testdata/protocols.yaml", "testdata/matching.yaml", "testdata/hcm.yaml", "testdata/sources.yaml", "testdata/process.yaml", "testdata/health.yaml"} {
 		b := &bootstrapv3.Bootstrap{}
 		if _, err := protoyaml.DecodeFile(file, b, protoyaml.Options{SkipValidation: true}); err != nil {
 			t.Fatal(err)

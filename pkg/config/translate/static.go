@@ -41,7 +41,9 @@ type Static struct {
 	// IdleRuntimeKeys are keys of static layers that neither weir nor anything in the bootstrap reads, in order. Resources that
 	// come later may.
 	IdleRuntimeKeys []string
-	// LogFormat is the format of the application log (application_log_config.text_format); empty keeps the default.
+	// ServerVersion is what the gauge server.version tells in place of weir's; nil keeps that.
+	ServerVersion *uint64
+	// LogFormat is the pattern of the application log (application_log_config); empty keeps the default.
 	LogFormat string
 }
 

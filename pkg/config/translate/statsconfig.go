@@ -51,7 +51,8 @@ func bootstrapTable() table {
 	t := table{}
 	t.message(bootstrap+"Bootstrap",
 		"node dynamic_resources stats_config stats_sinks stats_flush_interval stats_flush_on_admin deferred_stat_options layered_runtime admin "+
-			"bootstrap_extensions cluster_manager application_log_config hds_config",
+			"bootstrap_extensions cluster_manager application_log_config hds_config stats_server_version_override "+
+			"typed_dns_resolver_config dns_resolution_config use_tcp_for_dns_lookups",
 		"static_resources", "each static resource is reported by itself",
 		"memory_allocator_manager watchdog watchdogs enable_dispatcher_stats fatal_actions default_socket_interface "+
 			"perf_tracing_file_path inline_headers grpc_async_client_manager_config", memory,
@@ -59,14 +60,14 @@ func bootstrapTable() table {
 		"node_context_params", "only of use with xdstp names")
 	t.message(bootstrap+"Bootstrap.DynamicResources", "lds_config cds_config ads_config")
 	t.message(bootstrap+"Bootstrap.ApplicationLogConfig", "log_format")
-	t.message(bootstrap+"Bootstrap.ApplicationLogConfig.LogFormat", "text_format")
+	t.message(bootstrap+"Bootstrap.ApplicationLogConfig.LogFormat", "text_format json_format")
 	t.message(bootstrap+"Admin", "access_log access_log_path profile_path address allow_paths socket_options",
 		"ignore_global_conn_limit", "weir has no overload manager yet, so nothing limits the listener")
 	t.message("envoy.config.core.v3.SocketOption", "level name int_value buf_value state type ip_version", "description", informative)
 	t.message("envoy.config.core.v3.SocketOption.SocketType", "stream datagram")
 	t.message("envoy.config.core.v3.SocketOption.SocketType.Stream", "")
 	t.message("envoy.config.core.v3.SocketOption.SocketType.Datagram", "")
-	t.message(bootstrap+"ClusterManager", "load_stats_config",
+	t.message(bootstrap+"ClusterManager", "load_stats_config upstream_bind_config",
 		"enable_deferred_cluster_creation", "only saves memory in Envoy")
 	t.message(bootstrap+"LayeredRuntime", "layers")
 	t.message(bootstrap+"RuntimeLayer", "name static_layer disk_layer admin_layer rtds_layer")

@@ -66,6 +66,8 @@ type Translator struct {
 	opt      Options
 	registry *extension.Registry
 	table    map[protoreflect.FullName]extension.Fields
+	// process is set by a bootstrap, before anything that it holds for is translated.
+	process process
 }
 
 // New builds a Translator. The error tells that the registry clashes with the built-in extensions.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -20,10 +21,13 @@ import (
 type Watcher struct {
 	fs   *fsnotify.Watcher
 	done chan struct{}
+	kick chan struct{} // one slot: someone is in fresh
 
 	mu    sync.Mutex
 	files map[string]*file
 	dirs  map[string]int // watched directory -> number of watches that want it
+	// fresh are watches whose file may have changed between its reading and the watch.
+	fresh []*watch
 }
 
 type file struct {
@@ -38,6 +42,10 @@ type watch struct {
 	dirs []string
 	// changed is called on the watcher's goroutine.
 	changed func()
+	// behindLink tells that a directory above the file is a symbolic link, which may come to lead elsewhere.
+	behindLink bool
+	// place is which directory that was last.
+	place [sha256.Size]byte
 }
 
 // New returns a watcher that runs until Close.
@@ -46,7 +54,7 @@ func New() (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create file watcher: %w", err)
 	}
-	w := &Watcher{fs: fs, done: make(chan struct{}), files: map[string]*file{}, dirs: map[string]int{}}
+	w := &Watcher{fs: fs, done: make(chan struct{}), kick: make(chan struct{}, 1), files: map[string]*file{}, dirs: map[string]int{}}
 	go w.run()
 	return w, nil
 }
@@ -69,25 +77,66 @@ func (w *Watcher) Close() error {
 // changed runs on the watcher's goroutine, where it may call Add and cancel but not Close. A call of changed that has
 // begun may outlast cancel; none begins after it. cancel may be called more than once.
 func (w *Watcher) Add(path, directory string, changed func()) (cancel func(), err error) {
-	path, err = filepath.Abs(path)
+	one, err := w.watch(path, directory, changed)
+	if err != nil {
+		return nil, err
+	}
+	return func() { w.cancel(one) }, nil
+}
+
+// Follow is Add for a file that has been read already: changed is called once more soon, since the file may have changed
+// between that reading and the watch.
+func (w *Watcher) Follow(path, directory string, changed func()) (cancel func(), err error) {
+	one, err := w.watch(path, directory, changed)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	w.fresh = append(w.fresh, one)
+	w.mu.Unlock()
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+	return func() { w.cancel(one) }, nil
+}
+
+func (w *Watcher) watch(path, directory string, changed func()) (*watch, error) {
+	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", path, err)
 	}
-	dirs := []string{filepath.Dir(path)}
+	dirs := append([]string{filepath.Dir(path)}, linkDirs(path)...)
+	one := &watch{dirs: dirs, changed: changed, behindLink: len(dirs) > 1}
 	if directory != "" {
 		if directory, err = filepath.Abs(directory); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", directory, err)
 		}
-		if directory != dirs[0] {
-			dirs = append(dirs, directory)
+		if !slices.Contains(dirs, directory) {
+			one.dirs = append(dirs, directory)
 		}
 	}
+	return one, w.add(path, one)
+}
+
+// linkDirs are the directories that hold a symbolic link on the way to path.
+func linkDirs(path string) []string {
+	var dirs []string
+	for d := filepath.Dir(path); d != filepath.Dir(d); d = filepath.Dir(d) {
+		if info, err := os.Lstat(d); err == nil && info.Mode()&os.ModeSymlink != 0 {
+			dirs = append(dirs, filepath.Dir(d))
+		}
+	}
+	return dirs
+}
+
+func (w *Watcher) add(path string, one *watch) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i, d := range dirs {
+	for i, d := range one.dirs {
 		if err := w.fs.Add(d); err != nil {
-			w.release(dirs[:i])
-			return nil, fmt.Errorf("watch directory %s: %w", d, err)
+			w.release(one.dirs[:i])
+			return fmt.Errorf("watch directory %s: %w", d, err)
 		}
 		w.dirs[d]++
 	}
@@ -97,9 +146,12 @@ func (w *Watcher) Add(path, directory string, changed func()) (cancel func(), er
 		f.hash, _ = hashOf(path) // unreadable is a content too
 		w.files[path] = f
 	}
-	one := &watch{file: f, dirs: dirs, changed: changed}
+	one.file = f
+	if one.behindLink {
+		one.place, _ = identity(one.dirs[0]) // none is a place, too
+	}
 	f.watches[one] = true
-	return func() { w.cancel(one) }, nil
+	return nil
 }
 
 func (w *Watcher) cancel(one *watch) {
@@ -130,6 +182,12 @@ func (w *Watcher) run() {
 	defer close(w.done)
 	for {
 		select {
+		case <-w.kick:
+			w.mu.Lock()
+			fresh := w.fresh
+			w.fresh = nil
+			w.mu.Unlock()
+			w.tell(fresh)
 		case _, ok := <-w.fs.Events:
 			if !ok {
 				return
@@ -151,6 +209,9 @@ func (w *Watcher) check() {
 	w.mu.Lock()
 	var changed []*watch
 	for _, f := range w.files {
+		for one := range f.watches {
+			w.repoint(one)
+		}
 		hash, err := hashOf(f.path)
 		if err != nil || hash == f.hash { // a file that is gone for the moment of a swap keeps its old content
 			continue
@@ -161,7 +222,26 @@ func (w *Watcher) check() {
 		}
 	}
 	w.mu.Unlock()
-	for _, one := range changed {
+	w.tell(changed)
+}
+
+// repoint watches the directory that a link leads to now, in place of the one that it led to. Called with mu held.
+func (w *Watcher) repoint(one *watch) {
+	if !one.behindLink {
+		return
+	}
+	place, err := identity(one.dirs[0])
+	if err != nil || place == one.place {
+		return
+	}
+	one.place = place
+	_ = w.fs.Remove(one.dirs[0]) // it may be gone by itself
+	_ = w.fs.Add(one.dirs[0])    // if it goes at once, the next event of the link's directory brings it back
+}
+
+// tell calls what is still wanted.
+func (w *Watcher) tell(watches []*watch) {
+	for _, one := range watches {
 		w.mu.Lock()
 		wanted := one.file.watches[one] // an earlier callback may have cancelled it
 		w.mu.Unlock()

@@ -228,3 +228,68 @@ func TestCancelReleasesTheDirectory(t *testing.T) {
 		t.Errorf("watched: %v", w.fs.WatchList())
 	}
 }
+
+// A directory above the file is a link that comes to lead elsewhere, as deployments swap whole releases.
+func TestLinkedDirectory(t *testing.T) {
+	root := t.TempDir()
+	for _, release := range []string{"one", "two"} {
+		if err := os.MkdirAll(filepath.Join(root, release, "deep"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(root, release, "deep", "file"), release)
+	}
+	link := func(to string) {
+		t.Helper()
+		if err := os.Symlink(to, filepath.Join(root, "new")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(root, "new"), filepath.Join(root, "current")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("one")
+	w, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close() // nothing is left to fail
+	changed := make(chan struct{}, 10)
+	if _, err := w.Add(filepath.Join(root, "current", "deep", "file"), "", func() { changed <- struct{}{} }); err != nil {
+		t.Fatal(err)
+	}
+	link("two")
+	receive(t, changed)
+	write(t, filepath.Join(root, "two", "deep", "file"), "three") // the watch has moved there
+	receive(t, changed)
+}
+
+func TestFollowLooksOnceMore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	write(t, path, "read before the watch")
+	w, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close() // nothing is left to fail
+	changed := make(chan struct{}, 10)
+	cancel, err := w.Follow(path, "", func() { changed <- struct{}{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive(t, changed)
+	write(t, path, "written afterwards")
+	receive(t, changed)
+	cancel()
+	if _, err := w.Follow(filepath.Join(t.TempDir(), "no", "such"), "", nil); err == nil {
+		t.Error("a directory that is not there is followed")
+	}
+}
+
+func receive(t *testing.T, from <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-from:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody told of the change")
+	}
+}

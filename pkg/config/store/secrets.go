@@ -44,7 +44,7 @@ func (s *Store) watchSecret(v *model.Secret) {
 		return
 	}
 	for _, path := range v.Files {
-		cancel, err := s.opt.Watch.Add(path, "", func() { s.reloadSecret(v.Name) })
+		cancel, err := s.opt.Watch.Follow(path, "", func() { s.reloadSecret(v.Name) })
 		if err != nil {
 			s.opt.Log.Warn("cannot follow a secret's file; a change will not be noticed", "secret", v.Name, "error", err)
 			continue

@@ -132,6 +132,7 @@ func statistics() []endpoint {
 			{"format", "Format to use", enumParam, []string{"text", "json", "prometheus", "html", "active-html"}},
 			{"type", "Stat types to include", enumParam, []string{"All", "Counters", "Histograms", "Gauges", "TextReadouts"}},
 			{"histogram_buckets", "Histogram bucket display mode", enumParam, []string{"none", "cumulative", "disjoint", "detailed", "summary"}},
+			{"hidden", "What to do with hidden stats", enumParam, []string{"exclude", "include", "showonly"}},
 			{"pretty", "Indent JSON", flagParam, nil},
 			texts,
 		}},

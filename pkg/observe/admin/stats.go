@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"strings"
 
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/observe/stats/render"
@@ -41,7 +42,7 @@ func (s *Server) stats(p *reply, r *request) error {
 	return nil
 }
 
-// prometheus answers /stats/prometheus.
+// prometheus answers /stats/prometheus, in OpenMetrics to those who ask for nothing else.
 func (s *Server) prometheus(p *reply, r *request) error {
 	options, refusal := s.renderOptions(r.query)
 	if refusal == "" && (options.Buckets == render.Disjoint || options.Buckets == render.Detailed) {
@@ -52,6 +53,11 @@ func (s *Server) prometheus(p *reply, r *request) error {
 		return nil
 	}
 	s.flush()
+	p.w.Header().Set("Vary", "Accept")
+	if wantsOpenMetrics(strings.Join(r.Header.Values("Accept"), ",")) {
+		p.typed(typeOpenMetrics)
+		return render.OpenMetrics(p, s.opt.Stats, options)
+	}
 	return render.Prometheus(p, s.opt.Stats, options)
 }
 
@@ -66,6 +72,9 @@ func (s *Server) renderOptions(q query) (o render.Options, refusal string) {
 	}
 	if o.Buckets, err = render.ParseBucketMode(q["histogram_buckets"]); err != nil {
 		return o, "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|none)\n"
+	}
+	if o.Hidden, err = render.ParseHidden(q["hidden"]); err != nil {
+		return o, "usage: /stats?hidden=(include|exclude|showonly)\n\n"
 	}
 	if o.Type, err = render.ParseType(q["type"]); err != nil {
 		return o, "invalid &type= param"

@@ -76,6 +76,9 @@ func TestGolden(t *testing.T) {
 		{"detailed.json", JSON, Options{Type: Histograms, Buckets: Detailed}},
 		{"all.prom", Prometheus, Options{Namespaces: []string{"wasmcustom"}}},
 		{"used_texts.prom", Prometheus, Options{UsedOnly: true, TextReadouts: true, Filter: regexp.MustCompile("web")}},
+		{"all.om", OpenMetrics, Options{Namespaces: []string{"wasmcustom"}, TextReadouts: true}},
+		{"summary.om", OpenMetrics, Options{Type: Histograms, Buckets: Summary}},
+		{"hidden.txt", Text, Options{Hidden: HiddenOnly}},
 		{"summary.prom", Prometheus, Options{Type: Histograms, Buckets: Summary}},
 	}
 	for _, tt := range tests {
@@ -142,6 +145,14 @@ func TestParameters(t *testing.T) {
 		if got, err := ParseBucketMode(s); got != want || err != nil {
 			t.Errorf("histogram_buckets %q: %v, %v", s, got, err)
 		}
+	}
+	for s, want := range map[string]Hidden{"": HiddenExclude, "exclude": HiddenExclude, "include": HiddenInclude, "showonly": HiddenOnly} {
+		if got, err := ParseHidden(s); got != want || err != nil {
+			t.Errorf("hidden %q: %v, %v", s, got, err)
+		}
+	}
+	if _, err := ParseHidden("x"); err == nil {
+		t.Error("unknown value of hidden accepted")
 	}
 	if _, err := ParseType("counters"); err == nil {
 		t.Error("unknown type accepted")

@@ -42,7 +42,7 @@ func (t *Translator) begin(m proto.Message, meta Meta, resource string) *call {
 
 // end warns about fields without effect and returns what was found. A field that has an error needs no warning too.
 func (c *call) end(m proto.Message) ([]Warning, error) {
-	c.walk(m.ProtoReflect(), nil, 0)
+	c.walk(m.ProtoReflect())
 	failed := map[string]bool{}
 	for _, err := range c.errs {
 		if e, ok := errors.AsType[*FieldError](err); ok && e.Resource == c.resource {

@@ -12,7 +12,7 @@ import (
 // What a bootstrap says for the whole process holds for each cluster that does not say otherwise.
 func TestProcessWideSettings(t *testing.T) {
 	t.Parallel()
-	host := harness.NewHost(t).AddAddress("10.9.0.7/32", "10.9.0.8/32")
+	host := harness.NewHost(t).AddAddress("10.9.0.7", "10.9.0.8")
 	backend := host.HTTPBackend("backend", "127.0.0.1:0")
 	logFile := harness.Dir(t) + "/log.json"
 	w := host.StartWeir(harness.WeirOptions{

@@ -273,7 +273,7 @@ func (a *Agent) publish(snap *model.Snapshot) {
 func (a *Agent) applyListeners(snap *model.Snapshot) {
 	changed := !snap.Listeners.Same(a.last.Listeners) || snap.Interception != a.last.Interception
 	if changed {
-		a.openListenerLogs(a.last.Listeners, snap)
+		a.openListenerLogs(snap)
 		a.capture.shrink(a.last, snap)
 	}
 	for _, err := range a.listeners.Apply(snap) {

@@ -103,7 +103,7 @@ type batch struct {
 	update xds.Update
 	now    time.Time
 	errs   []error
-	// seen are the names that the response holds, good or bad.
+	// seen are the names that the response holds, good or bad; the empty one stands for resources that cannot be read.
 	seen map[string]bool
 }
 
@@ -152,9 +152,11 @@ func (b *batch) meta(r xds.Resource) translate.Meta {
 // decode unpacks and checks a resource into m, a message of the expected type.
 func (b *batch) decode(r xds.Resource, m proto.Message) error {
 	if r.Body.GetTypeUrl() != b.update.Type {
+		b.seen[""] = true
 		return fmt.Errorf("resource is a %s, not a %s", r.Body.GetTypeUrl(), b.update.Type)
 	}
 	if err := r.Body.UnmarshalTo(m); err != nil {
+		b.seen[""] = true
 		return fmt.Errorf("decode resource: %w", err)
 	}
 	warnings, err := protoyaml.ValidateMessage(m, protoyaml.Options{AllowUnknown: !b.store.opt.RejectUnknown})
@@ -223,6 +225,9 @@ func (b *batch) clusters() {
 func (b *batch) gone(existing func() []string) []string {
 	if !b.update.Full {
 		return b.update.Removed
+	}
+	if b.seen[""] {
+		return nil // nobody knows which resources those are that cannot be read: what seems to be gone may be one of them
 	}
 	return slices.DeleteFunc(existing(), func(name string) bool { return b.seen[name] })
 }

@@ -1,0 +1,39 @@
+package store
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-proxy/weir/pkg/config/xds"
+)
+
+// What a response does not hold is gone, but not when some of it cannot be read: that may be what seems to be missing.
+func TestGarbageRemovesNothing(t *testing.T) {
+	for name, body := range map[string]*anypb.Any{
+		"bytes that are no message": {TypeUrl: xds.ClusterType, Value: []byte{0xff, 0xff}},
+		"a message without a name":  {TypeUrl: xds.ClusterType, Value: []byte{0xf8, 0x7f, 1}},
+		"an unknown type":           {TypeUrl: "type.googleapis.com/no.Such"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			if err := r.full(t, xds.ClusterType, "1", plain("1s")); err != nil {
+				t.Fatal(err)
+			}
+			err := r.Update(t.Context(), xds.Update{Type: xds.ClusterType, Version: "2", Full: true, Resources: []xds.Resource{{Version: "2", Body: body}}})
+			if err == nil {
+				t.Error("accepted")
+			}
+			if diff := cmp.Diff([]string{"plain"}, r.clusters()); diff != "" {
+				t.Error(diff)
+			}
+			if err := r.full(t, xds.ClusterType, "3", ""); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.clusters(); len(got) != 0 {
+				t.Errorf("clusters %v", got)
+			}
+		})
+	}
+}

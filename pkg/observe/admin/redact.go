@@ -1,10 +1,14 @@
 package admin
 
 import (
+	"errors"
+	"strings"
+
 	"github.com/cncf/xds/go/udpa/annotations"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -106,17 +110,46 @@ func redactedValue(field protoreflect.FieldDescriptor) protoreflect.Value {
 	return field.Default()
 }
 
-// redactAny redacts what is packed. Content of a type that is not known, or that does not decode, is dropped.
+// redactAny redacts what is packed. Content that does not decode is dropped. What only weir knows, and what not even weir knows, is
+// shown as a protobuf Struct that names the type: clients that read /config_dump strictly, such as istioctl and egctl, refuse the
+// whole of it for one type that they do not know.
 func redactAny(packed *anypb.Any, sensitive bool) {
 	content, err := packed.UnmarshalNew()
+	if errors.Is(err, protoregistry.NotFound) {
+		standIn(packed, nil)
+		return
+	}
 	if err != nil {
 		packed.Value = nil
 		return
 	}
 	redactMessage(content.ProtoReflect(), sensitive)
+	if strings.HasPrefix(string(content.ProtoReflect().Descriptor().FullName()), "weir.") {
+		standIn(packed, content)
+		return
+	}
 	if packed.Value, err = (proto.MarshalOptions{AllowPartial: true, Deterministic: true}).Marshal(content); err != nil {
 		packed.Value = nil
 	}
+}
+
+// standIn makes packed a Struct with the fields of content, if there is any, and its type.
+func standIn(packed *anypb.Any, content proto.Message) {
+	fields := &structpb.Struct{}
+	if content != nil {
+		if raw, err := protoyaml.Marshal(content, ""); err != nil || fields.UnmarshalJSON(raw) != nil {
+			fields = &structpb.Struct{}
+		}
+	}
+	if fields.Fields == nil {
+		fields.Fields = map[string]*structpb.Value{}
+	}
+	fields.Fields["@type"] = structpb.NewStringValue(strings.ToValidUTF8(packed.GetTypeUrl(), "?"))
+	value, err := (proto.MarshalOptions{Deterministic: true}).Marshal(fields)
+	if err != nil {
+		value = nil
+	}
+	packed.TypeUrl, packed.Value = typeURL(fields), value
 }
 
 // redactTypedStruct redacts the message that a typed struct stands for, as its type says. The value of one that is not known,

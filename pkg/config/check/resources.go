@@ -113,6 +113,11 @@ func (s *resources) add(r *resource) {
 		return
 	}
 	s.byText[r.text()] = r
+	if _, known := s.checker.Translator.Table()[proto.MessageName(r.message)]; !known {
+		f := Finding{Severity: Warning, Type: r.kind, Name: r.name, Code: string(translate.CodeUnsupported)}
+		f.Message = fmt.Sprintf("weir does not take resources of type %s", proto.MessageName(r.message))
+		s.findings = append(s.findings, place(f, r.file, r.positions, ""))
+	}
 	if r.broken {
 		s.group.Broken[r.text()] = true
 		return

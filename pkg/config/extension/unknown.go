@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 )
 
 // UnknownError says that a registry has no extension for a type URL or name.
@@ -18,6 +20,8 @@ type UnknownError struct {
 	Name string
 	// Known tells that the type is one of Envoy's, so that weir's lack of it is the reason.
 	Known bool
+	// Owner is the proxy that has the type, when it is not Envoy, such as istio; empty otherwise.
+	Owner string
 	// Suggestion is a type URL or name of the category that is spelled nearly the same; empty when there is none.
 	Suggestion string
 }
@@ -30,6 +34,9 @@ func (e *UnknownError) Error() string {
 	}
 	if e.Known {
 		return fmt.Sprintf("%s for %s is known to Envoy but not supported by weir", what, e.Category)
+	}
+	if e.Owner != "" {
+		return fmt.Sprintf("%s for %s is one of %s's proxy, which weir does not have", what, e.Category, e.Owner)
 	}
 	if e.Suggestion != "" {
 		return fmt.Sprintf("unknown %s for %s; did you mean %s?", what, e.Category, e.Suggestion)
@@ -44,7 +51,10 @@ func (r *Registry) unknown(category, typeURL, name string) *UnknownError {
 	if typeURL != "" {
 		_, err := protoregistry.GlobalTypes.FindMessageByURL(typeURL)
 		wanted = messageName(typeURL)
-		e.Known = err == nil && strings.HasPrefix(wanted, "envoy.")
+		e.Known = err == nil && (strings.HasPrefix(wanted, "envoy.") || strings.HasPrefix(wanted, "xds."))
+		if e.Owner, _ = protoyaml.Foreign(typeURL); e.Known || e.Owner != "" {
+			return e
+		}
 	}
 	best := 1 + max(2, len(wanted)/5)
 	for _, f := range r.all {

@@ -26,7 +26,10 @@ func (d *decoder) any(n *yaml.Node, m protoreflect.Message, at *frame) {
 		}
 		return
 	}
-	inner, typeURL := d.anyContent(n, *url, rest, at)
+	inner, typeURL, foreign := d.foreign(follow(url.value))
+	if !foreign {
+		inner, typeURL = d.anyContent(n, *url, rest, at)
+	}
 	if inner == nil {
 		return
 	}
@@ -98,6 +101,9 @@ func (d *decoder) typedStruct(n *yaml.Node, m protoreflect.Message, pairs []pair
 	if url == nil {
 		d.failAt(n, at, "", "type_url is missing: it names the message that value belongs to")
 		return nil, ""
+	}
+	if m, typeURL, foreign := d.foreign(follow(url.value)); foreign {
+		return m, typeURL
 	}
 	mt := d.messageType(follow(url.value), at, "type_url")
 	if mt == nil {

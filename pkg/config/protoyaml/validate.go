@@ -114,6 +114,9 @@ func (v validator) any(packed *anypb.Any, at *frame) {
 		return
 	}
 	if _, err := v.opt.resolver().FindMessageByURL(packed.GetTypeUrl()); err != nil {
+		if _, foreign := Foreign(packed.GetTypeUrl()); foreign {
+			return
+		}
 		e := Error{
 			Path: at.path(), Suggestion: v.typeHint(packed.GetTypeUrl()), Code: CodeUnknownType,
 			Reason: fmt.Sprintf("unknown type URL %q", shortenURL(packed.GetTypeUrl())),
@@ -143,6 +146,11 @@ func (v validator) any(packed *anypb.Any, at *frame) {
 
 // typedStruct converts a TypedStruct and checks the result.
 func (v validator) typedStruct(m proto.Message, at *frame) {
+	if named, ok := m.(interface{ GetTypeUrl() string }); ok {
+		if _, foreign := Foreign(named.GetTypeUrl()); foreign {
+			return
+		}
+	}
 	value := at.raw("value")
 	if inner := v.typedStructMessage(m, value); inner != nil {
 		value.md = inner.ProtoReflect().Descriptor()

@@ -20,8 +20,8 @@ func (c *call) identity(name string, m proto.Message) model.Resource {
 	}
 }
 
-// isKnown tells that err is about an extension that Envoy has and weir has not.
+// isKnown tells that err is about an extension that Envoy, or a proxy that is built on it, has and weir has not.
 func isKnown(err error) bool {
-	var unknown *extension.UnknownError
-	return errors.As(err, &unknown) && unknown.Known
+	unknown, ok := errors.AsType[*extension.UnknownError](err)
+	return ok && (unknown.Known || unknown.Owner != "")
 }

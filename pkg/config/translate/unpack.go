@@ -39,6 +39,10 @@ func typedStructURL(a *anypb.Any) (string, bool) {
 // is set, an unknown extension is a warning instead.
 func (c *call) lookup(category, name string, config *anypb.Any, optional bool, p *path) (*extension.Factory, proto.Message) {
 	f, err := c.factory(category, name, config)
+	if reason := leftOut(c.typeOf(config)); err != nil && reason != "" {
+		c.lacks(p, "extension type %s is left out: %s", c.typeOf(config), reason)
+		return nil, nil
+	}
 	switch {
 	case err != nil && optional:
 		c.warnAs(codeOf(err, CodeNotice), p, "optional extension is skipped: %v", err)

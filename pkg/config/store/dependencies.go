@@ -62,6 +62,16 @@ type waiter struct {
 	left int
 	// queue is where it goes when that is nothing.
 	queue *queue
+	// over is called when it warms no more; nil for most.
+	over func()
+}
+
+// end tells that a form warms no more: it serves, or was replaced or removed.
+func (w *waiter) end() {
+	if w.over != nil {
+		w.over()
+		w.over = nil
+	}
 }
 
 // queue collects what wait for nothing more.

@@ -160,6 +160,10 @@ func TestWarmingTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	warming := func() uint64 { return r.stats.Root().Scope("cluster.eds").Gauge("warming_state").Value() }
+	if warming() != 1 || r.stats.Root().Gauge("cluster_manager.warming_clusters").Value() != 1 {
+		t.Error("the gauges do not say that the cluster warms")
+	}
 	if n := len(r.deps.wants[key{xds.EndpointType, "ends"}].waiters); n != 1 || r.Store.clusters.warming != 1 {
 		t.Errorf("%d waiters, %d clusters warm", n, r.Store.clusters.warming)
 	}
@@ -169,6 +173,9 @@ func TestWarmingTwice(t *testing.T) {
 	c := r.Snapshot().Clusters.Get("eds")
 	if c == nil || c.ConnectTimeout.Seconds() != 3 || r.Store.clusters.warming != 0 || len(r.deps.pending) != 0 {
 		t.Errorf("cluster %+v, %d warm, pending %v", c, r.Store.clusters.warming, r.deps.pending)
+	}
+	if warming() != 0 || r.stats.Root().Gauge("cluster_manager.warming_clusters").Value() != 0 {
+		t.Error("the gauges say that the cluster still warms")
 	}
 	// Its endpoints are kept when only the cluster changes, and it need not wait for them again.
 	if err := r.full(t, xds.ClusterType, "4", strings.ReplaceAll(edsCluster, "type: EDS", "type: EDS\nconnect_timeout: 4s")); err != nil {

@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"time"
 
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
 
@@ -19,20 +20,24 @@ type subscriptionStats struct {
 	configFail, configConflict *stats.Counter
 }
 
+// subscriptionLayout is what each subscription has; with thousands of them it matters that it is one registration.
+var subscriptionLayout = stats.NewLayout(func(f *stats.Fields, s *subscriptionStats) {
+	f.Counter("update_attempt", &s.attempt)
+	f.Counter("update_success", &s.success)
+	f.Counter("update_failure", &s.failure)
+	f.Counter("update_rejected", &s.rejected)
+	f.Counter("init_fetch_timeout", &s.fetchTimeout)
+	f.Counter("config_reload", &s.configReload)
+	f.Gauge("version", &s.version)
+	f.Gauge("update_time", &s.updateTime)
+	f.TextReadout("version_text", &s.versionText)
+	f.Histogram("update_duration", stats.Milliseconds, &s.duration)
+})
+
 func newSubscriptionStats(scope *stats.Scope) *subscriptionStats {
-	return &subscriptionStats{
-		scope:        scope,
-		attempt:      scope.Counter("update_attempt"),
-		success:      scope.Counter("update_success"),
-		failure:      scope.Counter("update_failure"),
-		rejected:     scope.Counter("update_rejected"),
-		fetchTimeout: scope.Counter("init_fetch_timeout"),
-		configReload: scope.Counter("config_reload"),
-		version:      scope.Gauge("version"),
-		updateTime:   scope.Gauge("update_time"),
-		versionText:  scope.TextReadout("version_text"),
-		duration:     scope.Histogram("update_duration", stats.Milliseconds),
-	}
+	s := &subscriptionStats{scope: scope}
+	subscriptionLayout.Fill(scope, s)
+	return s
 }
 
 // newFilterStats are those of the subscription to a filter configuration (extension_config_discovery.http_filter.X.).
@@ -40,6 +45,25 @@ func newFilterStats(scope *stats.Scope) *subscriptionStats {
 	s := newSubscriptionStats(scope)
 	s.configFail, s.configConflict = scope.Counter("config_fail"), scope.Counter("config_conflict")
 	return s
+}
+
+// putCluster makes e the newest form of a cluster and tells whether anything changed. While it warms, its gauge
+// cluster.<name>.warming_state says so.
+func (s *Store) putCluster(e *Entry[*model.Cluster]) bool {
+	if !s.clusters.put(s.deps, e.Value.Name, e) {
+		return false
+	}
+	if e.wait.left == 0 {
+		return true
+	}
+	scope := s.opt.Stats.Scope("cluster." + e.Value.StatName())
+	state := scope.Gauge("warming_state")
+	state.Set(1)
+	e.wait.over = func() {
+		state.Set(0)
+		scope.Close()
+	}
+	return true
 }
 
 // failed counts a configuration that did not come or could not be used.

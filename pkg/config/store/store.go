@@ -141,7 +141,7 @@ func (s *Store) Load(static *translate.Static, boot *bootstrapv3.Bootstrap) {
 	}
 	s.promoteLeaves()
 	for i, v := range static.Clusters {
-		s.clusters.put(s.deps, v.Name, &Entry[*model.Cluster]{Value: v, Raw: pack(resources.GetClusters()[i]), Updated: now, Static: true, hash: v.Hash})
+		s.putCluster(&Entry[*model.Cluster]{Value: v, Raw: pack(resources.GetClusters()[i]), Updated: now, Static: true, hash: v.Hash})
 		s.metrics.clusterAdded.Inc()
 	}
 	for i, v := range static.Listeners {

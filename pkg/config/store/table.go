@@ -126,6 +126,7 @@ func (t *table[M]) drop(deps *dependencies, e *Entry[M]) {
 	if e == nil {
 		return
 	}
+	e.wait.end()
 	for _, d := range e.needs {
 		deps.giveUp(d, e.wait)
 		deps.release(d)
@@ -142,6 +143,7 @@ func (t *table[M]) promote(deps *dependencies) {
 		t.drop(deps, s.Active)
 		old := s.Active
 		s.Active, s.Warming = s.Warming, nil
+		w.end()
 		t.warming--
 		t.tell(old, s.Active)
 		t.published = t.published.With(w.name, s.Active.Value)

@@ -210,7 +210,7 @@ func (b *batch) clusters() {
 		}
 		b.warn(warnings)
 		existed := t.latest(name) != nil
-		if t.put(b.store.deps, name, newEntry(v, v.Hash, r, b.now).warned(warnings)) {
+		if b.store.putCluster(newEntry(v, v.Hash, r, b.now).warned(warnings)) {
 			count(existed, b.store.metrics.clusterAdded.Inc, b.store.metrics.clusterModified.Inc)
 		}
 	}

@@ -18,7 +18,7 @@ func (a *Agent) newTCPProxy(cfg *model.TCPProxy) (filter.Network, error) {
 		return nil, err
 	}
 	return tcpproxy.New(cfg, tcpproxy.Deps{
-		Stats: a.stats.Root(), Wheel: a.wheel, Pool: a.relays,
+		Stats: a.stats.Root(), Wheel: a.wheel, Pool: a.relays, OnDemand: a.store,
 		Cluster:   func(name string) tcpproxy.Cluster { return tcpproxy.FromCluster(a.clusters.Get(name)) },
 		AccessLog: func(info *streaminfo.Info) { logConnection(logs, info) },
 	})

@@ -89,6 +89,8 @@ type Agent struct {
 	routes  atomic.Pointer[model.Set[*model.RouteConfig]]
 	// scopes are what SRDS delivered, by key.
 	scopes atomic.Pointer[model.Set[*model.Scope]]
+	// hosts are what VHDS delivered, by route configuration.
+	hosts atomic.Pointer[model.Set[*model.HostSet]]
 	// filters are the filter configurations of ECDS.
 	filters atomic.Pointer[model.Set[*model.FilterConfig]]
 
@@ -128,6 +130,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	a.routes.Store(&model.Set[*model.RouteConfig]{})
 	a.filters.Store(&model.Set[*model.FilterConfig]{})
 	a.scopes.Store(&model.Set[*model.Scope]{})
+	a.hosts.Store(&model.Set[*model.HostSet]{})
 	if err := a.openLog(); err != nil {
 		return nil, err
 	}
@@ -250,6 +253,9 @@ func (a *Agent) route(name string) *model.RouteConfig { return a.routes.Load().G
 // scope finds an SRDS scope by its key; nil when there is none.
 func (a *Agent) scope(key string) *model.Scope { return a.scopes.Load().Get(key) }
 
+// hostSet finds the virtual hosts that VHDS delivered for a route configuration; nil when there are none.
+func (a *Agent) hostSet(routes string) *model.HostSet { return a.hosts.Load().Get(routes) }
+
 // filterConfig finds a filter configuration of ECDS; nil when there is none yet.
 func (a *Agent) filterConfig(name string) *model.FilterConfig { return a.filters.Load().Get(name) }
 
@@ -261,6 +267,7 @@ func (a *Agent) publish(snap *model.Snapshot) {
 	a.secrets.Store(&snap.Secrets)
 	a.clusters.Apply(snap)
 	a.filters.Store(&snap.Filters)
+	a.hosts.Store(&snap.Hosts)
 	a.routes.Store(&snap.Routes)
 	a.scopes.Store(&snap.Scopes)
 	if a.serving {

@@ -15,6 +15,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/grpcweb"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/headermutation"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/healthcheck"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/http/ondemand"
 	httprouter "github.com/weir-proxy/weir/pkg/proxy/filter/http/router"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/upstreamcodec"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originaldst"
@@ -29,7 +30,7 @@ func extensions() []extension.Factory {
 		httprouter.Factories(),
 		[]extension.Factory{originaldst.Factory(), tlsinspector.Factory(), upstreamcodec.Factory()},
 		[]extension.Factory{
-			buffer.Factory(), grpchttp1bridge.Factory(), grpcweb.Factory(), headermutation.Factory(), healthcheck.Factory(),
+			buffer.Factory(), grpchttp1bridge.Factory(), grpcweb.Factory(), headermutation.Factory(), healthcheck.Factory(), ondemand.Factory(),
 		},
 		[]extension.Factory{earlymutation.Factory()},
 		originalip.Factories(),

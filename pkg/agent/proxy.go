@@ -41,7 +41,7 @@ func (a *Agent) newHTTP(l *model.Listener, cfg *model.HTTPConnectionManager) (fi
 	scope := a.stats.Root().Scope("listener." + listener.StatPrefix(l))
 	m, err := hcm.New(cfg, hcm.Deps{
 		Stats: a.stats.Root(), ListenerStats: scope, Log: a.logs.Logger("http"), Wheel: a.wheel,
-		Routes: a.route, Scope: a.scope, Clusters: hcm.Clusters(a.clusters), AccessLogs: a.access, Buffers: a.buffers,
+		Routes: a.route, Scope: a.scope, Hosts: a.hostSet, OnDemand: a.store, Clusters: hcm.Clusters(a.clusters), AccessLogs: a.access, Buffers: a.buffers,
 		LocalAddr: a.localAddr, ServiceCluster: a.cfg.Static.Node.Cluster, ServiceNode: a.cfg.Static.Node.ID,
 		Runtime: a.runtime.Readers(), BufferLimit: l.PerConnectionBufferLimit, HealthFailed: a.unwell.Load,
 		DrainFailed: !l.DrainModifyOnly, DrainClose: func() bool { return a.listeners.DrainClose(l) }, FilterConfig: a.filterConfig,

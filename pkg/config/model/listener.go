@@ -124,4 +124,13 @@ type TCPProxy struct {
 	// MaxDownstreamConnectionDuration bounds the life of the connection; 0 is unlimited.
 	MaxDownstreamConnectionDuration time.Duration
 	AccessLogs                      []*AccessLog
+	// OnDemand fetches a cluster that is not there; nil closes the connection.
+	OnDemand *OnDemandClusters
+}
+
+// OnDemandClusters is TcpProxy.OnDemand.
+type OnDemandClusters struct {
+	Source *Source
+	// Timeout bounds the wait of a connection. Default 60 s; 0 does not.
+	Timeout time.Duration
 }

@@ -3,7 +3,9 @@ package model
 // RouteConfig is envoy.config.route.v3.RouteConfiguration.
 type RouteConfig struct {
 	Resource
-	VirtualHosts           []*VirtualHost
+	VirtualHosts []*VirtualHost
+	// VHDS delivers further virtual hosts, all at once or when requests need them (Snapshot.Hosts); nil for none.
+	VHDS                   *Source
 	Headers                HeaderMutations
 	InternalOnlyHeaders    []string
 	IgnorePortInHost       bool

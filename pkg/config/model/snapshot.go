@@ -25,6 +25,8 @@ type Snapshot struct {
 	Secrets Set[*Secret]
 	// Filters holds the filter configurations that ECDS delivered, by name.
 	Filters Set[*FilterConfig]
+	// Hosts holds the virtual hosts that VHDS delivered, by the name of their route configuration.
+	Hosts Set[*HostSet]
 	// Scopes holds the scopes that SRDS delivered, by Scope.Key.
 	Scopes Set[*Scope]
 	// Interception says what the kernel captures; nil when nothing was configured.
@@ -34,7 +36,7 @@ type Snapshot struct {
 // Same tells whether two snapshots hold the same resources, by identity: it looks at none of them.
 func (s *Snapshot) Same(other *Snapshot) bool {
 	return s.Listeners.Same(other.Listeners) && s.Clusters.Same(other.Clusters) && s.Routes.Same(other.Routes) &&
-		s.Endpoints.Same(other.Endpoints) && s.Secrets.Same(other.Secrets) && s.Filters.Same(other.Filters) && s.Scopes.Same(other.Scopes) &&
+		s.Endpoints.Same(other.Endpoints) && s.Secrets.Same(other.Secrets) && s.Filters.Same(other.Filters) && s.Scopes.Same(other.Scopes) && s.Hosts.Same(other.Hosts) &&
 		s.Interception == other.Interception
 }
 

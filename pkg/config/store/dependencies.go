@@ -126,8 +126,12 @@ func (d *dependencies) subscribe(w *want) {
 	if !w.settled {
 		d.hold(w)
 	}
-	if w.scopes != nil {
+	switch {
+	case w.scopes != nil:
 		d.store.followScopes(w)
+		return
+	case w.typeURL == xds.VirtualHostType:
+		d.store.followHosts(w)
 		return
 	}
 	d.store.opt.Sources.Subscribe(w.source, w.typeURL, w.name)
@@ -170,8 +174,12 @@ func (d *dependencies) release(dep dependency) {
 	}
 	w.stats.close()
 	d.tell(w)
-	if w.scopes != nil {
+	switch {
+	case w.scopes != nil:
 		delete(d.store.scoping.follows, w.name)
+		return
+	case w.typeURL == xds.VirtualHostType && d.store.opt.Sources != nil:
+		d.store.leaveHosts(w)
 		return
 	}
 	if d.store.opt.Sources != nil && !w.idle {

@@ -45,6 +45,8 @@ type SourceSet interface {
 	Sources
 	// SubscribeAll asks for all resources of a type.
 	SubscribeAll(src *model.Source, typeURL string)
+	// UnsubscribeAll takes one SubscribeAll back.
+	UnsubscribeAll(src *model.Source, typeURL string)
 }
 
 // Store is the configuration of the process.
@@ -61,6 +63,8 @@ type Store struct {
 	scopes       *table[*model.Scope]
 	scoping      scoping
 	addresses    addresses
+	hosting      hosting
+	demand       demand
 	deps         *dependencies
 	interception *model.Interception
 	current      *model.Snapshot
@@ -95,12 +99,13 @@ func New(opt Options) *Store {
 		opt:       opt,
 		clusters:  newTable(clusterNeeds),
 		listeners: newTable(listenerNeeds),
-		routes:    newTable(noNeeds[*model.RouteConfig]),
 		endpoints: newTable(noNeeds[*model.LoadAssignment]),
 		secrets:   newTable(noNeeds[*model.Secret]),
 		filters:   newTable(noNeeds[*model.FilterConfig]),
 		scoping:   newScoping(),
 		addresses: addresses{},
+		hosting:   hosting{groups: map[string]*hostGroup{}},
+		demand:    demand{asks: asks{}, sources: map[string]*model.Source{}},
 		current:   &model.Snapshot{},
 		follows:   map[string]*want{},
 		watches:   map[string][]func(){},
@@ -121,6 +126,9 @@ func New(opt Options) *Store {
 	}
 	s.scopes = newTable(s.scopeNeeds)
 	s.scopes.moved = s.moveScope
+	s.routes = newTable(s.routeNeeds)
+	s.routes.moved = s.moveRoutes
+	s.clusters.moved = s.moveCluster
 	s.deps = newDependencies(s)
 	return s
 }
@@ -195,6 +203,8 @@ func (s *Store) has(k key) bool {
 		return s.filters.latest(k.name) != nil
 	case xds.ScopedRouteType:
 		return s.scoping.received
+	case xds.VirtualHostType:
+		return s.hosting.groups[k.name] != nil
 	}
 	return false
 }
@@ -241,6 +251,7 @@ func (s *Store) publish() {
 		Endpoints:    s.endpoints.published,
 		Secrets:      s.secrets.published,
 		Filters:      s.filters.published,
+		Hosts:        s.hosting.published,
 		Scopes:       s.scoping.byKey,
 		Interception: s.interception,
 	}

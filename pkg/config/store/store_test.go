@@ -38,6 +38,10 @@ func (s *sources) Unsubscribe(_ *model.Source, typeURL, name string) {
 
 func (s *sources) SubscribeAll(_ *model.Source, typeURL string) { s.wanted[short(typeURL)+" *"] = true }
 
+func (s *sources) UnsubscribeAll(_ *model.Source, typeURL string) {
+	delete(s.wanted, short(typeURL)+" *")
+}
+
 func short(typeURL string) string { return typeURL[strings.LastIndex(typeURL, ".")+1:] }
 
 // rig is a store with what it published.

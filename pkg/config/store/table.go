@@ -110,6 +110,12 @@ func (t *table[M]) put(deps *dependencies, name string, e *Entry[M]) bool {
 	return true
 }
 
+// waits tells a resource whose newest form waits for others.
+func (t *table[M]) waits(name string) bool {
+	s := t.slots[name]
+	return s != nil && s.Warming != nil && s.Warming.wait.left > 0
+}
+
 // renew gives the newest form of a resource the body and version of a response that did not change it.
 func (t *table[M]) renew(s *Slot[M], raw *anypb.Any, version string, updated time.Time) {
 	form := &s.Active

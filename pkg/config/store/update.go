@@ -32,6 +32,7 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 	switch u.Type {
 	case xds.ClusterType:
 		b.clusters()
+		b.answerDemand()
 	case xds.ListenerType:
 		b.listeners()
 	case xds.EndpointType:
@@ -44,6 +45,8 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 		applyNamed(b, s.filters, &corev3.TypedExtensionConfig{}, (*corev3.TypedExtensionConfig).GetName, b.translateFilter)
 	case xds.ScopedRouteType:
 		b.scopes()
+	case xds.VirtualHostType:
+		b.hosts()
 	default:
 		return fmt.Errorf("type %s is not supported", u.Type)
 	}
@@ -214,7 +217,7 @@ func (b *batch) clusters() {
 			count(existed, b.store.metrics.clusterAdded.Inc, b.store.metrics.clusterModified.Inc)
 		}
 	}
-	for _, name := range b.gone(t.dynamicNames) {
+	for _, name := range b.gone(b.store.followedClusters) {
 		if t.dynamic(name) && t.remove(b.store.deps, name) {
 			b.store.metrics.clusterRemoved.Inc()
 		}
@@ -273,7 +276,9 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 		if t.put(b.store.deps, name, newEntry(v, hash, r, b.now).warned(warnings)) && w.stats != nil {
 			w.stats.configReload.Inc()
 		}
-		b.store.deps.settle(key{b.update.Type, name})
+		if !t.waits(name) {
+			b.store.deps.settle(key{b.update.Type, name})
+		}
 		one.tell(w)
 	}
 	for _, name := range b.update.Removed {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -182,6 +183,9 @@ func texts[T any](list []T) []string {
 	return out
 }
 
+// defaultODCDSTimeout is how long a TCP connection waits for its cluster, as in Envoy.
+const defaultODCDSTimeout = time.Minute
+
 // tcpProxy translates a TCP proxy.
 func (c *call) tcpProxy(m *tcpv3.TcpProxy, p *path) *model.TCPProxy {
 	out := &model.TCPProxy{
@@ -208,6 +212,12 @@ func (c *call) tcpProxy(m *tcpv3.TcpProxy, p *path) *model.TCPProxy {
 			out.Clusters = append(out.Clusters, o)
 		}
 		c.weightSum(sum, p.field("weighted_clusters"))
+	}
+	if o := m.GetOnDemand(); o.GetOdcdsConfig() != nil {
+		at := p.field("on_demand")
+		out.OnDemand = &model.OnDemandClusters{
+			Source: c.source(o.GetOdcdsConfig(), at.field("odcds_config")), Timeout: c.duration(o.GetTimeout(), defaultODCDSTimeout, at, "timeout"),
+		}
 	}
 	if m.GetTunnelingConfig() != nil {
 		c.unsupported(p.field("tunneling_config"))

@@ -5,8 +5,9 @@ func routeTable() table {
 	const mutations = "request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove "
 	t := table{}
 	t.message(route+"RouteConfiguration",
-		"name virtual_hosts internal_only_headers "+mutations+"most_specific_header_mutations_wins validate_clusters request_mirror_policies cluster_specifier_plugins "+
+		"name virtual_hosts vhds internal_only_headers "+mutations+"most_specific_header_mutations_wins validate_clusters request_mirror_policies cluster_specifier_plugins "+
 			"max_direct_response_body_size_bytes ignore_port_in_host_matching ignore_path_parameters_in_path_matching typed_per_filter_config", "metadata", opaque)
+	t.message(route+"Vhds", "config_source")
 	t.message(route+"VirtualHost",
 		"name domains routes matcher require_tls "+mutations+"typed_per_filter_config include_request_attempt_count "+
 			"include_attempt_count_in_response include_is_timeout_retry_header retry_policy hedge_policy request_mirror_policies "+

@@ -137,6 +137,7 @@ func (c *call) hcmRoutes(m *hcmv3.HttpConnectionManager, out *model.HTTPConnecti
 	case *hcmv3.HttpConnectionManager_RouteConfig:
 		out.InlineRoutes = c.routes(r.RouteConfig, p.field("route_config"), true)
 		out.RouteConfigName = r.RouteConfig.GetName()
+		c.inlineVHDS(out.InlineRoutes, p.field("route_config"))
 	case *hcmv3.HttpConnectionManager_Rds:
 		at := p.field("rds")
 		out.RouteConfigName = r.Rds.GetRouteConfigName()

@@ -110,6 +110,7 @@ func (c *call) filterConfig(a *anypb.Any, p *path) (*extension.Factory, any) {
 		return nil, nil
 	}
 	c.review(f, m, p)
+	c.readSources(config, p)
 	return f, config
 }
 

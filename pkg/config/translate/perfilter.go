@@ -68,6 +68,7 @@ func (c *call) override(name string, a *anypb.Any, p *path) *model.FilterOverrid
 		return nil
 	}
 	c.review(f, m, p)
+	c.readSources(v, p)
 	return &model.FilterOverride{Config: v, TypeURL: f.TypeURL()}
 }
 

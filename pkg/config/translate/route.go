@@ -37,6 +37,7 @@ func (c *call) routes(m *routev3.RouteConfiguration, p *path, validate bool) *mo
 		PerFilter:              c.perFilter(m.GetTypedPerFilterConfig(), p),
 		Mirrors:                c.mirrors(m.GetRequestMirrorPolicies(), p),
 		ValidateClusters:       isSet(m.GetValidateClusters(), validate),
+		VHDS:                   c.vhds(m.GetVhds(), p.field("vhds")),
 	}
 	c.specifierPlugins(m.GetClusterSpecifierPlugins(), p)
 	for i, vh := range m.GetVirtualHosts() {

@@ -89,6 +89,7 @@ func (c *call) scope(m *routev3.ScopedRouteConfiguration, p *path) *model.Scope 
 		c.fail(p.field("on_demand"), "an inline route_configuration cannot be loaded on demand")
 	case inline != nil:
 		out.InlineRoutes = c.routes(inline, p.field("route_configuration"), false)
+		c.inlineVHDS(out.InlineRoutes, p.field("route_configuration"))
 	}
 	return out
 }

@@ -7,11 +7,13 @@ import (
 
 	udpav1 "github.com/cncf/xds/go/udpa/type/v1"
 	xdsv3 "github.com/cncf/xds/go/xds/type/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
 // typedStructURL returns the type URL that a TypedStruct in a stands for.
@@ -102,7 +104,27 @@ func (c *call) decoded(f *extension.Factory, decode func(proto.Message) (any, er
 		return nil, nil
 	}
 	c.review(f, m, p.field("typed_config"))
+	c.readSources(v, p.field("typed_config"))
 	return f, v
+}
+
+// sourced is what an extension decoded that holds configuration sources, which it has the translator read.
+type sourced interface {
+	// ReadSources calls read for each, with the fields that lead to it.
+	ReadSources(read func(m *corev3.ConfigSource, fields ...string) *model.Source)
+}
+
+// readSources completes what an extension decoded at p.
+func (c *call) readSources(v any, p *path) {
+	if s, ok := v.(sourced); ok {
+		s.ReadSources(func(m *corev3.ConfigSource, fields ...string) *model.Source {
+			at := p
+			for _, f := range fields {
+				at = at.field(f)
+			}
+			return c.source(m, at)
+		})
+	}
 }
 
 // review records what an extension tells of a configuration that it accepts.

@@ -70,8 +70,8 @@ var (
 // entry is a feed with its subscriptions; the last one that goes ends it.
 type entry struct {
 	feed feed
-	// wants are the subscribed names, the empty one for all.
-	wants map[string]bool
+	// wants are the subscribed names. The empty one is for all, as often as that was asked for.
+	wants map[string]int
 	// stop is nil until the feed runs.
 	stop context.CancelFunc
 }
@@ -124,30 +124,39 @@ func (s *Sources) Close() {
 
 // SubscribeAll asks for all resources of a type.
 func (s *Sources) SubscribeAll(src *model.Source, typeURL string) {
-	s.change(src, typeURL, func(f feed, wants map[string]bool) {
-		wants[""] = true
+	s.change(src, typeURL, func(f feed, wants map[string]int) {
+		wants[""]++
 		f.SubscribeAll(typeURL)
 	})
 }
 
 // Subscribe asks for a resource by name.
 func (s *Sources) Subscribe(src *model.Source, typeURL, name string) {
-	s.change(src, typeURL, func(f feed, wants map[string]bool) {
-		wants[name] = true
+	s.change(src, typeURL, func(f feed, wants map[string]int) {
+		wants[name] = 1
 		f.Subscribe(typeURL, name)
+	})
+}
+
+// UnsubscribeAll takes one SubscribeAll back. A stream of the source's own ends with its last subscription; others go on.
+func (s *Sources) UnsubscribeAll(src *model.Source, typeURL string) {
+	s.change(src, typeURL, func(_ feed, wants map[string]int) {
+		if wants[""]--; wants[""] <= 0 {
+			delete(wants, "")
+		}
 	})
 }
 
 // Unsubscribe tells that a resource is not wanted any more.
 func (s *Sources) Unsubscribe(src *model.Source, typeURL, name string) {
-	s.change(src, typeURL, func(f feed, wants map[string]bool) {
+	s.change(src, typeURL, func(f feed, wants map[string]int) {
 		delete(wants, name)
 		f.Unsubscribe(typeURL, name)
 	})
 }
 
 // change applies a change to the feed that src names, and starts or ends that feed as needed.
-func (s *Sources) change(src *model.Source, typeURL string, apply func(feed, map[string]bool)) {
+func (s *Sources) change(src *model.Source, typeURL string, apply func(feed, map[string]int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if src.Kind == model.SourceADS || src.Kind == model.SourceSelf {
@@ -155,7 +164,7 @@ func (s *Sources) change(src *model.Source, typeURL string, apply func(feed, map
 			s.opt.Log.Error("no source for a resource: the bootstrap has no ads_config that works", "type", typeURL)
 			return
 		}
-		apply(s.ads, map[string]bool{})
+		apply(s.ads, map[string]int{})
 		return
 	}
 	id := identity(src, typeURL)
@@ -166,7 +175,7 @@ func (s *Sources) change(src *model.Source, typeURL string, apply func(feed, map
 			s.opt.Log.Error("no source for a resource", "type", typeURL, "error", err)
 			return
 		}
-		e = &entry{feed: f, wants: map[string]bool{}}
+		e = &entry{feed: f, wants: map[string]int{}}
 		s.feeds[id] = e
 	}
 	apply(e.feed, e.wants)

@@ -33,6 +33,8 @@ type Deps struct {
 	Wheel *timer.Wheel
 	// Clusters finds clusters by name.
 	Clusters Clusters
+	// OnDemand fetches what a request turns out to need; nil fetches nothing.
+	OnDemand OnDemand
 	// BufferLimit bounds the bytes of a request body that are kept for a retry.
 	BufferLimit int
 	// Buffers read bodies into memory.

@@ -25,6 +25,9 @@ func (m *Manager) buildChain(list []*model.HTTPFilter) (chain, error) {
 		BufferLimit: m.deps.BufferLimit, Buffers: filter.NewBuffers(m.stats.scope), LocalCluster: m.deps.ServiceCluster,
 		LocalAddr: m.deps.LocalAddr, HealthFailed: m.deps.HealthFailed, Runtime: m.deps.Runtime,
 	}
+	if m.deps.OnDemand != nil {
+		d.OnDemand = m.deps.OnDemand
+	}
 	for i, f := range list {
 		d.Name, d.Upstream, d.UpstreamLogs = f.Name, f.Upstream, nil
 		if m.deps.AccessLogs != nil && len(f.UpstreamLogs) > 0 {

@@ -45,7 +45,11 @@ type Deps struct {
 	// Routes returns the current RDS route configuration of a name; nil when there is none yet.
 	Routes func(name string) *model.RouteConfig
 	// Scope returns the current SRDS scope of a key, which is in the form of model.ScopeKey; nil when there is none.
-	Scope    func(key string) *model.Scope
+	Scope func(key string) *model.Scope
+	// Hosts returns the current virtual hosts of VHDS for a route configuration; nil when there are none.
+	Hosts func(routes string) *model.HostSet
+	// OnDemand fetches what requests turn out to need; nil fetches nothing.
+	OnDemand OnDemand
 	Clusters filter.Clusters
 	// HTTP2 makes the server side of an HTTP/2 connection; nil uses pkg/proxy/http/h2.
 	HTTP2 func(c net.Conn, cfg *model.HTTPConnectionManager) (codec.Server, error)
@@ -149,7 +153,7 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 		m.upgrade[strings.ToLower(u.Type)] = up
 	}
 	if cfg.InlineRoutes != nil {
-		if m.inline, err = router.Compile(cfg.InlineRoutes, m.tableOptions()); err != nil {
+		if m.inline, err = router.Compile(cfg.InlineRoutes, m.tableOptions(cfg.InlineRoutes)); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -191,7 +195,7 @@ func (m *Manager) table() *router.Table {
 	if c := m.rds.Load(); c != nil && c.config == cfg {
 		return c.table
 	}
-	t, err := router.Compile(cfg, m.tableOptions())
+	t, err := router.Compile(cfg, m.tableOptions(cfg))
 	if err != nil {
 		m.deps.Log.Error("route configuration cannot be used", "error", err)
 		t = nil
@@ -202,8 +206,13 @@ func (m *Manager) table() *router.Table {
 	return t
 }
 
-func (m *Manager) tableOptions() router.Options {
-	return router.Options{Runtime: m.deps.Runtime, Stats: m.deps.Stats, ServiceCluster: m.deps.ServiceCluster}
+func (m *Manager) tableOptions(cfg *model.RouteConfig) router.Options {
+	o := router.Options{Runtime: m.deps.Runtime, Stats: m.deps.Stats, ServiceCluster: m.deps.ServiceCluster}
+	if cfg.VHDS != nil && m.deps.Hosts != nil {
+		o.Hosts = func() *model.HostSet { return m.deps.Hosts(cfg.Name) }
+		o.Faulty = func(err error) { m.deps.Log.Error("virtual host cannot be used", "routes", cfg.Name, "error", err) }
+	}
+	return o
 }
 
 // closeTables gives the statistics of the route tables up.

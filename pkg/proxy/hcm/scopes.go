@@ -91,7 +91,7 @@ func (s *scopes) compile(cfg *model.RouteConfig, key string) *router.Table {
 	if t, ok := s.tables.Load(cfg); ok {
 		return t.(*scopeTable).table
 	}
-	t, err := router.Compile(cfg, s.m.tableOptions())
+	t, err := router.Compile(cfg, s.m.tableOptions(cfg))
 	if err != nil {
 		s.m.deps.Log.Error("route configuration cannot be used", "error", err)
 		t = nil

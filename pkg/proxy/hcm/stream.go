@@ -123,11 +123,7 @@ func (s *stream) begin(c *connection, src codec.ServerStream) {
 // process runs the request through what the manager itself does with it and through the filters.
 func (s *stream) process() (*message.Response, error) {
 	m := s.conn.m
-	if m.scopes == nil {
-		s.table = m.table()
-	} else {
-		s.table = m.scopes.table(s.Request, &s.Arena)
-	}
+	s.refreshTable()
 	if r := s.checkRequest(); r != nil {
 		return r, nil
 	}

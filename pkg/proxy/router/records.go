@@ -52,4 +52,7 @@ func (t *Table) Close() {
 	for _, sc := range t.scopes {
 		sc.Close()
 	}
+	if t.dynamic != nil {
+		t.dynamic.close()
+	}
 }

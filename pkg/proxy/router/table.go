@@ -28,6 +28,10 @@ type Options struct {
 	Stats *stats.Scope
 	// ServiceCluster is the name of the cluster that this proxy belongs to, for rate limit descriptors.
 	ServiceCluster string
+	// Hosts gives the virtual hosts that VHDS has delivered so far; nil when the configuration has none but its own.
+	Hosts func() *model.HostSet
+	// Faulty is told of virtual hosts of VHDS that cannot be used; nil is not.
+	Faulty func(error)
 }
 
 // Table is a compiled route configuration.
@@ -40,6 +44,7 @@ type Table struct {
 	prefix  []wildcards // longest first
 	any     *host
 	headers mutations
+	dynamic *dynamic // nil without VHDS
 }
 
 // wildcards are the domains of one kind whose fixed part has the same length.
@@ -88,6 +93,9 @@ func Compile(c *model.RouteConfig, opt Options) (*Table, error) {
 		return nil, fmt.Errorf("compile route configuration %q: %w", c.Name, err)
 	}
 	t.suffix, t.prefix = longestFirst(suffix), longestFirst(prefix)
+	if opt.Hosts != nil {
+		t.dynamic = &dynamic{t: t, set: opt.Hosts, limit: firstSweep}
+	}
 	return t, nil
 }
 
@@ -186,7 +194,7 @@ func (t *Table) Match(r *message.Request, info *streaminfo.Info, random uint64) 
 // MatchTraced is Match that tells trace, when it is not nil, how the matcher tree of a virtual host decided.
 func (t *Table) MatchTraced(r *message.Request, info *streaminfo.Info, random uint64, trace func(string)) filter.Route {
 	out := filter.Route{Config: t.config}
-	h := t.host(r.Authority)
+	h := t.find(r.Authority)
 	if h == nil {
 		return out
 	}
@@ -216,7 +224,15 @@ func needsTLS(rule model.RequireTLS, r *message.Request) bool {
 // maxHost bounds a host name that is lowered without allocating; longer ones are not names that can be configured.
 const maxHost = 512
 
-// host finds the virtual host of an authority: exact, then the longest suffix, the longest prefix, then "*".
+// find is host, with what VHDS delivered.
+func (t *Table) find(authority string) *host {
+	if t.dynamic != nil {
+		return t.dynamic.host(authority)
+	}
+	return t.host(authority)
+}
+
+// host finds the virtual host of an authority among the table's own: exact, then the longest suffix, the longest prefix, then "*".
 func (t *Table) host(authority string) *host {
 	if len(t.exact) == 0 && len(t.suffix) == 0 && len(t.prefix) == 0 {
 		return t.any

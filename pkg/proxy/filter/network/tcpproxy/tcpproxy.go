@@ -23,13 +23,15 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
-// Deps is what a proxy uses. All are required except AccessLog.
+// Deps is what a proxy uses. All are required except AccessLog and OnDemand.
 type Deps struct {
 	Stats *stats.Scope // the root
 	Wheel *timer.Wheel
 	Pool  *relay.Pool
 	// Cluster finds a cluster by name; nil when there is none.
 	Cluster func(name string) Cluster
+	// OnDemand fetches clusters that are not there; nil fetches none.
+	OnDemand filter.OnDemand
 	// AccessLog is called at the end of each connection; may be nil.
 	AccessLog func(*streaminfo.Info)
 }
@@ -41,6 +43,8 @@ type Proxy struct {
 	total uint64 // of the weights
 	scope *stats.Scope
 	stats counters
+	// fetches counts what was asked for on demand.
+	fetches fetchCounters
 }
 
 var _ filter.Network = (*Proxy)(nil)
@@ -61,7 +65,7 @@ func New(cfg *model.TCPProxy, d Deps) (*Proxy, error) {
 		return nil, fmt.Errorf("tcp proxy %s: the weights of its clusters sum to 0", cfg.StatPrefix)
 	}
 	p.scope = d.Stats.Scope("tcp." + cfg.StatPrefix)
-	p.stats = newCounters(p.scope)
+	p.stats, p.fetches = newCounters(p.scope), newFetchCounters(p.scope)
 	return p, nil
 }
 
@@ -126,6 +130,12 @@ func (s *session) connect(ctx context.Context) *Lease {
 	name := s.p.choose()
 	s.info.Upstream.Cluster, s.info.Upstream.ClusterRaw = name, name
 	cl := s.p.deps.Cluster(name)
+	if cl == nil && s.p.cfg.OnDemand != nil && s.p.deps.OnDemand != nil {
+		if cl = s.fetch(ctx, name); context.Cause(ctx) != nil {
+			s.ended(context.Cause(ctx))
+			return nil
+		}
+	}
 	if cl == nil {
 		s.p.stats.noRoute.Inc()
 		s.info.Flags |= streaminfo.NoClusterFound

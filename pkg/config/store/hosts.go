@@ -1,0 +1,293 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/xds"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+)
+
+// hosting is what VHDS delivered. Guarded by Store.mu.
+type hosting struct {
+	groups map[string]*hostGroup
+	// published are the virtual hosts by the name of their route configuration.
+	published model.Set[*model.HostSet]
+}
+
+// hostGroup is the virtual hosts of one route configuration.
+type hostGroup struct {
+	name   string
+	routes *model.RouteConfig
+	// want is the subscription; nil while the route configuration is not there. Then the group is kept as far as the stream
+	// goes on that delivers it.
+	want  *want
+	empty *stats.Counter
+	// own names the virtual hosts of the route configuration itself by domain; made when it is needed.
+	own map[string]string
+	// hosts are by resource, and owners are the resources that domains belong to.
+	hosts  map[string]*hostEntry
+	owners map[string]string
+	set    *model.HostSet
+	asks   asks
+}
+
+// hostEntry is a virtual host that was delivered.
+type hostEntry struct {
+	*Entry[*model.VirtualHost]
+	// asked are the names by which requests asked for it: subscriptions that end with it.
+	asked []string
+}
+
+// routeNeeds is the subscription to the virtual hosts of a route configuration.
+func (s *Store) routeNeeds(v *model.RouteConfig) []dependency {
+	if v.VHDS == nil {
+		return nil
+	}
+	prefix := "vhds." + v.Name + "."
+	if w := s.deps.wanted(xds.RouteType, v.Name); w != nil {
+		prefix = strings.TrimSuffix(w.prefix, "rds."+v.Name+".") + prefix
+	}
+	return []dependency{{key: key{xds.VirtualHostType, v.Name}, source: v.VHDS, prefix: prefix}}
+}
+
+// followHosts subscribes to the virtual hosts of a route configuration: those that the control plane sends by itself.
+func (s *Store) followHosts(w *want) {
+	g := s.hosting.groups[w.name]
+	if g == nil {
+		g = &hostGroup{name: w.name, hosts: map[string]*hostEntry{}, owners: map[string]string{}, asks: asks{}}
+		s.hosting.groups[w.name] = g
+	}
+	g.want, g.empty = w, w.stats.scope.Counter("update_empty")
+	s.publishHosts(g)
+	s.opt.Sources.SubscribeAll(w.source, w.typeURL)
+}
+
+// leaveHosts ends that.
+func (s *Store) leaveHosts(w *want) {
+	g := s.hosting.groups[w.name]
+	g.want = nil
+	for alias := range g.asks {
+		s.opt.Sources.Unsubscribe(w.source, w.typeURL, alias)
+		s.answered(g.asks, alias)
+	}
+	for _, h := range g.hosts {
+		s.unask(w, h)
+	}
+	if w.source.Kind == model.SourceAPI {
+		delete(s.hosting.groups, w.name)
+	}
+	s.hosting.published = s.hosting.published.Without(w.name)
+	s.opt.Sources.UnsubscribeAll(w.source, w.typeURL)
+}
+
+func (s *Store) publishHosts(g *hostGroup) {
+	if g.want != nil {
+		s.hosting.published = s.hosting.published.With(g.name, g.set)
+	}
+}
+
+// moveRoutes follows the route configuration that is active: what waits for it goes on, and its domains are its own.
+func (s *Store) moveRoutes(_, now *model.RouteConfig) {
+	if now == nil {
+		return
+	}
+	s.deps.settle(key{xds.RouteType, now.Name})
+	if g := s.hosting.groups[now.Name]; g != nil && now.VHDS != nil {
+		g.routes, g.own = now, nil
+	}
+}
+
+// groupOf finds the group that a virtual host's resource belongs to by its name: "<route configuration>/<anything>".
+func (s *Store) groupOf(resource string) *hostGroup {
+	i := strings.LastIndexByte(resource, '/')
+	if i < 0 {
+		return nil
+	}
+	return s.hosting.groups[resource[:i]]
+}
+
+// hosts applies a response of VHDS.
+func (b *batch) hosts() {
+	s := b.store
+	touched := map[*hostGroup]*batch{}
+	one := func(g *hostGroup) *batch {
+		if touched[g] == nil {
+			touched[g] = &batch{store: s, update: b.update, now: b.now}
+		}
+		return touched[g]
+	}
+	for _, name := range b.update.Removed {
+		if g := s.groupOf(name); g != nil {
+			one(g)
+			s.dropHost(g, name)
+			s.absent(g, name)
+		}
+	}
+	for _, r := range b.update.Resources {
+		if g := s.groupOf(r.Name); g != nil {
+			one(g).host(g, r)
+		} else {
+			s.opt.Log.Debug("ignored a virtual host of a route configuration that does not ask for any", "name", r.Name)
+		}
+	}
+	for g, part := range touched {
+		b.errs = append(b.errs, part.errs...)
+		s.publishHosts(g)
+	}
+	b.tellHosts(touched)
+}
+
+// tellHosts counts the response. Groups that wait for their first one have had it: a response names only what there is.
+func (b *batch) tellHosts(touched map[*hostGroup]*batch) {
+	s := b.store
+	for g, part := range touched {
+		if g.want != nil {
+			part.tell(g.want)
+		}
+	}
+	for name := range s.deps.pending[xds.VirtualHostType] {
+		g := s.hosting.groups[name]
+		if touched[g] == nil {
+			g.empty.Inc()
+			(&batch{store: s, update: b.update, now: b.now}).tell(g.want)
+		}
+		s.deps.settle(key{xds.VirtualHostType, name})
+	}
+}
+
+// host takes one resource: a virtual host, or the answer that there is none of its names.
+func (b *batch) host(g *hostGroup, r xds.Resource) {
+	s := b.store
+	if r.Body == nil {
+		for _, alias := range append([]string{r.Name}, r.Aliases...) {
+			s.absent(g, alias)
+		}
+		return
+	}
+	old := g.hosts[r.Name]
+	if old == nil || string(old.Raw.GetValue()) != string(r.Body.GetValue()) {
+		v, err := b.readHost(g, r)
+		if err != nil {
+			b.fail(r.Name, err)
+			return
+		}
+		next := &hostEntry{Entry: newEntry(v, 0, r, b.now)}
+		if old != nil {
+			next.asked = old.asked
+			g.forget(old.Value)
+		}
+		for _, d := range v.Domains {
+			g.owners[d] = r.Name
+		}
+		g.hosts[r.Name], g.set = next, g.set.With(v)
+		if g.want != nil {
+			g.want.stats.configReload.Inc()
+		}
+	}
+	for _, alias := range append([]string{r.Name}, r.Aliases...) {
+		if s.answered(g.asks, alias) {
+			g.hosts[r.Name].asked = append(g.hosts[r.Name].asked, alias)
+		}
+	}
+	for _, d := range g.hosts[r.Name].Value.Domains { // for control planes that tell no aliases
+		if alias := g.name + "/" + d; s.answered(g.asks, alias) {
+			g.hosts[r.Name].asked = append(g.hosts[r.Name].asked, alias)
+		}
+	}
+}
+
+// readHost translates a virtual host and checks that its domains are free.
+func (b *batch) readHost(g *hostGroup, r xds.Resource) (*model.VirtualHost, error) {
+	m := &routev3.VirtualHost{}
+	if err := b.decode(r, m); err != nil {
+		return nil, err
+	}
+	routes := g.routes
+	if routes == nil {
+		e := b.store.routes.latest(g.name)
+		if e == nil {
+			return nil, fmt.Errorf("route configuration %s is not there", g.name)
+		}
+		routes = e.Value
+	}
+	v, warnings, err := b.store.opt.Translate.VirtualHost(m, routes, b.meta(r))
+	if err != nil {
+		return nil, err
+	}
+	if g.own == nil {
+		g.own = map[string]string{}
+		for _, h := range routes.VirtualHosts {
+			for _, d := range h.Domains {
+				g.own[d] = h.Name
+			}
+		}
+	}
+	for _, d := range v.Domains {
+		other := g.own[d]
+		if owner := g.owners[d]; owner != "" && owner != r.Name {
+			other = owner
+		}
+		if other != "" {
+			return nil, fmt.Errorf("only unique values for domains are permitted; domain %s of virtual host %s is that of %s in route %s", d, v.Name, other, g.name)
+		}
+	}
+	b.warn(warnings)
+	return v, nil
+}
+
+// forget takes the domains of a virtual host away.
+func (g *hostGroup) forget(v *model.VirtualHost) {
+	g.set = g.set.Without(v)
+	for _, d := range v.Domains {
+		delete(g.owners, d)
+	}
+}
+
+// dropHost removes a virtual host, if there is one of that resource.
+func (s *Store) dropHost(g *hostGroup, name string) {
+	h := g.hosts[name]
+	if h == nil {
+		return
+	}
+	g.forget(h.Value)
+	delete(g.hosts, name)
+	if g.want != nil {
+		g.want.stats.configReload.Inc()
+		s.unask(g.want, h)
+	}
+}
+
+// unask ends the subscriptions by which requests asked for a virtual host.
+func (s *Store) unask(w *want, h *hostEntry) {
+	for _, alias := range h.asked {
+		s.opt.Sources.Unsubscribe(w.source, w.typeURL, alias)
+	}
+	h.asked = nil
+}
+
+// absent tells those who wait for a name that there is nothing. Who asks again asks the control plane again.
+func (s *Store) absent(g *hostGroup, alias string) {
+	if s.answered(g.asks, alias) && g.want != nil {
+		s.opt.Sources.Unsubscribe(g.want.source, g.want.typeURL, alias)
+	}
+}
+
+// FetchVirtualHost asks for the virtual host of a host, in lower case, that a route configuration does not have, and waits
+// until it is in force or known not to come. The error is that of ctx.
+func (s *Store) FetchVirtualHost(ctx context.Context, routes, host string) error {
+	s.mu.Lock()
+	g := s.hosting.groups[routes]
+	if g == nil || g.want == nil || g.owners[host] != "" {
+		s.mu.Unlock()
+		return nil
+	}
+	w, alias := g.want, routes+"/"+host
+	return s.join(ctx, g.asks, alias,
+		func() { s.opt.Sources.Subscribe(w.source, w.typeURL, alias) },
+		func() { s.opt.Sources.Unsubscribe(w.source, w.typeURL, alias) })
+}

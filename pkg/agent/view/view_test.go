@@ -69,7 +69,7 @@ func (sources) SubscribeAll(*model.Source, string)        {}
 func epoch() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
 // certificate makes a certificate that is its own authority, and its key.
-func certificate(t *testing.T) (cert, key []byte) {
+func certificate(t testing.TB) (cert, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -99,7 +99,7 @@ type world struct {
 	static   *translate.Static
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	cert, key := certificate(t)
 	files := map[string][]byte{"cert.pem": cert, "ca.pem": cert, "key.pem": key}
@@ -139,7 +139,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // deliver brings a cluster and a listener that warm, a listener with routes of RDS, and two that are rejected.
-func (w *world) deliver(t *testing.T) {
+func (w *world) deliver(t testing.TB) {
 	t.Helper()
 	ads := &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}}, ResourceApiVersion: corev3.ApiVersion_V3}
 	eds := &clusterv3.Cluster{
@@ -172,7 +172,7 @@ func (w *world) deliver(t *testing.T) {
 	}
 }
 
-func resources(t *testing.T, list ...proto.Message) []xds.Resource {
+func resources(t testing.TB, list ...proto.Message) []xds.Resource {
 	t.Helper()
 	var out []xds.Resource
 	for _, m := range list {
@@ -185,7 +185,7 @@ func resources(t *testing.T, list ...proto.Message) []xds.Resource {
 	return out
 }
 
-func (w *world) server(t *testing.T) *admin.Server {
+func (w *world) server(t testing.TB) *admin.Server {
 	t.Helper()
 	config := Config{Dump: w.store.Dump, Clusters: w.clusters.All, Now: epoch}
 	s, err := admin.New(admin.Options{
@@ -285,7 +285,7 @@ func golden(t *testing.T, file, got string) {
 }
 
 // layers is a runtime of a static layer and an admin layer.
-func layers(t *testing.T, base map[string]model.RuntimeValue) Runtime {
+func layers(t testing.TB, base map[string]model.RuntimeValue) Runtime {
 	t.Helper()
 	r, err := runtime.New(runtime.Options{
 		Layers: []runtime.Layer{{Name: "base", Values: base}, {Name: "admin", Admin: true}},

@@ -105,6 +105,8 @@ func newServerStats(root *stats.Scope, cfg *Configuration) *serverStats {
 	sc.Gauge("parent_connections").Set(0)
 	sc.Gauge("stats_recent_lookups").Set(0)
 	sc.Gauge("compilation_settings.fips_mode").Set(0)
+	// No response is stapled.
+	sc.Gauge("seconds_until_first_ocsp_response_expiring").Set(0)
 	// There is neither a debug build nor a check that goes on after it failed.
 	sc.Counter("debug_assertion_failures")
 	sc.Counter("envoy_bug_failures")

@@ -14,6 +14,7 @@ type metrics struct {
 	cxTotal, listenerCxTotal     *stats.Counter
 	cxActive, listenerCxActive   *stats.Gauge
 	rqTotal, rqCompleted         *stats.Counter
+	listenerCompleted            *stats.Counter
 	rqActive                     *stats.Gauge
 	rqClass, rqClassListener     [6]*stats.Counter // by the first digit of the status
 	rqTime                       *stats.Histogram
@@ -27,7 +28,8 @@ func newMetrics(root *stats.Scope) metrics {
 		cxActive: hcm.Gauge("downstream_cx_active"), listenerCxActive: listener.Gauge("downstream_cx_active"),
 		cxDestroy: hcm.Counter("downstream_cx_destroy"), listenerCxDestroy: listener.Counter("downstream_cx_destroy"),
 		rqTotal: hcm.Counter("downstream_rq_total"), rqCompleted: hcm.Counter("downstream_rq_completed"),
-		rqActive: hcm.Gauge("downstream_rq_active"), rqTime: hcm.Histogram("downstream_rq_time", stats.Milliseconds),
+		listenerCompleted: listener.Counter("http.admin.downstream_rq_completed"),
+		rqActive:          hcm.Gauge("downstream_rq_active"), rqTime: hcm.Histogram("downstream_rq_time", stats.Milliseconds),
 	}
 	for class := 1; class <= 5; class++ {
 		name := "downstream_rq_" + strconv.Itoa(class) + "xx"
@@ -60,6 +62,7 @@ func (m *metrics) begin() {
 func (m *metrics) end(status int, took time.Duration) {
 	m.rqActive.Dec()
 	m.rqCompleted.Inc()
+	m.listenerCompleted.Inc()
 	if class := status / 100; class >= 1 && class <= 5 {
 		m.rqClass[class].Inc()
 		m.rqClassListener[class].Inc()

@@ -65,6 +65,7 @@ func newHTTPStats(root, listener *stats.Scope, prefix string) *httpStats {
 	} {
 		*at = sc.Gauge("downstream_" + name)
 	}
+	idle(sc)
 	s.cxLength = sc.Histogram("downstream_cx_length_ms", stats.Milliseconds)
 	s.rqTime = sc.Histogram("downstream_rq_time", stats.Milliseconds)
 	if listener != nil {
@@ -76,6 +77,21 @@ func newHTTPStats(root, listener *stats.Scope, prefix string) *httpStats {
 		}
 	}
 	return s
+}
+
+// idle are the statistics that each connection manager of Envoy has and that stay at zero here: there is no HTTP/3, no tracing
+// and no overload manager yet, and bytes are copied rather than buffered. Dashboards and scripts ask for them by name.
+func idle(sc *stats.Scope) {
+	for _, name := range []string{
+		"downstream_cx_http3_total", "downstream_rq_http3_total", "downstream_cx_overload_disable_keepalive",
+		"downstream_flow_control_paused_reading_total", "downstream_flow_control_resumed_reading_total",
+		"tracing.random_sampling", "tracing.service_forced", "tracing.client_enabled", "tracing.not_traceable", "tracing.health_check",
+	} {
+		sc.Counter(name)
+	}
+	for _, name := range []string{"downstream_cx_http3_active", "downstream_cx_rx_bytes_buffered", "downstream_cx_tx_bytes_buffered"} {
+		sc.Gauge(name).Set(0)
+	}
 }
 
 func (s *httpStats) close() {

@@ -35,6 +35,10 @@ type listenerStats struct {
 
 func newListenerStats(root *stats.Scope, prefix string) *listenerStats {
 	s := root.Scope("listener." + prefix)
+	// There is no overload manager yet, and a listener is used only when its configuration is there.
+	s.Counter("downstream_cx_overload_reject")
+	s.Counter("extension_config_missing")
+	s.Counter("network_extension_config_missing")
 	return &listenerStats{
 		scope: s, total: s.Counter("downstream_cx_total"), destroy: s.Counter("downstream_cx_destroy"),
 		overflow: s.Counter("downstream_cx_overflow"), globalOverflow: s.Counter("downstream_global_cx_overflow"),

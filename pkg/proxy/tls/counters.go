@@ -19,8 +19,13 @@ type counters struct {
 	secretsNotReady                          *stats.Counter
 }
 
-func newCounters(parent *stats.Scope) *counters {
+// newCounters counts below "ssl.", and what the factory of sockets of a side ("server" or "client") and its direction
+// ("downstream" or "upstream") counts. Weir staples no OCSP responses.
+func newCounters(parent *stats.Scope, side, direction string) *counters {
 	s := parent.Scope("ssl")
+	for _, idle := range []string{"ocsp_staple_failed", "ocsp_staple_omitted", "ocsp_staple_responses", "ocsp_staple_requests"} {
+		s.Counter(idle)
+	}
 	return &counters{
 		scope:           s,
 		handshake:       s.Counter("handshake"),
@@ -31,7 +36,7 @@ func newCounters(parent *stats.Scope) *counters {
 		failError:       s.Counter("fail_verify_error"),
 		failSAN:         s.Counter("fail_verify_san"),
 		failHash:        s.Counter("fail_verify_cert_hash"),
-		secretsNotReady: s.Counter("secrets_not_ready"),
+		secretsNotReady: parent.Counter(side + "_ssl_socket_factory." + direction + "_context_secrets_not_ready"),
 	}
 }
 

@@ -396,7 +396,7 @@ func TestSecretRotation(t *testing.T) {
 	st := stats.NewStore()
 	s := NewServer(&model.DownstreamTLS{TLSParams: model.TLSParams{Certificates: []model.CertificateRef{{Secret: "cert"}}}}, secrets, st.Root())
 	r := handshake(t, s, stdClient(&tls.Config{}))
-	if !errors.Is(r.serverErr, ErrSecretMissing) || value(st, "ssl.secrets_not_ready") != 1 {
+	if !errors.Is(r.serverErr, ErrSecretMissing) || value(st, "server_ssl_socket_factory.downstream_context_secrets_not_ready") != 1 {
 		t.Fatalf("without secret: %v", r.serverErr)
 	}
 	secrets.set("cert", &model.Secret{Certificate: one})

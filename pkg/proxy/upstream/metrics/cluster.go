@@ -29,13 +29,11 @@ type Cluster struct {
 	RqRetry, RqRetryBackoff, RqRetryRatelimited            *stats.Counter
 	RqRetryLimitExceeded, RqRetrySuccess, RqRetryOverflow  *stats.Counter
 	RqDropOverload, RetryOrShadowAbandoned                 *stats.Counter
-	FlowPaused, FlowResumed, FlowBackedUp, FlowDrained     *stats.Counter
 	RedirectFailed, RedirectSucceeded                      *stats.Counter
 	MembershipChange, UpdateAttempt, UpdateSuccess         *stats.Counter
 	UpdateFailure, UpdateEmpty, UpdateNoRebuild            *stats.Counter
-	LBHealthyPanic, OriginalDstHostInvalid, DefaultMatch   *stats.Counter
+	LBHealthyPanic, DefaultMatch                           *stats.Counter
 	CxActive, RqActive, RqPendingActive                    *stats.Gauge
-	CxRxBuffered, CxTxBuffered                             *stats.Gauge
 	MembershipTotal, MembershipHealthy, MembershipDegraded *stats.Gauge
 	MembershipExcluded, MaxHostWeight                      *stats.Gauge
 	CxConnectMS, CxLengthMS, RqPerCx                       *stats.Histogram

@@ -14,11 +14,13 @@ func declareTraffic(f *stats.Fields, m *Cluster) {
 	declareRequests(f, m)
 	f.Counter("bind_errors", &m.BindErrors)
 	f.Counter("retry_or_shadow_abandoned", &m.RetryOrShadowAbandoned)
-	f.Counter("original_dst_host_invalid", &m.OriginalDstHostInvalid)
-	f.Counter("upstream_flow_control_paused_reading_total", &m.FlowPaused)
-	f.Counter("upstream_flow_control_resumed_reading_total", &m.FlowResumed)
-	f.Counter("upstream_flow_control_backed_up_total", &m.FlowBackedUp)
-	f.Counter("upstream_flow_control_drained_total", &m.FlowDrained)
+	f.Counter("original_dst_host_invalid", nil)
+	// A stream that cannot write stops reading by itself, and what waits does so in the kernel or in one buffer of a copy: there
+	// is nothing to count beyond these zeros.
+	f.Counter("upstream_flow_control_paused_reading_total", nil)
+	f.Counter("upstream_flow_control_resumed_reading_total", nil)
+	f.Counter("upstream_flow_control_backed_up_total", nil)
+	f.Counter("upstream_flow_control_drained_total", nil)
 	f.Counter("upstream_internal_redirect_failed_total", &m.RedirectFailed)
 	f.Counter("upstream_internal_redirect_succeeded_total", &m.RedirectSucceeded)
 	// HTTP/3 and 0-RTT upstream are not there yet. Dashboards and scripts ask for them by name.
@@ -52,8 +54,8 @@ func declareConnections(f *stats.Fields, m *Cluster) {
 	f.Counter("upstream_cx_tx_bytes_total", &m.CxTxBytes)
 	f.Counter("upstream_cx_protocol_error", &m.CxProtocolError)
 	f.Gauge("upstream_cx_active", &m.CxActive)
-	f.Gauge("upstream_cx_rx_bytes_buffered", &m.CxRxBuffered)
-	f.Gauge("upstream_cx_tx_bytes_buffered", &m.CxTxBuffered)
+	f.Gauge("upstream_cx_rx_bytes_buffered", nil)
+	f.Gauge("upstream_cx_tx_bytes_buffered", nil)
 	f.Histogram("upstream_cx_connect_ms", stats.Milliseconds, &m.CxConnectMS)
 	f.Histogram("upstream_cx_length_ms", stats.Milliseconds, &m.CxLengthMS)
 }
@@ -98,6 +100,7 @@ func declareState(f *stats.Fields, m *Cluster) {
 	f.Gauge("membership_excluded", &m.MembershipExcluded)
 	f.Gauge("max_host_weight", &m.MaxHostWeight)
 	f.Counter("lb_healthy_panic", &m.LBHealthyPanic)
+	f.Gauge("warming_state", nil) // a cluster that warms is not here yet
 	// Zone aware routing, subsets and the cache of assignments are not there yet. Dashboards and scripts ask for them by name.
 	f.Counter("assignment_stale", nil)
 	f.Counter("assignment_timeout_received", nil)

@@ -8,6 +8,12 @@ type counters struct {
 }
 
 func newCounters(s *stats.Scope) counters {
+	// Bytes wait in sockets and pipes of the kernel, and reading stops by itself.
+	s.Gauge("downstream_cx_rx_bytes_buffered").Set(0)
+	s.Gauge("downstream_cx_tx_bytes_buffered").Set(0)
+	s.Counter("downstream_flow_control_paused_reading_total")
+	s.Counter("downstream_flow_control_resumed_reading_total")
+	s.Counter("early_data_received_count_total")
 	return counters{
 		total: s.Counter("downstream_cx_total"), noRoute: s.Counter("downstream_cx_no_route"),
 		rx: s.Counter("downstream_cx_rx_bytes_total"), tx: s.Counter("downstream_cx_tx_bytes_total"),

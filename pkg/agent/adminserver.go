@@ -52,7 +52,7 @@ func (a *Agent) startAdmin() error {
 		Listeners:    view.Listeners{Snapshot: a.store.Snapshot, Bound: a.bound},
 		ConfigDump:   view.Config{Dump: a.store.Dump, Clusters: a.clusters.All},
 		ClientStatus: view.Config{Dump: a.store.Dump},
-		InitDump:     view.Config{Dump: a.store.Dump},
+		InitDump:     view.InitDump{Config: view.Config{Dump: a.store.Dump}, RuntimeLayers: a.runtime.Waiting},
 		Certificates: view.Config{Dump: a.store.Dump},
 		Runtime:      view.Runtime{Of: a.runtime},
 		Interception: view.Interception{Interceptor: a.capture.view, Unavailable: a.capture.problem},

@@ -130,6 +130,7 @@ func (a *Agent) flushStats() {
 func (a *Agent) updateGauges() {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
+	a.runtime.DeprecatedUse(a.cfg.Translator.Deprecated())
 	a.server.uptime.Set(uint64(time.Since(a.start).Seconds()))
 	a.server.allocated.Set(m.HeapAlloc)
 	a.server.heap.Set(m.HeapSys)

@@ -103,7 +103,20 @@ func TestRuntimeModify(t *testing.T) {
 	modify("circuit_breakers.up.default.max_requests=")
 	expect("up", 200, "")
 	weir.AwaitStat("cluster.up.upstream_rq_maintenance_mode", func(n int) bool { return n == 1 })
-	modify("share.canary=100")
+	if status, body := postForm(t, host, "share.canary=100"); status != 200 || body != "OK\n" {
+		t.Errorf("modify by a form: %d %q", status, body)
+	}
+	expect("", 200, "canary")
+	modify("share.canary=0")
+	fragment := func() string { return rawStatus(t, host, "GET /x#y HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n") }
+	if got := fragment(); got != "400" {
+		t.Errorf("a path with a fragment is answered %s", got)
+	}
+	modify("envoy.reloadable_features.http_reject_path_with_fragment=false")
+	if got := fragment(); got != "200" {
+		t.Errorf("a path with a fragment that is to be dropped is answered %s", got)
+	}
+	modify("envoy.reloadable_features.http_reject_path_with_fragment=&share.canary=100")
 	var page struct {
 		Layers  []string
 		Entries map[string]struct {
@@ -118,6 +131,38 @@ func TestRuntimeModify(t *testing.T) {
 	if weir.Stat("runtime.admin_overrides_active") != 1 || weir.Stat("runtime.num_layers") != 2 || weir.Stat("runtime.num_keys") != 3 {
 		t.Error("runtime.* is wrong")
 	}
+}
+
+// postForm sends runtime keys in the body, as browsers do.
+func postForm(t *testing.T, host *harness.Host, form string) (int, string) {
+	t.Helper()
+	resp, err := host.Client().Post("http://127.0.0.1:9901/runtime_modify", "application/x-www-form-urlencoded", strings.NewReader(form))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// rawStatus sends a request as it is and returns the status of the answer.
+func rawStatus(t *testing.T, host *harness.Host, request string) string {
+	t.Helper()
+	c := host.MustDial("127.0.0.1:8080")
+	defer c.Close()
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(answer), " ")
+	status, _, _ := strings.Cut(rest, " ")
+	return status
 }
 
 func TestRuntimeDisk(t *testing.T) {
@@ -159,6 +204,29 @@ func TestRuntimeDisk(t *testing.T) {
 	}
 }
 
+func TestRTDSFromFile(t *testing.T) {
+	t.Parallel()
+	host := harness.NewHost(t)
+	path := filepath.Join(harness.Dir(t), "rtds.yaml")
+	put := func(value string) {
+		t.Helper()
+		harness.WriteFile(t, path+".new", fmt.Sprintf(`resources: [{"@type": type.googleapis.com/envoy.service.runtime.v3.Runtime, name: layer, layer: {share: {canary: %s}}}]`, value))
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("100")
+	host.StartWeir(harness.WeirOptions{Config: harness.Bootstrap{
+		Listeners: []string{byShare()},
+		More:      `layered_runtime: {layers: [{name: rtds, rtds_layer: {name: layer, rtds_config: {resource_api_version: V3, path_config_source: {path: "` + path + `"}}}}]}`,
+	}.YAML()})
+	if _, body, _ := answersNow(t, host, ""); body != "canary" {
+		t.Errorf("the first answer is %q: the layer was not waited for", body)
+	}
+	put("0")
+	awaitAnswer(t, host, "stable")
+}
+
 // runtimeLayer is a resource of RTDS.
 func runtimeLayer(t *testing.T, name, layer string) proto.Message {
 	t.Helper()
@@ -193,6 +261,7 @@ func testRTDS(t *testing.T, kind, source string) {
 		if status, _ := weir.Get("/ready"); status == 200 {
 			t.Error("ready without the layer")
 		}
+		wantContains(t, "init_dump", weir.Page("/init_dump"), "init manager RTDS", "target RTDS layer")
 	}
 	control.Set(runtimeLayer(t, "layer", "{share: {canary: {numerator: 100}}}"))
 	harness.Eventually(t, "weir to be ready", weir.Ready)

@@ -8,7 +8,32 @@ import (
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 
 	"github.com/weir-proxy/weir/pkg/config/xds"
+	"github.com/weir-proxy/weir/pkg/observe/admin"
 )
+
+// InitDump tells what start-up, and what warming listeners and clusters wait for.
+type InitDump struct {
+	Config Config
+	// RuntimeLayers names the layers of RTDS that have not come.
+	RuntimeLayers func() []string
+}
+
+var _ admin.InitDump = InitDump{}
+
+// InitDump implements admin.InitDump. Listeners and clusters come after the layers, as they are waited for.
+func (v InitDump) InitDump() *adminv3.UnreadyTargetsDumps {
+	out := v.Config.InitDump()
+	waiting := v.RuntimeLayers()
+	if len(waiting) == 0 {
+		return out
+	}
+	layers := &adminv3.UnreadyTargetsDumps_UnreadyTargetsDump{Name: "init manager RTDS"}
+	for _, name := range waiting {
+		layers.TargetNames = append(layers.TargetNames, "target RTDS "+name)
+	}
+	out.UnreadyTargetsDumps = append([]*adminv3.UnreadyTargetsDumps_UnreadyTargetsDump{layers}, out.UnreadyTargetsDumps...)
+	return out
+}
 
 // InitDump implements admin.InitDump: what warming listeners and clusters wait for.
 func (v Config) InitDump() *adminv3.UnreadyTargetsDumps {

@@ -88,6 +88,14 @@ func (c *Checker) bootstrap(load bootstrap.Options) *boot {
 			one.add(f, w.Root)
 		}
 	}
+	if static != nil {
+		for _, key := range static.IdleRuntimeKeys {
+			one.add(Finding{
+				Severity: Info, Field: "layered_runtime", Code: CodeIdleKey,
+				Message: "nothing in weir or in this bootstrap reads the runtime key " + key,
+			}, "")
+		}
+	}
 	return one
 }
 

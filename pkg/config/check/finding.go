@@ -57,6 +57,8 @@ const (
 	CodeFile = "file"
 	// CodeUnused is a resource that nothing refers to.
 	CodeUnused = "unused"
+	// CodeIdleKey is a runtime key that nothing reads.
+	CodeIdleKey = "idle_runtime_key"
 )
 
 // String is file:line:column: resource: field: message (suggestion), without what is unknown.

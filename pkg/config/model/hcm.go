@@ -43,8 +43,10 @@ type HTTPConnectionManager struct {
 	// InternalUnixSockets takes clients on unix sockets for internal ones.
 	InternalUnixSockets bool
 	InternalCIDRs       []netip.Prefix // default: RFC 1918, loopback and their IPv6 kin
-	NormalizePath       bool
-	MergeSlashes        bool
+	// InternalDefault tells that InternalCIDRs are the default, which the runtime can empty.
+	InternalDefault bool
+	NormalizePath   bool
+	MergeSlashes    bool
 	// NormalizePathDefault and EscapedSlashesDefault tell that the configuration leaves the choice to the runtime.
 	NormalizePathDefault, EscapedSlashesDefault bool
 	EscapedSlashes                              EscapedSlashes

@@ -31,6 +31,11 @@ const (
 	// RuntimeMaxHeadersKB and RuntimeMaxHeaders bound request headers where the configuration does not.
 	RuntimeMaxHeadersKB = "envoy.reloadable_features.max_request_headers_size_kb"
 	RuntimeMaxHeaders   = "envoy.reloadable_features.max_request_headers_count"
+
+	// RuntimeRejectFragment tells whether requests whose path has a fragment are refused; otherwise it is dropped. Default true.
+	RuntimeRejectFragment = "envoy.reloadable_features.http_reject_path_with_fragment"
+	// RuntimeExplicitInternal makes no address an internal one where internal_address_config is not set. Default false.
+	RuntimeExplicitInternal = "envoy.reloadable_features.explicit_internal_address_config"
 )
 
 // RuntimeFamily is a set of kinds of keys that are made of names of resources.

@@ -82,6 +82,8 @@ type layer struct {
 type counters struct {
 	loadSuccess, loadError       *stats.Counter
 	dirExists, dirMissing        *stats.Counter
+	deprecated                   *stats.Counter
+	deprecatedSeen               *stats.Gauge
 	keys, layers, adminOverrides *stats.Gauge
 }
 
@@ -89,11 +91,10 @@ type counters struct {
 // cannot be read is logged and counted, and left out.
 func New(opt Options) (*Runtime, error) {
 	scope := opt.Stats.Scope("runtime")
-	scope.Counter("deprecated_feature_use")
-	scope.Gauge("deprecated_feature_seen_since_process_start")
 	r := &Runtime{opt: opt, readers: model.NewRuntime(nil), stats: counters{
 		loadSuccess: scope.Counter("load_success"), loadError: scope.Counter("load_error"),
 		dirExists: scope.Counter("override_dir_exists"), dirMissing: scope.Counter("override_dir_not_exists"),
+		deprecated: scope.Counter("deprecated_feature_use"), deprecatedSeen: scope.Gauge("deprecated_feature_seen_since_process_start"),
 		keys: scope.Gauge("num_keys"), layers: scope.Gauge("num_layers"), adminOverrides: scope.Gauge("admin_overrides_active"),
 	}}
 	for i := range opt.Layers {
@@ -117,6 +118,16 @@ func (r *Runtime) Notify(f func(keys []string)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.notify = f
+}
+
+// DeprecatedUse tells how many deprecated fields of the configuration were seen since the process began. It does not go back.
+func (r *Runtime) DeprecatedUse(seen uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if was := r.stats.deprecatedSeen.Value(); seen > was {
+		r.stats.deprecated.Add(seen - was)
+		r.stats.deprecatedSeen.Set(seen)
+	}
 }
 
 // Close ends the following of files.

@@ -64,6 +64,7 @@ func (c *call) hcm(m *hcmv3.HttpConnectionManager, p *path) *model.HTTPConnectio
 	if out.ServerName == "" {
 		out.ServerName = defaultServerName
 	}
+	out.InternalDefault = m.GetInternalAddressConfig() == nil
 	if a := m.GetInternalAddressConfig(); a != nil {
 		out.InternalCIDRs = append([]netip.Prefix{}, c.prefixes(a.GetCidrRanges(), p.field("internal_address_config"), "cidr_ranges")...)
 	}

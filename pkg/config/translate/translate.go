@@ -11,6 +11,7 @@ package translate
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -68,7 +69,12 @@ type Translator struct {
 	table    map[protoreflect.FullName]extension.Fields
 	// process is set by a bootstrap, before anything that it holds for is translated.
 	process process
+	// deprecated counts the deprecated fields that were set so far.
+	deprecated atomic.Uint64
 }
+
+// Deprecated is how many deprecated fields were set in what was translated so far.
+func (t *Translator) Deprecated() uint64 { return t.deprecated.Load() }
 
 // New builds a Translator. The error tells that the registry clashes with the built-in extensions.
 func New(opt Options) (*Translator, error) {

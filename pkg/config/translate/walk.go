@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
@@ -75,6 +76,9 @@ func (w *walker) message(m protoreflect.Message) {
 // field looks at a set field.
 func (w *walker) field(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 	field, known := w.fields[string(fd.Name())]
+	if o, ok := fd.Options().(*descriptorpb.FieldOptions); ok && o.GetDeprecated() {
+		w.t.deprecated.Add(1)
+	}
 	switch {
 	case !known:
 		w.lacks(w.at().field(string(fd.Name())), notSupported)

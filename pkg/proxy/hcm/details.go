@@ -3,6 +3,7 @@ package hcm
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
@@ -60,6 +61,9 @@ func withRuntime(cfg *model.HTTPConnectionManager, runtime *model.Runtime) *mode
 	}
 	if percent, ok := runtime.Number(model.RuntimeNormalizePath); ok && cfg.NormalizePathDefault {
 		own.NormalizePath = random()%100 < percent
+	}
+	if cfg.InternalDefault && runtime.Flag(model.RuntimeExplicitInternal, false) {
+		own.InternalCIDRs = []netip.Prefix{}
 	}
 	if n, ok := runtime.Number(model.RuntimeEscapedSlashes); ok && cfg.EscapedSlashesDefault {
 		switch n { // the numbers of PathWithEscapedSlashesAction

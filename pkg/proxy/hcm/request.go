@@ -26,7 +26,11 @@ func (s *stream) checkRequest() *message.Response {
 		st.rqNonRelativePath.Inc()
 		return s.Reply(&s.Stream, filter.Reply{Status: 404, Details: "absolute_path_rejected"})
 	}
-	switch path, out := normalizePath(s.conn.m.cfg, &s.Arena, req.Path, s.slashAction); out {
+	path, out := normalizePath(s.conn.m.cfg, &s.Arena, req.Path, s.slashAction)
+	if out == pathRejected && s.dropFragment() {
+		path, out = normalizePath(s.conn.m.cfg, &s.Arena, req.Path, s.slashAction)
+	}
+	switch out {
 	case pathRejected:
 		st.rqFailedPath.Inc()
 		return s.Reply(&s.Stream, filter.Reply{Status: 400, Details: "path_normalization_failed"})
@@ -40,6 +44,16 @@ func (s *stream) checkRequest() *message.Response {
 	}
 	s.normalizeHost()
 	return nil
+}
+
+// dropFragment takes the fragment off the path if there is one and the runtime wants that rather than to refuse the request.
+func (s *stream) dropFragment() bool {
+	at := strings.IndexByte(s.Request.Path, '#')
+	if at < 0 || s.conn.m.deps.Runtime.Flag(model.RuntimeRejectFragment, true) {
+		return false
+	}
+	s.Request.Path = s.Request.Path[:at]
+	return true
 }
 
 // slashAction is what becomes of escaped slashes in this request: the runtime may spare a share of them.

@@ -45,7 +45,15 @@ type fleet struct {
 	port int
 	// backend is the port of the live endpoints.
 	backend int
+	// large adds a cluster with largeEndpoints.
+	large bool
 }
+
+// largeEndpoints is how many endpoints the large cluster has, and largeCluster its number.
+const (
+	largeEndpoints = 5000
+	largeCluster   = 1 << 20
+)
 
 func (f fleet) clusters() int  { return clustersPerScale * f.scale }
 func (f fleet) listeners() int { return listenersPerScale * f.scale }
@@ -76,6 +84,19 @@ func (f fleet) cluster(i, turn int) *clusterv3.Cluster {
 			MaxRetries: wrapperspb.UInt32(1024),
 		}}},
 	}
+}
+
+// largeAssignment is that of the large cluster.
+func (f fleet) largeAssignment(turn int) *endpointv3.ClusterLoadAssignment {
+	group := &endpointv3.LocalityLbEndpoints{Locality: &corev3.Locality{Region: "eu-1", Zone: "eu-1a"}, LoadBalancingWeight: wrapperspb.UInt32(1)}
+	for n := range largeEndpoints {
+		address := fmt.Sprintf("11.0.%d.%d", n>>8, n&0xff)
+		if n == 0 {
+			address = fmt.Sprintf("11.1.0.%d", turn&0xff)
+		}
+		group.LbEndpoints = append(group.LbEndpoints, endpoint(address, 8080))
+	}
+	return &endpointv3.ClusterLoadAssignment{ClusterName: clusterName(largeCluster), Endpoints: []*endpointv3.LocalityLbEndpoints{group}}
 }
 
 func (f fleet) assignment(i, turn int) *endpointv3.ClusterLoadAssignment {

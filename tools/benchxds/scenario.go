@@ -19,7 +19,7 @@ import (
 const settle = 5 * time.Second
 
 // perRound is how many changes a round has.
-const perRound = 60
+const perRound = 100
 
 // load measures the start of weir with the whole fleet.
 func (b *bench) load(ctx context.Context) error {
@@ -39,7 +39,7 @@ func (b *bench) load(ctx context.Context) error {
 }
 
 func (b *bench) oneLoad(ctx context.Context, cpu, took, resident, peak *result) (err error) {
-	w, err := b.start(b.scale)
+	w, err := b.start(fleet{scale: b.scale})
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (b *bench) updates(ctx context.Context) error {
 }
 
 func (b *bench) updatesAt(ctx context.Context, scale int) (err error) {
-	w, err := b.running(ctx, scale)
+	w, err := b.running(ctx, fleet{scale: scale, large: scale == b.scale})
 	if err != nil {
 		return err
 	}
@@ -96,9 +96,16 @@ func (b *bench) updatesAt(ctx context.Context, scale int) (err error) {
 	b.figure(fmt.Sprintf("idle.%dx", scale), fmt.Sprintf("nothing changes, %d clusters", w.clusters()), "ms CPU/s", 0).
 		add(spent.Seconds() * 1000 / settle.Seconds())
 	return w.profiled(ctx, b.profile, fmt.Sprintf("updates-%d", scale), func() error {
-		for _, kind := range []string{"endpoint", "route", "cluster"} {
-			figure := b.figure(fmt.Sprintf("update.%s.%dx", kind, scale),
-				fmt.Sprintf("one %s of %d clusters changes", kind, w.clusters()), "ms CPU", 2)
+		kinds := []string{"endpoint", "route", "cluster"}
+		if w.large {
+			kinds = append(kinds, "large")
+		}
+		for _, kind := range kinds {
+			title, goal := fmt.Sprintf("one %s changes, %d clusters", kind, w.clusters()), 2.0
+			if kind == "large" {
+				title, goal = fmt.Sprintf("one endpoint changes of a cluster with %d", largeEndpoints), 0
+			}
+			figure := b.figure(fmt.Sprintf("update.%s.%dx", kind, scale), title, "ms CPU", goal)
 			for round := range b.rounds {
 				spent, err := w.spent(func() error { return w.changes(ctx, kind, round) })
 				if err != nil {
@@ -129,6 +136,8 @@ func (w *weir) changed(kind string, at, turn int) (typeURL, name string, body *a
 	case "endpoint":
 		at %= w.clusters()
 		return endpointType, clusterName(at), pack(w.assignment(at, turn))
+	case "large":
+		return endpointType, clusterName(largeCluster), pack(w.largeAssignment(turn))
 	case "route":
 		at %= w.listeners()
 		return routeType, routesName(at), pack(w.routeConfig(at, turn))
@@ -143,7 +152,7 @@ const stormRate = 1000
 
 // stormUnderLoad measures requests while endpoints change all the time, those of the requests' clusters among them.
 func (b *bench) stormUnderLoad(ctx context.Context) (err error) {
-	w, err := b.running(ctx, b.scale)
+	w, err := b.running(ctx, fleet{scale: b.scale})
 	if err != nil {
 		return err
 	}
@@ -224,7 +233,8 @@ func (w *weir) storm(ctx context.Context, length time.Duration, round int) error
 
 // stats measures the page that Prometheus reads, and what reading it does to requests.
 func (b *bench) stats(ctx context.Context) (err error) {
-	w, err := b.running(ctx, b.scale)
+	// A fifth of the whole fleet has about 200,000 series.
+	w, err := b.running(ctx, fleet{scale: max(1, b.scale/5)})
 	if err != nil {
 		return err
 	}
@@ -232,17 +242,17 @@ func (b *bench) stats(ctx context.Context) (err error) {
 	series := b.figure("stats.series", "series of /stats/prometheus", "series", 0)
 	took := b.figure("stats.time", "the page, for each 200,000 series", "s", 1)
 	calm := b.figure("stats.calm", "p99 of requests while nobody reads it", "us", 0)
-	ratio := b.figure("stats.ratio", "p99 while it is read again and again / without", "x", 1.1)
+	ratio := b.figure("stats.ratio", "p99 while it is read every second / without", "x", 1.1)
 	return w.profiled(ctx, b.profile, "stats", func() error {
 		for range b.rounds {
-			before, err := requests(ctx, b.dir, w.port, 2*time.Second)
+			before, err := requests(ctx, b.dir, w.port, 3*time.Second)
 			if err != nil {
 				return err
 			}
 			page := make(chan error, 1)
 			reading, stop := context.WithCancel(ctx)
 			go func() { page <- w.scrape(reading, series, took) }()
-			during, err := requests(ctx, b.dir, w.port, 2*time.Second)
+			during, err := requests(ctx, b.dir, w.port, 3*time.Second)
 			stop()
 			if err := errors.Join(err, <-page); err != nil {
 				return err
@@ -254,7 +264,7 @@ func (b *bench) stats(ctx context.Context) (err error) {
 	})
 }
 
-// scrape reads the page until ctx ends, at least once.
+// scrape reads the page every second until ctx ends, at least once.
 func (w *weir) scrape(ctx context.Context, series, took *result) error {
 	for {
 		begin := time.Now()
@@ -270,7 +280,7 @@ func (w *weir) scrape(ctx context.Context, series, took *result) error {
 		}
 		series.add(float64(n))
 		took.add(time.Since(begin).Seconds() * 200_000 / float64(n))
-		if ctx.Err() != nil {
+		if pause(ctx, time.Second) != nil {
 			return nil
 		}
 	}

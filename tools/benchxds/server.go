@@ -40,6 +40,10 @@ func startServer(f fleet) (*server, error) {
 		s.resources[clusterType][clusterName(i)] = pack(f.cluster(i, 0))
 		s.resources[endpointType][clusterName(i)] = pack(f.assignment(i, 0))
 	}
+	if f.large {
+		s.resources[clusterType][clusterName(largeCluster)] = pack(f.cluster(largeCluster, 0))
+		s.resources[endpointType][clusterName(largeCluster)] = pack(f.largeAssignment(0))
+	}
 	for i := range f.listeners() {
 		l := f.listener(i)
 		s.resources[listenerType][l.Name] = pack(l)

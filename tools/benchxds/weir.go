@@ -31,8 +31,9 @@ type weir struct {
 }
 
 // start starts weir with a fleet; it is not waited for, and the control plane does not answer before open.
-func (b *bench) start(scale int) (_ *weir, err error) {
-	w := &weir{fleet: fleet{scale: scale, backend: b.backend.port}}
+func (b *bench) start(f fleet) (_ *weir, err error) {
+	w := &weir{fleet: f}
+	w.backend = b.backend.port
 	for _, port := range []*int{&w.port, &w.admin} {
 		if *port, err = freePort(); err != nil {
 			return nil, err
@@ -92,8 +93,8 @@ func (w *weir) await(ctx context.Context, enough func() bool) error {
 }
 
 // running is a weir that serves a fleet.
-func (b *bench) running(ctx context.Context, scale int) (*weir, error) {
-	w, err := b.start(scale)
+func (b *bench) running(ctx context.Context, f fleet) (*weir, error) {
+	w, err := b.start(f)
 	if err != nil {
 		return nil, err
 	}

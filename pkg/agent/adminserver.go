@@ -57,7 +57,7 @@ func (a *Agent) startAdmin() error {
 		Runtime:      view.Runtime{Of: a.runtime},
 		Interception: view.Interception{Interceptor: a.capture.view, Unavailable: a.capture.problem},
 		Explainer:    explainer{a.newExplainer()},
-		Findings:     view.Findings{Static: staticFindings(a.cfg), Dump: a.store.Dump},
+		Findings:     view.Findings{Static: view.StaticFindings(a.cfg.Findings), Dump: a.store.Dump},
 	})
 	if err != nil {
 		return fmt.Errorf("open admin interface: %w", err)
@@ -81,15 +81,6 @@ func allowPath(allowed []model.StringMatcher) func(string) bool {
 	return func(path string) bool {
 		return slices.ContainsFunc(allowed, func(m model.StringMatcher) bool { return match.String(&m, path) })
 	}
-}
-
-// staticFindings are those of the bootstrap.
-func staticFindings(cfg *Configuration) []admin.Finding {
-	var out []admin.Finding
-	for _, w := range cfg.Warnings {
-		out = append(out, admin.Finding{Message: w})
-	}
-	return out
 }
 
 // adminSocketOptions are those for the family of the address.

@@ -11,7 +11,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/xds"
 )
 
-// ClientStatus implements admin.ClientStatus: listeners, routes, clusters, endpoints, secrets and filters, each in order of names,
+// ClientStatus implements admin.ClientStatus: listeners, routes, clusters, endpoints, secrets, filters and scopes, each in order of names,
 // and then what is waited for.
 func (v Config) ClientStatus() iter.Seq[*statusv3.ClientConfig_GenericXdsConfig] {
 	d := v.Dump()
@@ -19,6 +19,7 @@ func (v Config) ClientStatus() iter.Seq[*statusv3.ClientConfig_GenericXdsConfig]
 		_ = resourceStatus(xds.ListenerType, d.Listeners, yield) && resourceStatus(xds.RouteType, d.Routes, yield) &&
 			resourceStatus(xds.ClusterType, d.Clusters, yield) && resourceStatus(xds.EndpointType, d.Endpoints, yield) &&
 			resourceStatus(xds.SecretType, d.Secrets, yield) && resourceStatus(xds.FilterType, d.Filters, yield) &&
+			resourceStatus(xds.ScopedRouteType, d.Scopes, yield) &&
 			requested(d, yield)
 	}
 }

@@ -116,16 +116,24 @@ func policy(c *model.Cluster, slot *store.Slot[*model.LoadAssignment]) *endpoint
 	return out
 }
 
-func lbEndpoint(h *upstream.Host) *endpointv3.LbEndpoint {
+// coarseHealth is what all that is known of a host comes to, as in Envoy.
+func coarseHealth(h *upstream.Host) corev3.HealthStatus {
 	health := edsHealth(h.Health)
-	if health == corev3.HealthStatus_DRAINING {
-		health = corev3.HealthStatus_UNHEALTHY // Envoy shows coarse health here
+	switch {
+	case h.Flags&upstream.FailedActiveHC != 0, health == corev3.HealthStatus_UNHEALTHY, health == corev3.HealthStatus_DRAINING:
+		return corev3.HealthStatus_UNHEALTHY
+	case h.Flags&upstream.DegradedActiveHC != 0:
+		return corev3.HealthStatus_DEGRADED
 	}
+	return health
+}
+
+func lbEndpoint(h *upstream.Host) *endpointv3.LbEndpoint {
 	out := &endpointv3.LbEndpoint{
 		HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
 			Address: hostAddress(h), Hostname: h.Hostname, HealthCheckConfig: &endpointv3.Endpoint_HealthCheckConfig{},
 		}},
-		HealthStatus:        health,
+		HealthStatus:        coarseHealth(h),
 		LoadBalancingWeight: wrapperspb.UInt32(h.Weight),
 	}
 	if h.Endpoint != nil && len(h.Endpoint.Metadata) > 0 {

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/weir-proxy/weir/pkg/config/check"
 	"github.com/weir-proxy/weir/pkg/config/store"
 	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
@@ -30,7 +31,7 @@ func (v Findings) Findings() iter.Seq[admin.Finding] {
 		d := v.Dump()
 		_ = slotFindings("listener", d.Listeners, yield) && slotFindings("route configuration", d.Routes, yield) &&
 			slotFindings("cluster", d.Clusters, yield) && slotFindings("endpoints", d.Endpoints, yield) &&
-			slotFindings("secret", d.Secrets, yield) && slotFindings("filter", d.Filters, yield)
+			slotFindings("secret", d.Secrets, yield) && slotFindings("filter", d.Filters, yield) && slotFindings("scoped route configuration", d.Scopes, yield)
 	}
 }
 
@@ -59,4 +60,16 @@ func slotFindings[M any](kind string, slots []store.Slot[M], yield func(admin.Fi
 func Finding(w translate.Warning) admin.Finding {
 	kind, name, _ := strings.Cut(w.Resource, " ")
 	return admin.Finding{Type: kind, Name: strings.Trim(name, `"`), Field: w.Path, Code: string(w.Code), Message: w.Reason, Suggestion: w.Suggestion}
+}
+
+// StaticFindings are those of the bootstrap as the administration interface shows them.
+func StaticFindings(all check.Findings) []admin.Finding {
+	var out []admin.Finding
+	for _, f := range all {
+		out = append(out, admin.Finding{
+			Type: f.Type, Name: f.Name, Field: f.Field, Code: f.Code, Message: f.Message, Suggestion: f.Suggestion,
+			File: f.File, Line: f.Line, Column: f.Column,
+		})
+	}
+	return out
 }

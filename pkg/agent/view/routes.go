@@ -49,34 +49,25 @@ func inlineRoutes(e *store.Entry[*model.Listener]) []*routev3.RouteConfiguration
 		if r := m.GetRouteConfig(); r != nil {
 			out = append(out, r)
 		}
-		for _, s := range m.GetScopedRoutes().GetScopedRouteConfigurationsList().GetScopedRouteConfigurations() {
-			if r := s.GetRouteConfiguration(); r != nil {
-				out = append(out, r)
-			}
-		}
 	}
 	return out
 }
 
-// managers lists the connection managers of a listener.
-func managers(e *store.Entry[*model.Listener]) []*hcmv3.HttpConnectionManager {
+// visitFilters visits the configurations of the network filters of a listener.
+func visitFilters(e *store.Entry[*model.Listener], visit func(*anypb.Any)) {
 	l := &listenerv3.Listener{}
 	if e.Raw == nil || e.Raw.UnmarshalTo(l) != nil {
-		return nil
+		return
 	}
-	var out []*hcmv3.HttpConnectionManager
 	chains := l.GetFilterChains()
 	if c := l.GetDefaultFilterChain(); c != nil {
 		chains = append(chains[:len(chains):len(chains)], c)
 	}
 	for _, c := range chains {
 		for _, f := range c.GetFilters() {
-			if m := manager(f.GetTypedConfig()); m != nil {
-				out = append(out, m)
-			}
+			visit(f.GetTypedConfig())
 		}
 	}
-	return out
 }
 
 // manager is the configuration of a connection manager, nil for any other filter.
@@ -88,6 +79,9 @@ func manager(packed *anypb.Any) *hcmv3.HttpConnectionManager {
 	if err != nil {
 		return nil
 	}
-	manager, _ := m.(*hcmv3.HttpConnectionManager)
-	return manager
+	out, ok := m.(*hcmv3.HttpConnectionManager)
+	if !ok {
+		return nil
+	}
+	return out
 }

@@ -1,6 +1,8 @@
 package view
 
 import (
+	"slices"
+
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -11,90 +13,93 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 )
 
-// scopesDump shows the scopes of SRDS, once for each name under which connection managers follow them, and those that are
-// written inside listeners.
+// scopesDump shows the scopes that are written inside listeners, and those of SRDS, which all connection managers that follow it
+// share.
 func scopesDump(d *store.Dump, name func(string) bool) admin.Section {
 	return admin.Section{Message: &adminv3.ScopedRoutesConfigDump{}, Lists: []admin.List{
 		{Field: "inline_scoped_route_configs", Elements: func(yield func(proto.Message) bool) {
 			for i := range d.Listeners {
 				e := newest(&d.Listeners[i])
-				if e == nil || !hasScopes(e.Value) {
+				if e == nil {
 					continue
 				}
 				for _, m := range managers(e) {
-					if s := inlineScopes(m, e, name); s != nil && !yield(s) {
+					if out := inlineScopes(m, e); out != nil && name(out.GetName()) && !yield(out) {
 						return
 					}
 				}
 			}
 		}},
 		{Field: "dynamic_scoped_route_configs", Elements: func(yield func(proto.Message) bool) {
-			seen := map[string]bool{}
-			for i := range d.Listeners {
-				e := newest(&d.Listeners[i])
-				if e == nil {
-					continue
-				}
-				for _, r := range e.Value.ScopeReferences() {
-					if seen[r.Name] || !name(r.Name) {
-						continue
-					}
-					if seen[r.Name] = true; !yield(dynamicScopes(d, r.Name)) {
-						return
-					}
+			for _, followed := range scopeNames(d) {
+				if name(followed) && !yield(dynamicScopes(d, followed)) {
+					return
 				}
 			}
 		}},
 	}}
 }
 
-// hasScopes tells a listener with scoped routes of its own.
-func hasScopes(l *model.Listener) bool {
-	for _, c := range append(l.FilterChains[:len(l.FilterChains):len(l.FilterChains)], l.DefaultFilterChain) {
-		if c == nil {
-			continue
-		}
-		for _, f := range c.Filters {
-			if h, ok := f.Config.(*model.HTTPConnectionManager); ok && h.Scoped != nil && h.Scoped.Source == nil {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func inlineScopes(m *hcmv3.HttpConnectionManager, e *store.Entry[*model.Listener], name func(string) bool) proto.Message {
-	scoped := m.GetScopedRoutes()
-	list := scoped.GetScopedRouteConfigurationsList()
-	if list == nil || !name(scoped.GetName()) {
+// inlineScopes is nil for a connection manager without scopes of its own.
+func inlineScopes(m *hcmv3.HttpConnectionManager, e *store.Entry[*model.Listener]) *adminv3.ScopedRoutesConfigDump_InlineScopedRouteConfigs {
+	list := m.GetScopedRoutes().GetScopedRouteConfigurationsList()
+	if list == nil {
 		return nil
 	}
-	out := &adminv3.ScopedRoutesConfigDump_InlineScopedRouteConfigs{Name: scoped.GetName(), LastUpdated: stamp(e.Updated)}
-	for _, s := range list.GetScopedRouteConfigurations() {
-		out.ScopedRouteConfigs = append(out.ScopedRouteConfigs, pack(s))
+	out := &adminv3.ScopedRoutesConfigDump_InlineScopedRouteConfigs{Name: m.GetScopedRoutes().GetName(), LastUpdated: stamp(e.Updated)}
+	for _, scope := range list.GetScopedRouteConfigurations() {
+		out.ScopedRouteConfigs = append(out.ScopedRouteConfigs, pack(scope))
 	}
 	return out
 }
 
-// dynamicScopes shows what SRDS delivered. Its time and version are those of the newest scope.
-func dynamicScopes(d *store.Dump, name string) proto.Message {
-	out := &adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs{Name: name, ScopedRouteConfigs: []*anypb.Any{}}
-	for i := range d.Scopes {
-		s := &d.Scopes[i]
-		if s.Failure != nil && out.ErrorState == nil {
-			out.ErrorState = failed(s.Failure)
-		}
-		e := newest(s)
-		if e == nil {
-			continue
-		}
-		if out.ClientStatus == adminv3.ClientResourceStatus_UNKNOWN || s.Failure != nil {
-			out.ClientStatus = status(s)
-		}
-		out.ScopedRouteConfigs = append(out.ScopedRouteConfigs, e.Raw)
-		if at := stamp(e.Updated); out.LastUpdated == nil || at.AsTime().After(out.LastUpdated.AsTime()) {
-			out.LastUpdated, out.VersionInfo = at, e.Version
+// scopeNames are those under which the listeners follow SRDS, in order.
+func scopeNames(d *store.Dump) []string {
+	var names []string
+	for i := range d.Listeners {
+		if e := newest(&d.Listeners[i]); e != nil {
+			for _, r := range e.Value.ScopeReferences() {
+				names = append(names, r.Name)
+			}
 		}
 	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// dynamicScopes has the version of the response that came last, and the last failure.
+func dynamicScopes(d *store.Dump, followed string) *adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs {
+	out := &adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs{Name: followed, ClientStatus: adminv3.ClientResourceStatus_REQUESTED}
+	var last *store.Entry[*model.Scope]
+	var failure *store.Failure
+	for i := range d.Scopes {
+		s := &d.Scopes[i]
+		if e := newest(s); e != nil {
+			out.ScopedRouteConfigs = append(out.ScopedRouteConfigs, e.Raw)
+			if last == nil || e.Updated.After(last.Updated) {
+				last = e
+			}
+		}
+		if f := s.Failure; f != nil && (failure == nil || f.When.After(failure.When)) {
+			failure = f
+		}
+	}
+	if last != nil {
+		out.VersionInfo, out.LastUpdated, out.ClientStatus = last.Version, stamp(last.Updated), adminv3.ClientResourceStatus_ACKED
+	}
+	if failure != nil {
+		out.ErrorState, out.ClientStatus = failed(failure), adminv3.ClientResourceStatus_NACKED
+	}
+	return out
+}
+
+// managers lists the connection managers of a listener.
+func managers(e *store.Entry[*model.Listener]) []*hcmv3.HttpConnectionManager {
+	var out []*hcmv3.HttpConnectionManager
+	visitFilters(e, func(packed *anypb.Any) {
+		if m := manager(packed); m != nil {
+			out = append(out, m)
+		}
+	})
 	return out
 }

@@ -65,6 +65,7 @@ type sources struct{}
 func (sources) Subscribe(*model.Source, string, string)   {}
 func (sources) Unsubscribe(*model.Source, string, string) {}
 func (sources) SubscribeAll(*model.Source, string)        {}
+func (sources) UnsubscribeAll(*model.Source, string)      {}
 
 func epoch() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 

@@ -46,8 +46,11 @@ func (f Finding) String() string {
 	if f.Name != "" {
 		out = f.Type + " " + f.Name + ": " + out
 	}
-	if f.File != "" {
+	switch {
+	case f.File != "" && f.Line > 0:
 		out = fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Column, out)
+	case f.File != "":
+		out = f.File + ": " + out
 	}
 	return out
 }

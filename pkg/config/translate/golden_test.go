@@ -59,6 +59,7 @@ func testTranslator(t testing.TB) *Translator {
 		{Category: extension.UpstreamHTTPFilters, Name: "envoy.filters.http.upstream_codec", Config: &codecv3.UpstreamCodec{}, Decode: named("codec"), Terminal: true},
 		{Category: extension.ListenerFilters, Name: "envoy.filters.listener.tls_inspector", Aliases: []string{"envoy.listener.tls_inspector"}, Config: &inspectorv3.TlsInspector{}, Decode: named("tls_inspector")},
 		{Category: extension.AccessLoggers, Name: "envoy.access_loggers.file", Aliases: []string{"envoy.file_access_log"}, Config: &filev3.FileAccessLog{}, Decode: func(m proto.Message) (any, error) { return "file " + m.(*filev3.FileAccessLog).GetPath(), nil }},
+		{Category: extension.StatsSinks, Name: "sink", Config: &wrapperspb.StringValue{}, Decode: text},
 		{Category: extension.EarlyHeaderMutations, Name: "early", Config: &wrapperspb.StringValue{}, Decode: text},
 		{Category: extension.OriginalIPDetections, Name: "origin", Config: &wrapperspb.StringValue{}, Decode: text},
 	})...)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
@@ -28,7 +29,7 @@ func (e *Error) Unwrap() error { return e.Err }
 type replacement struct{ was, next *active }
 
 // Apply makes the listeners those of the snapshot, at next to no cost when it has none that changed. A listener that cannot be built or bound is reported as an *Error and
-// keeps its present version, if it has one; the others are applied. It is tried again by the next Apply. Sockets whose
+// keeps its present version, if it has one; the others are applied. It is tried again by a later Apply. Sockets whose
 // address somebody goes on with stay open all the time, also when listeners exchange their addresses.
 func (m *Manager) Apply(snap *model.Snapshot) []error {
 	m.mu.Lock()
@@ -76,14 +77,22 @@ func (m *Manager) Apply(snap *model.Snapshot) []error {
 	return m.failures(errs)
 }
 
-// changed names the listeners that differ from those applied last, and those that could not be applied then.
+// retryInterval is how far apart listeners that cannot be applied are tried again while no listener changes: endpoints may
+// change a thousand times a second.
+const retryInterval = time.Second
+
+// changed names the listeners that differ from those applied last, and those that could not be applied then and are to be tried
+// again.
 func (m *Manager) changed(snap *model.Snapshot) []string {
-	names := m.failed
-	m.failed = nil
+	var names []string
 	for name := range snap.Listeners.Changes(m.applied) {
 		names = append(names, name)
 	}
 	m.applied = snap.Listeners
+	if len(m.failed) > 0 && (len(names) > 0 || time.Since(m.retried) >= retryInterval) {
+		names = append(names, m.failed...)
+		m.failed, m.retried = nil, time.Now()
+	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }

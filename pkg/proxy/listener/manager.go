@@ -102,6 +102,7 @@ type Manager struct {
 	active   map[string]*active
 	applied  model.Set[*model.Listener] // what Apply was given last
 	failed   []string                   // what of that is to be tried again
+	retried  time.Time                  // when it was tried again last
 	draining map[*active]struct{}
 	sockets  map[string]*socket
 	capture  []*socket

@@ -18,6 +18,7 @@ import (
 
 // Options configure a Server.
 type Options struct {
+	// Log may be nil.
 	Log *slog.Logger
 	// OnEvent is told what clients do, one call at a time. It must not call the Server. It may be nil.
 	OnEvent func(Event)
@@ -44,6 +45,9 @@ type Server struct {
 
 // New returns a server without resources.
 func New(opt Options) *Server {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
 	return &Server{
 		opt:     opt,
 		clients: newClients(opt.OnEvent, opt.GroupBy.of),

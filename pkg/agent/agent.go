@@ -163,7 +163,8 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	})
 	a.channels = newChannels(a)
 	a.sources = xds.NewSources(xds.SourcesOptions{
-		ADS: cfg.Static.ADS, Dial: a.dialControlPlane, HTTP: a.restTransport, Stats: root, Node: a.node, Handler: a.runtime.Handler(a.store), Log: a.logs.Logger("config"), Watch: watch,
+		ADS: cfg.Static.ADS, Authorities: cfg.Static.Authorities, NodeContext: cfg.Static.NodeContext,
+		Dial: a.dialControlPlane, HTTP: a.restTransport, Stats: root, Node: a.node, Handler: a.runtime.Handler(a.store), Log: a.logs.Logger("config"), Watch: watch,
 		RejectUnknown: o.RejectUnknownDynamic,
 	})
 	a.store.SetSources(a.sources)

@@ -10,6 +10,8 @@ type Source struct {
 	Path, WatchedDirectory string
 	// API is set for SourceAPI only.
 	API *APISource
+	// Collection, an xdstp name that ends in /*, is followed in place of all resources of a type; empty follows those.
+	Collection string
 	// InitialFetchTimeout bounds the wait for the first answer; 0 waits for ever. Default 15 s.
 	InitialFetchTimeout time.Duration
 }

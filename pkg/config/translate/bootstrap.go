@@ -52,6 +52,7 @@ func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Stati
 	}
 	c.staticResources(m.GetStaticResources(), out)
 	c.dynamicResources(m.GetDynamicResources(), out)
+	c.federation(m, out)
 	if out.HDS = c.apiSource(m.GetHdsConfig(), (*path)(nil).field("hds_config")); out.HDS != nil && len(out.HDS.Services) == 0 {
 		c.fail((*path)(nil).field("hds_config"), "health discovery needs a gRPC service")
 	}

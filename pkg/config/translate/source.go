@@ -26,6 +26,9 @@ func (c *call) source(s *corev3.ConfigSource, p *path) *model.Source {
 	if s == nil {
 		return nil
 	}
+	if len(s.GetAuthorities()) > 0 {
+		c.warn(p.field("authorities"), "is only read in config_sources of the bootstrap")
+	}
 	out := &model.Source{InitialFetchTimeout: c.duration(s.GetInitialFetchTimeout(), defaultFetchTimeout, p, "initial_fetch_timeout")}
 	switch k := s.GetConfigSourceSpecifier().(type) {
 	case *corev3.ConfigSource_Ads:

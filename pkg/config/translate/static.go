@@ -25,6 +25,11 @@ type Static struct {
 	LDS, CDS *model.Source
 	// ADS is the aggregated stream; nil when there is none.
 	ADS *model.APISource
+	// Authorities say where resources with xdstp names of an authority come from; others come from where their reference
+	// says.
+	Authorities map[string]*model.Source
+	// NodeContext are the context parameters that each xdstp name gets.
+	NodeContext map[string]string
 	// HDS is the management server that asks for health checks; nil when there is none.
 	HDS *model.APISource
 	// LoadStats is the management server that load reports are sent to; nil when there is none.

@@ -52,13 +52,13 @@ func bootstrapTable() table {
 	t.message(bootstrap+"Bootstrap",
 		"node dynamic_resources stats_config stats_sinks stats_flush_interval stats_flush_on_admin deferred_stat_options layered_runtime admin "+
 			"bootstrap_extensions cluster_manager application_log_config hds_config stats_server_version_override "+
-			"typed_dns_resolver_config dns_resolution_config use_tcp_for_dns_lookups",
+			"typed_dns_resolver_config dns_resolution_config use_tcp_for_dns_lookups "+
+			"config_sources default_config_source node_context_params",
 		"static_resources", "each static resource is reported by itself",
 		"memory_allocator_manager watchdog watchdogs enable_dispatcher_stats fatal_actions default_socket_interface "+
 			"perf_tracing_file_path inline_headers grpc_async_client_manager_config", memory,
-		"default_regex_engine", "every regular expression is RE2",
-		"node_context_params", "only of use with xdstp names")
-	t.message(bootstrap+"Bootstrap.DynamicResources", "lds_config cds_config ads_config")
+		"default_regex_engine", "every regular expression is RE2")
+	t.message(bootstrap+"Bootstrap.DynamicResources", "lds_config cds_config ads_config lds_resources_locator cds_resources_locator")
 	t.message(bootstrap+"Bootstrap.ApplicationLogConfig", "log_format")
 	t.message(bootstrap+"Bootstrap.ApplicationLogConfig.LogFormat", "text_format json_format")
 	t.message(bootstrap+"Admin", "access_log access_log_path profile_path address allow_paths socket_options",

@@ -21,6 +21,10 @@ import (
 type SourcesOptions struct {
 	// ADS is the aggregated stream of the bootstrap; nil when there is none.
 	ADS *model.APISource
+	// Authorities say where resources with xdstp names of an authority come from, whatever their reference says.
+	Authorities map[string]*model.Source
+	// NodeContext are context parameters that each xdstp name gets.
+	NodeContext map[string]string
 	// Dial returns the channel to a gRPC service. It is called for each stream, and who gives it owns the channels.
 	Dial func(service model.GRPCService) (grpc.ClientConnInterface, error)
 	// HTTP returns what reaches a cluster by HTTP, for REST. It is called for each request, and who gives it owns it.
@@ -41,8 +45,9 @@ type SourcesOptions struct {
 //
 // The handler is never called from within a method of Sources, so a caller may hold locks that the handler takes.
 type Sources struct {
-	opt SourcesOptions
-	wg  sync.WaitGroup
+	opt   SourcesOptions
+	wg    sync.WaitGroup
+	names *names
 
 	mu sync.Mutex
 	// begin runs a feed until the returned function or Close; nil while the sources do not run.
@@ -78,7 +83,8 @@ type entry struct {
 
 // NewSources returns sources that do nothing until Start.
 func NewSources(opt SourcesOptions) *Sources {
-	s := &Sources{opt: opt, feeds: map[string]*entry{}}
+	s := &Sources{opt: opt, names: newNames(opt), feeds: map[string]*entry{}}
+	s.opt.Handler = s.names.handler(opt.Handler)
 	if opt.ADS == nil {
 		return s
 	}
@@ -86,7 +92,7 @@ func NewSources(opt SourcesOptions) *Sources {
 		opt.Log.Error("ads_config is not supported: it must be GRPC or DELTA_GRPC with a gRPC service", "type", opt.ADS.Type)
 		return s
 	}
-	s.ads = s.mux(opt.ADS, "", opt.Handler)
+	s.ads = s.mux(opt.ADS, "", s.opt.Handler)
 	return s
 }
 
@@ -122,8 +128,12 @@ func (s *Sources) Close() {
 	s.wg.Wait()
 }
 
-// SubscribeAll asks for all resources of a type.
+// SubscribeAll asks for all resources of a type, or for those of the source's collection.
 func (s *Sources) SubscribeAll(src *model.Source, typeURL string) {
+	if src.Collection != "" {
+		s.Subscribe(src, typeURL, src.Collection)
+		return
+	}
 	s.change(src, typeURL, func(f feed, wants map[string]int) {
 		wants[""]++
 		f.SubscribeAll(typeURL)
@@ -132,14 +142,19 @@ func (s *Sources) SubscribeAll(src *model.Source, typeURL string) {
 
 // Subscribe asks for a resource by name.
 func (s *Sources) Subscribe(src *model.Source, typeURL, name string) {
+	src, canonical := s.names.resolve(src, typeURL, name)
 	s.change(src, typeURL, func(f feed, wants map[string]int) {
-		wants[name] = 1
-		f.Subscribe(typeURL, name)
+		wants[canonical] = 1
+		f.Subscribe(typeURL, canonical)
 	})
 }
 
 // UnsubscribeAll takes one SubscribeAll back. A stream of the source's own ends with its last subscription; others go on.
 func (s *Sources) UnsubscribeAll(src *model.Source, typeURL string) {
+	if src.Collection != "" {
+		s.Unsubscribe(src, typeURL, src.Collection)
+		return
+	}
 	s.change(src, typeURL, func(_ feed, wants map[string]int) {
 		if wants[""]--; wants[""] <= 0 {
 			delete(wants, "")
@@ -149,10 +164,12 @@ func (s *Sources) UnsubscribeAll(src *model.Source, typeURL string) {
 
 // Unsubscribe tells that a resource is not wanted any more.
 func (s *Sources) Unsubscribe(src *model.Source, typeURL, name string) {
+	src, canonical := s.names.resolve(src, typeURL, name)
 	s.change(src, typeURL, func(f feed, wants map[string]int) {
-		delete(wants, name)
-		f.Unsubscribe(typeURL, name)
+		delete(wants, canonical)
+		f.Unsubscribe(typeURL, canonical)
 	})
+	s.names.forget(typeURL, canonical)
 }
 
 // change applies a change to the feed that src names, and starts or ends that feed as needed.

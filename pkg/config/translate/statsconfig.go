@@ -7,6 +7,7 @@ import (
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
 
 // statsConfig translates names and tags of statistics.
@@ -18,7 +19,9 @@ func (c *call) statsConfig(m *metricsv3.StatsConfig, out *Static) {
 		t := StatsTag{Name: tag.GetTagName()}
 		switch k := tag.GetTagValue().(type) {
 		case *metricsv3.TagSpecifier_Regex:
-			if k.Regex != "" && c.regex(k.Regex, at.elem("stats_tags", i).field("regex")) == nil {
+			// Envoy reads these as ECMAScript, which has more than RE2: a tag less is no reason not to serve.
+			if err := stats.CheckTagRegex(k.Regex); err != nil {
+				c.lacks(at.elem("stats_tags", i).field("regex"), "the tag %q is not extracted: %v", tag.GetTagName(), err)
 				continue
 			}
 			t.Regex = k.Regex

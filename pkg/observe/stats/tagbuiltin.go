@@ -1,9 +1,6 @@
 package stats
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 // builtinRules are Envoy v1.32's default tags: first those with regular expressions, then those
 // with tokens, each from the most to the least specific; the order decides that of the labels.
@@ -52,11 +49,18 @@ func regexpRules() []*tagRule {
 	)
 	rules := make([]*tagRule, len(table))
 	for i, t := range table {
-		rules[i] = &tagRule{
-			tag: t.tag, re: regexp.MustCompile(expand.Replace(t.expr)), substr: t.substr, except: t.except,
-		}
+		rules[i] = &tagRule{tag: t.tag, re: mustTag(expand.Replace(t.expr)), substr: t.substr, except: t.except}
 	}
 	return rules
+}
+
+// mustTag compiles an expression of the table above.
+func mustTag(expr string) *tagRegex {
+	r, err := compileTag(expr)
+	if err != nil {
+		panic(err)
+	}
+	return r
 }
 
 func tokenRules() []*tagRule {

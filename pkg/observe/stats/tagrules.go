@@ -1,14 +1,11 @@
 package stats
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 // tagRule finds one tag in a name, by regular expression or by tokens.
 type tagRule struct {
 	tag    string
-	re     *regexp.Regexp
+	re     *tagRegex
 	tokens []string // "$" is the value, "*" any token, "**" any tokens, at the end at least one
 	substr string   // what a name must contain for re to be worth trying
 	except string   // a value that is not a tag
@@ -22,7 +19,7 @@ func (r *tagRule) firstToken() string {
 		}
 		return ""
 	}
-	s, ok := strings.CutPrefix(r.re.String(), "^")
+	s, ok := strings.CutPrefix(r.re.re.String(), "^")
 	if !ok {
 		return ""
 	}
@@ -61,28 +58,13 @@ func topLevelAlternative(s string) bool {
 
 // match gives the tag's value and the part of the name to remove.
 func (r *tagRule) match(name string, tokens []string) (value string, cut span, ok bool) {
-	if r.re == nil {
+	switch {
+	case r.re == nil:
 		value, cut, ok = r.matchTokens(tokens)
-	} else {
-		value, cut, ok = r.matchRegexp(name)
+	case strings.Contains(name, r.substr):
+		value, cut, ok = r.re.match(name)
 	}
 	return value, cut, ok && (r.except == "" || value != r.except)
-}
-
-func (r *tagRule) matchRegexp(name string) (value string, cut span, ok bool) {
-	if r.re.NumSubexp() == 0 || !strings.Contains(name, r.substr) {
-		return "", span{}, false
-	}
-	m := r.re.FindStringSubmatchIndex(name)
-	if m == nil || m[2] < 0 {
-		return "", span{}, false
-	}
-	cut = span{m[2], m[3]}
-	value = name[m[2]:m[3]]
-	if len(m) > 4 && m[4] >= 0 {
-		value = name[m[4]:m[5]]
-	}
-	return value, cut, value != ""
 }
 
 func (r *tagRule) matchTokens(tokens []string) (value string, cut span, ok bool) {

@@ -2,7 +2,6 @@ package stats
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -71,7 +70,7 @@ func (x *TagExtractor) addCustom(c TagRule, builtin []*tagRule) error {
 	case c.Fixed != "":
 		x.fixed = append(x.fixed, Tag{Name: c.Name, Value: c.Fixed})
 	case c.Regex != "":
-		re, err := regexp.Compile(c.Regex)
+		re, err := compileTag(c.Regex)
 		if err != nil {
 			return fmt.Errorf("regex of tag %q: %w", c.Name, err)
 		}

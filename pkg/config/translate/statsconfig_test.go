@@ -1,0 +1,59 @@
+package translate
+
+import (
+	"strings"
+	"testing"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
+)
+
+func bootstrapWith(t *testing.T, m *bootstrapv3.Bootstrap) (*Static, []Warning, error) {
+	t.Helper()
+	registry, err := extension.NewRegistry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := New(Options{Registry: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr.Bootstrap(m, Meta{})
+}
+
+func TestStatsTagsThatAreNoRE2(t *testing.T) {
+	regex := func(name, expr string) *metricsv3.TagSpecifier {
+		return &metricsv3.TagSpecifier{TagName: name, TagValue: &metricsv3.TagSpecifier_Regex{Regex: expr}}
+	}
+	static, warnings, err := bootstrapWith(t, &bootstrapv3.Bootstrap{StatsConfig: &metricsv3.StatsConfig{StatsTags: []*metricsv3.TagSpecifier{
+		regex("ahead", `^a(?=\.)(.*)`), regex("back", `(a)\1`), regex("plain", `(a)`),
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(static.Stats.Tags) != 2 || static.Stats.Tags[0].Name != "ahead" || static.Stats.Tags[1].Name != "plain" {
+		t.Errorf("tags %+v", static.Stats.Tags)
+	}
+	if len(warnings) != 1 || warnings[0].Path != "stats_config.stats_tags[1].regex" || !strings.Contains(warnings[0].Reason, `the tag "back" is not extracted`) {
+		t.Errorf("warnings %v", warnings)
+	}
+}
+
+func TestStatsSinksThatWeirHasNot(t *testing.T) {
+	config, err := anypb.New(&metricsv3.HystrixSink{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, warnings, err := bootstrapWith(t, &bootstrapv3.Bootstrap{StatsSinks: []*metricsv3.StatsSink{
+		{Name: "envoy.stat_sinks.hystrix", ConfigType: &metricsv3.StatsSink_TypedConfig{TypedConfig: config}}, {Name: "envoy.stat_sinks.wasm"},
+	}})
+	if err != nil || len(warnings) != 2 || warnings[0].Path != "stats_sinks[0]" || warnings[1].Code != CodeUnsupported {
+		t.Errorf("%v, %v", warnings, err)
+	}
+	if _, _, err = bootstrapWith(t, &bootstrapv3.Bootstrap{StatsSinks: []*metricsv3.StatsSink{{Name: "my.sink"}}}); err == nil || !strings.Contains(err.Error(), "stats_sinks[0]") {
+		t.Errorf("an unknown sink: %v", err)
+	}
+}

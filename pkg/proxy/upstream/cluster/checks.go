@@ -167,7 +167,7 @@ func (c *Cluster) healthChanged(e *endpoint) {
 		c.tryReady()
 		return
 	}
-	removed := c.rebuild()
+	removed := c.update()
 	failed := e.checks.flags()&upstream.FailedActiveHC != 0
 	c.mu.Unlock()
 	if c.cfg.CloseOnUnhealthy && failed {

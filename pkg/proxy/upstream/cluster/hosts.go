@@ -49,7 +49,7 @@ func (c *Cluster) setAssignment(a *model.LoadAssignment) {
 		return
 	}
 	c.assigned = a
-	removed := c.rebuild()
+	removed := c.update()
 	c.mu.Unlock()
 	retire(removed)
 }
@@ -60,6 +60,12 @@ func retire(removed map[endpointKey]*endpoint) {
 		e.checks.stop()
 		e.conns.Retire()
 	}
+}
+
+// update is rebuild of a cluster that is in place already. The caller holds mu.
+func (c *Cluster) update() (removed map[endpointKey]*endpoint) {
+	c.manager.updated.Inc()
+	return c.rebuild()
 }
 
 // rebuild makes the host set anew from the assignment and what DNS said, and returns the endpoints that are no longer

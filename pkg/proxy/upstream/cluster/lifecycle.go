@@ -158,7 +158,7 @@ func (c *Cluster) resolvedName(name string, addrs []netip.Addr) {
 		c.mu.Unlock()
 		return
 	}
-	removed := c.rebuild()
+	removed := c.update()
 	c.mu.Unlock()
 	retire(removed)
 }

@@ -62,6 +62,8 @@ type Manager struct {
 	buffers *h1.Buffers // of all HTTP/1 connections
 
 	clusters atomic.Pointer[model.Set[*Cluster]]
+	// updated counts changes of the hosts of clusters.
+	updated *stats.Counter
 
 	// checks are the goroutines of active health checks.
 	checks sync.WaitGroup
@@ -86,6 +88,11 @@ func New(opt Options) *Manager {
 		opt.Resolver = dns.System()
 	}
 	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel), buffers: h1.NewBuffers()}
+	scope := opt.Stats.Scope("cluster_manager")
+	m.updated = scope.Counter("cluster_updated")
+	for _, name := range []string{"cluster_updated_via_merge", "update_merge_cancelled", "update_out_of_merge_window"} {
+		scope.Counter(name) // stays 0: updates are applied when they come, which costs no more than to merge them
+	}
 	m.applied, m.discovered = &model.Snapshot{}, map[string][]string{}
 	m.clusters.Store(&model.Set[*Cluster]{})
 	return m

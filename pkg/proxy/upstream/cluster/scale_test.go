@@ -85,6 +85,9 @@ func TestSharedEndpoints(t *testing.T) {
 	if at("a") != one || at("b") != one {
 		t.Errorf("a is at %v, b at %v", at("a"), at("b"))
 	}
+	if got := h.counter("cluster_manager.cluster_updated"); got != 3 { // both, then b: a is a new cluster
+		t.Errorf("%d updates", got)
+	}
 	last := moved
 	last.Endpoints = last.Endpoints.With("shared", endpoints(two))
 	h.Apply(&last)

@@ -24,6 +24,15 @@ type Locality struct {
 	Priority              uint32 // 0 is the highest
 	Weight                uint32 // 0: none given
 	Endpoints             []*Endpoint
+	// LEDS delivers the endpoints one by one; nil when Endpoints are all there are.
+	LEDS *LEDS
+}
+
+// LEDS is LedsClusterLocalityConfig: a collection of endpoints.
+type LEDS struct {
+	Source *Source
+	// Collection is an xdstp:// name that ends with "/*".
+	Collection string
 }
 
 // Endpoint is one configured upstream host.

@@ -64,6 +64,7 @@ type Store struct {
 	scoping      scoping
 	addresses    addresses
 	hosting      hosting
+	collections  map[string]*collection // of LEDS
 	demand       demand
 	deps         *dependencies
 	interception *model.Interception
@@ -96,21 +97,21 @@ type metrics struct {
 // New returns an empty store.
 func New(opt Options) *Store {
 	s := &Store{
-		opt:       opt,
-		clusters:  newTable(clusterNeeds),
-		listeners: newTable(listenerNeeds),
-		endpoints: newTable(noNeeds[*model.LoadAssignment]),
-		secrets:   newTable(noNeeds[*model.Secret]),
-		filters:   newTable(noNeeds[*model.FilterConfig]),
-		scoping:   newScoping(),
-		addresses: addresses{},
-		hosting:   hosting{groups: map[string]*hostGroup{}},
-		demand:    demand{asks: asks{}, sources: map[string]*model.Source{}},
-		current:   &model.Snapshot{},
-		follows:   map[string]*want{},
-		watches:   map[string][]func(){},
-		versions:  map[string]string{},
-		changed:   make(chan struct{}),
+		opt:         opt,
+		clusters:    newTable(clusterNeeds),
+		listeners:   newTable(listenerNeeds),
+		secrets:     newTable(noNeeds[*model.Secret]),
+		filters:     newTable(noNeeds[*model.FilterConfig]),
+		scoping:     newScoping(),
+		addresses:   addresses{},
+		hosting:     hosting{groups: map[string]*hostGroup{}},
+		collections: map[string]*collection{},
+		demand:      demand{asks: asks{}, sources: map[string]*model.Source{}},
+		current:     &model.Snapshot{},
+		follows:     map[string]*want{},
+		watches:     map[string][]func(){},
+		versions:    map[string]string{},
+		changed:     make(chan struct{}),
 		metrics: metrics{
 			clusterAdded:     opt.Stats.Counter("cluster_manager.cluster_added"),
 			clusterModified:  opt.Stats.Counter("cluster_manager.cluster_modified"),
@@ -126,6 +127,8 @@ func New(opt Options) *Store {
 	}
 	s.scopes = newTable(s.scopeNeeds)
 	s.scopes.moved = s.moveScope
+	s.endpoints = newTable(s.endpointNeeds)
+	s.endpoints.moved, s.endpoints.form = s.moveEndpoints, s.assemble
 	s.routes = newTable(s.routeNeeds)
 	s.routes.moved = s.moveRoutes
 	s.clusters.moved = s.moveCluster
@@ -205,6 +208,8 @@ func (s *Store) has(k key) bool {
 		return s.scoping.received
 	case xds.VirtualHostType:
 		return s.hosting.groups[k.name] != nil
+	case xds.LbEndpointType:
+		return s.collections[k.name] != nil
 	}
 	return false
 }
@@ -218,6 +223,8 @@ func (s *Store) forget(k key) {
 		s.routes.remove(s.deps, k.name)
 	case xds.FilterType:
 		s.filters.remove(s.deps, k.name)
+	case xds.LbEndpointType:
+		delete(s.collections, k.name)
 	case xds.SecretType:
 		if e := s.secrets.latest(k.name); e == nil || !e.Static {
 			s.unwatchSecret(k.name)

@@ -57,6 +57,8 @@ type table[M comparable] struct {
 	needs func(M) []dependency
 	// moved is told of each change of what is active, nil for nothing; it may be nil.
 	moved func(old, now M)
+	// form makes what is published of what is active; nil publishes that.
+	form func(M) M
 }
 
 func newTable[M comparable](needs func(M) []dependency) *table[M] {
@@ -153,6 +155,16 @@ func (t *table[M]) promote(deps *dependencies) {
 		t.warming--
 		t.tell(old, s.Active)
 		t.published = t.published.With(w.name, s.Active.Value)
+		if t.form != nil {
+			t.present(w.name, t.form)
+		}
+	}
+}
+
+// present publishes another form of an active resource.
+func (t *table[M]) present(name string, form func(M) M) {
+	if s := t.slots[name]; s != nil && s.Active != nil {
+		t.published = t.published.With(name, form(s.Active.Value))
 	}
 }
 

@@ -47,6 +47,8 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 		b.scopes()
 	case xds.VirtualHostType:
 		b.hosts()
+	case xds.LbEndpointType:
+		b.endpoints()
 	default:
 		return fmt.Errorf("type %s is not supported", u.Type)
 	}

@@ -37,13 +37,8 @@ func (c *call) loadAssignment(m *endpointv3.ClusterLoadAssignment, p *path, name
 		locality := &model.Locality{
 			Region: l.GetLocality().GetRegion(), Zone: l.GetLocality().GetZone(), SubZone: l.GetLocality().GetSubZone(),
 			Priority: l.GetPriority(), Weight: l.GetLoadBalancingWeight().GetValue(),
-			Endpoints: make([]*model.Endpoint, 0, len(l.GetLbEndpoints())),
 		}
-		for j, e := range l.GetLbEndpoints() {
-			if endpoint := c.endpoint(e, at.elem("lb_endpoints", j), names); endpoint != nil {
-				locality.Endpoints = append(locality.Endpoints, endpoint)
-			}
-		}
+		c.localityEndpoints(l, locality, at, names)
 		out.Localities = append(out.Localities, locality)
 	}
 	return out

@@ -93,7 +93,10 @@ func endpointTable() table {
 	t.message(endpoint+"ClusterLoadAssignment", "cluster_name endpoints policy")
 	t.message(endpoint+"ClusterLoadAssignment.Policy", "drop_overloads overprovisioning_factor")
 	t.message(endpoint+"ClusterLoadAssignment.Policy.DropOverload", "category drop_percentage")
-	t.message(endpoint+"LocalityLbEndpoints", "locality lb_endpoints load_balancing_weight priority", "metadata", opaque)
+	t.message(endpoint+"LocalityLbEndpoints",
+		"locality lb_endpoints load_balancer_endpoints leds_cluster_locality_config load_balancing_weight priority", "metadata", opaque)
+	t.message(endpoint+"LocalityLbEndpoints.LbEndpointList", "lb_endpoints")
+	t.message(endpoint+"LedsClusterLocalityConfig", "leds_config leds_collection_name")
 	t.message(endpoint+"LbEndpoint", "endpoint health_status metadata load_balancing_weight")
 	t.message(endpoint+"Endpoint", "address hostname additional_addresses health_check_config")
 	t.message(endpoint+"Endpoint.HealthCheckConfig", "port_value hostname address disable_active_health_check")

@@ -246,6 +246,24 @@ func TestRTDS(t *testing.T) {
 	}
 }
 
+func TestRTDSByREST(t *testing.T) {
+	t.Parallel()
+	host := harness.NewHost(t)
+	control := host.ControlPlane(controlPlaneAddr)
+	control.Set(runtimeLayer(t, "layer", "{share: {canary: 100}}"))
+	host.StartWeir(harness.WeirOptions{Config: harness.Bootstrap{
+		Listeners: []string{byShare()},
+		Clusters:  []string{harness.Cluster("xds", harness.To(netip.MustParseAddrPort(controlPlaneAddr)))},
+		More: "node: {id: e2e, cluster: test}\nlayered_runtime: {layers: [{name: rtds, rtds_layer: {name: layer, rtds_config: {resource_api_version: V3, " +
+			"api_config_source: {api_type: REST, transport_api_version: V3, cluster_names: [xds], refresh_delay: 0.05s}}}}]}",
+	}.YAML()})
+	if _, body, _ := answersNow(t, host, ""); body != "canary" {
+		t.Errorf("the first answer is %q: the layer was not waited for", body)
+	}
+	control.Set(runtimeLayer(t, "layer", "{share: {canary: 0}}"))
+	awaitAnswer(t, host, "stable")
+}
+
 func testRTDS(t *testing.T, kind, source string) {
 	host := harness.NewHost(t)
 	control := host.ControlPlane(controlPlaneAddr)

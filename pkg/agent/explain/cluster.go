@@ -11,6 +11,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/lb"
 )
 
@@ -88,7 +89,7 @@ func (w *walk) cluster(t *target) (text string, reachable bool) {
 	if t.rewritten != "" {
 		s.detail("rewritten", "%s", t.rewritten)
 	}
-	breakers(s, c, t.high)
+	w.breakers(s, c, t.high)
 	if cfg.Type == model.ClusterOriginalDst {
 		return w.originalDst(s, cfg, t)
 	}
@@ -126,14 +127,21 @@ func (w *walk) assignment(cfg *model.Cluster) *model.LoadAssignment {
 	return cfg.Inline
 }
 
-// drops tells of requests that are answered 503 because the control plane said so.
+// drops tells of requests that are answered 503 because the control plane or the runtime said so.
 func (w *walk) drops(s *Step, cfg *model.Cluster) {
+	if n, ok := w.opt.Runtime.Number(model.RuntimeMaintenance + cfg.Name); ok && n > 0 {
+		s.note("%d%% of the requests that get here are answered 503, by runtime key %s%s.", min(n, 100), model.RuntimeMaintenance, cfg.Name)
+	}
 	a := w.assignment(cfg)
 	if a == nil {
 		return
 	}
+	most := 100.0
+	if n, ok := w.opt.Runtime.Number(model.RuntimeDropLimit); ok {
+		most = float64(n)
+	}
 	for _, d := range a.DropOverloads {
-		s.note("%v%% of the requests that get here are dropped with 503, by drop_overloads %s.", d.Percent, d.Category)
+		s.note("%v%% of the requests that get here are dropped with 503, by drop_overloads %s.", min(d.Percent, most), d.Category)
 	}
 }
 
@@ -253,11 +261,12 @@ func merged(inline, secret *model.Validation) *model.Validation {
 	return &out
 }
 
-func breakers(s *Step, c Cluster, high bool) {
-	b, name := &c.Config().Breakers[0], "default"
+func (w *walk) breakers(s *Step, c Cluster, high bool) {
+	priority, name := 0, "default"
 	if high {
-		b, name = &c.Config().Breakers[1], "high"
+		priority, name = 1, "high"
 	}
+	b := cluster.Thresholds(c.Config(), priority, w.opt.Runtime)
 	st := c.Stats()
 	s.detail("breakers", "priority %s: connections %d of %d, pending requests %d of %d, requests %d of %d, retries at most %d", name,
 		st.CxActive.Value(), b.MaxConnections, st.RqPendingActive.Value(), b.MaxPendingRequests,

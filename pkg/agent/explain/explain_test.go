@@ -260,7 +260,7 @@ func TestGolden(t *testing.T) {
 			}
 		}},
 		{name: "runtime", query: "dst=10.99.0.1:80&host=inventory.shop&path=/beta&header=x-user:ann", outcome: explain.OutcomeForwarded, change: func(b *bed) {
-			b.opt.Runtime = model.RuntimeOf(map[string]uint64{"beta": 30})
+			b.opt.Runtime = model.RuntimeOf(map[string]uint64{"beta": 30, "upstream.maintenance_mode.v2": 5, "circuit_breakers.v2.default.max_requests": 77})
 		}},
 		{name: "no_listener", query: "dst=198.51.100.1:7", outcome: explain.OutcomeClosed, change: func(b *bed) {
 			b.snap.Listeners = b.snap.Listeners.Without("passthrough")

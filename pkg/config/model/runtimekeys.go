@@ -22,6 +22,12 @@ const (
 	// RuntimeGlobalLimit bounds the connections of all listeners together.
 	RuntimeGlobalLimit = "overload.global_downstream_max_connections"
 
+	// RuntimeHealthMin and RuntimeHealthMax bound the intervals between health checks, in milliseconds.
+	RuntimeHealthMin = "health_check.min_interval"
+	RuntimeHealthMax = "health_check.max_interval"
+	// RuntimeHealthVerify is the percentage of health checks that look at the name of the service. Default 100.
+	RuntimeHealthVerify = "health_check.verify_cluster"
+
 	// RuntimeNormalizePath is the percentage of connection managers that normalize paths where normalize_path is not set.
 	RuntimeNormalizePath = "http_connection_manager.normalize_path"
 	// RuntimeEscapedSlashes is the number of the PathWithEscapedSlashesAction where none is configured.
@@ -73,7 +79,7 @@ func RuntimeGuard(key string) bool {
 // RuntimeKeyRead tells whether weir itself reads a key. Those that a configuration names are not among them.
 func RuntimeKeyRead(key string) bool {
 	switch key {
-	case RuntimeRetryBackOff, RuntimeUseRetry, RuntimePanicThreshold, RuntimeDropLimit, RuntimeGlobalLimit, RuntimeNormalizePath, RuntimeEscapedSlashes,
+	case RuntimeRetryBackOff, RuntimeUseRetry, RuntimePanicThreshold, RuntimeDropLimit, RuntimeGlobalLimit, RuntimeHealthMin, RuntimeHealthMax, RuntimeHealthVerify, RuntimeNormalizePath, RuntimeEscapedSlashes,
 		RuntimeEscapedSlashesEnabled, RuntimeMaxHeadersKB, RuntimeMaxHeaders:
 		return true
 	}

@@ -97,7 +97,7 @@ func (c *Cluster) startCheck(e *endpoint, h *upstream.Host, check *model.HealthC
 		t.Hostname = h.Endpoint.Hostname
 	}
 	o := health.Options{
-		Check: check, Target: t, Stats: c.core.healthStats(), Initial: initial, GRPC: m.opt.HealthGRPC, Log: m.opt.Log,
+		Check: check, Target: t, Stats: c.core.healthStats(), Initial: initial, GRPC: m.opt.HealthGRPC, Log: m.opt.Log, Runtime: m.opt.Runtime,
 		Traffic: func() bool { return c.Stats().CxTotal.Value() > 0 },
 		Changed: func() { e.owner.Load().healthChanged(e) },
 	}

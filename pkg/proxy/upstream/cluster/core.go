@@ -81,7 +81,7 @@ func (k *core) configure(cfg *model.Cluster, runtime *model.Runtime) {
 		MaxDuration: cfg.MaxConnectionDuration, MaxRequests: cfg.MaxRequestsPerConnection, PerHost: cfg.HostConnections,
 	})
 	for i := range cfg.Breakers {
-		b := thresholds(cfg, i, runtime)
+		b := Thresholds(cfg, i, runtime)
 		k.limit(i, b.TrackRemaining, k.shared.Connections[i], b.MaxConnections, "remaining_cx")
 		k.limit(i, b.TrackRemaining, k.shared.Pending[i], b.MaxPendingRequests, "remaining_pending")
 		if b.MaxConnectionPools == 0 {

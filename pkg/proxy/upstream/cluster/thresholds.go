@@ -16,8 +16,9 @@ const (
 	defaultMinConcurrency = 3
 )
 
-// thresholds are those of a priority, with what the runtime says in their place: circuit_breakers.<cluster>.<priority>.<threshold>.
-func thresholds(cfg *model.Cluster, priority int, runtime *model.Runtime) model.CircuitBreaker {
+// Thresholds are those of a priority, with what the runtime says in their place: circuit_breakers.<cluster>.<priority>.<threshold>.
+// priority is 0 for the default one and 1 for the high one.
+func Thresholds(cfg *model.Cluster, priority int, runtime *model.Runtime) model.CircuitBreaker {
 	b := cfg.Breakers[priority]
 	if b == (model.CircuitBreaker{}) {
 		// Thresholds that say nothing at all are absent ones, which have Envoy's defaults.

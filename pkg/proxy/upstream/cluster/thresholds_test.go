@@ -27,7 +27,7 @@ func TestThresholds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := static("a.b")
 			cfg.Breakers[1] = tc.configured
-			if diff := cmp.Diff(tc.want, thresholds(cfg, 1, tc.runtime)); diff != "" {
+			if diff := cmp.Diff(tc.want, Thresholds(cfg, 1, tc.runtime)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

@@ -8,6 +8,7 @@ package health
 import (
 	"context"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -61,7 +62,9 @@ type Options struct {
 	Event func(Event)
 	// GRPC makes the client of gRPC checks.
 	GRPC NewGRPC
-	Log  *slog.Logger
+	// Runtime answers the runtime keys health_check.*; nil knows none.
+	Runtime *model.Runtime
+	Log     *slog.Logger
 }
 
 // Checker checks one host.
@@ -152,7 +155,19 @@ func (c *Checker) wait(changed bool) time.Duration {
 	default:
 		base = check.Interval
 	}
-	return base + jitter(base*time.Duration(check.IntervalJitterPercent)/100) + jitter(check.IntervalJitter)
+	return c.bounded(base + jitter(base*time.Duration(check.IntervalJitterPercent)/100) + jitter(check.IntervalJitter))
+}
+
+// bounded is an interval within what the runtime allows.
+func (c *Checker) bounded(d time.Duration) time.Duration {
+	const most = uint64(math.MaxInt64 / time.Millisecond)
+	if ms, ok := c.opt.Runtime.Number(model.RuntimeHealthMin); ok {
+		d = max(d, time.Duration(min(ms, most))*time.Millisecond)
+	}
+	if ms, ok := c.opt.Runtime.Number(model.RuntimeHealthMax); ok {
+		d = min(d, time.Duration(min(ms, most))*time.Millisecond)
+	}
+	return d
 }
 
 // jitter is a random duration below limit.

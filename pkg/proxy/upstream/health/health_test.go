@@ -145,12 +145,17 @@ func TestIntervals(t *testing.T) {
 	}
 }
 
+// dialling is a host that listens at addr.
+func dialling(addr string) Target {
+	return Target{Cluster: "backend", Dial: func(ctx context.Context, _ []string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", addr)
+	}}
+}
+
 // once does one check of a server that listens at addr.
 func once(t *testing.T, check *model.HealthCheck, addr string) outcome {
 	t.Helper()
-	p := newProber(&Options{Check: check, Target: Target{Cluster: "backend", Dial: func(ctx context.Context, _ []string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", addr)
-	}}})
+	p := newProber(&Options{Check: check, Target: dialling(addr)})
 	defer p.close()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()

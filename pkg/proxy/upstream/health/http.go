@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -30,10 +31,12 @@ type httpProbe struct {
 	idle   func()
 	target Target
 	reuse  bool
+	// runtime says for which share of checks the name of the service matters.
+	runtime *model.Runtime
 }
 
 func newHTTP(o *Options) *httpProbe {
-	p := &httpProbe{spec: o.Check.HTTP, target: o.Target, reuse: o.Check.ReuseConnection}
+	p := &httpProbe{spec: o.Check.HTTP, target: o.Target, reuse: o.Check.ReuseConnection, runtime: o.Runtime}
 	dial := o.Target.Dial
 	if p.spec.HTTP2 {
 		t := &http2.Transport{AllowHTTP: true, DisableCompression: true, DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
@@ -149,7 +152,7 @@ func (p *httpProbe) judge(resp *http.Response, body []byte) outcome {
 	if !found(body, p.spec.Receive) {
 		return outcome{kind: active, reason: "the answer lacks what the check expects"}
 	}
-	if m := p.spec.ServiceName; m != nil && !match.String(m, resp.Header.Get(serviceHeader)) {
+	if m := p.spec.ServiceName; m != nil && p.runtime.Percent(model.RuntimeHealthVerify, 100, rand.Uint64()) && !match.String(m, resp.Header.Get(serviceHeader)) {
 		return outcome{kind: wrongService, reason: fmt.Sprintf("service %q answered", resp.Header.Get(serviceHeader))}
 	}
 	return outcome{degraded: resp.Header.Get(degradedHeader) != ""}

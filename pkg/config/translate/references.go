@@ -28,6 +28,8 @@ type Group struct {
 	StaticClusters map[string]bool
 	// Servers are the management servers that the bootstrap itself names, by the path of their field.
 	Servers map[string]*model.APISource
+	// Sinks are where the bootstrap ships statistics to.
+	Sinks []StatsSink
 	// Complete tells that what a control plane would deliver is in the group too, so that names which nothing defines are
 	// worth a warning.
 	Complete bool
@@ -52,6 +54,9 @@ func (g *Group) References() ([]Warning, error) {
 	for _, at := range slices.Sorted(maps.Keys(g.Servers)) {
 		r.api("", at, g.Servers[at])
 	}
+	for i, s := range g.Sinks {
+		r.sink(fmt.Sprintf("stats_sinks[%d].typed_config", i), s)
+	}
 	r.addresses()
 	return r.warnings, errors.Join(r.errs...)
 }
@@ -61,7 +66,7 @@ func (s *Static) Group() *Group {
 	g := &Group{
 		Listeners: map[string]*model.Listener{}, Clusters: map[string]*model.Cluster{}, Secrets: map[string]*model.Secret{},
 		StaticClusters: map[string]bool{}, Broken: map[string]bool{}, DynamicClusters: s.CDS != nil,
-		Servers: map[string]*model.APISource{"dynamic_resources.ads_config": s.ADS},
+		Servers: map[string]*model.APISource{"dynamic_resources.ads_config": s.ADS}, Sinks: s.Sinks,
 	}
 	for at, source := range map[string]*model.Source{"lds_config": s.LDS, "cds_config": s.CDS} {
 		if source != nil {
@@ -309,6 +314,14 @@ func (r *references) server(m missing, protocol string) {
 	}
 	if m.name != "" && !r.has(m.kind, m.name, there) {
 		r.fail(m, "unknown %s cluster '%s': it must be a static cluster", protocol, m.name)
+	}
+}
+
+// sink checks the cluster that statistics are shipped to.
+func (r *references) sink(at string, s StatsSink) {
+	r.server(missing{"", at + ".grpc_service.envoy_grpc.cluster_name", "cluster", s.Service.Cluster}, "gRPC")
+	if tcp, ok := s.Config.(interface{ TCPCluster() string }); ok {
+		r.server(missing{"", at + ".tcp_cluster_name", "cluster", tcp.TCPCluster()}, "TCP")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
 func bootstrapWith(t *testing.T, m *bootstrapv3.Bootstrap) (*Static, []Warning, error) {
@@ -55,5 +56,28 @@ func TestStatsSinksThatWeirHasNot(t *testing.T) {
 	}
 	if _, _, err = bootstrapWith(t, &bootstrapv3.Bootstrap{StatsSinks: []*metricsv3.StatsSink{{Name: "my.sink"}}}); err == nil || !strings.Contains(err.Error(), "stats_sinks[0]") {
 		t.Errorf("an unknown sink: %v", err)
+	}
+}
+
+// tcpSink is the configuration of a sink that names a cluster.
+type tcpSink string
+
+func (c tcpSink) TCPCluster() string { return string(c) }
+
+func TestStatsSinksNeedTheirClusters(t *testing.T) {
+	static := &Static{Clusters: []*model.Cluster{{Resource: model.Resource{Name: "metrics"}}}, Sinks: []StatsSink{
+		{Service: model.GRPCService{Cluster: "metrics"}}, {Service: model.GRPCService{Cluster: "metric"}}, {Config: tcpSink("statsd")}, {Config: tcpSink("")},
+	}}
+	_, err := static.Group().References()
+	for _, want := range []string{
+		"stats_sinks[1].typed_config.grpc_service.envoy_grpc.cluster_name: unknown gRPC cluster 'metric'",
+		"stats_sinks[2].typed_config.tcp_cluster_name: unknown TCP cluster 'statsd'",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	if n := strings.Count(err.Error(), "stats_sinks["); n != 2 {
+		t.Errorf("%d findings: %v", n, err)
 	}
 }

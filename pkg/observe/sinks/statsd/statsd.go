@@ -42,6 +42,9 @@ type Config struct {
 
 var _ sinks.Builder = (*Config)(nil)
 
+// TCPCluster is the cluster that must be there, "" for none.
+func (c *Config) TCPCluster() string { return c.Cluster }
+
 // Build implements sinks.Builder.
 func (c *Config) Build(deps sinks.Deps, _ model.GRPCService) sinks.Sink {
 	return &sink{cfg: c, deps: deps}

@@ -98,7 +98,7 @@ func (m *mode) bootstrap() string {
 func (m *mode) run(t *testing.T, driver, upstream string, tls bool) {
 	host := harness.NewHost(t)
 	host.App().Start(upstream, "-message", "Hi")
-	args := append([]string{driver, "-xds", m.kind, "-message", "Hi", "-r", "6", "-delay", "300ms", "-vhdshttp", "0"}, m.flags...)
+	args := append([]string{driver, "-xds", m.kind, "-message", "Hi", "-r", "6", "-delay", "300ms"}, m.flags...)
 	if tls {
 		args = append(args, "-tls")
 	}

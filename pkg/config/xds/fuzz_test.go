@@ -2,6 +2,9 @@ package xds
 
 import (
 	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -25,6 +28,43 @@ func FuzzResponses(f *testing.F) {
 		if proto.Unmarshal(data, &delta) == nil {
 			check(t, deltaUpdate(&delta), len(delta.Resources))
 		}
+	})
+}
+
+func FuzzREST(f *testing.F) {
+	f.Add([]byte(`{"version_info": "1", "resources": [{"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "a"}]}`))
+	f.Add([]byte(`{"versionInfo": "1", "typeUrl": "x", "resources": [{"@type": "type.googleapis.com/envoy.service.discovery.v3.Resource", "name": "a", "ttl": "1s"}], "controlPlane": {"identifier": "i"}}`))
+	f.Add([]byte(`{"resources": [{}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := decodeREST(data)
+		if err != nil {
+			return
+		}
+		check(t, sotwUpdate(r), len(r.Resources))
+	})
+}
+
+func FuzzFiles(f *testing.F) {
+	f.Add([]byte(twoClusters))
+	f.Add([]byte("resources: []\n"))
+	f.Add([]byte(`[{"@type": "type.googleapis.com/envoy.service.discovery.v3.Resource", "name": "a", "ttl": "1s", "resource": {"@type": "` + ClusterType + `"}}]`))
+	f.Add([]byte("--- \n&a [*a]"))
+	path := filepath.Join(f.TempDir(), "resources.yaml")
+	source := newFile(fileOptions{path: path, typeURL: ClusterType, log: slog.New(slog.DiscardHandler)})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		u, err := source.read()
+		if err != nil {
+			return
+		}
+		for _, r := range u.Resources {
+			if r.Body.GetTypeUrl() != ClusterType {
+				t.Errorf("a resource of type %s", r.Body.GetTypeUrl())
+			}
+		}
+		check(t, u, len(u.Resources))
 	})
 }
 

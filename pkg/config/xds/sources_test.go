@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -17,6 +18,7 @@ import (
 	_ "github.com/weir-proxy/weir/pkg/config/apitypes"
 	"github.com/weir-proxy/weir/pkg/config/filewatch"
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
 
 const twoClusters = `
@@ -269,5 +271,29 @@ func TestLimit(t *testing.T) {
 	}
 	if !(*Limit)(nil).wait(t.Context(), 1) {
 		t.Error("no limit does not let pass")
+	}
+}
+
+func TestRateLimitCounts(t *testing.T) {
+	store := stats.NewStore()
+	l := NewLimit(1, 1000)
+	l.count(store.Root())
+	for range 3 {
+		if !l.wait(t.Context(), 2) {
+			t.Fatal("the test is over")
+		}
+	}
+	if n := store.Root().Counter("control_plane.rate_limit_enforced").Value(); n < 1 || n > 2 {
+		t.Errorf("rate_limit_enforced = %d", n)
+	}
+	if n := store.Root().Gauge("control_plane.pending_requests").Value(); n != 0 {
+		t.Errorf("pending_requests = %d", n)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	slow := NewLimit(1, 0.001)
+	slow.wait(ended, 1)
+	if slow.wait(ended, 1) {
+		t.Error("a request passes although it was to wait")
 	}
 }

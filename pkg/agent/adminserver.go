@@ -50,7 +50,7 @@ func (a *Agent) startAdmin() error {
 		Server:       &view.Server{Started: a.start, Flags: a.opt, NodeOf: func() *corev3.Node { return node }, StateOf: a.stateName},
 		Clusters:     view.Clusters{All: a.clusters.All},
 		Listeners:    view.Listeners{Snapshot: a.store.Snapshot, Bound: a.bound},
-		ConfigDump:   view.Config{Dump: a.store.Dump, Clusters: a.clusters.All},
+		ConfigDump:   view.Config{Dump: a.store.Dump, Clusters: a.clusters.All, Draining: a.draining},
 		ClientStatus: view.Config{Dump: a.store.Dump},
 		InitDump:     view.InitDump{Config: view.Config{Dump: a.store.Dump}, RuntimeLayers: a.runtime.Waiting},
 		Certificates: view.Config{Dump: a.store.Dump},
@@ -169,6 +169,17 @@ func (a *Agent) bound(name string) []netip.AddrPort {
 			if addr, err := netip.ParseAddrPort(text); err == nil { // others are unix sockets
 				out = append(out, addr)
 			}
+		}
+	}
+	return out
+}
+
+// draining are the versions of listeners that drain.
+func (a *Agent) draining() []*model.Listener {
+	var out []*model.Listener
+	for _, l := range a.listeners.List() {
+		if l.Draining {
+			out = append(out, l.Config)
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package view
 
 import (
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type Config struct {
 	Dump func() *store.Dump
 	// Clusters gives the clusters at work, whose hosts are shown as endpoints; nil shows none.
 	Clusters func() model.Set[*cluster.Cluster]
+	// Draining gives the versions of listeners that serve what is left of their connections; nil shows none.
+	Draining func() []*model.Listener
 	// Now is the clock that days_until_expiration is counted from; nil is time.Now.
 	Now func() time.Time
 }
@@ -49,7 +52,7 @@ func (v Config) ConfigDump(f admin.ConfigFilter) []admin.Section {
 	if f.EDS {
 		out = append(out, v.endpointsDump(d, f.Name))
 	}
-	return append(out, listenersDump(d, f.Name), scopesDump(d, f.Name), routesDump(d, f.Name), secretsDump(d, f.Name))
+	return append(out, v.listenersDump(d, f.Name), scopesDump(d, f.Name), routesDump(d, f.Name), secretsDump(d, f.Name))
 }
 
 // each makes the elements of a list out of slots whose name is chosen; make gives nil for those that have none.
@@ -105,7 +108,7 @@ func dynamicCluster(s *store.Slot[*model.Cluster], e *store.Entry[*model.Cluster
 	return out
 }
 
-func listenersDump(d *store.Dump, name func(string) bool) admin.Section {
+func (v Config) listenersDump(d *store.Dump, name func(string) bool) admin.Section {
 	return admin.Section{Message: &adminv3.ListenersConfigDump{VersionInfo: d.ListenerVersion}, Lists: []admin.List{
 		{Field: "static_listeners", Elements: each(d.Listeners, name, func(s *store.Slot[*model.Listener]) proto.Message {
 			if e := static(s); e != nil {
@@ -113,16 +116,51 @@ func listenersDump(d *store.Dump, name func(string) bool) admin.Section {
 			}
 			return nil
 		})},
-		{Field: "dynamic_listeners", Elements: each(d.Listeners, name, func(s *store.Slot[*model.Listener]) proto.Message {
+		{Field: "dynamic_listeners", Elements: v.dynamicListeners(d, name)},
+	}}
+}
+
+// dynamicListeners are those that there are, and then those of which only a version is left that drains.
+func (v Config) dynamicListeners(d *store.Dump, name func(string) bool) iter.Seq[proto.Message] {
+	return func(yield func(proto.Message) bool) {
+		draining := v.drainingStates()
+		for m := range each(d.Listeners, name, func(s *store.Slot[*model.Listener]) proto.Message {
 			if static(s) != nil {
 				return nil
 			}
+			last := draining[s.Name]
+			delete(draining, s.Name)
 			return &adminv3.ListenersConfigDump_DynamicListener{
-				Name: s.Name, ActiveState: listenerState(s.Active), WarmingState: listenerState(s.Warming), ErrorState: failed(s.Failure),
-				ClientStatus: status(s),
+				Name: s.Name, ActiveState: listenerState(s.Active), WarmingState: listenerState(s.Warming), DrainingState: last,
+				ErrorState: failed(s.Failure), ClientStatus: status(s),
 			}
-		})},
-	}}
+		}) {
+			if !yield(m) {
+				return
+			}
+		}
+		for _, gone := range slices.Sorted(maps.Keys(draining)) {
+			if name(gone) && !yield(&adminv3.ListenersConfigDump_DynamicListener{Name: gone, DrainingState: draining[gone]}) {
+				return
+			}
+		}
+	}
+}
+
+// drainingStates gives the newest version that drains of each dynamic listener.
+func (v Config) drainingStates() map[string]*adminv3.ListenersConfigDump_DynamicListenerState {
+	out := map[string]*adminv3.ListenersConfigDump_DynamicListenerState{}
+	if v.Draining == nil {
+		return out
+	}
+	for _, l := range v.Draining() {
+		raw, ok := l.Message.(*anypb.Any)
+		if !ok || out[l.Name].GetLastUpdated().AsTime().After(l.UpdatedAt) {
+			continue
+		}
+		out[l.Name] = &adminv3.ListenersConfigDump_DynamicListenerState{VersionInfo: l.Version, Listener: raw, LastUpdated: stamp(l.UpdatedAt)}
+	}
+	return out
 }
 
 func listenerState(e *store.Entry[*model.Listener]) *adminv3.ListenersConfigDump_DynamicListenerState {

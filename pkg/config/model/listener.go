@@ -8,6 +8,8 @@ import (
 // Listener is an address that weir serves (envoy.config.listener.v3.Listener).
 type Listener struct {
 	Resource
+	// Message is what a dynamic listener was made of, for whoever shows the versions that drain; nothing here looks into it.
+	Message any
 	// Address to listen at. Unix sockets have an empty Address and Pipe set.
 	Address netip.AddrPort
 	// Pipe is the path of a unix domain socket; PipeMode its permissions, 0 for the default.

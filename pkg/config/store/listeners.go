@@ -74,6 +74,9 @@ func (b *batch) proposeListeners() []*proposal {
 		if p.err == nil {
 			p.value, p.warnings, p.err = b.store.opt.Translate.Listener(m, b.meta(r))
 		}
+		if p.err == nil {
+			p.value.Message = r.Body
+		}
 		all = append(all, p)
 	}
 	return all

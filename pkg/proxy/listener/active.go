@@ -180,7 +180,7 @@ func addresses(cfg *model.Listener) []netip.AddrPort {
 }
 
 func (a *active) status(draining bool) Status {
-	s := Status{Name: a.cfg.Name, Draining: draining, Bound: len(a.sockets) > 0, Connections: int(a.conns.Load())}
+	s := Status{Name: a.cfg.Name, Config: a.cfg, Draining: draining, Bound: len(a.sockets) > 0, Connections: int(a.conns.Load())}
 	for _, sock := range a.sockets {
 		s.Addresses = append(s.Addresses, sock.address())
 	}

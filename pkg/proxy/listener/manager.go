@@ -75,6 +75,8 @@ type Options struct {
 // Status is what is known of one listener.
 type Status struct {
 	Name string
+	// Config of this version.
+	Config *model.Listener
 	// Addresses that it is bound to with the actual port, or would be were it bound.
 	Addresses []string
 	// Bound tells listeners with sockets from those that get connections by hand-off only.

@@ -165,9 +165,11 @@ func (b *batch) decode(r xds.Resource, m proto.Message) error {
 		return fmt.Errorf("decode resource: %w", err)
 	}
 	warnings, err := protoyaml.ValidateMessage(m, protoyaml.Options{AllowUnknown: !b.store.opt.RejectUnknown})
-	b.store.metrics.dynamicUnknown.Add(uint64(len(warnings)))
-	if !b.store.opt.IgnoreUnknown {
-		for _, w := range warnings {
+	for _, w := range warnings {
+		if w.Code == protoyaml.CodeUnknownField {
+			b.store.metrics.dynamicUnknown.Inc()
+		}
+		if !b.store.opt.IgnoreUnknown {
 			b.store.opt.Log.Warn("unknown field in dynamic configuration", "type", b.update.Type, "name", r.Name, "warning", w.Error())
 		}
 	}
@@ -176,9 +178,11 @@ func (b *batch) decode(r xds.Resource, m proto.Message) error {
 
 // warn reports fields that have no effect: nothing is silently ignored.
 func (b *batch) warn(warnings []translate.Warning) {
-	b.store.metrics.unsupported.Add(uint64(len(warnings)))
 	for _, w := range warnings {
-		b.store.opt.Log.Warn("configuration without effect", "warning", w.String())
+		if w.Code == translate.CodeUnsupported {
+			b.store.metrics.unsupported.Inc()
+		}
+		b.store.opt.Log.Warn("configuration without effect, or with another one", "warning", w.String())
 	}
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -32,6 +33,8 @@ func logConnection(logs accesslog.Loggers, info *streaminfo.Info) {
 type listenerLogs struct {
 	mu   sync.Mutex
 	logs map[*model.Listener]accesslog.Loggers
+	// failed names those whose access logs could not be opened.
+	failed []string
 }
 
 // listenerAccessLog writes the access logs of a listener itself.
@@ -44,25 +47,32 @@ func (a *Agent) listenerAccessLog(l *model.Listener, info *streaminfo.Info) {
 	}
 }
 
-// openListenerLogs opens the access logs of the snapshot's listeners and forgets those of others.
-func (a *Agent) openListenerLogs(snap *model.Snapshot) {
+// openListenerLogs opens the access logs of the listeners that differ from those of the last snapshot, and of those whose logs
+// could not be opened then, and forgets those of listeners that are gone.
+func (a *Agent) openListenerLogs(last model.Set[*model.Listener], snap *model.Snapshot) {
 	a.listenerLogs.mu.Lock()
 	defer a.listenerLogs.mu.Unlock()
-	next := map[*model.Listener]accesslog.Loggers{}
-	for name, l := range snap.Listeners.All() {
-		if len(l.AccessLogs) == 0 {
-			continue
-		}
-		if logs, ok := a.listenerLogs.logs[l]; ok {
-			next[l] = logs
+	names := a.listenerLogs.failed
+	a.listenerLogs.failed = nil
+	for name, l := range snap.Listeners.Changes(last) {
+		delete(a.listenerLogs.logs, l.Old)
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		l := snap.Listeners.Get(name)
+		if l == nil || len(l.AccessLogs) == 0 {
 			continue
 		}
 		logs, err := a.access.Build(l.AccessLogs)
 		if err != nil {
 			a.log.Error("access log of a listener is not written", "listener", name, "error", err)
+			a.listenerLogs.failed = append(a.listenerLogs.failed, name)
 			continue
 		}
-		next[l] = logs
+		if a.listenerLogs.logs == nil {
+			a.listenerLogs.logs = map[*model.Listener]accesslog.Loggers{}
+		}
+		a.listenerLogs.logs[l] = logs
 	}
-	a.listenerLogs.logs = next
 }

@@ -193,8 +193,8 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 func (a *Agent) clusterOptions(root *stats.Scope) cluster.Options {
 	return cluster.Options{
 		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Poller: a.poller, Secrets: a, Mark: a.capture.mark(),
-		Self: a.listeners.SelfAddrs, Runtime: a.runtime.Readers(),
-		HealthGRPC: newGRPCHealth, HealthEvent: a.logHealthEvent,
+		Self:       a.listeners.SelfAddrs,
+		HealthGRPC: newGRPCHealth, HealthEvent: a.logHealthEvent, Runtime: a.runtime.Readers(),
 	}
 }
 
@@ -281,7 +281,7 @@ func (a *Agent) publish(snap *model.Snapshot) {
 func (a *Agent) applyListeners(snap *model.Snapshot) {
 	changed := !snap.Listeners.Same(a.last.Listeners) || snap.Interception != a.last.Interception
 	if changed {
-		a.openListenerLogs(snap)
+		a.openListenerLogs(a.last.Listeners, snap)
 		a.capture.shrink(a.last, snap)
 	}
 	for _, err := range a.listeners.Apply(snap) {

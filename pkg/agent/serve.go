@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/agent/options"
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/store"
 	"github.com/weir-proxy/weir/pkg/config/xds"
 	"github.com/weir-proxy/weir/pkg/lifecycle/notify"
@@ -134,7 +135,7 @@ func (a *Agent) goLive() error {
 	snap := a.last
 	a.last = nil
 	var errs []error
-	a.openListenerLogs(snap)
+	a.openListenerLogs(model.Set[*model.Listener]{}, snap)
 	for _, err := range a.listeners.Apply(snap) {
 		a.log.Error("listener is not served", "error", err)
 		if named, ok := errors.AsType[*listener.Error](err); !ok || !snap.Listeners.Get(named.Listener).Dynamic {

@@ -51,8 +51,10 @@ type want struct {
 	settled bool
 	// waiters are told when it settles.
 	waiters map[*waiter]struct{}
-	timer   *time.Timer
-	stats   *subscriptionStats
+	// users counts the forms of each listener that have it, for filter configurations.
+	users map[string]int
+	timer *time.Timer
+	stats *subscriptionStats
 }
 
 // waiter is a form of a resource that warms.
@@ -202,6 +204,20 @@ func (d *dependencies) await(dep dependency, x *waiter) {
 	}
 	w.waiters[x] = struct{}{}
 	x.left++
+}
+
+// use notes that a form of the resource of a name has a dependency, which it acquired, or with -1 that it has it no more.
+func (d *dependencies) use(dep dependency, name string, n int) {
+	w := d.wants[dep.key]
+	if dep.typeURL != xds.FilterType || w == nil {
+		return
+	}
+	if w.users == nil {
+		w.users = map[string]int{}
+	}
+	if w.users[name] += n; w.users[name] <= 0 {
+		delete(w.users, name)
+	}
 }
 
 // giveUp ends the wait of x, which is of no use any more.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -37,7 +38,7 @@ func (b *batch) translateFilter(m *corev3.TypedExtensionConfig, meta translate.M
 		return nil, 0, nil, err
 	}
 	var bad error
-	b.store.eachListener(func(l *model.Listener) {
+	b.store.eachUser(v.Name, func(l *model.Listener) {
 		for _, r := range l.FilterReferences() {
 			if r.Name == v.Name && bad == nil {
 				if bad = fits(r, v); bad != nil {
@@ -79,9 +80,15 @@ func (s *Store) countConflicts(l *model.Listener) {
 	}
 }
 
-// eachListener calls f with every form of every listener, those that warm included.
-func (s *Store) eachListener(f func(*model.Listener)) {
-	for _, slot := range s.listeners.slots {
+// eachUser calls f with every form of every listener that has a filter configuration, those that warm included, in order of
+// their names.
+func (s *Store) eachUser(filter string, f func(*model.Listener)) {
+	w := s.deps.wanted(xds.FilterType, filter)
+	if w == nil {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.users)) {
+		slot := s.listeners.slots[name]
 		for _, e := range []*Entry[*model.Listener]{slot.Active, slot.Warming} {
 			if e != nil {
 				f(e.Value)

@@ -100,6 +100,7 @@ func (t *table[M]) put(deps *dependencies, name string, e *Entry[M]) bool {
 	for _, d := range e.needs {
 		deps.acquire(d)
 		deps.await(d, e.wait)
+		deps.use(d, name, 1)
 	}
 	if s.Warming == nil {
 		t.warming++
@@ -137,6 +138,7 @@ func (t *table[M]) drop(deps *dependencies, e *Entry[M]) {
 	e.wait.end()
 	for _, d := range e.needs {
 		deps.giveUp(d, e.wait)
+		deps.use(d, e.wait.name, -1)
 		deps.release(d)
 	}
 }

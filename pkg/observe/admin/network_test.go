@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -296,4 +297,54 @@ func FuzzQuery(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestSlowClients has clients that ask for a large page and read nothing: others get their answers, and the end does not wait.
+func TestSlowClients(t *testing.T) {
+	f := newFake(t)
+	s := newServer(t, f, func(o *Options) { o.Clusters = endless{} })
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run() }()
+	for _, page := range []string{"/clusters", "/clusters?format=json"} {
+		for range 8 {
+			c, err := net.Dial("tcp", s.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			if _, err := io.WriteString(c, "GET "+page+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	if status, body := get(t, &http.Client{Transport: transport}, "http://"+s.Addr().String()+"/ready"); status != 200 || body != "LIVE\n" {
+		t.Errorf("%d %q", status, body)
+	}
+	if got := s.metrics.rqActive.Value(); got < 16 {
+		t.Errorf("%d requests are under way: the pages are not large enough", got)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Close(ctx); err == nil {
+		t.Error("requests that were cut off are not told of")
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// endless are clusters without number: a client that reads them never comes to an end.
+type endless struct{}
+
+func (endless) Clusters(func(string) bool) iter.Seq[Cluster] {
+	return func(yield func(Cluster) bool) {
+		for c := allClusters()[1]; yield(c); {
+			continue
+		}
+	}
 }

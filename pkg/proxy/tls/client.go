@@ -56,7 +56,7 @@ type HandshakeOptions struct {
 // the cluster's: ssl.handshake and so on. Protocol versions default to TLS 1.2 alone, as for Envoy's clients: a context
 // must ask for 1.3 (tls_maximum_protocol_version). Without validation context nothing is verified, as in Envoy.
 func NewClient(cfg *model.UpstreamTLS, secrets Secrets, scope *stats.Scope) *Client {
-	return &Client{cfg: cfg, secrets: orNone(secrets), names: secretNames(&cfg.TLSParams), stats: newCounters(scope, "client", "upstream")}
+	return &Client{cfg: cfg, secrets: orNone(secrets), names: secretNames(&cfg.TLSParams), stats: newCounters(scope, clientLayout)}
 }
 
 // Handshake runs one handshake on nc. The error is an *Error, or wraps the context's when that ended first, in which

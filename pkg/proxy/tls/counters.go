@@ -19,25 +19,39 @@ type counters struct {
 	secretsNotReady                          *stats.Counter
 }
 
-// newCounters counts below "ssl.", and what the factory of sockets of a side ("server" or "client") and its direction
-// ("downstream" or "upstream") counts. Weir staples no OCSP responses.
-func newCounters(parent *stats.Scope, side, direction string) *counters {
-	s := parent.Scope("ssl")
-	for _, idle := range []string{"ocsp_staple_failed", "ocsp_staple_omitted", "ocsp_staple_responses", "ocsp_staple_requests"} {
-		s.Counter(idle)
-	}
-	return &counters{
-		scope:           s,
-		handshake:       s.Counter("handshake"),
-		connectionError: s.Counter("connection_error"),
-		resumed:         s.Counter("session_reused"),
-		noCertificate:   s.Counter("no_certificate"),
-		failNoCert:      s.Counter("fail_verify_no_cert"),
-		failError:       s.Counter("fail_verify_error"),
-		failSAN:         s.Counter("fail_verify_san"),
-		failHash:        s.Counter("fail_verify_cert_hash"),
-		secretsNotReady: parent.Counter(side + "_ssl_socket_factory." + direction + "_context_secrets_not_ready"),
-	}
+// The layouts of clusters and listeners; with thousands of clusters it matters that each is one registration.
+var (
+	clientLayout = stats.NewLayout(func(f *stats.Fields, c *counters) {
+		c.declare(f)
+		f.Counter("client_ssl_socket_factory.upstream_context_secrets_not_ready", &c.secretsNotReady)
+	})
+	serverLayout = stats.NewLayout(func(f *stats.Fields, c *counters) {
+		c.declare(f)
+		f.Counter("server_ssl_socket_factory.downstream_context_secrets_not_ready", &c.secretsNotReady)
+	})
+)
+
+// declare names what both sides have. Weir staples no OCSP responses.
+func (c *counters) declare(f *stats.Fields) {
+	f.Counter("ssl.handshake", &c.handshake)
+	f.Counter("ssl.connection_error", &c.connectionError)
+	f.Counter("ssl.session_reused", &c.resumed)
+	f.Counter("ssl.no_certificate", &c.noCertificate)
+	f.Counter("ssl.fail_verify_no_cert", &c.failNoCert)
+	f.Counter("ssl.fail_verify_error", &c.failError)
+	f.Counter("ssl.fail_verify_san", &c.failSAN)
+	f.Counter("ssl.fail_verify_cert_hash", &c.failHash)
+	f.Counter("ssl.ocsp_staple_failed", nil)
+	f.Counter("ssl.ocsp_staple_omitted", nil)
+	f.Counter("ssl.ocsp_staple_responses", nil)
+	f.Counter("ssl.ocsp_staple_requests", nil)
+}
+
+// newCounters registers the statistics of a side in the scope of a cluster or a listener.
+func newCounters(parent *stats.Scope, side *stats.Layout[counters]) *counters {
+	c := &counters{scope: parent.Scope("ssl")}
+	side.Fill(parent, c)
+	return c
 }
 
 // succeeded counts a handshake. server tells which side we are.

@@ -34,7 +34,7 @@ type serverConfig struct {
 // NewServer makes the context. secrets may be nil when the configuration names none. Statistics go below scope, which is
 // the listener's: ssl.handshake and so on. Protocol versions default to TLS 1.2 up to 1.3, as in Envoy.
 func NewServer(cfg *model.DownstreamTLS, secrets Secrets, scope *stats.Scope) *Server {
-	return &Server{cfg: cfg, secrets: orNone(secrets), names: secretNames(&cfg.TLSParams), stats: newCounters(scope, "server", "downstream")}
+	return &Server{cfg: cfg, secrets: orNone(secrets), names: secretNames(&cfg.TLSParams), stats: newCounters(scope, serverLayout)}
 }
 
 // noteKey is where NoteCertificate keeps its argument.

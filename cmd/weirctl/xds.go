@@ -174,9 +174,6 @@ func (a xdsArguments) serve(ctx context.Context, std stdio) error {
 	if err := s.LoadDir(a.dir); err != nil {
 		return err
 	}
-	for _, w := range s.LoadState().Warnings {
-		fmt.Fprintln(std.err, "warning: "+w)
-	}
 	var listeners []net.Listener
 	for _, addr := range a.listen {
 		l, err := listenXDS(ctx, addr)

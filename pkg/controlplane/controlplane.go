@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,14 +87,28 @@ func (s *Server) serve(t *tree) (changed bool) {
 		return false
 	}
 	s.fleet.commit(next)
-	s.sets, s.state.Loaded, s.state.Warnings = next, time.Now(), t.warnings
-	for group, one := range next {
-		for _, w := range one.dangling() {
-			s.opt.Log.Warn("a resource refers to one that is not served", "group", group, "reference", w)
-			s.state.Warnings = append(s.state.Warnings, "a resource refers to one that is not served: "+w)
+	known := make(map[string]bool, len(s.state.Warnings))
+	for _, w := range s.state.Warnings {
+		known[w] = true
+	}
+	s.sets, s.state.Loaded = next, time.Now()
+	s.state.Warnings = append(slices.Clone(t.warnings), warnings(next)...)
+	for _, w := range s.state.Warnings {
+		if !known[w] {
+			s.opt.Log.Warn("resources that may not do what they should", "warning", w)
 		}
 	}
 	return true
+}
+
+// warnings tell what is amiss with the sets of all groups, each once.
+func warnings(sets map[string]*set) []string {
+	var out []string
+	for _, one := range sets {
+		out = append(out, one.dangling()...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // same tells whether all groups have the same resources.

@@ -217,3 +217,23 @@ func TestReadsOnlyWhatChanged(t *testing.T) {
 		t.Error("a type without changes has another table")
 	}
 }
+
+func TestWarnsOfWhatIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, dir, map[string]string{"a.yaml": clusterA, "r.yaml": `"@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration
+name: r
+virtual_hosts:
+- {name: h, domains: ["*"], routes: [{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: a, weight: 1}, {name: gone, weight: 1}]}}}]}
+`})
+	s := New(Options{})
+	if err := s.LoadDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		dir + `/a.yaml:1:1: Cluster "a" refers to ClusterLoadAssignment a, which is not served`,
+		dir + `/r.yaml:1:1: RouteConfiguration "r" refers to Cluster gone, which is not served`,
+	}
+	if diff := cmp.Diff(want, s.LoadState().Warnings); diff != "" {
+		t.Error(diff)
+	}
+}

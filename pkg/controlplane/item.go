@@ -10,7 +10,6 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/proto"
@@ -39,9 +38,6 @@ type item struct {
 	// origin says where it was defined, as FILE:LINE:COLUMN; "" for resources that were not read from files.
 	origin string
 }
-
-// reference names a resource.
-type reference struct{ url, name string }
 
 // describe names the item for a message.
 func (i *item) describe() string { return fmt.Sprintf("%s %q", i.kind.short(), i.name) }
@@ -153,16 +149,4 @@ func (i *item) delta(asked []string) *discoveryv3.Resource {
 		}
 	}
 	return r
-}
-
-// references lists what a resource makes clients ask for.
-func references(name string, m proto.Message) []reference {
-	var out []reference
-	items := map[string]types.ResourceWithTTL{name: {Resource: m}}
-	for url, names := range cache.GetResourceReferences(items) {
-		for name := range names {
-			out = append(out, reference{url, name})
-		}
-	}
-	return out
 }

@@ -199,22 +199,6 @@ func differences(from, to *table) (changed, gone []string) {
 	return changed, gone
 }
 
-// dangling lists what resources of the set make clients ask for and is not in the set: clients would wait for it.
-func (s *set) dangling() []string {
-	var out []string
-	for _, t := range s.tables {
-		for _, i := range t.items {
-			for _, r := range i.refs {
-				if known := s.tables[r.url]; known != nil && known.items[r.name] == nil {
-					out = append(out, shortType(r.url)+" "+r.name)
-				}
-			}
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
 func (s *set) summary() []TypeSummary {
 	var out []TypeSummary
 	for _, k := range allKinds {

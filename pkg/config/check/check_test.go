@@ -213,3 +213,22 @@ func FuzzFiles(f *testing.F) {
 		}
 	})
 }
+
+// TestLiterals checks that what looks like a variable is left to whom it is for.
+func TestLiterals(t *testing.T) {
+	b := newChecker(t, options.Options{ConfigPath: "testdata/istio.dir/envoy.yaml", ServiceZone: "$(ZONE)"}).Bootstrap()
+	node := b.Message.GetNode()
+	if got := node.GetMetadata().GetFields()["NAME"].GetStringValue(); got != "$(POD_NAME)" {
+		t.Errorf("metadata %q", got)
+	}
+	if node.GetLocality().GetZone() != "$(ZONE)" || node.GetLocality().GetRegion() != "r" || node.GetId() != "sidecar~10.0.0.1~web-1.default~default.svc.cluster.local" {
+		t.Errorf("node %v", node)
+	}
+	version := node.GetUserAgentBuildVersion()
+	if node.GetUserAgentName() != "envoy" || version.GetVersion().GetMinorNumber() != 32 || version.GetMetadata().GetFields()["weir.version"] == nil {
+		t.Errorf("user agent %s %v", node.GetUserAgentName(), version)
+	}
+	if !slices.Contains(node.GetClientFeatures(), "xds.config.resource-in-sotw") || len(node.GetExtensions()) < 40 {
+		t.Errorf("features %q, %d extensions", node.GetClientFeatures(), len(node.GetExtensions()))
+	}
+}

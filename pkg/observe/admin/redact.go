@@ -15,6 +15,9 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 )
 
+// googleCalls are the call credentials of google_grpc.
+const googleCalls = "envoy.config.core.v3.GrpcService.GoogleGrpc.CallCredentials."
+
 // redactedText stands for sensitive text and bytes, as in Envoy.
 const redactedText = "[redacted]"
 
@@ -45,6 +48,11 @@ func redactMessage(m protoreflect.Message, sensitive bool) {
 }
 
 func isSensitive(field protoreflect.FieldDescriptor) bool {
+	switch field.FullName() { // secrets that the API forgot to mark
+	case googleCalls + "access_token", googleCalls + "google_refresh_token",
+		googleCalls + "ServiceAccountJWTAccessCredentials.json_key", googleCalls + "GoogleIAMCredentials.authorization_token":
+		return true
+	}
 	options := field.Options()
 	if options == nil || !proto.HasExtension(options, annotations.E_Sensitive) {
 		return false

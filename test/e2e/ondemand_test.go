@@ -169,6 +169,9 @@ func testVHDS(t *testing.T, source string) {
 	s.virtualHost("late", "late", false, []string{"unknown.test"}, "main/unknown.test")
 	s.gets("unknown.test", "/", 200, "late")
 
+	wantContains(t, "explain", s.weir.Page("/weir/explain?dst=127.0.0.1:8080&host=nowhere.test"), "nor one that VHDS has sent; a request waits while VHDS is asked for it")
+	wantContains(t, "explain", s.weir.Page("/weir/explain?dst=127.0.0.1:8080&host=any.shop.test"), "virtual host shop")
+
 	t.Log("changes and removal")
 	s.virtualHost("shop", "new shop", false, []string{"shop.test"}, "main/shop.test")
 	s.eventually("shop.test", "/", 200, "new shop")
@@ -274,6 +277,8 @@ func testODCDS(t *testing.T, source string) {
 	cluster("named", false)
 	s.gets("x", "/header", 200, one.Name+"\n", "x-cluster", "named")
 
+	wantContains(t, "explain", s.weir.Page("/weir/explain?dst=127.0.0.1:8080&path=/missing"), "a request waits up to 1s while it is fetched on demand", "the answer is 404")
+
 	t.Log("clusters stay until they are removed")
 	s.script.Remove(&clusterv3.Cluster{}, "lazy")
 	s.awaitAsked("-Cluster lazy")
@@ -335,5 +340,25 @@ func TestODCDSForTCP(t *testing.T) {
 		if n := s.weir.Stat(name); n != want {
 			t.Errorf("%s = %d, want %d", name, n, want)
 		}
+	}
+}
+
+func TestScopeRoutesOnDemand(t *testing.T) {
+	t.Parallel()
+	s := newDemanded(t)
+	s.listener(harness.HTTPFilters([]string{onDemandFilter("")}, byTenant("tenants", "rds_config_source: "+deltaADS, "scoped_rds: {scoped_rds_config_source: "+deltaADS+"}")))
+	s.script.Put("a", harness.ScriptItem{Announced: true, Message: harness.Resource(t, &routev3.ScopedRouteConfiguration{},
+		scope("a", "alice", "on_demand: true", "route_configuration_name: routes-a"))})
+	s.routes("routes-a", answers("routes-a", "for alice"))
+	s.start()
+	s.gets("x", "/", 404, "", "x-tenant", "bob")
+	if n := s.asks("+RouteConfiguration routes-a"); n != 0 {
+		t.Error("routes are asked for before a request needs them")
+	}
+	wantContains(t, "explain", s.weir.Page("/weir/explain?dst=127.0.0.1:8080&header=x-tenant:bob"), `no scope of tenants has the key "bob"`)
+	wantContains(t, "explain", s.weir.Page("/weir/explain?dst=127.0.0.1:8080&header=x-tenant:alice"), "the request waits until it is loaded")
+	s.gets("x", "/", 200, "for alice", "x-tenant", "alice")
+	if n := s.weir.Stat("http.ingress.scoped_rds.tenants.active_scopes"); n != 1 {
+		t.Errorf("%d active scopes", n)
 	}
 }

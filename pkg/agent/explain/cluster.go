@@ -23,6 +23,8 @@ type target struct {
 	high  bool
 	// code answers requests when there is no such cluster; 0 for TCP.
 	code int
+	// fetched says who waits while the cluster is fetched that is not there; empty when it is not fetched.
+	fetched string
 	// rewritten says how the request differs when it is sent there.
 	rewritten string
 	// request is what is sent there, nil for TCP.
@@ -66,11 +68,16 @@ func (w *walk) forward(what string, targets []target) {
 func (w *walk) cluster(t *target) (text string, reachable bool) {
 	c := w.opt.Cluster(t.name)
 	if c == nil {
-		w.step("cluster", t.name+": there is no such cluster")
-		if t.code == 0 {
-			return "to cluster " + t.name + ", which does not exist: the connection is reset", false
+		s := w.step("cluster", t.name+": there is no such cluster")
+		missing := ", which does not exist: "
+		if t.fetched != "" {
+			s.note("It is not there yet: %s.", t.fetched)
+			missing = ", which does not exist yet: " + t.fetched + ", and without it "
 		}
-		return fmt.Sprintf("to cluster %s, which does not exist: the answer is %d", t.name, t.code), false
+		if t.code == 0 {
+			return "to cluster " + t.name + missing + "the connection is reset", false
+		}
+		return fmt.Sprintf("to cluster %s%sthe answer is %d", t.name, missing, t.code), false
 	}
 	cfg := c.Config()
 	s := w.step("cluster", cfg.Name)

@@ -50,6 +50,10 @@ type Options struct {
 	Listeners Listeners
 	// Routes gives the RDS route configuration of a name, nil when there is none yet.
 	Routes func(name string) *model.RouteConfig
+	// Scope gives the SRDS scope of a key and Hosts the virtual hosts that VHDS delivered for a route configuration, nil when
+	// there is none; either may be nil.
+	Scope func(key string) *model.Scope
+	Hosts func(routes string) *model.HostSet
 	// Runtime answers runtime keys; nil knows none.
 	Runtime *model.Runtime
 	// ServiceCluster is the name of the cluster that weir belongs to, for rate limit descriptors; may be empty.

@@ -20,13 +20,17 @@ func (w *walk) tcp(name string, cfg *model.TCPProxy) {
 		total += uint64(cfg.Clusters[i].Weight)
 	}
 	var targets []target
+	later := ""
+	if o := cfg.OnDemand; o != nil {
+		later = "a connection waits up to " + limit(o.Timeout) + " while it is fetched on demand"
+	}
 	for i := range cfg.Clusters {
 		c := &cfg.Clusters[i]
 		switch {
 		case len(cfg.Clusters) == 1:
-			targets = append(targets, target{name: c.Name})
+			targets = append(targets, target{name: c.Name, fetched: later})
 		case c.Weight > 0:
-			targets = append(targets, target{name: c.Name, share: share(c.Weight, total)})
+			targets = append(targets, target{name: c.Name, share: share(c.Weight, total), fetched: later})
 		}
 	}
 	s := w.step("filter", "TCP proxy to "+targetsText(targets))
@@ -91,38 +95,39 @@ func (w *walk) normalize(s *Step, cfg *model.HTTPConnectionManager, req *message
 	}
 }
 
-// table gives the routes in force.
-func (w *walk) table(s *Step, cfg *model.HTTPConnectionManager) *router.Table {
-	rc, from := cfg.InlineRoutes, "inline"
+// table gives the routes in force; nil with the reason why there are none.
+func (w *walk) table(s *Step, cfg *model.HTTPConnectionManager, req *message.Request) (t *router.Table, why string) {
+	rc, from, why := w.routeConfig(s, cfg, req)
 	if rc == nil {
-		if rc = w.opt.Routes(cfg.RouteConfigName); rc == nil {
-			s.detail("config", "%s: it has not come from RDS yet", cfg.RouteConfigName)
-			return nil
-		}
-		from = version(&rc.Resource)
+		return nil, why
 	}
 	s.detail("config", "%s (%s)", rc.Name, from)
-	t, err := router.Compile(rc, router.Options{Runtime: w.opt.Runtime, ServiceCluster: w.opt.ServiceCluster})
+	opt := router.Options{Runtime: w.opt.Runtime, ServiceCluster: w.opt.ServiceCluster}
+	if rc.VHDS != nil && w.opt.Hosts != nil {
+		opt.Hosts = func() *model.HostSet { return w.opt.Hosts(rc.Name) }
+		opt.Faulty = func(err error) { s.note("%v", err) }
+	}
+	t, err := router.Compile(rc, opt)
 	if err != nil {
 		s.note("%v", err)
-		return nil
+		return nil, "there is no route configuration"
 	}
-	return t
+	return t, ""
 }
 
 // route follows a request to the route that takes it.
 func (w *walk) route(cfg *model.HTTPConnectionManager, req *message.Request) {
 	s := w.step("route", "none")
-	t := w.table(s, cfg)
+	t, why := w.table(s, cfg, req)
 	if t == nil {
-		w.noRoute("there is no route configuration")
+		w.noRoute(why)
 		return
 	}
 	var decisions []string
 	// 0 takes every route that takes a share of the requests, however small.
 	r := t.MatchTraced(req, w.info(), 0, func(text string) { decisions = append(decisions, text) })
 	if r.VirtualHost == nil {
-		w.noRoute("no virtual host of " + r.Config.Name + " has the domain " + req.Authority)
+		w.noRoute(w.missingHost(cfg, r.Config, req.Authority))
 		return
 	}
 	s.detail("host", "virtual host %s, by domain %s", r.VirtualHost.Name, domain(r.Config, r.VirtualHost, req.Authority))
@@ -144,7 +149,7 @@ func (w *walk) route(cfg *model.HTTPConnectionManager, req *message.Request) {
 		return
 	}
 	s.Result = routeName(r.VirtualHost, r.Route)
-	why := "it is the first that fits of " + counted(int64(len(routes)), "route")
+	why = "it is the first that fits of " + counted(int64(len(routes)), "route")
 	if r.VirtualHost.Matcher != nil {
 		why = "the matcher leads to it"
 	}
@@ -153,7 +158,7 @@ func (w *walk) route(cfg *model.HTTPConnectionManager, req *message.Request) {
 	w.countedFor(s, &r, req)
 	w.rateLimits(s, &r, req)
 	w.filters(s, cfg, &r)
-	w.act(s, &r, req)
+	w.act(s, cfg, &r, req)
 }
 
 func (w *walk) noRoute(why string) {
@@ -230,7 +235,7 @@ func domain(c *model.RouteConfig, v *model.VirtualHost, authority string) string
 }
 
 // act follows what the route says is to be done.
-func (w *walk) act(s *Step, r *filter.Route, req *message.Request) {
+func (w *walk) act(s *Step, cfg *model.HTTPConnectionManager, r *filter.Route, req *message.Request) {
 	switch a := r.Route.Action; {
 	case r.Route.Direct != nil:
 		s.detail("action", "direct_response %d with %s", r.Route.Direct.Status, counted(int64(len(r.Route.Direct.Body)), "byte"))
@@ -238,7 +243,7 @@ func (w *walk) act(s *Step, r *filter.Route, req *message.Request) {
 	case r.Route.Redirect != nil:
 		w.redirect(s, r, req)
 	case a != nil:
-		w.forwardRequest(s, r, a, req)
+		w.forwardRequest(s, cfg, r, a, req)
 	}
 }
 
@@ -253,8 +258,11 @@ func (w *walk) redirect(s *Step, r *filter.Route, req *message.Request) {
 }
 
 // forwardRequest follows a request to the clusters of its route.
-func (w *walk) forwardRequest(s *Step, r *filter.Route, a *model.RouteAction, req *message.Request) {
+func (w *walk) forwardRequest(s *Step, cfg *model.HTTPConnectionManager, r *filter.Route, a *model.RouteAction, req *message.Request) {
 	targets := w.targets(s, r, a, req)
+	for i := range targets {
+		targets[i].fetched = fetched(cfg, r)
+	}
 	s.detail("action", "forward to %s", targetsText(targets))
 	timeouts := "timeout " + limit(a.Timeout)
 	if a.HasIdleTimeout {

@@ -87,8 +87,13 @@ func TestRuntimeModify(t *testing.T) {
 	}
 	expect("", 200, "stable")
 	for _, step := range []struct{ value, want string }{
-		{"100", "canary"}, {"0", "stable"}, {"4000", "canary"}, {"%7Bnumerator:%200%7D", "stable"},
-		{"%7Bnumerator:%20100000,%20denominator:%20TEN_THOUSAND%7D", "canary"}, {"text", "stable"}, {"", "stable"},
+		{"100", "canary"},
+		{"0", "stable"},
+		{"4000", "canary"},
+		{"%7Bnumerator:%200%7D", "stable"},
+		{"%7Bnumerator:%20100000,%20denominator:%20TEN_THOUSAND%7D", "canary"},
+		{"text", "stable"},
+		{"", "stable"},
 	} {
 		modify("share.canary=" + step.value)
 		expect("", 200, step.want)

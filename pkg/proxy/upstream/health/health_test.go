@@ -89,10 +89,14 @@ func TestThresholds(t *testing.T) {
 		{"coming back takes the threshold", []outcome{good, bad, good, good}, []upstream.HealthFlags{0, failed, failed, 0}, []Event{
 			{Kind: AddHealthy, Checker: "HTTP", First: true}, {Kind: EjectUnhealthy, Checker: "HTTP", Failure: "ACTIVE"}, {Kind: AddHealthy, Checker: "HTTP"},
 		}},
-		{"the network gets a second chance", []outcome{good, {kind: network}, good, {kind: network}, {kind: timeout}, {kind: network}},
-			[]upstream.HealthFlags{0, 0, 0, 0, failed | late, failed}, []Event{
+		{
+			"the network gets a second chance",
+			[]outcome{good, {kind: network}, good, {kind: network}, {kind: timeout}, {kind: network}},
+			[]upstream.HealthFlags{0, 0, 0, 0, failed | late, failed},
+			[]Event{
 				{Kind: AddHealthy, Checker: "HTTP", First: true}, {Kind: EjectUnhealthy, Checker: "HTTP", Failure: "NETWORK_TIMEOUT"},
-			}},
+			},
+		},
 		{"retriable statuses too", []outcome{good, {kind: retriable}, {kind: retriable}}, []upstream.HealthFlags{0, 0, failed}, []Event{
 			{Kind: AddHealthy, Checker: "HTTP", First: true}, {Kind: EjectUnhealthy, Checker: "HTTP", Failure: "NETWORK"},
 		}},
@@ -104,8 +108,10 @@ func TestThresholds(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			check := model.HealthCheck{Timeout: time.Second, Interval: time.Second, UnhealthyThreshold: 2, HealthyThreshold: 2,
-				UnhealthyInterval: time.Second, UnhealthyEdgeInterval: time.Second, HealthyEdgeInterval: time.Second}
+			check := model.HealthCheck{
+				Timeout: time.Second, Interval: time.Second, UnhealthyThreshold: 2, HealthyThreshold: 2,
+				UnhealthyInterval: time.Second, UnhealthyEdgeInterval: time.Second, HealthyEdgeInterval: time.Second,
+			}
 			flags, _, events := play(t, check, true, len(c.outs), c.outs...)
 			if d := cmp.Diff(c.flags, flags); d != "" {
 				t.Errorf("flags (-want +got):\n%s", d)

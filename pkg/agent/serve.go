@@ -68,7 +68,7 @@ func (a *Agent) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return end()
 		case <-flush.C:
-			a.flushStats()
+			a.flushDue()
 		}
 	}
 }

@@ -116,6 +116,10 @@ func newServerStats(root *stats.Scope, cfg *Configuration) *serverStats {
 	}
 	sc.Gauge("version").Set(number)
 	sc.Counter("static_unknown_fields").Add(uint64(cfg.UnknownFields))
+	// Updates take effect at once: none waits to be merged with others.
+	for _, name := range []string{"cluster_updated_via_merge", "update_merge_cancelled", "update_out_of_merge_window"} {
+		root.Counter("cluster_manager." + name)
+	}
 	root.Counter("weir.config.unsupported_fields").Add(uint64(cfg.Unsupported))
 	return s
 }
@@ -124,6 +128,13 @@ func newServerStats(root *stats.Scope, cfg *Configuration) *serverStats {
 func (a *Agent) flushStats() {
 	a.updateGauges()
 	a.flusher.Flush(time.Now())
+}
+
+// flushDue flushes when an interval is over, unless the admin interface is to do so.
+func (a *Agent) flushDue() {
+	if !a.cfg.Static.StatsFlushOnAdmin {
+		a.flushStats()
+	}
 }
 
 // updateGauges reads what changes by itself.

@@ -192,3 +192,23 @@ func TestStatsSinks(t *testing.T) {
 		t.Errorf("flushes failed:\n%s", weir.Log())
 	}
 }
+
+// With stats_flush_on_admin nothing is shipped until somebody reads the statistics.
+func TestStatsFlushOnAdmin(t *testing.T) {
+	t.Parallel()
+	host := harness.NewHost(t)
+	plain := datagrams(t, host, "127.0.0.1:8125")
+	weir := host.StartWeir(harness.WeirOptions{Config: `
+stats_flush_on_admin: true
+stats_sinks:
+- name: envoy.stat_sinks.statsd
+  typed_config: {"@type": type.googleapis.com/envoy.config.metrics.v3.StatsdSink, address: {socket_address: {address: 127.0.0.1, port_value: 8125}}}
+`})
+	plain.mu.Lock()
+	if len(plain.lines) > 0 {
+		t.Errorf("shipped before anybody asked: %q", plain.lines)
+	}
+	plain.mu.Unlock()
+	weir.Page("/stats")
+	plain.await(t, "envoy.server.live:1|g")
+}

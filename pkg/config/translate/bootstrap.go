@@ -47,6 +47,9 @@ func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Stati
 		out.ServerVersion = new(v.GetValue())
 	}
 	c.processDefaults(m)
+	if out.StatsFlushOnAdmin && m.GetStatsFlushInterval() != nil {
+		c.fail((*path)(nil).field("stats_flush_interval"), "Only one of stats_flush_interval or stats_flush_on_admin should be set!")
+	}
 	if !out.StatsFlushOnAdmin {
 		out.StatsFlushInterval = c.duration(m.GetStatsFlushInterval(), defaultStatsFlush, nil, "stats_flush_interval")
 	}

@@ -3,10 +3,12 @@ package translate
 import (
 	"strings"
 	"testing"
+	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -79,5 +81,14 @@ func TestStatsSinksNeedTheirClusters(t *testing.T) {
 	}
 	if n := strings.Count(err.Error(), "stats_sinks["); n != 2 {
 		t.Errorf("%d findings: %v", n, err)
+	}
+}
+
+func TestStatsFlushIsOneOfTwo(t *testing.T) {
+	_, _, err := bootstrapWith(t, &bootstrapv3.Bootstrap{
+		StatsFlushInterval: durationpb.New(time.Second), StatsFlush: &bootstrapv3.Bootstrap_StatsFlushOnAdmin{StatsFlushOnAdmin: true},
+	})
+	if err == nil || !strings.Contains(err.Error(), "Only one of stats_flush_interval or stats_flush_on_admin should be set!") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -28,7 +28,8 @@ func TestSupervisors(t *testing.T) {
 			Options{
 				ConfigPath: "etc/istio/proxy/envoy-rev.json", DrainTime: 45 * time.Second, DrainImmediately: true, FileFlushInterval: time.Second,
 				AllowUnknownStatic: true, ConfigYAML: `{"node": {"id": "x"}}`, Concurrency: 2, LogLevel: slog.LevelWarn,
-			}, 3,
+			},
+			3,
 		},
 		{
 			"envoy gateway",
@@ -39,12 +40,14 @@ func TestSupervisors(t *testing.T) {
 			Options{
 				ServiceCluster: "default/eg", ServiceNode: "$(ENVOY_POD_NAME)", ConfigYAML: "admin: {}", DrainImmediately: true,
 				DrainTime: time.Minute, LogLevel: slog.LevelWarn,
-			}, 1,
+			},
+			1,
 		},
 		{
 			"contour",
 			[]string{"-c", "/config/envoy.json", "--service-cluster", "$(CONTOUR_NAMESPACE)", "--service-node", "$(ENVOY_POD_NAME)", "--log-level", "info"},
-			Options{ConfigPath: "/config/envoy.json", ServiceCluster: "$(CONTOUR_NAMESPACE)", ServiceNode: "$(ENVOY_POD_NAME)", DrainTime: 10 * time.Minute}, 0,
+			Options{ConfigPath: "/config/envoy.json", ServiceCluster: "$(CONTOUR_NAMESPACE)", ServiceNode: "$(ENVOY_POD_NAME)", DrainTime: 10 * time.Minute},
+			0,
 		},
 		{
 			"kuma-dp",
@@ -54,7 +57,8 @@ func TestSupervisors(t *testing.T) {
 			},
 			Options{
 				ConfigPath: "/tmp/kuma-dp/bootstrap.yaml", DrainTime: 30 * time.Second, DrainImmediately: true, Concurrency: 4, LogLevel: levelOf(t, "off"),
-			}, 2,
+			},
+			2,
 		},
 		{
 			"consul: dataplane and connect envoy",
@@ -64,12 +68,14 @@ func TestSupervisors(t *testing.T) {
 			},
 			Options{
 				ConfigPath: "/dev/fd/7", Concurrency: 2, DrainTime: time.Minute, DrainImmediately: true, LogFormat: "%Y-%m-%dT%T.%eZ%z [%l] envoy.%n(%t) %v",
-			}, 3,
+			},
+			3,
 		},
 		{
 			"gloo: envoyinit",
 			[]string{"--config-yaml", "node: {}", "--disable-hot-restart", "--log-level", "info", "--service-node", "gw.ns", "--service-cluster", "gateway"},
-			Options{ConfigYAML: "node: {}", ServiceNode: "gw.ns", ServiceCluster: "gateway", DrainTime: 10 * time.Minute}, 1,
+			Options{ConfigYAML: "node: {}", ServiceNode: "gw.ns", ServiceCluster: "gateway", DrainTime: 10 * time.Minute},
+			1,
 		},
 		{
 			"hot restarter",
@@ -77,7 +83,8 @@ func TestSupervisors(t *testing.T) {
 				"-c", "e.yaml", "--restart-epoch", "1", "--parent-shutdown-time-s", "90", "--drain-time-s", "60", "--socket-path", "@x", "--socket-mode", "0600",
 				"--use-dynamic-base-id", "--base-id-path", "/tmp/id", "--skip-hot-restart-on-no-parent", "--skip-hot-restart-parent-stats",
 			},
-			Options{ConfigPath: "e.yaml", DrainTime: time.Minute}, 7,
+			Options{ConfigPath: "e.yaml", DrainTime: time.Minute},
+			7,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -85,6 +85,7 @@ type entry struct {
 func NewSources(opt SourcesOptions) *Sources {
 	s := &Sources{opt: opt, names: newNames(opt), feeds: map[string]*entry{}}
 	s.opt.Handler = s.names.handler(opt.Handler)
+	(&Limit{}).count(opt.Stats) // these statistics are there without a limit, too
 	if opt.ADS == nil {
 		return s
 	}

@@ -49,6 +49,9 @@ func printEvent(w io.Writer, e controlplane.Event) {
 	if e.Type != "" {
 		service = e.Type
 	}
+	if e.Poll {
+		service, protocol = "REST", "polling"
+	}
 	switch e.Kind {
 	case controlplane.Connected:
 		fmt.Fprintf(w, "%s connected (%s, %s)\n", who, service, protocol)

@@ -149,7 +149,7 @@ func (c *clients) prune() {
 
 // event is an event of the stream as a whole.
 func (t *talk) event(kind EventKind) Event {
-	return Event{Kind: kind, Node: t.node.GetId(), Peer: t.peer, Delta: t.delta, Type: shortType(t.service)}
+	return Event{Kind: kind, Node: t.node.GetId(), Peer: t.peer, Delta: t.delta, Poll: t.poll, Type: shortType(t.service)}
 }
 
 // topic is that of a type.
@@ -204,6 +204,7 @@ func (c *clients) judge(t *talk, r request) (out []Event) {
 // settle notes the answer to a response.
 func (p *topic) settle(t *talk, sent Event, detail *statuspb.Status) Event {
 	sent.Kind, sent.Node, sent.Peer, sent.Delta = Acknowledged, t.node.GetId(), t.peer, t.delta
+	sent.Poll = t.poll
 	state := holdAcked
 	if detail == nil {
 		p.acks++

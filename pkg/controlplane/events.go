@@ -22,6 +22,8 @@ type Event struct {
 	Node, Peer string
 	// Delta tells a stream of the incremental protocol.
 	Delta bool
+	// Poll tells a client that polls, which is connected as long as it does so.
+	Poll bool
 	// Type is the short name of a resource type, such as Cluster. It is empty for Connected and Disconnected of an
 	// aggregated stream.
 	Type string

@@ -27,7 +27,7 @@ type services struct {
 	poll func(context.Context, *discoveryv3.DiscoveryRequest) (*discoveryv3.DiscoveryResponse, error)
 }
 
-// register adds the aggregated service, the service of each kind.
+// register adds the aggregated service and the service of each kind.
 func (s services) register(g *grpc.Server) {
 	g.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "envoy.service.discovery.v3.AggregatedDiscoveryService",

@@ -120,7 +120,6 @@ func (c *call) statsSinks(list []*metricsv3.StatsSink, out *Static) {
 func unsupportedSink(m *metricsv3.StatsSink) string {
 	for message, name := range map[string]string{
 		"envoy.config.metrics.v3.HystrixSink":                                   "envoy.stat_sinks.hystrix",
-		"envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink":     "envoy.stat_sinks.graphite_statsd",
 		"envoy.extensions.stat_sinks.wasm.v3.Wasm":                              "envoy.stat_sinks.wasm",
 		"envoy.extensions.stat_sinks.dynamic_modules.v3.DynamicModuleStatsSink": "envoy.stat_sinks.dynamic_modules",
 	} {

@@ -7,12 +7,14 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
+	graphitev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/stat_sinks/graphite_statsd/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 )
 
-// Factories describes the sinks of this package: envoy.stat_sinks.statsd and .dog_statsd.
+// Factories describes the sinks of this package: envoy.stat_sinks.statsd, .dog_statsd and .graphite_statsd.
 func Factories() []extension.Factory {
 	return []extension.Factory{
 		{
@@ -27,6 +29,20 @@ func Factories() []extension.Factory {
 			Decode: func(m proto.Message) (any, error) { return decodeDog(m.(*metricsv3.DogStatsdSink)) },
 			Support: map[string]extension.Fields{
 				"envoy.config.metrics.v3.DogStatsdSink": {"address": {}, "prefix": {}, "max_bytes_per_datagram": {}},
+			},
+		},
+		{
+			Category: extension.StatsSinks, Name: "envoy.stat_sinks.graphite_statsd", Config: &graphitev3.GraphiteStatsdSink{},
+			Decode: func(m proto.Message) (any, error) {
+				c, err := decodeDog(m.(*graphitev3.GraphiteStatsdSink))
+				if err != nil {
+					return nil, err
+				}
+				c.Graphite = true
+				return c, nil
+			},
+			Support: map[string]extension.Fields{
+				"envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink": {"address": {}, "prefix": {}, "max_bytes_per_datagram": {}},
 			},
 		},
 	}
@@ -47,7 +63,14 @@ func decodeStatsd(m *metricsv3.StatsdSink) (*Config, error) {
 	return nil, errors.New("statsd_specifier: address or tcp_cluster_name must be set")
 }
 
-func decodeDog(m *metricsv3.DogStatsdSink) (*Config, error) {
+// tagged is what the configurations of sinks with tags have in common.
+type tagged interface {
+	GetPrefix() string
+	GetAddress() *corev3.Address
+	GetMaxBytesPerDatagram() *wrapperspb.UInt64Value
+}
+
+func decodeDog(m tagged) (*Config, error) {
 	c := &Config{Prefix: prefixOr(m.GetPrefix()), Tags: true}
 	if limit := m.GetMaxBytesPerDatagram(); limit != nil {
 		if limit.GetValue() == 0 {

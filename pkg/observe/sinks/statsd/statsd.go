@@ -1,4 +1,5 @@
-// Package statsd ships statistics to statsd and DogStatsD servers (envoy.stat_sinks.statsd, envoy.stat_sinks.dog_statsd).
+// Package statsd ships statistics to statsd and DogStatsD servers (envoy.stat_sinks.statsd, .dog_statsd and
+// .graphite_statsd).
 //
 // It owns the lines and how they are packed. It must not know where statistics come from. A sink is used from one goroutine.
 //
@@ -36,6 +37,8 @@ type Config struct {
 	Prefix string
 	// Tags sends names without the values of tags, and the tags behind (DogStatsD).
 	Tags bool
+	// Graphite puts the tags behind the name instead, as Graphite does: "name;tag=value".
+	Graphite bool
 	// MaxDatagram packs several lines into datagrams of so many bytes; 0 sends each line in one of its own.
 	MaxDatagram int
 }
@@ -127,17 +130,17 @@ func (s *sink) hungUp() bool {
 func (s *sink) series(base string, tags []stats.Tag, x *stats.Series) error {
 	switch x.Kind() {
 	case stats.CounterKind:
-		s.begin(base, x)
+		s.begin(base, tags, x)
 		s.line = append(strconv.AppendUint(s.line, x.Delta(), 10), "|c"...)
 		return s.end(tags)
 	case stats.GaugeKind:
-		s.begin(base, x)
+		s.begin(base, tags, x)
 		s.line = append(strconv.AppendUint(s.line, x.Value(), 10), "|g"...)
 		return s.end(tags)
 	}
 	interval := x.Histogram().Interval()
 	for _, b := range interval.Bins() {
-		s.begin(base, x)
+		s.begin(base, tags, x)
 		s.value(x.Histogram().Unit(), b)
 		if b.Count > 1 {
 			s.line = append(s.line, "|@"...)
@@ -150,7 +153,7 @@ func (s *sink) series(base string, tags []stats.Tag, x *stats.Series) error {
 	return nil
 }
 
-func (s *sink) begin(base string, x *stats.Series) {
+func (s *sink) begin(base string, tags []stats.Tag, x *stats.Series) {
 	s.line = append(append(s.line[:0], s.cfg.Prefix...), '.')
 	if s.cfg.Tags {
 		s.line = append(s.line, base...)
@@ -161,6 +164,11 @@ func (s *sink) begin(base string, x *stats.Series) {
 	for i, b := range s.line {
 		if b == '|' || b == ':' {
 			s.line[i] = '_'
+		}
+	}
+	if s.cfg.Graphite {
+		for _, t := range tags {
+			s.line = append(append(append(append(s.line, ';'), t.Name...), '='), clean(t.Value)...)
 		}
 	}
 	s.line = append(s.line, ':')
@@ -182,7 +190,7 @@ func (s *sink) value(unit stats.Unit, b stats.Bucket) {
 
 // end adds the tags and sends what is full.
 func (s *sink) end(tags []stats.Tag) error {
-	if s.cfg.Tags && len(tags) > 0 {
+	if s.cfg.Tags && !s.cfg.Graphite && len(tags) > 0 {
 		s.line = append(s.line, "|#"...)
 		for i, t := range tags {
 			if i > 0 {
@@ -212,10 +220,16 @@ func (s *sink) end(tags []stats.Tag) error {
 
 // clean keeps the value of a tag from ending it.
 func clean(value string) string {
-	if !strings.ContainsAny(value, ",|") {
+	const marks = ",|:;"
+	if !strings.ContainsAny(value, marks) {
 		return value
 	}
-	return strings.NewReplacer(",", "_", "|", "_").Replace(value)
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(marks, r) {
+			return '_'
+		}
+		return r
+	}, value)
 }
 
 // send writes what is packed. A datagram that nobody takes is no reason to keep the others back.

@@ -82,11 +82,18 @@ func TestDatagrams(t *testing.T) {
 		"e.cluster.upstream_rq_time:0|ms|#" + tag, "e.cluster.upstream_rq_time:7|ms|@0.25|#" + tag,
 		"e.cluster.upstream_rq_time:125|ms|#" + tag, "e.budget:0.505|h",
 	}
+	tag = "envoy.cluster_name=outbound_80__web"
+	graphite := []string{
+		"g.cluster.upstream_rq;envoy.response_code=200;" + tag + ":5|c", "g.cluster.upstream_cx_active;" + tag + ":3|g",
+		"g.cluster.upstream_rq_time;" + tag + ":0|ms", "g.cluster.upstream_rq_time;" + tag + ":7|ms|@0.25",
+		"g.cluster.upstream_rq_time;" + tag + ":125|ms", "g.budget:0.505|h",
+	}
 	for _, tt := range []struct {
 		name string
 		cfg  Config
 		want []string
 	}{
+		{"graphite", Config{Prefix: "g", Tags: true, Graphite: true}, graphite},
 		{"statsd", Config{Prefix: "envoy"}, plain},
 		{"dogstatsd", Config{Prefix: "e", Tags: true}, tagged},
 	} {

@@ -131,6 +131,7 @@ func complete() map[string][]string {
 		"envoy.extensions.matching.input_matchers.metadata.v3.Metadata":                    {`{value: {string_match: {exact: a}}, invert: true}`},
 		"envoy.config.metrics.v3.DogStatsdSink":                                            {`{address: {socket_address: {address: 127.0.0.1, port_value: 1}}, prefix: x}`},
 		"envoy.config.metrics.v3.StatsdSink":                                               {`{address: {socket_address: {address: 127.0.0.1, port_value: 1}}, prefix: x}`},
+		"envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink":                {`{address: {socket_address: {address: 127.0.0.1, port_value: 1}}, prefix: x}`},
 		"envoy.config.metrics.v3.MetricsServiceConfig":                                     {`{grpc_service: {envoy_grpc: {cluster_name: c}}, transport_api_version: V3}`},
 		"envoy.extensions.stat_sinks.open_telemetry.v3.SinkConfig":                         {`{grpc_service: {envoy_grpc: {cluster_name: c}}}`},
 	}

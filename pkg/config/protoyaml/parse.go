@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -30,7 +28,7 @@ func parse(src []byte, file string) (docs []*yaml.Node, isJSON bool, err error) 
 	}
 	docs, err = parseYAML(src)
 	if err != nil {
-		return nil, false, Errors{yamlError(file, err)}
+		return nil, false, Errors{yamlError(src, file, err)}
 	}
 	return docs, false, nil
 }
@@ -83,19 +81,4 @@ func parseYAML(src []byte) (docs []*yaml.Node, err error) {
 			docs = append(docs, root)
 		}
 	}
-}
-
-// yamlError converts the library's "yaml: line N: what" to an Error.
-func yamlError(file string, err error) Error {
-	e := Error{File: file, Code: CodeSyntax, Reason: strings.TrimPrefix(err.Error(), "yaml: ")}
-	where := regexp.MustCompile(`^line (\d+): (?s)(.*)$`)
-	if m := where.FindStringSubmatch(e.Reason); m != nil {
-		e.Line, _ = strconv.Atoi(m[1])
-		e.Reason = m[2]
-	}
-	if strings.Contains(e.Reason, "cannot start any token") {
-		e.Suggestion = "YAML is indented with spaces, not tabs, and values that begin with @, ` or % must be quoted"
-	}
-	e.Reason = "not valid YAML: " + e.Reason
-	return e
 }

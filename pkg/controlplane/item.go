@@ -35,6 +35,8 @@ type item struct {
 	bare *anypb.Any
 	// refs are the resources that clients will ask for once they have this one.
 	refs []reference
+	// addresses are those at which a listener accepts.
+	addresses []string
 	// origin says where it was defined, as FILE:LINE:COLUMN; "" for resources that were not read from files.
 	origin string
 }
@@ -67,7 +69,7 @@ func newItem(m proto.Message, wrapper *discoveryv3.Resource) (*item, error) {
 	if _, err := protoyaml.ValidateMessage(m, protoyaml.Options{AllowUnknown: true}); err != nil {
 		return nil, fmt.Errorf("serve %s: %w", it.describe(), err)
 	}
-	it.refs = references(it.name, m)
+	it.refs, it.addresses = references(m), addressesOf(m)
 	return it, it.pack(m, own)
 }
 

@@ -134,7 +134,11 @@ func (t *tree) build(all []*found, old map[string]*set) {
 			maps.Copy(merged, b[url])
 			b[url] = merged
 		}
-		t.sets[group] = b.build(old[group])
+		next := b.build(old[group])
+		if t.errs[group] = next.clashes(); len(t.errs[group]) == 0 {
+			delete(t.errs, group)
+			t.sets[group] = next
+		}
 	}
 }
 

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
-	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/proto"
 )
@@ -15,25 +13,14 @@ import (
 type reference struct{ url, name string }
 
 // references lists the resources that a client needs to make use of this one.
-func references(name string, m proto.Message) []reference {
-	var out []reference
-	switch m := m.(type) {
-	case *routev3.RouteConfiguration:
-		for _, v := range m.GetVirtualHosts() {
-			out = append(out, hostReferences(v)...)
-		}
-		out = append(out, mirrorReferences(m.GetRequestMirrorPolicies())...)
-	case *routev3.VirtualHost:
-		out = hostReferences(m)
-	default:
-		for url, names := range cache.GetResourceReferences(map[string]types.ResourceWithTTL{name: {Resource: m}}) {
-			for name := range names {
-				out = append(out, reference{url, name})
-			}
-		}
+func references(m proto.Message) []reference {
+	if _, ok := m.(*endpointv3.ClusterLoadAssignment); ok {
+		return nil // it may be large, and has none
 	}
-	slices.SortFunc(out, compareReferences)
-	return slices.Compact(out)
+	var f finder
+	f.walk(m.ProtoReflect(), 0)
+	slices.SortFunc(f.found, compareReferences)
+	return slices.Compact(f.found)
 }
 
 func compareReferences(a, b reference) int {
@@ -44,33 +31,6 @@ func compareReferences(a, b reference) int {
 		return -1
 	}
 	return 1
-}
-
-// hostReferences are the clusters that the routes of a virtual host name.
-func hostReferences(v *routev3.VirtualHost) []reference {
-	out := mirrorReferences(v.GetRequestMirrorPolicies())
-	for _, r := range v.GetRoutes() {
-		a := r.GetRoute()
-		if c := a.GetCluster(); c != "" {
-			out = append(out, reference{resource.ClusterType, c})
-		}
-		for _, w := range a.GetWeightedClusters().GetClusters() {
-			if w.GetName() != "" {
-				out = append(out, reference{resource.ClusterType, w.GetName()})
-			}
-		}
-		out = append(out, mirrorReferences(a.GetRequestMirrorPolicies())...)
-	}
-	return out
-}
-
-func mirrorReferences(list []*routev3.RouteAction_RequestMirrorPolicy) (out []reference) {
-	for _, m := range list {
-		if m.GetCluster() != "" {
-			out = append(out, reference{resource.ClusterType, m.GetCluster()})
-		}
-	}
-	return out
 }
 
 // dangling tells of resources of the set that need others that are not in it, in the order of their places. Clients may

@@ -124,7 +124,11 @@ func newSet(messages []proto.Message, old *set) (*set, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	return b.build(old), nil
+	next := b.build(old)
+	if errs := next.clashes(); len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return next, nil
 }
 
 // unwrap makes an item of a message that may be wrapped.

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -161,7 +162,8 @@ type certExpiry struct {
 	first time.Time // zero when there is none
 }
 
-// days until the first certificate expires, 0 without any. Certificates are looked at only when the snapshot is another one.
+// days until the first certificate expires: 0 when one has, and the largest number of 32 bits without any, as Envoy says it,
+// so that an alert of "less than 30" stays quiet. Certificates are looked at only when the snapshot is another one.
 func (e *certExpiry) days(snap *model.Snapshot, certificates func() *adminv3.Certificates) uint64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -176,7 +178,7 @@ func (e *certExpiry) days(snap *model.Snapshot, certificates func() *adminv3.Cer
 		}
 	}
 	if e.first.IsZero() {
-		return 0
+		return math.MaxUint32
 	}
 	return uint64(max(time.Until(e.first)/(24*time.Hour), 0))
 }

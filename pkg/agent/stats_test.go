@@ -140,7 +140,7 @@ func TestCertExpiry(t *testing.T) {
 		{one, certs(9*day+time.Hour, 3*day+time.Hour), 3, 1},
 		{one, certs(day), 3, 1}, // not looked at again
 		{two, certs(-day), 0, 2},
-		{nil, certs(), 0, 3},
+		{nil, certs(), 1<<32 - 1, 3},
 	} {
 		if got := e.days(tt.snap, tt.certs); got != tt.want || asked != tt.asked {
 			t.Errorf("%d days after %d looks, want %d after %d", got, asked, tt.want, tt.asked)

@@ -44,6 +44,7 @@ func (c *Checker) Files(paths []string, file func(path string, usable bool)) Fin
 		looked = append(looked, one.path)
 	}
 	set.follow(boots)
+	set.settleHosts()
 	if len(boots) == 0 {
 		set.alone()
 	}

@@ -19,6 +19,7 @@ func (s *resources) join(g *translate.Group) {
 		return
 	}
 	g.Routes, g.Endpoints, g.Filters = s.group.Routes, s.group.Endpoints, s.group.Filters
+	g.Scopes, g.Hosts, g.Collections, g.Layers = s.group.Scopes, s.group.Hosts, s.group.Collections, s.group.Layers
 	g.Listeners = over(s.group.Listeners, g.Listeners)
 	g.Clusters = over(s.group.Clusters, g.Clusters)
 	g.Secrets = over(s.group.Secrets, g.Secrets)
@@ -68,6 +69,7 @@ func (b *boot) unused(set *resources) {
 	}
 	g := b.static.Group()
 	set.join(g)
+	b.unasked(set, g)
 	if len(g.Listeners) == 0 || b.static.LDS != nil && !set.holds("listener") {
 		return
 	}
@@ -86,6 +88,46 @@ func (b *boot) unused(set *resources) {
 	for _, name := range slices.Sorted(maps.Keys(g.Clusters)) {
 		if !used[name] && g.Clusters[name].Type != model.ClusterOriginalDst {
 			b.settle(set, Finding{Severity: Info, Type: "cluster", Name: name, Code: CodeUnused, Message: "nothing refers to the cluster"})
+		}
+	}
+}
+
+// unasked tells of what is delivered one by one and nothing asks for.
+func (b *boot) unasked(set *resources, g *translate.Group) {
+	if set == nil {
+		return
+	}
+	asked := map[string]bool{}
+	for _, a := range g.Endpoints {
+		for _, l := range a.Localities {
+			if l.LEDS != nil {
+				asked[l.LEDS.Collection] = true
+			}
+		}
+	}
+	for _, l := range g.Runtime {
+		if l.RTDS != nil {
+			asked[l.RTDS.Resource] = true
+		}
+	}
+	for _, l := range g.Listeners {
+		asked[scopeKind] = asked[scopeKind] || len(l.ScopeReferences()) > 0
+	}
+	for _, r := range set.list {
+		name, message := r.name, ""
+		switch {
+		case misnamed(r) != "":
+		case r.kind == endpointKind && set.holds("load assignment"):
+			name, _ = translate.CollectionOf(r.name)
+			message = "no load assignment names the collection " + name
+		case r.kind == layerKind && b.message != nil:
+			message = "no layer of the bootstrap names it"
+		case r.kind == scopeKind && len(g.Listeners) > 0:
+			name, message = scopeKind, "no connection manager asks for scopes"
+		}
+		if message != "" && !asked[name] {
+			asked[name] = true
+			b.settle(set, Finding{Severity: Info, Type: r.kind, Name: r.name, Code: CodeUnused, Message: message})
 		}
 	}
 }

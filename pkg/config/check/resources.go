@@ -8,12 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	secretv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -40,14 +35,23 @@ type resources struct {
 	files    map[string]bool
 	group    translate.Group
 	findings Findings
+	// hosts are the virtual hosts of VHDS, which are translated once their route configurations are known.
+	hosts []*resource
+	// scopes are those of a file and key.
+	scopes map[scopeKey]*resource
 }
+
+// scopeKey is a key of a scope in a file: what two files hold may come from two control planes.
+type scopeKey struct{ file, key string }
 
 func newResources(c *Checker) *resources {
 	return &resources{
-		checker: c, byText: map[string]*resource{}, files: map[string]bool{},
+		checker: c, byText: map[string]*resource{}, files: map[string]bool{}, scopes: map[scopeKey]*resource{},
 		group: translate.Group{
 			Listeners: map[string]*model.Listener{}, Clusters: map[string]*model.Cluster{}, Routes: map[string]*model.RouteConfig{},
 			Endpoints: map[string]*model.LoadAssignment{}, Secrets: map[string]*model.Secret{}, Filters: map[string]*model.FilterConfig{},
+			Scopes: map[string]*model.Scope{}, Hosts: map[string]*model.VirtualHost{},
+			Collections: map[string]bool{}, Layers: map[string]bool{},
 			Broken: map[string]bool{}, StaticClusters: map[string]bool{},
 		},
 	}
@@ -81,7 +85,7 @@ func (s *resources) read(path string) {
 	told := map[protoyaml.Error]bool{}
 	for _, one := range list {
 		r := &resource{file: path, positions: one.Positions, message: one.Message, broken: len(one.Errors) > 0}
-		r.kind, r.name = identify(one.Message)
+		r.kind, r.name = identify(one.Message, one.Wrapper.GetName())
 		for _, e := range one.Errors {
 			told[e] = true
 			f := decoded(Error, e)
@@ -118,77 +122,49 @@ func (s *resources) add(r *resource) {
 		f.Message = fmt.Sprintf("weir does not take resources of type %s", proto.MessageName(r.message))
 		s.findings = append(s.findings, place(f, r.file, r.positions, ""))
 	}
+	if problem := misnamed(r); problem != "" {
+		s.refuse(r, "", string(translate.CodeInvalid), problem)
+	}
+	switch r.message.(type) {
+	case *routev3.VirtualHost:
+		s.hosts = append(s.hosts, r)
+	default:
+		s.settle(r)
+	}
+}
+
+// refuse adds an error of a resource, which nobody is told to be missing then.
+func (s *resources) refuse(r *resource, field, code, message string) {
+	s.group.Broken[r.text()] = true
+	r.broken = true
+	f := Finding{Severity: Error, Type: r.kind, Name: r.name, Field: field, Code: code, Message: message}
+	s.findings = append(s.findings, place(f, r.file, r.positions, ""))
+}
+
+// settle translates a resource, with what is found of it.
+func (s *resources) settle(r *resource) {
 	if r.broken {
 		s.group.Broken[r.text()] = true
 		return
 	}
 	warnings, err := s.translate(r)
 	for _, e := range translate.FieldErrors(err) {
-		s.group.Broken[r.text()] = true
-		s.findings = append(s.findings, place(failed(e), r.file, r.positions, ""))
+		s.refuse(r, e.Path, string(e.Code), e.Reason)
+		s.findings[len(s.findings)-1].Suggestion = e.Suggestion
 	}
 	for _, w := range warnings {
-		s.findings = append(s.findings, place(warned(w), r.file, r.positions, ""))
+		f := warned(w)
+		f.Type, f.Name = r.kind, r.name
+		s.findings = append(s.findings, place(f, r.file, r.positions, ""))
 	}
 }
 
-// nameField is where a resource of a kind has its name.
-func nameField(kind string) string {
-	if kind == "load assignment" {
-		return "cluster_name"
+// settleHosts translates the virtual hosts of VHDS.
+func (s *resources) settleHosts() {
+	for _, r := range s.hosts {
+		s.settle(r)
 	}
-	return "name"
-}
-
-// translate translates a resource into the group. Types that nothing translates have been decoded, and that is all.
-func (s *resources) translate(r *resource) (warnings []translate.Warning, err error) {
-	t, meta, g := s.checker.Translator, translate.Meta{Dynamic: true}, &s.group
-	switch m := r.message.(type) {
-	case *listenerv3.Listener:
-		return keep(g.Listeners, r.name)(t.Listener(m, meta))
-	case *clusterv3.Cluster:
-		return keep(g.Clusters, r.name)(t.Cluster(m, meta))
-	case *routev3.RouteConfiguration:
-		return keep(g.Routes, r.name)(t.RouteConfig(m, meta))
-	case *endpointv3.ClusterLoadAssignment:
-		return keep(g.Endpoints, r.name)(t.LoadAssignment(m, meta))
-	case *secretv3.Secret:
-		return keep(g.Secrets, r.name)(t.Secret(m, meta))
-	case *corev3.TypedExtensionConfig:
-		return keep(g.Filters, r.name)(t.FilterConfig(m, meta))
-	}
-	return nil, nil
-}
-
-// keep returns a function that puts what was translated under a name.
-func keep[M any](into map[string]M, name string) func(M, []translate.Warning, error) ([]translate.Warning, error) {
-	return func(m M, warnings []translate.Warning, err error) ([]translate.Warning, error) {
-		if err == nil {
-			into[name] = m
-		}
-		return warnings, err
-	}
-}
-
-// identify returns the kind and name of a resource, as translate calls it.
-func identify(m proto.Message) (kind, name string) {
-	switch m := m.(type) {
-	case *listenerv3.Listener:
-		return "listener", translate.ListenerName(m)
-	case *clusterv3.Cluster:
-		return "cluster", m.GetName()
-	case *routev3.RouteConfiguration:
-		return "route configuration", m.GetName()
-	case *endpointv3.ClusterLoadAssignment:
-		return "load assignment", m.GetClusterName()
-	case *secretv3.Secret:
-		return "secret", m.GetName()
-	case *corev3.TypedExtensionConfig:
-		return "filter configuration", m.GetName()
-	case interface{ GetName() string }:
-		return string(proto.MessageName(m.(proto.Message)).Name()), m.GetName()
-	}
-	return string(proto.MessageName(m).Name()), ""
+	s.hosts = nil
 }
 
 // follow reads the files that the configuration names as sources, and those that these name.
@@ -225,6 +201,11 @@ func (s *resources) sources(boots []*boot) []*model.Source {
 		if b.static != nil {
 			out = append(out, b.static.LDS, b.static.CDS)
 			groups = append(groups, b.static.Group())
+			for _, l := range b.static.Runtime {
+				if l.RTDS != nil {
+					out = append(out, l.RTDS.Source)
+				}
+			}
 		}
 	}
 	for _, g := range groups {
@@ -234,6 +215,9 @@ func (s *resources) sources(boots []*boot) []*model.Source {
 			}
 			for _, r := range l.SecretReferences() {
 				out = append(out, r.Source)
+			}
+			for _, r := range l.ScopeReferences() {
+				out = append(out, r.Source, r.Routes)
 			}
 		}
 		for _, c := range g.Clusters {

@@ -2,12 +2,14 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/config/xds"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
@@ -233,7 +235,7 @@ func (b *batch) readHost(g *hostGroup, r xds.Resource) (*model.VirtualHost, erro
 			other = owner
 		}
 		if other != "" {
-			return nil, fmt.Errorf("only unique values for domains are permitted; domain %s of virtual host %s is that of %s in route %s", d, v.Name, other, g.name)
+			return nil, errors.New(translate.HostConflict(d, v.Name, other, g.name))
 		}
 	}
 	b.warn(warnings)

@@ -2,6 +2,8 @@ package translate
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -19,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 )
 
@@ -156,6 +160,7 @@ func TestEffectiveFieldsHaveEffect(t *testing.T) {
 		}
 		p.visit(b.ProtoReflect(), func() {})
 	}
+	p.resources("testdata/resources/dynamic.yaml", tr)
 	// These only name an entry.
 	for _, name := range []string{
 		"envoy.config.core.v3.TypedExtensionConfig.name", "envoy.config.core.v3.TransportSocket.name",
@@ -187,13 +192,59 @@ func readElsewhere(name string) bool {
 		"envoy.config.accesslog.v3.",                                                     // Options.DecodeAccessLogFilter
 		"envoy.config.core.v3.SubstitutionFormatString.formatters",                       // Options.DecodeFormat
 		"envoy.type.matcher.v3.HttpResponse", "envoy.type.matcher.v3.HttpRequestTrailer", // inputs that no route may have
-		"envoy.config.route.v3.Vhds.", // has no effect in a bootstrap
 	} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
 	}
 	return false
+}
+
+// resources tries the fields of resources as a control plane delivers them.
+func (p *promise) resources(file string, tr *Translator) {
+	src, err := os.ReadFile(file)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	list, _, err := protoyaml.DecodeResources(src, file, protoyaml.Options{})
+	if err != nil || len(list) < 5 {
+		p.t.Fatalf("%d resources: %v", len(list), err)
+	}
+	for _, r := range list {
+		p.outcome = func() string {
+			var out bytes.Buffer
+			v, warnings, err := deliver(tr, r.Message)
+			if err != nil {
+				return err.Error()
+			}
+			dump(&out, reflect.ValueOf(v), "")
+			dump(&out, reflect.ValueOf(warnings), "")
+			return out.String()
+		}
+		if _, _, err := deliver(tr, r.Message); err != nil {
+			p.t.Fatalf("%s shows nothing while it has errors: %v", file, err)
+		}
+		p.before = p.outcome()
+		p.visit(r.Message.ProtoReflect(), func() {})
+	}
+}
+
+// deliver translates a message as one that came from a control plane.
+func deliver(tr *Translator, m proto.Message) (v any, warnings []Warning, err error) {
+	meta := Meta{Dynamic: true}
+	switch m := m.(type) {
+	case *routev3.RouteConfiguration:
+		return tr.RouteConfig(m, meta)
+	case *routev3.ScopedRouteConfiguration:
+		return tr.Scope(m, meta)
+	case *routev3.VirtualHost:
+		return tr.VirtualHost(m, &model.RouteConfig{MaxDirectResponseBytes: 4096}, meta)
+	case *endpointv3.LbEndpoint:
+		return tr.Endpoint("xdstp://a/envoy.config.endpoint.v3.LbEndpoint/c/1", m, meta)
+	case *runtimev3.Runtime:
+		return tr.RuntimeLayer(m, meta)
+	}
+	return nil, nil, fmt.Errorf("no translation of %T", m)
 }
 
 // promise walks messages and tries their fields.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/runtime"
 )
 
 // Group is a set of resources that is checked as a whole: those of a bootstrap, or of several files. Its maps are by name
@@ -21,6 +22,11 @@ type Group struct {
 	Endpoints map[string]*model.LoadAssignment
 	Secrets   map[string]*model.Secret
 	Filters   map[string]*model.FilterConfig
+	// Scopes came over SRDS, Hosts over VHDS, by the names of their resources.
+	Scopes map[string]*model.Scope
+	Hosts  map[string]*model.VirtualHost
+	// Collections are those that endpoints of LEDS belong to, and Layers the names of runtime layers of RTDS.
+	Collections, Layers map[string]bool
 	// Broken are further resources, as FieldError.Resource calls them, that are there but could not be translated. Nobody is
 	// told that they are missing.
 	Broken map[string]bool
@@ -28,8 +34,9 @@ type Group struct {
 	StaticClusters map[string]bool
 	// Servers are the management servers that the bootstrap itself names, by the path of their field.
 	Servers map[string]*model.APISource
-	// Sinks are where the bootstrap ships statistics to.
-	Sinks []StatsSink
+	// Sinks are where the bootstrap ships statistics to, and Runtime its layers of the runtime.
+	Sinks   []StatsSink
+	Runtime []runtime.Layer
 	// Complete tells that what a control plane would deliver is in the group too, so that names which nothing defines are
 	// worth a warning.
 	Complete bool
@@ -51,6 +58,7 @@ func (g *Group) References() ([]Warning, error) {
 	for _, name := range slices.Sorted(maps.Keys(g.Routes)) {
 		r.routes(resourceName("route configuration", name), "", g.Routes[name])
 	}
+	r.deliveries()
 	for _, at := range slices.Sorted(maps.Keys(g.Servers)) {
 		r.api("", at, g.Servers[at])
 	}
@@ -66,7 +74,10 @@ func (s *Static) Group() *Group {
 	g := &Group{
 		Listeners: map[string]*model.Listener{}, Clusters: map[string]*model.Cluster{}, Secrets: map[string]*model.Secret{},
 		StaticClusters: map[string]bool{}, Broken: map[string]bool{}, DynamicClusters: s.CDS != nil,
-		Servers: map[string]*model.APISource{"dynamic_resources.ads_config": s.ADS}, Sinks: s.Sinks,
+		Servers: map[string]*model.APISource{
+			"dynamic_resources.ads_config": s.ADS, "hds_config": s.HDS, "cluster_manager.load_stats_config": s.LoadStats,
+		},
+		Sinks: s.Sinks, Runtime: s.Runtime,
 	}
 	for at, source := range map[string]*model.Source{"lds_config": s.LDS, "cds_config": s.CDS} {
 		if source != nil {
@@ -213,13 +224,18 @@ func (r *references) routes(resource, at string, c *model.RouteConfig) {
 	}
 	r.mirrors(resource, at, c.Mirrors, c.ValidateClusters)
 	for i, vh := range c.VirtualHosts {
-		r.mirrors(resource, fmt.Sprintf("%svirtual_hosts[%d].", at, i), vh.Mirrors, c.ValidateClusters)
-		for j, route := range vh.Routes {
-			r.route(resource, fmt.Sprintf("%svirtual_hosts[%d].routes[%d].route.", at, i, j), route, c.ValidateClusters)
-		}
-		for j, route := range vh.MatcherRoutes {
-			r.route(resource, fmt.Sprintf("%svirtual_hosts[%d].matcher.(route %d).route.", at, i, j+1), route, c.ValidateClusters)
-		}
+		r.host(resource, fmt.Sprintf("%svirtual_hosts[%d].", at, i), vh, c.ValidateClusters)
+	}
+}
+
+// host checks the clusters of a virtual host; at is the beginning of their paths.
+func (r *references) host(resource, at string, vh *model.VirtualHost, validate bool) {
+	r.mirrors(resource, at, vh.Mirrors, validate)
+	for j, route := range vh.Routes {
+		r.route(resource, fmt.Sprintf("%sroutes[%d].route.", at, j), route, validate)
+	}
+	for j, route := range vh.MatcherRoutes {
+		r.route(resource, fmt.Sprintf("%smatcher.(route %d).route.", at, j+1), route, validate)
 	}
 }
 
@@ -301,9 +317,6 @@ func (r *references) api(resource, at string, a *model.APISource) {
 	for i, service := range a.Services {
 		r.server(missing{resource, fmt.Sprintf("%s.grpc_services[%d].envoy_grpc.cluster_name", at, i), "cluster", service.Cluster}, "gRPC")
 	}
-	for i, name := range a.Clusters {
-		r.server(missing{resource, fmt.Sprintf("%s.cluster_names[%d]", at, i), "cluster", name}, "REST")
-	}
 }
 
 // server checks the cluster of a management server.
@@ -333,6 +346,7 @@ func (r *references) suggest(m missing) string {
 	names := map[string]iter.Seq[string]{
 		"cluster": maps.Keys(r.Clusters), "secret": maps.Keys(r.Secrets), "route configuration": maps.Keys(r.Routes),
 		"load assignment": maps.Keys(r.Endpoints), "filter configuration": maps.Keys(r.Filters),
+		"endpoint collection": maps.Keys(r.Collections), "runtime layer": maps.Keys(r.Layers),
 	}[m.kind]
 	all := func(yield func(string) bool) {
 		for resource := range r.Broken {

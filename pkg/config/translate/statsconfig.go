@@ -88,6 +88,7 @@ func bootstrapTable() table {
 		"id cluster metadata dynamic_parameters locality user_agent_name user_agent_version client_features",
 		"user_agent_build_version extensions", "weir announces its own",
 		"listening_addresses", informative)
+	t.message("envoy.service.runtime.v3.Runtime", "name layer")
 	return t
 }
 

@@ -353,7 +353,8 @@ func TestStagesMakeBeforeTheyBreak(t *testing.T) {
 	old := set("cluster old", "listener l1", "route r1")
 	next := set("cluster new", "listener l2", "route r2")
 	var got []string
-	for _, s := range steps(old, next) {
+	makes, breaks := steps(old, next)
+	for _, s := range append(makes, breaks...) {
 		line := shortType(s.url)
 		for _, i := range s.table.sorted() {
 			line += " " + i.name

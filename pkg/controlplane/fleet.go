@@ -28,6 +28,8 @@ type fleet struct {
 
 	mu    sync.Mutex
 	views map[string]*view
+	// streams are those that have not answered all that they were sent.
+	streams map[streamKey]*stream
 }
 
 // view is what the clients of a group see.
@@ -35,6 +37,8 @@ type view struct {
 	set *set // nil before the first one
 	// watches wait for changes, by type.
 	watches map[string]map[*watch]struct{}
+	// of is the stream that it is of alone; nil is a group.
+	of streamKey
 }
 
 // watch is a client's wish to be told of changes of a type.
@@ -52,7 +56,7 @@ type watch struct {
 var _ cache.Cache = (*fleet)(nil)
 
 func newFleet(groupOf func(*corev3.Node) string) *fleet {
-	return &fleet{groupOf: groupOf, views: map[string]*view{everyone: newView(nil)}}
+	return &fleet{groupOf: groupOf, views: map[string]*view{everyone: newView(nil)}, streams: map[streamKey]*stream{}}
 }
 
 func newView(s *set) *view { return &view{set: s, watches: map[string]map[*watch]struct{}{}} }
@@ -84,16 +88,15 @@ func (f *fleet) watch(w *watch, first bool) (cancel func(), err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	v := f.view(w.group)
+	f.streams[w.key()].answered(w.url)
+	v := f.viewOf(w)
 	if v.set != nil && w.answer(v.set.tables[w.url], nil, first) {
-		return func() {}, nil
+		f.owes(w)
+	} else {
+		v.add(w)
+		f.settle(w.key())
 	}
-	v.add(w)
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.view(w.group).watches[w.url], w)
-	}, nil
+	return func() { f.forget(w) }, nil
 }
 
 func (v *view) add(w *watch) {
@@ -113,15 +116,15 @@ func (f *fleet) commit(next map[string]*set) {
 			f.split(group)
 		}
 	}
-	f.views[everyone].advance(next[everyone])
+	f.advance(f.views[everyone], next[everyone], true)
 	for group, v := range f.views {
 		switch to := next[group]; {
 		case group == everyone:
 		case to == nil:
-			v.advance(next[everyone])
+			f.advance(v, next[everyone], true)
 			f.merge(group)
 		default:
-			v.advance(to)
+			f.advance(v, to, true)
 		}
 	}
 }
@@ -151,26 +154,40 @@ func (f *fleet) merge(group string) {
 	delete(f.views, group)
 }
 
-// advance takes a view to another set step by step and answers the watches that each step concerns.
-func (v *view) advance(to *set) {
+// advance takes a view to another set step by step and answers the watches that each step concerns. When patient, clients
+// that have not answered all that they were sent are told later of what is gone.
+func (f *fleet) advance(v *view, to *set, patient bool) {
 	if v.set == nil {
 		for url, watches := range v.watches {
 			for w := range watches {
 				if w.answer(to.tables[url], nil, true) {
 					delete(watches, w)
+					f.owes(w)
 				}
 			}
 		}
-	} else {
-		for _, s := range steps(v.set, to) {
-			for w := range v.watches[s.url] {
-				if w.answer(s.table, s.changed, false) {
-					delete(v.watches[s.url], w)
-				}
+		v.set = to
+		return
+	}
+	makes, breaks := steps(v.set, to)
+	f.take(v, makes)
+	if patient && len(breaks) > 0 {
+		f.holdBack(v, to, breaks)
+	}
+	f.take(v, breaks)
+	v.set = to
+}
+
+// take answers the watches of a view that steps concern.
+func (f *fleet) take(v *view, steps []step) {
+	for _, s := range steps {
+		for w := range v.watches[s.url] {
+			if w.answer(s.table, s.changed, false) {
+				delete(v.watches[s.url], w)
+				f.owes(w)
 			}
 		}
 	}
-	v.set = to
 }
 
 // Fetch implements cache.Cache for polling. The version is that of what the client asked for, not of the whole type, so

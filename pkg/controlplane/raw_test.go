@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -43,9 +44,10 @@ func dial(t *testing.T, addr string, more ...grpc.DialOption) *grpc.ClientConn {
 
 // deltaClient speaks the incremental protocol by hand.
 type deltaClient struct {
-	t      *testing.T
-	stream grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
-	node   *corev3.Node
+	t        *testing.T
+	stream   grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
+	node     *corev3.Node
+	silences int
 }
 
 func newDeltaClient(t *testing.T, addr string, node *corev3.Node) *deltaClient {
@@ -56,7 +58,7 @@ func newDeltaClient(t *testing.T, addr string, node *corev3.Node) *deltaClient {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &deltaClient{t, stream, node}
+	return &deltaClient{t: t, stream: stream, node: node}
 }
 
 func (c *deltaClient) send(r *discoveryv3.DeltaDiscoveryRequest) {
@@ -105,7 +107,8 @@ func told(r *discoveryv3.DeltaDiscoveryResponse) (out []string) {
 // silent checks that nothing more comes on the stream: what is subscribed to next is what comes next.
 func (c *deltaClient) silent(url string) {
 	c.t.Helper()
-	const name = "there is nothing of this name"
+	c.silences++
+	name := fmt.Sprintf("there is nothing of this name: %d", c.silences)
 	c.subscribe(url, name)
 	if got := told(c.receive()); len(got) != 1 || !strings.Contains(got[0], name) {
 		c.t.Errorf("an answer that was not due: %s", got)

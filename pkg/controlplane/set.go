@@ -150,12 +150,13 @@ type step struct {
 	table *table
 	// changed names the items that came, went or changed.
 	changed []string
+	// before is the table without the step.
+	before *table
 }
 
 // steps lead from old, which may be nil, to next without a moment at which a client has a reference to what it was not
-// told of yet: what is new comes before what refers to it, what is gone goes after it.
-func steps(old, next *set) []step {
-	var out, after []step
+// told of yet: what is new comes before what refers to it (makes), what is gone goes after it (breaks).
+func steps(old, next *set) (makes, breaks []step) {
 	for _, k := range allKinds {
 		from, to := emptyTable(), next.tables[k.url]
 		if old != nil {
@@ -170,18 +171,20 @@ func steps(old, next *set) []step {
 			continue
 		case len(gone) == 0 || k.url == resource.ListenerType:
 			// A listener that is gone frees its address at once, for those that come.
-			out = append(out, step{k.url, to, append(changed, gone...)})
+			makes = append(makes, step{k.url, to, append(changed, gone...), from})
 			continue
 		case len(changed) > 0:
 			both := maps.Clone(to.items)
 			for _, name := range gone {
 				both[name] = from.items[name]
 			}
-			out = append(out, step{k.url, newTable(both), changed})
+			before := from
+			from = newTable(both)
+			makes = append(makes, step{k.url, from, changed, before})
 		}
-		after = append(after, step{k.url, to, gone})
+		breaks = append(breaks, step{k.url, to, gone, from})
 	}
-	return append(out, after...)
+	return makes, breaks
 }
 
 func emptyTable() *table { return newTable(map[string]*item{}) }

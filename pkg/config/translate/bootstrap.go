@@ -3,7 +3,6 @@ package translate
 //lint:file-ignore SA1019 Configurations still use these deprecated fields, so they take effect.
 
 import (
-	"slices"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
-	"github.com/weir-proxy/weir/pkg/config/runtime"
 )
 
 // Envoy's defaults of the bootstrap.
@@ -66,9 +64,7 @@ func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Stati
 	c.runtime(m.GetLayeredRuntime(), out)
 	out.LoadStats = c.loadStats(m.GetClusterManager().GetLoadStatsConfig())
 	c.bootstrapExtensions(m.GetBootstrapExtensions(), out)
-	if out.usesXDS() && (out.Node.ID == "" || out.Node.Cluster == "") {
-		c.fail((*path)(nil).field("node"), "node 'id' and 'cluster' are required. Set it either in 'node' config or via --service-node and --service-cluster options")
-	}
+	c.needNode(m)
 	warnings, err := c.end(m)
 	if err == nil {
 		out.IdleRuntimeKeys = c.idleRuntimeKeys(m, out.Runtime)
@@ -86,13 +82,6 @@ func withoutStatic(m *bootstrapv3.Bootstrap) *bootstrapv3.Bootstrap {
 		return true
 	})
 	return top
-}
-
-// usesXDS tells whether anything comes from a management server.
-func (s *Static) usesXDS() bool {
-	ofAPI := func(src *model.Source) bool { return src != nil && src.Kind == model.SourceAPI }
-	return s.ADS != nil || s.HDS != nil || s.LoadStats != nil || ofAPI(s.LDS) || ofAPI(s.CDS) ||
-		slices.ContainsFunc(s.Runtime, func(l runtime.Layer) bool { return l.RTDS != nil && ofAPI(l.RTDS.Source) })
 }
 
 // at returns a call for a resource below p, whose findings are joined to those of c afterwards.

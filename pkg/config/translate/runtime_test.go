@@ -35,7 +35,7 @@ func TestRuntimeLayerErrors(t *testing.T) {
 		"a list":     {"{name: a, static_layer: {x: [1]}}", "layered_runtime.layers[0].static_layer: runtime value of x"},
 		"no node": {
 			"{name: a, rtds_layer: {name: x, rtds_config: {resource_api_version: V3, api_config_source: {api_type: GRPC, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: c}}]}}}}",
-			"node: node 'id' and 'cluster' are required",
+			"node: rtds: node 'id' and 'cluster' are required",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -42,9 +42,9 @@ func TestBadBootstrap(t *testing.T) {
 			t.Errorf("mode %s: status %d, want 1", mode, got.Status)
 		}
 		wantContains(t, "mode "+mode+": stderr", got.Err,
-			file+":4:", "static_resources.listeners[0]", "adress", `"address"`,
+			file+":4:", `listener "main": adress`, `"address"`,
 			file+":11:", "codec_type", "HTTP9",
-			file+":14:", "static_resources.clusters[0].connect_timeout", "soon",
+			file+":14:", `cluster "backend": connect_timeout`, "soon",
 		)
 	}
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -162,6 +162,10 @@ func (h handler) Failure(typeURL string, err error) {
 	if typeURL != xds.RuntimeType {
 		h.Handler.Failure(typeURL, err)
 	} else if s := h.runtime.subscription(); s != nil {
+		if errors.Is(err, xds.ErrUnreadable) { // as Envoy counts
+			s.rejected.Inc()
+			return
+		}
 		s.failure.Inc()
 	}
 }
@@ -242,9 +246,7 @@ func (r *Runtime) count(u xds.Update, start time.Time, errs []error) {
 	s.updateTime.Set(uint64(start.UnixMilli()))
 	s.duration.Record(uint64(time.Since(start).Milliseconds()))
 	s.versionText.Set(u.Version)
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(u.Version)) // never fails
-	s.version.Set(h.Sum64() >> 1)     // gauges hold 63 bits
+	s.version.SetHash(xxhash.Sum64String(u.Version)) // Envoy's hash
 }
 
 // decode reads a resource. Its name is known even where its values are bad, if it can be.

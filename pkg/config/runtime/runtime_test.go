@@ -226,7 +226,7 @@ func TestRTDS(t *testing.T) {
 	h := b.Handler(nil)
 	update := func(want string, u xds.Update) {
 		t.Helper()
-		u.Type, u.Version = xds.RuntimeType, "v"
+		u.Type, u.Version = xds.RuntimeType, "42"
 		if err := h.Update(t.Context(), u); errorText(err) != want {
 			t.Errorf("error %q, want %q", errorText(err), want)
 		}
@@ -249,7 +249,12 @@ func TestRTDS(t *testing.T) {
 	update("", xds.Update{Removed: []string{"one", "stranger"}})
 	b.expect(t, map[string]string{"a": "4"})
 	h.Failure(xds.RuntimeType, errors.New("gone"))
-	for name, want := range map[string]uint64{"update_attempt": 1, "update_success": 4, "update_rejected": 1, "update_failure": 1, "init_fetch_timeout": 0} {
+	h.Failure(xds.RuntimeType, xds.ErrUnreadable)
+	// Envoy's hash of the version "42".
+	if v := b.store.Root().Gauge("runtime.version").Value(); v != 7919287270473417401 {
+		t.Errorf("version = %d", v)
+	}
+	for name, want := range map[string]uint64{"update_attempt": 1, "update_success": 4, "update_rejected": 2, "update_failure": 1, "init_fetch_timeout": 0} {
 		if got := b.counter("runtime." + name); got != want {
 			t.Errorf("runtime.%s is %d, want %d", name, got, want)
 		}

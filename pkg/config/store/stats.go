@@ -1,10 +1,13 @@
 package store
 
 import (
-	"hash/fnv"
+	"errors"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/config/xds"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
 
@@ -73,6 +76,16 @@ func (s *subscriptionStats) failed() {
 	}
 }
 
+// unanswered counts an update that could not be had, or, as Envoy tells them apart, that came over HTTP and could not be
+// read.
+func (s *subscriptionStats) unanswered(err error) {
+	if errors.Is(err, xds.ErrUnreadable) {
+		s.rejected.Inc()
+		return
+	}
+	s.failure.Inc()
+}
+
 func (s *subscriptionStats) close() { s.scope.Close() }
 
 // accepted counts an applied update.
@@ -80,8 +93,6 @@ func (s *subscriptionStats) accepted(version string, now time.Time, took time.Du
 	s.success.Inc()
 	s.updateTime.Set(uint64(now.UnixMilli()))
 	s.versionText.Set(version)
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(version)) // never fails
-	s.version.Set(h.Sum64() >> 1)   // gauges hold 63 bits
+	s.version.SetHash(xxhash.Sum64String(version)) // Envoy's hash, so that fleets of both can be compared
 	s.duration.Record(uint64(took.Milliseconds()))
 }

@@ -3,7 +3,6 @@ package xds
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -157,7 +156,7 @@ func (r *rest) poll(ctx context.Context, server *RESTServer, fresh bool) error {
 		return err
 	}
 	if t := response.GetTypeUrl(); t != "" && t != r.opt.service.typeURL {
-		return fmt.Errorf("%s answered with resources of type %s", server.Name, t)
+		return fmt.Errorf("%s: %w: it has resources of type %s", server.Name, ErrUnreadable, t)
 	}
 	response.TypeUrl = r.opt.service.typeURL
 	if id := response.GetControlPlane().GetIdentifier(); id != "" {
@@ -227,11 +226,11 @@ func (r *rest) ask(ctx context.Context, server *RESTServer, q *discoveryv3.Disco
 // decodeREST reads a DiscoveryResponse in JSON, whose fields may be named as in the proto files or in lower camel case.
 func decodeREST(text []byte) (*discoveryv3.DiscoveryResponse, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, errors.New("decode discovery response: it is empty")
+		return nil, fmt.Errorf("decode discovery response: %w: it is empty", ErrUnreadable)
 	}
 	out := &discoveryv3.DiscoveryResponse{}
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(text, out); err != nil {
-		return nil, fmt.Errorf("decode discovery response: %w", err)
+		return nil, fmt.Errorf("decode discovery response: %w: %w", ErrUnreadable, err)
 	}
 	return out, nil
 }

@@ -162,7 +162,7 @@ func TestRESTAnswersThatCannotBeUsed(t *testing.T) {
 			startREST(t, h, patience, server)
 			receive(t, server.requests)
 			server.answers <- tt.answer
-			if err := receive(t, h.failure); !strings.Contains(err.Error(), tt.want) {
+			if err := receive(t, h.failure); !strings.Contains(err.Error(), tt.want) || errors.Is(err, ErrUnreadable) != (tt.answer.status == 200) {
 				t.Errorf("failure %v, want %q", err, tt.want)
 			}
 			receive(t, server.requests)

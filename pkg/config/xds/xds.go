@@ -7,6 +7,7 @@ package xds
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -55,6 +56,9 @@ type Update struct {
 	// Full tells that Resources is all there is, so that absent listeners and clusters are removed.
 	Full bool
 }
+
+// ErrUnreadable is in the error of Failure when an answer over HTTP came that is not a discovery response of its type.
+var ErrUnreadable = errors.New("the answer cannot be read")
 
 // Handler receives what a source delivers. Calls for one source come one at a time.
 type Handler interface {

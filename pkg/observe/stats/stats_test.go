@@ -184,6 +184,16 @@ func TestGauge(t *testing.T) {
 	}
 }
 
+func TestGaugeOfHashes(t *testing.T) {
+	t.Parallel()
+	var g Gauge
+	for _, v := range []uint64{1<<64 - 1, 1 << 63, 7} {
+		if g.SetHash(v); g.Value() != v || !g.Used() {
+			t.Errorf("got %d, want %d", g.Value(), v)
+		}
+	}
+}
+
 func TestTextReadout(t *testing.T) {
 	t.Parallel()
 	var r TextReadout

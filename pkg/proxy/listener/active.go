@@ -21,20 +21,24 @@ type active struct {
 	table   *chain.Table
 	chains  map[*model.FilterChain]*runtime
 	filters []filter.Listener
-	stats   *listenerStats
-	sockets []*socket    // Manager.mu guards it
-	closed  bool         // its sockets were closed for good; Manager.mu guards it
-	conns   atomic.Int64 // being served
-	retired atomic.Bool  // another version took its place
+	// discovered are those of the filters that ECDS configures, by index.
+	discovered map[int]*discoveredListener
+	stats      *listenerStats
+	sockets    []*socket    // Manager.mu guards it
+	closed     bool         // its sockets were closed for good; Manager.mu guards it
+	conns      atomic.Int64 // being served
+	retired    atomic.Bool  // another version took its place
 }
 
 // runtime is what serves the connections of a filter chain. It outlives a listener's version when the next one has a
 // chain of the same name and hash.
 type runtime struct {
 	cfg    *model.FilterChain
-	filter filter.Network // nil when the chain has no filters
-	tls    *tlsctx.Server // nil for plain text
-	scope  *stats.Scope
+	filter filter.Network // nil when the chain has no filters, or a discovered one
+	// discovered is the filter of a chain that ECDS configures, nil for others.
+	discovered *discoveredNetwork
+	tls        *tlsctx.Server // nil for plain text
+	scope      *stats.Scope
 
 	// Manager.connMu guards what follows.
 	conns    int
@@ -55,15 +59,8 @@ func (m *Manager) build(cfg *model.Listener, was *active) (*active, error) {
 		return nil, err
 	}
 	a.table = table
-	for _, lf := range cfg.ListenerFilters {
-		f, ok := lf.Config.(filter.Listener)
-		if !ok {
-			return nil, fmt.Errorf("listener filter %s: %T is not a listener filter", lf.Name, lf.Config)
-		}
-		if s, ok := f.(withStats); ok {
-			f = s.WithStats(m.opts.Stats)
-		}
-		a.filters = append(a.filters, f)
+	if err := m.listenerFilters(a); err != nil {
+		return nil, err
 	}
 	kept := reusable(was, cfg)
 	for i, fc := range allChains(cfg) {
@@ -121,11 +118,15 @@ func (m *Manager) newRuntime(cfg *model.Listener, fc *model.FilterChain) (*runti
 		if n > 1 {
 			return nil, fmt.Errorf("network filter %s: only a terminal filter is supported, and %d more follow", fc.Filters[0].Name, n-1)
 		}
-		f, err := m.opts.NewFilter(cfg, fc, fc.Filters[0])
+		var err error
+		if fc.Filters[0].Discovery != nil {
+			r.discovered, err = m.discover(cfg, fc, fc.Filters[0])
+		} else {
+			r.filter, err = m.opts.NewFilter(cfg, fc, fc.Filters[0])
+		}
 		if err != nil {
 			return nil, fmt.Errorf("network filter %s: %w", fc.Filters[0].Name, err)
 		}
-		r.filter = f
 	}
 	r.scope = m.opts.Stats.Scope("listener." + StatPrefix(cfg))
 	if fc.TLS != nil {
@@ -154,6 +155,9 @@ func (a *active) discard(kept map[chainKey]*runtime) {
 func (r *runtime) close() {
 	if c, ok := r.filter.(io.Closer); ok {
 		_ = c.Close() // nothing depends on it any more
+	}
+	if r.discovered != nil {
+		_ = r.discovered.Close() // never fails
 	}
 	r.scope.Close()
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
@@ -77,9 +79,30 @@ func (b *binding) open(cfg *model.Listener, sp spec) (*socket, error) {
 	}
 	s, err := open(b.m.ctx, cfg, sp)
 	if errors.Is(err, syscall.EADDRINUSE) && b.clear(sp) {
+		s, err = open(b.m.ctx, cfg, sp)
+	}
+	if errors.Is(err, syscall.EADDRINUSE) && b.share(&sp) {
 		return open(b.m.ctx, cfg, sp)
 	}
 	return s, err
+}
+
+// share lets a new socket have the port of ours at other addresses, and tells whether there are any: 0.0.0.0:80 and
+// 127.0.0.1:80 may be two listeners, of which the kernel takes the more specific one. As both must have SO_REUSEPORT for it,
+// it is set only where the overlap is our own, and still tells when another process is in the way.
+func (b *binding) share(sp *spec) bool {
+	for _, s := range b.m.sockets {
+		if s.pipe != "" || sp.pipe != "" || s.bound.Port() != sp.addr.Port() || s.bound == sp.addr {
+			continue
+		}
+		err := s.option("SO_REUSEPORT", func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+		if err != nil {
+			b.m.opts.Log.Warn("the port cannot be shared", "address", s.address(), "error", err)
+			continue
+		}
+		sp.share = true
+	}
+	return sp.share
 }
 
 // clear closes the sockets that could be in the way of a new one and that nobody wants, and tells whether there were any.

@@ -56,7 +56,9 @@ type Options struct {
 	// NewFilter makes the terminal filter of a chain. What it returns is kept while the chain's hash does not change,
 	// and closed, if it is an io.Closer, after its last connection.
 	NewFilter func(l *model.Listener, fc *model.FilterChain, f *model.NetworkFilter) (filter.Network, error)
-	Secrets   tlsctx.Secrets
+	// FilterConfig returns the current filter configuration of ECDS of a name, nil when there is none yet; it may be nil.
+	FilterConfig func(name string) *model.FilterConfig
+	Secrets      tlsctx.Secrets
 	// OriginalDst may be nil: then only SO_ORIGINAL_DST is asked.
 	OriginalDst OriginalDst
 	// AccessLog is called at the end of each connection of a listener that has access logs; may be nil.

@@ -1,11 +1,13 @@
 package listener
 
 import (
+	"errors"
 	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -152,5 +154,47 @@ func TestUnixSocketChangesMode(t *testing.T) {
 		if got := info.Mode().Perm(); mode != 0 && got != os.FileMode(mode) {
 			t.Errorf("mode is %o, want %o", got, mode)
 		}
+	}
+}
+
+func TestPortSharedWithTheWildcardAddress(t *testing.T) {
+	b := newBed(t, nil)
+	addr := free(t)
+	_, port, _ := net.SplitHostPort(addr)
+	listener := func(name, ip string) *model.Listener {
+		return bound(name, net.JoinHostPort(ip, port), plainChain(name, model.FilterChainMatch{}))
+	}
+	one, all, third := listener("one", "127.0.0.1"), listener("wildcard", "0.0.0.0"), listener("third", "127.0.0.3")
+	serves := func(ip, want string) {
+		t.Helper()
+		if got := line(t, dial(t, net.JoinHostPort(ip, port))); !strings.HasPrefix(got, want+" ") {
+			t.Errorf("%s is answered by %q, want %s", ip, got, want)
+		}
+	}
+	b.mustApply(one)
+	b.mustApply(one, all)
+	serves("127.0.0.1", "one")
+	serves("127.0.0.2", "wildcard")
+	b.mustApply(one, all, third)
+	serves("127.0.0.3", "third")
+	b.mustApply(all, third)
+	serves("127.0.0.1", "wildcard")
+	serves("127.0.0.3", "third")
+}
+
+func TestPortOfAnotherProcessIsNotShared(t *testing.T) {
+	b := newBed(t, nil)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	b.mustApply(bound("one", "127.0.0.2:"+port, plainChain("one", model.FilterChainMatch{})))
+	errs := b.apply(
+		bound("one", "127.0.0.2:"+port, plainChain("one", model.FilterChainMatch{})),
+		bound("wildcard", "0.0.0.0:"+port, plainChain("wildcard", model.FilterChainMatch{})))
+	if len(errs) != 1 || !errors.Is(errs[0], syscall.EADDRINUSE) {
+		t.Errorf("errors %v, want that the address is in use", errs)
 	}
 }

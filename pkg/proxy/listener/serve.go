@@ -28,8 +28,10 @@ type connection struct {
 	drain  filter.Drain
 	spread timer.Timer // tells it of a gradual drain
 
-	at      *active           // the listener that serves it, from serve on
-	serving filter.Network    // the chosen chain's filter; nil before
+	at      *active        // the listener that serves it, from serve on
+	serving filter.Network // the chosen chain's filter; nil before
+	taken   *madeNetwork   // where serving comes from if ECDS configures it, to be given back to giver
+	giver   *discoveredNetwork
 	down    filter.Connection // what that filter serves
 
 	// Manager.connMu guards what follows.
@@ -167,10 +169,16 @@ func (cn *connection) enter(a *active, handedOver bool) (next *active, err error
 // inspect runs the listener filters.
 func (cn *connection) inspect(a *active) error {
 	st := a.stats
+	filters, ok := a.filtersNow()
+	if !ok {
+		st.configMissing.Inc()
+		cn.m.opts.Log.Debug("close connection", "connection", cn.info.ID, "listener", a.cfg.Name, "reason", errNoConfig)
+		return errNoConfig
+	}
 	st.preActive.Inc()
 	defer st.preActive.Dec()
 	timedOut, err := cn.m.pool.Run(cn.m.ctx, cn.c, &cn.info, detect.Options{
-		Filters: a.filters, Timeout: a.cfg.ListenerFiltersTimeout, ContinueOnTimeout: a.cfg.ContinueOnListenerFiltersTimeout,
+		Filters: filters, Timeout: a.cfg.ListenerFiltersTimeout, ContinueOnTimeout: a.cfg.ContinueOnListenerFiltersTimeout,
 	})
 	if timedOut {
 		st.preTimeout.Inc()
@@ -207,13 +215,27 @@ func (cn *connection) serve(a *active) (rests bool) {
 		return false
 	}
 	cn.info.FilterChain = r.cfg.Name
-	payload := cn.secure(a, r)
-	if payload == nil || r.filter == nil {
+	cn.serving = r.filter
+	if r.discovered != nil && !cn.discover(a, r.discovered) {
 		return false
 	}
-	cn.serving = r.filter
+	payload := cn.secure(a, r)
+	if payload == nil || cn.serving == nil {
+		return false
+	}
 	cn.down = filter.Connection{Conn: payload, Info: &cn.info, Drain: &cn.drain, Reset: cn.c.Reset, Panicked: cn.panicked}
 	return cn.goOn()
+}
+
+// discover takes the chain's filter in the form that ECDS gives it now; false while there is none.
+func (cn *connection) discover(a *active, d *discoveredNetwork) bool {
+	if cn.taken = d.take(); cn.taken == nil {
+		a.stats.networkConfigMissing.Inc()
+		cn.m.opts.Log.Debug("close connection: its network filter has no configuration", "connection", cn.info.ID, "listener", a.cfg.Name, "filter", d.name)
+		return false
+	}
+	cn.serving, cn.giver = cn.taken.filter, d
+	return true
 }
 
 // goOn runs the chain's filter.
@@ -230,6 +252,9 @@ func (cn *connection) finish() {
 	a := cn.at
 	if a == nil {
 		return
+	}
+	if cn.taken != nil {
+		cn.giver.give(cn.taken)
 	}
 	a.stats.active.Dec()
 	a.stats.destroy.Inc()
@@ -301,7 +326,12 @@ func wantsOriginalDst(a *active) bool {
 		return true
 	}
 	for _, lf := range a.cfg.ListenerFilters {
-		if lf.TypeURL == originalDstType || lf.Name == originalDstName {
+		if lf.TypeURL == originalDstType || lf.Name == originalDstName && lf.Discovery == nil {
+			return true
+		}
+	}
+	for _, d := range a.discovered {
+		if c := d.cfg.Choose(d.find(d.name)); c != nil && c.TypeURL == originalDstType {
 			return true
 		}
 	}

@@ -34,10 +34,12 @@ type spec struct {
 	key  string
 	addr netip.AddrPort
 	pipe string
+	// share the port with other sockets of ours.
+	share bool
 }
 
 // specs are the sockets of a listener; none when it does not bind. One socket serves all processors, so reuse_port needs
-// nothing: SO_REUSEPORT would only hide that another process has the address.
+// nothing: SO_REUSEPORT would only hide that another process has the address. Only binding.share sets it.
 func specs(l *model.Listener) []spec {
 	if !l.BindToPort {
 		return nil
@@ -62,7 +64,7 @@ func specs(l *model.Listener) []spec {
 func open(ctx context.Context, l *model.Listener, s spec) (*socket, error) {
 	lc := net.ListenConfig{KeepAlive: -1}
 	lc.SetMultipathTCP(false) // has no sockmap, no reset and other options
-	lc.Control = func(_, _ string, raw syscall.RawConn) error { return control(raw, l, s.addr) }
+	lc.Control = func(_, _ string, raw syscall.RawConn) error { return control(raw, l, s) }
 	network, address := "tcp4", s.addr.String()
 	switch {
 	case s.pipe != "":
@@ -151,12 +153,12 @@ func (s *socket) adapt(l *model.Listener, sp spec) error {
 }
 
 // control sets the options that must be there before bind.
-func control(raw syscall.RawConn, l *model.Listener, addr netip.AddrPort) error {
-	if !l.Transparent && !l.Freebind {
+func control(raw syscall.RawConn, l *model.Listener, sp spec) error {
+	if !l.Transparent && !l.Freebind && !sp.share {
 		return nil
 	}
 	level, transparent, freebind := unix.SOL_IP, unix.IP_TRANSPARENT, unix.IP_FREEBIND
-	if addr.Addr().Is6() {
+	if sp.addr.Addr().Is6() {
 		level, transparent, freebind = unix.SOL_IPV6, unix.IPV6_TRANSPARENT, unix.IPV6_FREEBIND
 	}
 	var optErr error
@@ -166,6 +168,9 @@ func control(raw syscall.RawConn, l *model.Listener, addr netip.AddrPort) error 
 		}
 		if l.Freebind && optErr == nil {
 			optErr = unix.SetsockoptInt(int(fd), level, freebind, 1)
+		}
+		if sp.share && optErr == nil {
+			optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 		}
 	})
 	if err != nil {

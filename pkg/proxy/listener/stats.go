@@ -29,16 +29,14 @@ type listenerStats struct {
 	scope                                                        *stats.Scope
 	total, destroy, overflow, globalOverflow, noChain            *stats.Counter
 	preTimeout, handshakeTimeout, filterError, filterRemoteClose *stats.Counter
+	configMissing, networkConfigMissing                          *stats.Counter
 	active, preActive                                            *stats.Gauge
 	length                                                       *stats.Histogram
 }
 
 func newListenerStats(root *stats.Scope, prefix string) *listenerStats {
 	s := root.Scope("listener." + prefix)
-	// There is no overload manager yet, and a listener is used only when its configuration is there.
-	s.Counter("downstream_cx_overload_reject")
-	s.Counter("extension_config_missing")
-	s.Counter("network_extension_config_missing")
+	s.Counter("downstream_cx_overload_reject") // there is no overload manager yet
 	return &listenerStats{
 		scope: s, total: s.Counter("downstream_cx_total"), destroy: s.Counter("downstream_cx_destroy"),
 		overflow: s.Counter("downstream_cx_overflow"), globalOverflow: s.Counter("downstream_global_cx_overflow"),
@@ -46,7 +44,9 @@ func newListenerStats(root *stats.Scope, prefix string) *listenerStats {
 		handshakeTimeout:  s.Counter("downstream_cx_transport_socket_connect_timeout"),
 		filterError:       s.Counter("downstream_listener_filter_error"),
 		filterRemoteClose: s.Counter("downstream_listener_filter_remote_close"),
-		active:            s.Gauge("downstream_cx_active"), preActive: s.Gauge("downstream_pre_cx_active"),
-		length: s.Histogram("downstream_cx_length_ms", stats.Milliseconds),
+		active:            s.Gauge("downstream_cx_active"),
+		configMissing:     s.Counter("extension_config_missing"), networkConfigMissing: s.Counter("network_extension_config_missing"),
+		preActive: s.Gauge("downstream_pre_cx_active"),
+		length:    s.Histogram("downstream_cx_length_ms", stats.Milliseconds),
 	}
 }

@@ -28,18 +28,25 @@ type Watcher struct {
 	dirs  map[string]int // watched directory -> number of watches that want it
 	// fresh are watches whose file may have changed between its reading and the watch.
 	fresh []*watch
+	// read is hashOf; tests count its calls.
+	read func(path string) ([sha256.Size]byte, error)
 }
 
 type file struct {
-	path    string
-	hash    [sha256.Size]byte
+	path string
+	hash [sha256.Size]byte
+	// plain tells that path itself is not a symbolic link, so that only events of its own name can concern it in its
+	// directory.
+	plain   bool
 	watches map[*watch]bool
 }
 
 // watch is one caller's interest in a file.
 type watch struct {
 	file *file
-	dirs []string
+	// dirs are the directories whose events may concern the file, first that of the file; real is where they are without
+	// symbolic links, since a directory that is watched by two names tells one of them.
+	dirs, real []string
 	// changed is called on the watcher's goroutine.
 	changed func()
 	// behindLink tells that a directory above the file is a symbolic link, which may come to lead elsewhere.
@@ -54,7 +61,7 @@ func New() (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create file watcher: %w", err)
 	}
-	w := &Watcher{fs: fs, done: make(chan struct{}), kick: make(chan struct{}, 1), files: map[string]*file{}, dirs: map[string]int{}}
+	w := &Watcher{fs: fs, done: make(chan struct{}), kick: make(chan struct{}, 1), files: map[string]*file{}, dirs: map[string]int{}, read: hashOf}
 	go w.run()
 	return w, nil
 }
@@ -139,11 +146,12 @@ func (w *Watcher) add(path string, one *watch) error {
 			return fmt.Errorf("watch directory %s: %w", d, err)
 		}
 		w.dirs[d]++
+		one.real = append(one.real, realPath(d))
 	}
 	f := w.files[path]
 	if f == nil {
-		f = &file{path: path, watches: map[*watch]bool{}}
-		f.hash, _ = hashOf(path) // unreadable is a content too
+		f = &file{path: path, watches: map[*watch]bool{}, plain: isPlain(path)}
+		f.hash, _ = w.read(path) // unreadable is a content too
 		w.files[path] = f
 	}
 	one.file = f
@@ -188,31 +196,33 @@ func (w *Watcher) run() {
 			w.fresh = nil
 			w.mu.Unlock()
 			w.tell(fresh)
-		case _, ok := <-w.fs.Events:
+		case e, ok := <-w.fs.Events:
 			if !ok {
 				return
 			}
-			w.check()
+			w.check(&e)
 		case err, ok := <-w.fs.Errors:
 			if !ok {
 				return
 			}
 			if errors.Is(err, fsnotify.ErrEventOverflow) { // events were lost: look at everything
-				w.check()
+				w.check(nil)
 			}
 		}
 	}
 }
 
-// check compares all files: events name directories and links, not the file that changed by them.
-func (w *Watcher) check() {
+// check compares the files that an event may concern; nil is all.
+func (w *Watcher) check(e *fsnotify.Event) {
 	w.mu.Lock()
+	files := w.concerned(e)
 	var changed []*watch
-	for _, f := range w.files {
+	for _, f := range files {
 		for one := range f.watches {
 			w.repoint(one)
 		}
-		hash, err := hashOf(f.path)
+		f.plain = isPlain(f.path)
+		hash, err := w.read(f.path)
 		if err != nil || hash == f.hash { // a file that is gone for the moment of a swap keeps its old content
 			continue
 		}
@@ -223,6 +233,51 @@ func (w *Watcher) check() {
 	}
 	w.mu.Unlock()
 	w.tell(changed)
+}
+
+// concerned lists the files that an event may concern. One of a directory that nobody knows by that name, such as one that
+// was moved, may concern all. Called with mu held.
+func (w *Watcher) concerned(e *fsnotify.Event) []*file {
+	var all, files []*file
+	for _, f := range w.files {
+		all = append(all, f)
+	}
+	if e == nil {
+		return all
+	}
+	dir := filepath.Dir(e.Name)
+	place := realPath(dir)
+	known := false
+	for _, f := range all {
+		here, wanted := f.concerned(e, dir, place)
+		known = known || here
+		if wanted {
+			files = append(files, f)
+		}
+	}
+	if !known {
+		return all
+	}
+	return files
+}
+
+// concerned tells whether an event is of a directory of the file, and whether the content may be another by it.
+func (f *file) concerned(e *fsnotify.Event, dir, place string) (here, wanted bool) {
+	for one := range f.watches {
+		for i, d := range one.dirs {
+			if d == e.Name { // the directory itself
+				return true, true
+			}
+			if d != dir && one.real[i] != place {
+				continue
+			}
+			here = true
+			if i > 0 || !f.plain || filepath.Base(f.path) == filepath.Base(e.Name) {
+				return true, true
+			}
+		}
+	}
+	return here, false
 }
 
 // repoint watches the directory that a link leads to now, in place of the one that it led to. Called with mu held.
@@ -237,6 +292,7 @@ func (w *Watcher) repoint(one *watch) {
 	one.place = place
 	_ = w.fs.Remove(one.dirs[0]) // it may be gone by itself
 	_ = w.fs.Add(one.dirs[0])    // if it goes at once, the next event of the link's directory brings it back
+	one.real[0] = realPath(one.dirs[0])
 }
 
 // tell calls what is still wanted.
@@ -273,4 +329,18 @@ func identity(path string) (sum [sha256.Size]byte, err error) {
 		return sum, err
 	}
 	return sha256.Sum256(fmt.Appendf(nil, "%s %d %d", resolved, st.Dev, st.Ino)), nil
+}
+
+// realPath is where a directory is without symbolic links; one that is gone is where it was.
+func realPath(dir string) string {
+	if place, err := filepath.EvalSymlinks(dir); err == nil {
+		return place
+	}
+	return dir
+}
+
+// isPlain tells a path that is there and no symbolic link.
+func isPlain(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&os.ModeSymlink == 0
 }

@@ -9,9 +9,15 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
-// addresses checks that no two listeners that bind want the same address.
+// addresses checks that no two listeners that bind want the same address, nor any that of the admin interface.
 func (r *references) addresses() {
 	owner := map[string]string{}
+	inUse := func(l *model.Listener, at, address string) {
+		r.errs = append(r.errs, &FieldError{
+			Resource: listenerResource(l), Path: at, Code: CodeAddress,
+			Reason: fmt.Sprintf("the admin interface listens at %s", address),
+		})
+	}
 	claim := func(l *model.Listener, at, address string) {
 		if other, taken := owner[address]; taken {
 			r.errs = append(r.errs, &FieldError{
@@ -29,6 +35,9 @@ func (r *references) addresses() {
 		}
 		if l.Pipe != "" {
 			claim(l, "address", l.Pipe)
+			if r.Admin != nil && r.Admin.Pipe == l.Pipe {
+				inUse(l, "address", l.Pipe)
+			}
 		}
 		for i, a := range append([]netip.AddrPort{l.Address}, l.AdditionalAddresses...) {
 			at := "address"
@@ -39,8 +48,20 @@ func (r *references) addresses() {
 			if a.IsValid() && a.Port() != 0 {
 				claim(l, at, a.String())
 			}
+			if r.Admin != nil && r.Admin.takes(a) {
+				inUse(l, at, r.Admin.Address.String())
+			}
 		}
 	}
+}
+
+// takes tells whether nobody else can listen at an address, since the admin interface does, there or at all addresses.
+func (a *Admin) takes(at netip.AddrPort) bool {
+	mine := a.Address
+	if a.Pipe != "" || mine.Port() == 0 || mine.Port() != at.Port() {
+		return false
+	}
+	return mine.Addr() == at.Addr() || mine.Addr().Is4() == at.Addr().Is4() && (mine.Addr().IsUnspecified() || at.Addr().IsUnspecified())
 }
 
 // Snapshot returns the static resources as a snapshot. Of two resources with one name the last counts.

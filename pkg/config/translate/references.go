@@ -37,6 +37,8 @@ type Group struct {
 	// Sinks are where the bootstrap ships statistics to, and Runtime its layers of the runtime.
 	Sinks   []StatsSink
 	Runtime []runtime.Layer
+	// Admin is the admin interface, whose address no listener can have; nil when there is none.
+	Admin *Admin
 	// Complete tells that what a control plane would deliver is in the group too, so that names which nothing defines are
 	// worth a warning.
 	Complete bool
@@ -77,7 +79,7 @@ func (s *Static) Group() *Group {
 		Servers: map[string]*model.APISource{
 			"dynamic_resources.ads_config": s.ADS, "hds_config": s.HDS, "cluster_manager.load_stats_config": s.LoadStats,
 		},
-		Sinks: s.Sinks, Runtime: s.Runtime,
+		Sinks: s.Sinks, Runtime: s.Runtime, Admin: s.Admin,
 	}
 	for at, source := range map[string]*model.Source{"lds_config": s.LDS, "cds_config": s.CDS} {
 		if source != nil {

@@ -181,7 +181,7 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 		strategy = listener.DrainImmediate
 	}
 	a.listeners = listener.New(listener.Options{
-		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, Secrets: a, OriginalDst: a.capture,
+		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, FilterConfig: a.filterConfig, Secrets: a, OriginalDst: a.capture,
 		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy, Runtime: a.runtime.Readers(),
 	})
 	a.capture.listeners = a.listeners
@@ -267,10 +267,10 @@ func (a *Agent) publish(snap *model.Snapshot) {
 	defer a.mu.Unlock()
 	a.secrets.Store(&snap.Secrets)
 	a.clusters.Apply(snap)
-	a.filters.Store(&snap.Filters)
 	a.hosts.Store(&snap.Hosts)
 	a.routes.Store(&snap.Routes)
 	a.scopes.Store(&snap.Scopes)
+	a.filters.Store(&snap.Filters)
 	if a.serving {
 		a.applyListeners(snap)
 	}

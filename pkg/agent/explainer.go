@@ -32,7 +32,7 @@ func (a *Agent) newExplainer() *explain.Explainer {
 			return nil
 		},
 		Unavailable: a.capture.problem, Caller: explain.HostCaller, Listeners: a.listeners,
-		Scope: a.scope, Hosts: a.hostSet, Routes: a.route, Runtime: a.runtime.Readers(), Secret: a.Secret, ServiceCluster: a.cfg.Static.Node.Cluster,
+		Scope: a.scope, Hosts: a.hostSet, FilterConfig: a.filterConfig, Routes: a.route, Runtime: a.runtime.Readers(), Secret: a.Secret, ServiceCluster: a.cfg.Static.Node.Cluster,
 		Cluster: func(name string) explain.Cluster {
 			if c := a.clusters.Get(name); c != nil {
 				return c

@@ -8,7 +8,6 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/chain"
-	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
 )
 
@@ -29,17 +28,11 @@ func (w *walk) listener(r listener.Route) {
 	if l.TrafficDirection != model.TrafficUnspecified {
 		s.detail("direction", "%s", [...]string{"UNSPECIFIED", "INBOUND", "OUTBOUND"}[l.TrafficDirection])
 	}
-	var names []string
-	for _, f := range l.ListenerFilters {
-		names = append(names, f.Name)
-	}
-	if len(names) > 0 {
-		s.detail("filters", "%s", strings.Join(names, ", "))
-	}
+	w.listenerFilters(s, l)
 	if w.meant != "" && w.meant != l.Name {
 		s.note("The kernel's rule was made for listener %s; the destination alone decides, and this one is more specific.", w.meant)
 	}
-	if w.q.TLS && !inspectsTLS(l) {
+	if w.q.TLS && !w.inspectsTLS(l) {
 		s.note("The listener has no tls_inspector: the client's TLS, its server name and protocols are unknown to it.")
 	}
 	if w.direct && l.UseOriginalDst {
@@ -62,18 +55,15 @@ func listenerAddress(l *model.Listener) string {
 	return text
 }
 
-func inspectsTLS(l *model.Listener) bool {
-	return slices.ContainsFunc(l.ListenerFilters, func(f *model.ListenerFilter) bool {
-		_, ok := f.Config.(*tlsinspector.Filter)
-		return ok
-	})
-}
-
 // chain says which filter chain serves the connection, and goes on with its filter.
 func (w *walk) chain(r listener.Route) {
 	l := r.Listener
+	if name := w.unconfigured(l); name != "" {
+		w.closed("its listener filter " + name + " has no configuration: ECDS did not deliver one that it may have, and there is no default_config")
+		return
+	}
 	in := chain.Input{Destination: w.q.Dst, Source: w.q.source(), DirectSource: w.q.source(), TransportProtocol: "raw_buffer"}
-	if w.q.TLS && inspectsTLS(l) {
+	if w.q.TLS && w.inspectsTLS(l) {
 		in.TransportProtocol, in.ServerName, in.ALPN = "tls", w.q.SNI, w.q.ALPN
 	}
 	fc := r.Chains.Find(&in)
@@ -102,15 +92,7 @@ func (w *walk) chain(r listener.Route) {
 		w.closed("its filter chain has no network filter")
 		return
 	}
-	switch cfg := fc.Filters[0].Config.(type) {
-	case *model.TCPProxy:
-		w.tcp(fc.Filters[0].Name, cfg)
-	case *model.HTTPConnectionManager:
-		w.http(fc, fc.Filters[0].Name, cfg)
-	default:
-		w.step("filter", fc.Filters[0].Name)
-		w.verdict(OutcomeUnknown, w.prefix+"; what its network filter "+fc.Filters[0].Name+" does is unknown to explain.")
-	}
+	w.network(fc, fc.Filters[0])
 }
 
 // transport says what is spoken on the connection.

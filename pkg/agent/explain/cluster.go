@@ -91,7 +91,7 @@ func (w *walk) cluster(t *target) (text string, reachable bool) {
 	if t.request != nil {
 		w.drops(s, cfg)
 		s.detail("protocol", "%s", [...]string{"HTTP/1.1", "HTTP/2", "by ALPN", "that of the downstream"}[cfg.HTTP.Protocol])
-		upstreamFilters(s, cfg.Filters)
+		w.upstreamFilters(s, cfg.Filters)
 	}
 	if t.rewritten != "" {
 		s.detail("rewritten", "%s", t.rewritten)
@@ -194,13 +194,13 @@ func (w *walk) upstreamTransport(cfg *model.Cluster) string {
 }
 
 // upstreamFilters names what each attempt goes through on its way to a host of the cluster.
-func upstreamFilters(s *Step, filters []*model.HTTPFilter) {
+func (w *walk) upstreamFilters(s *Step, filters []*model.HTTPFilter) {
 	if len(filters) == 0 {
 		return
 	}
 	names := make([]string, len(filters))
 	for i, f := range filters {
-		names[i] = f.Name
+		names[i] = w.filterName(f.Name, f.Discovery)
 	}
 	s.detail("filters", "%s", strings.Join(names, ", "))
 }

@@ -54,6 +54,8 @@ type Options struct {
 	// there is none; either may be nil.
 	Scope func(key string) *model.Scope
 	Hosts func(routes string) *model.HostSet
+	// FilterConfig gives the filter configuration of ECDS of a name, nil when there is none yet; it may be nil.
+	FilterConfig func(name string) *model.FilterConfig
 	// Runtime answers runtime keys; nil knows none.
 	Runtime *model.Runtime
 	// ServiceCluster is the name of the cluster that weir belongs to, for rate limit descriptors; may be empty.

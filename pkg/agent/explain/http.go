@@ -51,7 +51,7 @@ func (w *walk) http(fc *model.FilterChain, name string, cfg *model.HTTPConnectio
 	var names []string
 	for _, f := range cfg.HTTPFilters {
 		if !f.Disabled {
-			names = append(names, f.Name)
+			names = append(names, w.filterName(f.Name, f.Discovery))
 		}
 	}
 	s.detail("filters", "%s", strings.Join(names, ", "))
@@ -261,7 +261,7 @@ func (w *walk) redirect(s *Step, r *filter.Route, req *message.Request) {
 func (w *walk) forwardRequest(s *Step, cfg *model.HTTPConnectionManager, r *filter.Route, a *model.RouteAction, req *message.Request) {
 	targets := w.targets(s, r, a, req)
 	for i := range targets {
-		targets[i].fetched = fetched(cfg, r)
+		targets[i].fetched = w.fetched(cfg, r)
 	}
 	s.detail("action", "forward to %s", targetsText(targets))
 	timeouts := "timeout " + limit(a.Timeout)

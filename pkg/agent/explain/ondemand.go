@@ -82,9 +82,9 @@ func scopeKeyText(key string) string {
 }
 
 // onDemand is the filter on_demand of a connection manager; ok is false without one.
-func onDemand(cfg *model.HTTPConnectionManager) (f *ondemand.Config, name string, ok bool) {
+func (w *walk) onDemand(cfg *model.HTTPConnectionManager) (f *ondemand.Config, name string, ok bool) {
 	for _, f := range cfg.HTTPFilters {
-		if c, ok := f.Config.(*ondemand.Config); ok && !f.Disabled {
+		if c, ok := w.configOf(f.Config, f.Name, f.Discovery).(*ondemand.Config); ok && !f.Disabled {
 			return c, f.Name, true
 		}
 	}
@@ -93,7 +93,7 @@ func onDemand(cfg *model.HTTPConnectionManager) (f *ondemand.Config, name string
 
 // wait gives the end of a reason: whether a request waits for what is missing.
 func (w *walk) wait(cfg *model.HTTPConnectionManager, waits, not string) string {
-	if _, _, ok := onDemand(cfg); ok {
+	if _, _, ok := w.onDemand(cfg); ok {
 		return "; " + waits
 	}
 	return "; " + not
@@ -110,8 +110,8 @@ func (w *walk) missingHost(cfg *model.HTTPConnectionManager, rc *model.RouteConf
 }
 
 // fetched tells what happens when a cluster of a route is not there; empty when nothing does.
-func fetched(cfg *model.HTTPConnectionManager, r *filter.Route) string {
-	c, name, ok := onDemand(cfg)
+func (w *walk) fetched(cfg *model.HTTPConnectionManager, r *filter.Route) string {
+	c, name, ok := w.onDemand(cfg)
 	if !ok {
 		return ""
 	}

@@ -65,7 +65,7 @@ func (v Config) InitDump() *adminv3.UnreadyTargetsDumps {
 	for _, s := range d.Clusters {
 		if s.Warming != nil {
 			c := s.Warming.Value
-			needs := map[string][]string{xds.SecretType: c.SecretNames()}
+			needs := map[string][]string{xds.SecretType: c.SecretNames(), xds.FilterType: c.FilterNames()}
 			if c.NeedsEDS() {
 				needs[xds.EndpointType] = []string{c.EDSName()}
 			}

@@ -193,6 +193,14 @@ func (s *resources) follow(boots []*boot) {
 	}
 }
 
+func filterSources(refs []model.FilterReference) []*model.Source {
+	out := make([]*model.Source, len(refs))
+	for i, r := range refs {
+		out[i] = r.Discovery.Source
+	}
+	return out
+}
+
 // sources are all places that resources come from.
 func (s *resources) sources(boots []*boot) []*model.Source {
 	var out []*model.Source
@@ -209,10 +217,17 @@ func (s *resources) sources(boots []*boot) []*model.Source {
 		}
 	}
 	for _, g := range groups {
+		for _, f := range g.Filters {
+			for _, r := range f.RouteReferences() {
+				out = append(out, r.Source)
+			}
+			out = append(out, filterSources(f.FilterReferences())...)
+		}
 		for _, l := range g.Listeners {
 			for _, r := range l.RouteReferences() {
 				out = append(out, r.Source)
 			}
+			out = append(out, filterSources(l.FilterReferences())...)
 			for _, r := range l.SecretReferences() {
 				out = append(out, r.Source)
 			}
@@ -222,6 +237,7 @@ func (s *resources) sources(boots []*boot) []*model.Source {
 		}
 		for _, c := range g.Clusters {
 			out = append(out, c.EDSSource)
+			out = append(out, filterSources(c.FilterReferences())...)
 			for _, r := range c.SecretReferences() {
 				out = append(out, r.Source)
 			}

@@ -2,13 +2,32 @@ package model
 
 import "slices"
 
-// eachFilter calls f for every network filter of the listener, in order of its chains, the default chain last.
-func (l *Listener) eachFilter(f func(*NetworkFilter)) {
+// managers are the connection managers of the listener, in order of its chains, the default chain last: those included that
+// serve until ECDS delivers another one.
+func (l *Listener) managers() []*HTTPConnectionManager {
+	var list []*HTTPConnectionManager
 	for _, c := range l.chains() {
 		for _, n := range c.Filters {
-			f(n)
+			if n.Discovery != nil {
+				list = append(list, n.Discovery.Default.managers()...)
+			}
+			if h, ok := n.Config.(*HTTPConnectionManager); ok {
+				list = append(list, h)
+			}
 		}
 	}
+	return list
+}
+
+// managers is the connection manager that ECDS delivered, if it is one; f may be nil.
+func (f *FilterConfig) managers() []*HTTPConnectionManager {
+	if f == nil {
+		return nil
+	}
+	if h, ok := f.Config.(*HTTPConnectionManager); ok {
+		return []*HTTPConnectionManager{h}
+	}
+	return nil
 }
 
 // chains returns all filter chains, the default one last.
@@ -40,14 +59,15 @@ type RouteReference struct {
 
 // RouteReferences returns the needs of the listener's connection managers and of the scopes that they hold, in order of first
 // use.
-func (l *Listener) RouteReferences() []RouteReference {
+func (l *Listener) RouteReferences() []RouteReference { return routeReferences(l.managers()) }
+
+// RouteReferences returns the needs of a connection manager that ECDS delivered.
+func (f *FilterConfig) RouteReferences() []RouteReference { return routeReferences(f.managers()) }
+
+func routeReferences(managers []*HTTPConnectionManager) []RouteReference {
 	var refs []RouteReference
 	seen := map[string]bool{}
-	l.eachFilter(func(n *NetworkFilter) {
-		h, ok := n.Config.(*HTTPConnectionManager)
-		if !ok {
-			return
-		}
+	for _, h := range managers {
 		add := func(name string, source *Source, onDemand bool) {
 			lazy, known := seen[name]
 			if name != "" && (!known || lazy && !onDemand) {
@@ -65,7 +85,7 @@ func (l *Listener) RouteReferences() []RouteReference {
 		case h.InlineRoutes == nil:
 			add(h.RouteConfigName, h.RouteSource, false)
 		}
-	})
+	}
 	return refs
 }
 

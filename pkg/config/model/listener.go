@@ -60,11 +60,13 @@ const (
 	TrafficOutbound
 )
 
-// ListenerFilter is one configured listener filter. Config was decoded by the filter's own package.
+// ListenerFilter is one configured listener filter. Config was decoded by the filter's own package; it is nil when Discovery
+// delivers it.
 type ListenerFilter struct {
-	Name    string
-	TypeURL string
-	Config  any
+	Name      string
+	TypeURL   string
+	Config    any
+	Discovery *FilterDiscovery
 }
 
 // FilterChain is one way of serving a connection (envoy.config.listener.v3.FilterChain).
@@ -107,11 +109,13 @@ const (
 	SourceExternal
 )
 
-// NetworkFilter is one L4 filter. Config is *HTTPConnectionManager, *TCPProxy, or what the filter's own package decoded.
+// NetworkFilter is one L4 filter. Config is *HTTPConnectionManager, *TCPProxy, or what the filter's own package decoded; it is
+// nil when Discovery delivers it.
 type NetworkFilter struct {
-	Name    string
-	TypeURL string
-	Config  any
+	Name      string
+	TypeURL   string
+	Config    any
+	Discovery *FilterDiscovery
 }
 
 // TCPProxy is envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.

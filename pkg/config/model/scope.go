@@ -57,12 +57,17 @@ type ScopeReference struct {
 }
 
 // ScopeReferences returns the scoped routes of the listener that come over SRDS, in order.
-func (l *Listener) ScopeReferences() []ScopeReference {
+func (l *Listener) ScopeReferences() []ScopeReference { return scopeReferences(l.managers()) }
+
+// ScopeReferences returns those of a connection manager that ECDS delivered.
+func (f *FilterConfig) ScopeReferences() []ScopeReference { return scopeReferences(f.managers()) }
+
+func scopeReferences(managers []*HTTPConnectionManager) []ScopeReference {
 	var refs []ScopeReference
-	l.eachFilter(func(n *NetworkFilter) {
-		if h, ok := n.Config.(*HTTPConnectionManager); ok && h.Scoped != nil && h.Scoped.Source != nil {
+	for _, h := range managers {
+		if h.Scoped != nil && h.Scoped.Source != nil {
 			refs = append(refs, ScopeReference{h.Scoped.Name, h.StatPrefix, h.Scoped.Source, h.Scoped.RouteSource})
 		}
-	})
+	}
 	return refs
 }

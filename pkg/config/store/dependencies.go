@@ -51,8 +51,8 @@ type want struct {
 	settled bool
 	// waiters are told when it settles.
 	waiters map[*waiter]struct{}
-	// users counts the forms of each listener that have it, for filter configurations.
-	users map[string]int
+	// users counts the forms of each resource that have it, for filter configurations.
+	users map[key]int
 	timer *time.Timer
 	stats *subscriptionStats
 }
@@ -206,17 +206,17 @@ func (d *dependencies) await(dep dependency, x *waiter) {
 	x.left++
 }
 
-// use notes that a form of the resource of a name has a dependency, which it acquired, or with -1 that it has it no more.
-func (d *dependencies) use(dep dependency, name string, n int) {
+// use notes that a form of a resource has a dependency, which it acquired, or with -1 that it has it no more.
+func (d *dependencies) use(dep dependency, user key, n int) {
 	w := d.wants[dep.key]
 	if dep.typeURL != xds.FilterType || w == nil {
 		return
 	}
 	if w.users == nil {
-		w.users = map[string]int{}
+		w.users = map[key]int{}
 	}
-	if w.users[name] += n; w.users[name] <= 0 {
-		delete(w.users, name)
+	if w.users[user] += n; w.users[user] <= 0 {
+		delete(w.users, user)
 	}
 }
 
@@ -264,17 +264,22 @@ func clusterNeeds(c *model.Cluster) []dependency {
 	if c.NeedsEDS() {
 		deps = append(deps, dependency{key: key{xds.EndpointType, c.EDSName()}, source: c.EDSSource, prefix: "cluster." + c.StatName() + "."})
 	}
-	return appendSecrets(deps, c.SecretReferences())
+	return append(appendSecrets(deps, c.SecretReferences()), filterNeeds(c.FilterReferences())...)
 }
 
 func listenerNeeds(l *model.Listener) []dependency {
-	deps := scopesNeeded(l)
-	for _, r := range l.RouteReferences() {
+	deps := append(scopesNeeded(l.ScopeReferences()), routesNeeded(l.RouteReferences())...)
+	return append(appendSecrets(deps, l.SecretReferences()), filterNeeds(l.FilterReferences())...)
+}
+
+func routesNeeded(refs []model.RouteReference) []dependency {
+	var deps []dependency
+	for _, r := range refs {
 		deps = append(deps, dependency{
 			key: key{xds.RouteType, r.Name}, source: r.Source, lazy: r.OnDemand, prefix: "http." + r.StatPrefix + ".rds." + r.Name + ".",
 		})
 	}
-	return append(appendSecrets(deps, l.SecretReferences()), filterNeeds(l)...)
+	return deps
 }
 
 func appendSecrets(deps []dependency, refs []model.SecretReference) []dependency {

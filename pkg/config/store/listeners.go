@@ -43,7 +43,7 @@ func (b *batch) listeners() {
 		}
 		b.warn(p.warnings)
 		if b.store.putListener(newEntry(p.value, p.value.Hash, p.resource, b.now).warned(p.warnings)) {
-			b.store.countConflicts(p.value)
+			b.store.countConflicts("listener "+p.name, p.value.FilterReferences())
 		}
 	}
 }

@@ -49,10 +49,10 @@ func newScoping() scoping {
 // scopeName is how the subscription of a connection manager is called.
 func scopeName(r *model.ScopeReference) string { return r.StatPrefix + "/" + r.Name }
 
-// scopesNeeded are the subscriptions to SRDS of a listener.
-func scopesNeeded(l *model.Listener) []dependency {
+// scopesNeeded are the subscriptions to SRDS of connection managers.
+func scopesNeeded(refs []model.ScopeReference) []dependency {
 	var deps []dependency
-	for _, r := range l.ScopeReferences() {
+	for _, r := range refs {
 		deps = append(deps, dependency{
 			key: key{xds.ScopedRouteType, scopeName(&r)}, source: r.Source, prefix: "http." + r.StatPrefix + ".scoped_rds." + r.Name + ".",
 			scopes: &r,

@@ -98,10 +98,10 @@ type metrics struct {
 func New(opt Options) *Store {
 	s := &Store{
 		opt:         opt,
-		clusters:    newTable(clusterNeeds),
-		listeners:   newTable(listenerNeeds),
-		secrets:     newTable(noNeeds[*model.Secret]),
-		filters:     newTable(noNeeds[*model.FilterConfig]),
+		clusters:    newTable(xds.ClusterType, clusterNeeds),
+		listeners:   newTable(xds.ListenerType, listenerNeeds),
+		secrets:     newTable(xds.SecretType, noNeeds[*model.Secret]),
+		filters:     newTable(xds.FilterType, filterConfigNeeds),
 		scoping:     newScoping(),
 		addresses:   addresses{},
 		hosting:     hosting{groups: map[string]*hostGroup{}},
@@ -125,13 +125,14 @@ func New(opt Options) *Store {
 			identifier:       opt.Stats.TextReadout("control_plane.identifier"),
 		},
 	}
-	s.scopes = newTable(s.scopeNeeds)
+	s.scopes = newTable(xds.ScopedRouteType, s.scopeNeeds)
 	s.scopes.moved = s.moveScope
-	s.endpoints = newTable(s.endpointNeeds)
+	s.endpoints = newTable(xds.EndpointType, s.endpointNeeds)
 	s.endpoints.moved, s.endpoints.form = s.moveEndpoints, s.assemble
-	s.routes = newTable(s.routeNeeds)
+	s.routes = newTable(xds.RouteType, s.routeNeeds)
 	s.routes.moved = s.moveRoutes
 	s.clusters.moved = s.moveCluster
+	s.filters.moved = s.moveFilter
 	s.deps = newDependencies(s)
 	return s
 }
@@ -238,7 +239,6 @@ func (s *Store) promoteLeaves() {
 	s.endpoints.promote(s.deps)
 	s.routes.promote(s.deps)
 	s.secrets.promote(s.deps)
-	s.filters.promote(s.deps)
 }
 
 // publish promotes what became ready and publishes a snapshot if anything changed. Called with mu held.
@@ -246,6 +246,7 @@ func (s *Store) publish() {
 	s.promoteLeaves()
 	s.scopes.promote(s.deps)
 	s.scopesReady()
+	s.promoteFilters()
 	s.clusters.promote(s.deps)
 	s.listeners.promote(s.deps)
 	s.metrics.warmingClusters.Set(uint64(s.clusters.warming))

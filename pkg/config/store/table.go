@@ -47,7 +47,9 @@ type Slot[M any] struct {
 // table holds the resources of one type. Guarded by Store.mu. What it does for one resource costs the same however many
 // there are.
 type table[M comparable] struct {
-	slots map[string]*Slot[M]
+	// typeURL is that of the resources.
+	typeURL string
+	slots   map[string]*Slot[M]
 	// warming counts the slots that warm. ready are those of them that wait for nothing more.
 	warming int
 	ready   queue
@@ -61,8 +63,8 @@ type table[M comparable] struct {
 	form func(M) M
 }
 
-func newTable[M comparable](needs func(M) []dependency) *table[M] {
-	return &table[M]{slots: map[string]*Slot[M]{}, needs: needs}
+func newTable[M comparable](typeURL string, needs func(M) []dependency) *table[M] {
+	return &table[M]{typeURL: typeURL, slots: map[string]*Slot[M]{}, needs: needs}
 }
 
 func (t *table[M]) slot(name string) *Slot[M] {
@@ -100,7 +102,7 @@ func (t *table[M]) put(deps *dependencies, name string, e *Entry[M]) bool {
 	for _, d := range e.needs {
 		deps.acquire(d)
 		deps.await(d, e.wait)
-		deps.use(d, name, 1)
+		deps.use(d, key{t.typeURL, name}, 1)
 	}
 	if s.Warming == nil {
 		t.warming++
@@ -138,7 +140,7 @@ func (t *table[M]) drop(deps *dependencies, e *Entry[M]) {
 	e.wait.end()
 	for _, d := range e.needs {
 		deps.giveUp(d, e.wait)
-		deps.use(d, e.wait.name, -1)
+		deps.use(d, key{t.typeURL, e.wait.name}, -1)
 		deps.release(d)
 	}
 }

@@ -220,6 +220,7 @@ func (b *batch) clusters() {
 		b.warn(warnings)
 		existed := t.latest(name) != nil
 		if b.store.putCluster(newEntry(v, v.Hash, r, b.now).warned(warnings)) {
+			b.store.countConflicts("cluster "+name, v.FilterReferences())
 			count(existed, b.store.metrics.clusterAdded.Inc, b.store.metrics.clusterModified.Inc)
 		}
 	}
@@ -284,6 +285,8 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 		}
 		if !t.waits(name) {
 			b.store.deps.settle(key{b.update.Type, name})
+		} else if w.timer != nil {
+			w.timer.Stop() // from here on it waits for others, which have timers of their own
 		}
 		one.tell(w)
 	}

@@ -63,13 +63,13 @@ func listenerTable() table {
 		"bypass_overload_manager", "weir has no overload manager yet, so nothing limits the listener")
 	t.message("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
 	t.message("envoy.config.listener.v3.AdditionalAddress", "address")
-	t.message("envoy.config.listener.v3.ListenerFilter", "name typed_config")
+	t.message("envoy.config.listener.v3.ListenerFilter", "name typed_config config_discovery")
 	t.message("envoy.config.listener.v3.FilterChain",
 		"filter_chain_match filters transport_socket transport_socket_connect_timeout name", "metadata", opaque)
 	t.message("envoy.config.listener.v3.FilterChainMatch",
 		"destination_port prefix_ranges direct_source_prefix_ranges source_type source_prefix_ranges source_ports server_names "+
 			"transport_protocol application_protocols")
-	t.message("envoy.config.listener.v3.Filter", "name typed_config")
+	t.message("envoy.config.listener.v3.Filter", "name typed_config config_discovery")
 	t.message("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
 		"stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts max_downstream_connection_duration on_demand",
 		"metadata_match", subsets)

@@ -96,7 +96,7 @@ func TestDiscoveredFilter(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := h.HTTPFilters[0]
-	if f.Discovery == nil || f.Discovery.Default != "v" || !f.Discovery.Accepts(textType) || f.Discovery.Terminal || !f.Disabled || f.Discovery.Source.Kind != model.SourceADS {
+	if f.Discovery == nil || f.Discovery.Default.Config != "v" || f.Discovery.Default.TypeURL != textType || !f.Discovery.Accepts(textType) || f.Discovery.Terminal || !f.Disabled || f.Discovery.Source.Kind != model.SourceADS {
 		t.Errorf("%+v, %+v", f, f.Discovery)
 	}
 	v, _, err := testTranslator(t).FilterConfig(parse(t, `{"name": "d", "typed_config": `+anyText+`}`, &corev3.TypedExtensionConfig{}), Meta{Version: "7"})

@@ -149,8 +149,10 @@ func (c *call) listenerFilters(list []*listenerv3.ListenerFilter) []*model.Liste
 	var out []*model.ListenerFilter
 	for i, f := range list {
 		at := root.elem("listener_filters", i)
-		if f.GetConfigDiscovery() != nil {
-			c.unsupported(at.field("config_discovery"))
+		if d := f.GetConfigDiscovery(); d != nil {
+			out = append(out, &model.ListenerFilter{Name: f.GetName(), Discovery: c.discovery(
+				filterKind{model.ListenerFilterKind, extension.ListenerFilters}, f.GetName(), d, false, at.field("config_discovery"),
+			)})
 			continue
 		}
 		factory, config := c.extension(extension.ListenerFilters, f.GetName(), f.GetTypedConfig(), false, at)

@@ -61,6 +61,7 @@ func (g *Group) References() ([]Warning, error) {
 		r.routes(resourceName("route configuration", name), "", g.Routes[name])
 	}
 	r.deliveries()
+	r.filterConfigs()
 	for _, at := range slices.Sorted(maps.Keys(g.Servers)) {
 		r.api("", at, g.Servers[at])
 	}
@@ -138,6 +139,9 @@ func (r *references) warn(m missing, format string, args ...any) {
 // listener checks what the chains of a listener name.
 func (r *references) listener(l *model.Listener) {
 	resource := listenerResource(l)
+	for i, f := range l.ListenerFilters {
+		r.discovery(resource, fmt.Sprintf("listener_filters[%d]", i), f.Name, f.Discovery)
+	}
 	for i, c := range l.FilterChains {
 		r.chain(resource, fmt.Sprintf("filter_chains[%d]", i), c)
 	}
@@ -151,13 +155,19 @@ func (r *references) chain(resource, at string, c *model.FilterChain) {
 		r.secrets(resource, at+".transport_socket", &c.TLS.TLSParams)
 	}
 	for i, f := range c.Filters {
-		at := fmt.Sprintf("%s.filters[%d].typed_config", at, i)
-		switch f := f.Config.(type) {
-		case *model.HTTPConnectionManager:
-			r.manager(resource, at, f)
-		case *model.TCPProxy:
-			r.tcp(resource, at, f)
-		}
+		at := fmt.Sprintf("%s.filters[%d]", at, i)
+		r.network(resource, at+".typed_config", f.Config)
+		r.discovery(resource, at, f.Name, f.Discovery)
+	}
+}
+
+// network checks what a network filter names, whose configuration is at at.
+func (r *references) network(resource, at string, config any) {
+	switch f := config.(type) {
+	case *model.HTTPConnectionManager:
+		r.manager(resource, at, f)
+	case *model.TCPProxy:
+		r.tcp(resource, at, f)
 	}
 }
 
@@ -170,13 +180,9 @@ func (r *references) manager(resource, at string, f *model.HTTPConnectionManager
 	if name := f.RouteConfigName; name != "" && f.InlineRoutes == nil {
 		r.delivered(missing{resource, at + ".rds.route_config_name", "route configuration", name}, r.Routes[name] != nil)
 	}
-	for j, h := range f.HTTPFilters {
-		if h.Discovery == nil {
-			continue
-		}
-		at := fmt.Sprintf("%s.http_filters[%d]", at, j)
-		r.source(resource, at+".config_discovery.config_source", h.Discovery.Source)
-		r.delivered(missing{resource, at + ".config_discovery", "filter configuration", h.Name}, r.Filters[h.Name] != nil || h.Discovery.Default != nil)
+	r.filters(resource, at+".http_filters", f.HTTPFilters)
+	for i := range f.Upgrades {
+		r.filters(resource, fmt.Sprintf("%s.upgrade_configs[%d].filters", at, i), f.Upgrades[i].Filters)
 	}
 }
 
@@ -210,6 +216,7 @@ func (r *references) upstream(c *model.Cluster) {
 		}
 	}
 	r.source(resource, "eds_cluster_config.eds_config", c.EDSSource)
+	r.filters(resource, "http_filters", c.Filters)
 	if c.NeedsEDS() {
 		name, at := c.Name, "eds_cluster_config"
 		if c.EDSServiceName != "" {

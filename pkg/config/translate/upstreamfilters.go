@@ -9,15 +9,17 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
-// routerFilters translates the upstream filters that a router has; none for any other filter.
-func (c *call) routerFilters(config *anypb.Any, p *path) []*model.HTTPFilter {
+// routerParts translates the upstream filters and the access logs about attempts of a router, whose configuration is at p; it
+// has neither for any other filter.
+func (c *call) routerParts(config *anypb.Any, p *path) ([]*model.HTTPFilter, []*model.AccessLog) {
 	if config == nil {
-		return nil
+		return nil, nil
 	}
-	if m, ok := c.unpacked[config].(*routerv3.Router); ok {
-		return c.upstreamFilters(m.GetUpstreamHttpFilters(), p.field("typed_config"), "upstream_http_filters")
+	m, ok := c.unpacked[config].(*routerv3.Router)
+	if !ok {
+		return nil, nil
 	}
-	return nil
+	return c.upstreamFilters(m.GetUpstreamHttpFilters(), p, "upstream_http_filters"), c.accessLogs(m.GetUpstreamLog(), p, "upstream_log")
 }
 
 // upstreamFilters translates a chain of upstream filters; no filters are no chain.
@@ -26,15 +28,4 @@ func (c *call) upstreamFilters(list []*hcmv3.HttpFilter, p *path, name string) [
 		return nil
 	}
 	return c.httpFilters(extension.UpstreamHTTPFilters, "upstream http", list, p.field(name))
-}
-
-// routerLogs translates the access logs about attempts that a router has; none for any other filter.
-func (c *call) routerLogs(config *anypb.Any, p *path) []*model.AccessLog {
-	if config == nil {
-		return nil
-	}
-	if m, ok := c.unpacked[config].(*routerv3.Router); ok {
-		return c.accessLogs(m.GetUpstreamLog(), p.field("typed_config"), "upstream_log")
-	}
-	return nil
 }

@@ -25,7 +25,8 @@ func TestUpstreamFilters(t *testing.T) {
 		{"no codec", testEcho, "", "non-terminal filter named echo of type echo is the last filter in a upstream http filter chain"},
 		{"codec first", testCodec + `,` + testEcho, "", "terminal filter named envoy.filters.http.upstream_codec"},
 		{"a filter that does not work upstream", `{"name": "envoy.filters.http.router"},` + testCodec, "", "envoy.filters.http.upstream"},
-		{"discovery", `{"name": "x", "config_discovery": {"config_source": {"ads": {}}, "type_urls": ["type.googleapis.com/google.protobuf.StringValue"]}},` + testCodec, "", "config_discovery: not supported"},
+		{"discovery", `{"name": "x", "config_discovery": {"config_source": {"ads": {}}, "type_urls": ["type.googleapis.com/google.protobuf.StringValue"]}},` + testCodec, "x envoy.filters.http.upstream_codec", ""},
+		{"discovery of the last one", `{"name": "x", "config_discovery": {"config_source": {"ads": {}}, "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"]}}`, "", "no factory found for a required type URL"},
 	} {
 		check := func(t *testing.T, at string, filters []*model.HTTPFilter, warnings []Warning, err error) {
 			t.Helper()

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 
@@ -27,6 +28,10 @@ type Deps struct {
 	Upstream []*model.HTTPFilter
 	// UpstreamLogs are what a router writes about each attempt (model.HTTPFilter.UpstreamLogs); nil for nothing.
 	UpstreamLogs accesslog.Loggers
+	// BuildLogs opens access logs; nil writes none.
+	BuildLogs func([]*model.AccessLog) (accesslog.Loggers, error)
+	// FilterConfig returns the current filter configuration of ECDS of a name, nil when there is none yet; it may be nil.
+	FilterConfig func(name string) *model.FilterConfig
 	// Stats is the scope of the connection manager: "http.<stat_prefix>.".
 	Stats *stats.Scope
 	Log   *slog.Logger
@@ -47,4 +52,31 @@ type Deps struct {
 	HealthFailed func() bool
 	// Runtime answers runtime keys; nil knows none.
 	Runtime *model.Runtime
+}
+
+// New makes the filter of an entry of a chain. d.Name and what d holds for routers only are set here.
+func New(f *model.HTTPFilter, d Deps) (HTTP, error) {
+	d.Name = f.Name
+	if f.Discovery != nil {
+		return newDiscovered(f.Discovery, d)
+	}
+	return d.build(f.Config, f.Upstream, f.UpstreamLogs)
+}
+
+// build makes a filter of its decoded configuration.
+func (d Deps) build(config any, upstream []*model.HTTPFilter, logs []*model.AccessLog) (HTTP, error) {
+	d.Upstream, d.UpstreamLogs = upstream, nil
+	if d.BuildLogs != nil && len(logs) > 0 {
+		var err error
+		if d.UpstreamLogs, err = d.BuildLogs(logs); err != nil {
+			return nil, fmt.Errorf("upstream log: %w", err)
+		}
+	}
+	switch c := config.(type) {
+	case Builder:
+		return c.NewHTTP(d)
+	case HTTP:
+		return c, nil
+	}
+	return nil, fmt.Errorf("configuration of type %T is not an http filter", config)
 }

@@ -23,21 +23,16 @@ func (m *Manager) buildChain(list []*model.HTTPFilter) (chain, error) {
 	d := filter.Deps{
 		Stats: m.stats.scope, Log: m.deps.Log, Wheel: m.deps.Wheel, Clusters: m.deps.Clusters,
 		BufferLimit: m.deps.BufferLimit, Buffers: filter.NewBuffers(m.stats.scope), LocalCluster: m.deps.ServiceCluster,
-		LocalAddr: m.deps.LocalAddr, HealthFailed: m.deps.HealthFailed, Runtime: m.deps.Runtime,
+		LocalAddr: m.deps.LocalAddr, HealthFailed: m.deps.HealthFailed, Runtime: m.deps.Runtime, FilterConfig: m.deps.FilterConfig,
 	}
 	if m.deps.OnDemand != nil {
 		d.OnDemand = m.deps.OnDemand
 	}
+	if m.deps.AccessLogs != nil {
+		d.BuildLogs = m.deps.AccessLogs.Build
+	}
 	for i, f := range list {
-		d.Name, d.Upstream, d.UpstreamLogs = f.Name, f.Upstream, nil
-		if m.deps.AccessLogs != nil && len(f.UpstreamLogs) > 0 {
-			logs, err := m.deps.AccessLogs.Build(f.UpstreamLogs)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("http filter %q: upstream log: %w", f.Name, err))
-			}
-			d.UpstreamLogs = logs
-		}
-		h, err := m.newFilter(f, d)
+		h, err := filter.New(f, d)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("http filter %q: %w", f.Name, err))
 			continue
@@ -51,23 +46,6 @@ func (m *Manager) buildChain(list []*model.HTTPFilter) (chain, error) {
 		errs = append(errs, errors.New("http filters: there is none, and the last one must be terminal"))
 	}
 	return c, errors.Join(errs...)
-}
-
-func (m *Manager) newFilter(f *model.HTTPFilter, d filter.Deps) (filter.HTTP, error) {
-	if f.Discovery != nil {
-		return m.newDiscovered(f, d)
-	}
-	return buildFilter(f.Config, d)
-}
-
-func buildFilter(config any, d filter.Deps) (filter.HTTP, error) {
-	switch c := config.(type) {
-	case filter.Builder:
-		return c.NewHTTP(d)
-	case filter.HTTP:
-		return c, nil
-	}
-	return nil, fmt.Errorf("configuration of type %T is not an http filter", config)
 }
 
 // choose returns the filters that are enabled for the stream's route; buf is used when a route has a say in that.

@@ -105,7 +105,7 @@ func TestFiltersByDiscovery(t *testing.T) {
 	made := func(text string) *model.FilterConfig {
 		return &model.FilterConfig{TypeURL: textType, Config: &tag{text: text, closed: &closed}}
 	}
-	discovered := func(fallback any) []*model.HTTPFilter {
+	discovered := func(fallback *model.FilterConfig) []*model.HTTPFilter {
 		return []*model.HTTPFilter{{Name: "d", Discovery: &model.FilterDiscovery{TypeURLs: []string{textType}, Default: fallback}}}
 	}
 	o := options{
@@ -147,7 +147,7 @@ func TestFiltersByDiscovery(t *testing.T) {
 	}
 
 	t.Log("with a default")
-	o.filters = discovered(&tag{text: "default"})
+	o.filters = discovered(made("default"))
 	p = start(t, rc, o)
 	c = p.dial()
 	ask("default")

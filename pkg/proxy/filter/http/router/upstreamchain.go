@@ -24,7 +24,7 @@ func newUpstreamChain(list []*model.HTTPFilter, d filter.Deps) (*upstreamChain, 
 	c := &upstreamChain{configs: list}
 	var errs []error
 	for i, f := range list {
-		h, err := newUpstreamFilter(f, d)
+		h, err := filter.New(f, d)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("upstream http filter %q: %w", f.Name, err))
 			continue
@@ -35,17 +35,6 @@ func newUpstreamChain(list []*model.HTTPFilter, d filter.Deps) (*upstreamChain, 
 		}
 	}
 	return c, errors.Join(errs...)
-}
-
-func newUpstreamFilter(f *model.HTTPFilter, d filter.Deps) (filter.HTTP, error) {
-	d.Name = f.Name
-	switch c := f.Config.(type) {
-	case filter.Builder:
-		return c.NewHTTP(d)
-	case filter.HTTP:
-		return c, nil
-	}
-	return nil, fmt.Errorf("configuration of type %T is not an http filter", f.Config)
 }
 
 // Close implements io.Closer: it ends the filters that have something to end.

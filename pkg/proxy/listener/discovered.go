@@ -1,0 +1,217 @@
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
+)
+
+// errNoConfig closes connections that need a listener filter which has no configuration yet.
+var errNoConfig = errors.New("a listener filter has no configuration")
+
+// discoveredNetwork is a network filter whose configuration comes and changes by ECDS. A connection keeps the filter of the
+// moment in which it came.
+type discoveredNetwork struct {
+	name  string
+	cfg   *model.FilterDiscovery
+	find  func(name string) *model.FilterConfig
+	build func(*model.FilterConfig) (filter.Network, error)
+	log   *slog.Logger
+
+	mu      sync.Mutex
+	current *madeNetwork
+	// unusable is the configuration that no filter could be made of.
+	unusable *model.FilterConfig
+}
+
+// madeNetwork is the filter that was made of a configuration. discoveredNetwork.mu guards it.
+type madeNetwork struct {
+	config *model.FilterConfig
+	filter filter.Network
+	// conns are the connections that it serves; once it is retired, it is closed after the last one.
+	conns   int
+	retired bool
+}
+
+var _ io.Closer = (*discoveredNetwork)(nil)
+
+// discover makes the filter of a chain that has its configuration by ECDS.
+func (m *Manager) discover(cfg *model.Listener, fc *model.FilterChain, f *model.NetworkFilter) (*discoveredNetwork, error) {
+	d := &discoveredNetwork{
+		name: f.Name, cfg: f.Discovery, find: m.filterConfig, log: m.opts.Log,
+		build: func(c *model.FilterConfig) (filter.Network, error) {
+			return m.opts.NewFilter(cfg, fc, &model.NetworkFilter{Name: f.Name, TypeURL: c.TypeURL, Config: c.Config})
+		},
+	}
+	if c := f.Discovery.Default; c != nil {
+		made, err := d.build(c)
+		if err != nil {
+			return nil, fmt.Errorf("default_config: %w", err)
+		}
+		d.current = &madeNetwork{config: c, filter: made}
+	}
+	return d, nil
+}
+
+// filterConfig finds the configuration that ECDS delivered under a name, nil for none.
+func (m *Manager) filterConfig(name string) *model.FilterConfig {
+	if m.opts.FilterConfig == nil {
+		return nil
+	}
+	return m.opts.FilterConfig(name)
+}
+
+// take gives the filter for a new connection, which ends with give; nil while there is no configuration.
+func (d *discoveredNetwork) take() *madeNetwork {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refresh()
+	if d.current != nil {
+		d.current.conns++
+	}
+	return d.current
+}
+
+// refresh makes the filter of the configuration in force. One of which none can be made leaves the last one in force.
+func (d *discoveredNetwork) refresh() {
+	c := d.cfg.Choose(d.find(d.name))
+	if c == nil {
+		d.replace(nil)
+		return
+	}
+	if d.current != nil && d.current.config == c || d.unusable == c {
+		return
+	}
+	f, err := d.build(c)
+	if err != nil {
+		d.unusable = c
+		d.log.Error("filter configuration cannot be used", "filter", d.name, "version", c.Version, "error", err)
+		return
+	}
+	d.unusable = nil
+	d.replace(&madeNetwork{config: c, filter: f})
+}
+
+func (d *discoveredNetwork) replace(next *madeNetwork) {
+	old := d.current
+	d.current = next
+	if old != nil {
+		old.retired = true
+		d.settle(old)
+	}
+}
+
+// settle closes a filter that nothing needs any more.
+func (d *discoveredNetwork) settle(n *madeNetwork) {
+	if !n.retired || n.conns > 0 {
+		return
+	}
+	if c, ok := n.filter.(io.Closer); ok {
+		_ = c.Close() // nothing depends on it any more
+	}
+}
+
+// give ends a take.
+func (d *discoveredNetwork) give(n *madeNetwork) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n.conns--
+	d.settle(n)
+}
+
+// Close implements io.Closer: there will be no further connection.
+func (d *discoveredNetwork) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.replace(nil)
+	return nil
+}
+
+// discoveredListener is a listener filter whose configuration comes and changes by ECDS.
+type discoveredListener struct {
+	name  string
+	cfg   *model.FilterDiscovery
+	find  func(name string) *model.FilterConfig
+	stats *stats.Scope
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	config *model.FilterConfig
+	filter filter.Listener
+}
+
+// newListenerFilter makes a listener filter of its decoded configuration.
+func newListenerFilter(name string, config any, root *stats.Scope) (filter.Listener, error) {
+	f, ok := config.(filter.Listener)
+	if !ok {
+		return nil, fmt.Errorf("listener filter %s: %T is not a listener filter", name, config)
+	}
+	if s, ok := f.(withStats); ok {
+		f = s.WithStats(root)
+	}
+	return f, nil
+}
+
+// now is the filter of the configuration in force; nil while there is none.
+func (d *discoveredListener) now() filter.Listener {
+	c := d.cfg.Choose(d.find(d.name))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c == d.config {
+		return d.filter
+	}
+	f, err := newListenerFilter(d.name, configOf(c), d.stats)
+	if err != nil && c != nil {
+		d.log.Error("filter configuration cannot be used", "filter", d.name, "version", c.Version, "error", err)
+	}
+	d.config, d.filter = c, f
+	return f
+}
+
+func configOf(c *model.FilterConfig) any {
+	if c == nil {
+		return nil
+	}
+	return c.Config
+}
+
+// listenerFilters makes the listener filters of a version. Those in discovered have an empty place in a.filters.
+func (m *Manager) listenerFilters(a *active) error {
+	for _, lf := range a.cfg.ListenerFilters {
+		if lf.Discovery != nil {
+			if a.discovered == nil {
+				a.discovered = map[int]*discoveredListener{}
+			}
+			a.discovered[len(a.filters)] = &discoveredListener{name: lf.Name, cfg: lf.Discovery, find: m.filterConfig, stats: m.opts.Stats, log: m.opts.Log}
+			a.filters = append(a.filters, nil)
+			continue
+		}
+		f, err := newListenerFilter(lf.Name, lf.Config, m.opts.Stats)
+		if err != nil {
+			return err
+		}
+		a.filters = append(a.filters, f)
+	}
+	return nil
+}
+
+// filtersNow are the listener filters for a new connection; false while one of them has no configuration.
+func (a *active) filtersNow() ([]filter.Listener, bool) {
+	if len(a.discovered) == 0 {
+		return a.filters, true
+	}
+	now := make([]filter.Listener, len(a.filters))
+	copy(now, a.filters)
+	for i, d := range a.discovered {
+		if now[i] = d.now(); now[i] == nil {
+			return nil, false
+		}
+	}
+	return now, true
+}

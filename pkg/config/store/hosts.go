@@ -119,7 +119,7 @@ func (b *batch) hosts() {
 	touched := map[*hostGroup]*batch{}
 	one := func(g *hostGroup) *batch {
 		if touched[g] == nil {
-			touched[g] = &batch{store: s, update: b.update, now: b.now}
+			touched[g] = b.share()
 		}
 		return touched[g]
 	}
@@ -156,7 +156,7 @@ func (b *batch) tellHosts(touched map[*hostGroup]*batch) {
 		g := s.hosting.groups[name]
 		if touched[g] == nil {
 			g.empty.Inc()
-			(&batch{store: s, update: b.update, now: b.now}).tell(g.want)
+			b.share().tell(g.want)
 		}
 		s.deps.settle(key{xds.VirtualHostType, name})
 	}

@@ -95,9 +95,14 @@ func (b *batch) endpoints() {
 // part is the share of the response that concerns one collection.
 func (b *batch) part(parts map[*collection]*batch, c *collection) *batch {
 	if parts[c] == nil {
-		parts[c] = &batch{store: b.store, update: b.update, now: b.now}
+		parts[c] = b.share()
 	}
 	return parts[c]
+}
+
+// share is a batch for some of the resources of the response.
+func (b *batch) share() *batch {
+	return &batch{store: b.store, update: b.update, now: b.now, seen: map[string]bool{}}
 }
 
 // endpoint takes one endpoint into its collection.

@@ -72,8 +72,8 @@ func (s *Store) Attempt(typeURL string) {
 }
 
 // Failure implements xds.Handler.
-func (s *Store) Failure(typeURL string, _ error) {
-	s.eachSubscription(typeURL, func(st *subscriptionStats) { st.failure.Inc() })
+func (s *Store) Failure(typeURL string, err error) {
+	s.eachSubscription(typeURL, func(st *subscriptionStats) { st.unanswered(err) })
 }
 
 // eachSubscription visits the wildcard subscription of a type and the named ones that still wait: with thousands of

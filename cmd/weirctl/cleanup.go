@@ -24,8 +24,7 @@ func runCleanup(_ context.Context, args []string, std stdio) int {
 			fmt.Fprint(std.out, cleanupHelp)
 			return exitOK
 		}
-		fmt.Fprintf(std.err, "weirctl cleanup: unexpected argument %q\n\n%s", args[0], cleanupHelp)
-		return exitUsage
+		return misuse(std, "cleanup", fmt.Errorf("unexpected argument %q", args[0]), cleanupHelp)
 	}
 	h, err := cgroup.Find()
 	if err == nil {

@@ -87,3 +87,31 @@ func TestUnknownVerb(t *testing.T) {
 		}
 	}
 }
+
+func TestMisuse(t *testing.T) {
+	tests := []struct {
+		args string
+		want string
+	}{
+		{"vlidate x", `weirctl: unknown command "vlidate"; did you mean validate?`},
+		{"doctor now", `weirctl doctor: unexpected argument "now"`},
+		{"compat --look x", `weirctl compat: unexpected arguments ["--look" "x"]`},
+		{"validate --schem x", "weirctl validate: unknown option --schem; did you mean --schema?"},
+		{"validate --frobnicate x", "weirctl validate: unknown option --frobnicate\n"},
+		{"explain --hots a b:1", "weirctl explain: unknown option --hots; did you mean --host?"},
+		{"xds serve --listen :1", "weirctl xds serve: DIR is missing"},
+		{"exec ls", `weirctl exec: unexpected argument "ls": the command comes after --`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			status := run(t.Context(), strings.Fields(tt.args), stdio{nil, &out, &errs})
+			if status != exitUsage || out.Len() > 0 || !strings.HasPrefix(errs.String(), tt.want) {
+				t.Errorf("status %d, output %q, errors %q; want %q", status, out.String(), errs.String(), tt.want)
+			}
+			if lines := strings.Count(errs.String(), "\n"); lines > 16 {
+				t.Errorf("the error drowns in %d lines", lines)
+			}
+		})
+	}
+}

@@ -42,8 +42,7 @@ func runCompat(_ context.Context, args []string, std stdio) int {
 		fmt.Fprint(std.out, compatHelp)
 		return exitOK
 	case len(args) != 2 || args[0] != "--write" && args[0] != "--check":
-		fmt.Fprint(std.err, compatHelp)
-		return exitUsage
+		return misuse(std, "compat", fmt.Errorf("unexpected arguments %q", args), compatHelp)
 	}
 	if err := compatFile(args[1], tables, args[0] == "--write"); err != nil {
 		fmt.Fprintf(std.err, "weirctl compat: %v\n", err)

@@ -34,8 +34,7 @@ func runDemo(ctx context.Context, args []string, std stdio) int {
 		fmt.Fprint(std.out, demoHelp)
 		return exitOK
 	default:
-		fmt.Fprintf(std.err, "weirctl demo: unexpected argument %q\n\n%s", args[0], demoHelp)
-		return exitUsage
+		return misuse(std, "demo", fmt.Errorf("unexpected argument %q", args[0]), demoHelp)
 	}
 	switch {
 	case err == nil:

@@ -16,11 +16,11 @@ Exits 1 when interception is impossible. Everything else of weir works without a
 
 func runDoctor(_ context.Context, args []string, std stdio) int {
 	if len(args) > 0 {
-		fmt.Fprint(std.err, doctorHelp)
 		if args[0] == "--help" || args[0] == "-h" {
+			fmt.Fprint(std.out, doctorHelp)
 			return exitOK
 		}
-		return exitUsage
+		return misuse(std, "doctor", fmt.Errorf("unexpected argument %q", args[0]), doctorHelp)
 	}
 	missing := 0
 	w := tabwriter.NewWriter(std.out, 0, 4, 2, ' ', 0)

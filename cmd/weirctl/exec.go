@@ -47,13 +47,11 @@ func runExec(ctx context.Context, args []string, std stdio) int {
 		case args[0] == "-l" && len(args) > 1:
 			level, args = args[1], args[2:]
 		default:
-			fmt.Fprintf(std.err, "weirctl exec: unexpected argument %q: the command comes after --\n\n%s", args[0], execHelp)
-			return exitUsage
+			return misuse(std, "exec", fmt.Errorf("unexpected argument %q: the command comes after --", args[0]), execHelp)
 		}
 	}
 	if len(args) < 2 {
-		fmt.Fprintf(std.err, "weirctl exec: there is no command\n\n%s", execHelp)
-		return exitUsage
+		return misuse(std, "exec", errors.New("there is no command"), execHelp)
 	}
 	status, err := intercepted(ctx, config, level, args[1:], std)
 	if err != nil {

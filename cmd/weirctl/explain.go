@@ -68,8 +68,7 @@ func runExplain(ctx context.Context, args []string, std stdio) int {
 			fmt.Fprint(std.out, explainHelp)
 			return exitOK
 		}
-		fmt.Fprintf(std.err, "weirctl explain: %v\n\n%s", err, explainHelp)
-		return exitUsage
+		return misuse(std, "explain", err, explainHelp)
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
 	defer cancel()
@@ -160,7 +159,7 @@ func (a *explainArguments) option(name, value string) error {
 	case "--header", "--alpn":
 		a.params.Add(name[2:], value)
 	default:
-		return fmt.Errorf("unknown option %s", name)
+		return unknownOption(name, explainHelp)
 	}
 	return nil
 }

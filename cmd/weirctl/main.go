@@ -6,9 +6,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
+	"strings"
 	"syscall"
+
+	"github.com/weir-proxy/weir/pkg/config/extension"
 )
 
 // verb is one subcommand.
@@ -53,9 +59,38 @@ func run(ctx context.Context, args []string, std stdio) int {
 			return v.run(ctx, args[1:], std)
 		}
 	}
-	fmt.Fprintf(std.err, "weirctl: unknown command %q\n\n", args[0])
+	names := func(yield func(string) bool) {
+		for _, v := range verbs() {
+			if !yield(v.name) {
+				return
+			}
+		}
+	}
+	fmt.Fprintf(std.err, "weirctl: unknown command %q%s\n\n", args[0], didYouMean(args[0], names))
 	usage(std.err)
 	return exitUsage
+}
+
+// misuse tells of a wrong command line, with no more of the help than leaves the error in sight.
+func misuse(std stdio, command string, err error, help string) int {
+	synopsis, _, _ := strings.Cut(help, "\n\n")
+	fmt.Fprintf(std.err, "weirctl %s: %v\n\n%s\n\n`weirctl %[1]s --help` tells more.\n", command, err, strings.TrimRight(synopsis, "\n"))
+	return exitUsage
+}
+
+// unknownOption is the error for an option that is not one of those in a help text, with the nearest of them.
+func unknownOption(name, help string) error {
+	return fmt.Errorf("unknown option %s%s", name, didYouMean(name, slices.Values(optionPattern().FindAllString(help, -1))))
+}
+
+func optionPattern() *regexp.Regexp { return regexp.MustCompile(`--[a-z][a-z-]+`) }
+
+func didYouMean(name string, known iter.Seq[string]) string {
+	near := extension.Nearest(name, known)
+	if near == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s?", near)
 }
 
 func usage(w io.Writer) {

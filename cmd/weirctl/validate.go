@@ -58,8 +58,7 @@ func runValidate(_ context.Context, args []string, std stdio) int {
 		fmt.Fprint(std.out, validateHelp)
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(std.err, "weirctl validate: %v\n\n%s", err, validateHelp)
-		return exitUsage
+		return misuse(std, "validate", err, validateHelp)
 	case a.schema:
 		return printSchema(a.paths, std)
 	}
@@ -114,7 +113,7 @@ func parseValidate(args []string) (a validateArguments, help bool, err error) {
 			a.format = value
 		default:
 			if strings.HasPrefix(name, "-") {
-				return a, false, fmt.Errorf("unknown flag %s", name)
+				return a, false, unknownOption(name, validateHelp)
 			}
 			a.paths = append(a.paths, args[0])
 		}

@@ -100,7 +100,7 @@ func TestValidateUsage(t *testing.T) {
 		err    string
 	}{
 		{"nothing", nil, exitUsage, "there is no file to check"},
-		{"unknown flag", []string{"--fast", "x"}, exitUsage, "unknown flag --fast"},
+		{"unknown flag", []string{"--fast", "x"}, exitUsage, "unknown option --fast"},
 		{"unknown format", []string{"--format", "xml", "x"}, exitUsage, "want text, json or github"},
 		{"missing file", []string{"testdata/nowhere"}, exitError, "no such file"},
 		{"two types", []string{"--schema", "a", "b"}, exitUsage, "one TYPE"},

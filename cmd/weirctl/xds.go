@@ -84,11 +84,10 @@ func runXDS(ctx context.Context, args []string, std stdio) int {
 	}
 	a, err := parseXDS(args)
 	if err != nil {
-		fmt.Fprintf(std.err, "weirctl xds: %v\n\n%s", err, xdsHelp)
-		return exitUsage
+		return misuse(std, "xds serve", err, xdsHelp)
 	}
 	if err := a.serve(ctx, std); err != nil {
-		fmt.Fprintf(std.err, "weirctl xds: %v\n", err)
+		fmt.Fprintf(std.err, "weirctl xds serve: %v\n", err)
 		return exitError
 	}
 	return exitOK
@@ -111,7 +110,7 @@ func parseXDS(args []string) (a xdsArguments, err error) {
 		case args[0] == "--quiet":
 			a.quiet = true
 		case set == nil && strings.HasPrefix(name, "-"):
-			return a, fmt.Errorf("unknown option %s", name)
+			return a, unknownOption(name, xdsHelp)
 		case set == nil && a.dir != "":
 			return a, fmt.Errorf("unexpected argument %q: there is one DIR", args[0])
 		case set == nil:

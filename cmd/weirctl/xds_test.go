@@ -34,6 +34,7 @@ func TestXDSArguments(t *testing.T) {
 		{name: "no directory", args: "serve --listen :1", wantErr: "DIR is missing"},
 		{name: "no address", args: "serve d", wantErr: "--listen is missing"},
 		{name: "no value", args: "serve d --listen", wantErr: "--listen needs a value"},
+		{name: "nearly an option", args: "serve --lisen :1 d", wantErr: "unknown option --lisen; did you mean --listen?"},
 		{name: "unknown option", args: "serve --bind :1 d", wantErr: "unknown option --bind"},
 		{name: "two directories", args: "serve --listen :1 d e", wantErr: `unexpected argument "e"`},
 		{name: "certificate without key", args: "serve --listen :1 --tls-cert c d", wantErr: "go together"},

@@ -78,9 +78,10 @@ type subscription struct {
 	ack       *ack // what is to be said of the last response
 	nonce     string
 	// rejected is the version that was rejected last and rejections how often in a row; hold is until when its NACK waits.
-	rejected   string
-	rejections int
-	hold       time.Time
+	// haste counts the rejections in a row, whatever their versions, each of which followed upon a NACK that left at due.
+	rejected          string
+	rejections, haste int
+	hold, due         time.Time
 	// version is the last accepted version of a state-of-the-world response; it outlives the stream.
 	version string
 	// sent are the names that are subscribed on this stream, as far as the control plane was told; all tells of the

@@ -108,6 +108,36 @@ func TestSotWRejectsTheSameVersionEverMoreSlowly(t *testing.T) {
 	}
 }
 
+func TestRejectionsThatAnswerEachOtherSlowDown(t *testing.T) {
+	waits := func(pause time.Duration, version func(int) string) (out []time.Duration) {
+		s, now := &subscription{}, time.Unix(1e9, 0)
+		for i := range 12 {
+			wait := s.reject(version(i), now)
+			out = append(out, wait)
+			now = now.Add(wait + pause)
+		}
+		return out
+	}
+	slow := []time.Duration{0, 0, 0, 0, 0, 0, 0, 0, firstHold, 2 * firstHold, 4 * firstHold, 8 * firstHold}
+	tests := []struct {
+		name    string
+		pause   time.Duration
+		version func(int) string
+		want    []time.Duration
+	}{
+		{"a version each", time.Millisecond, func(i int) string { return fmt.Sprint(i) }, slow},
+		{"back and forth", time.Millisecond, func(i int) string { return fmt.Sprint(i % 2) }, slow},
+		{"somebody tries", 2 * time.Second, func(i int) string { return fmt.Sprint(i) }, make([]time.Duration, 12)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if d := cmp.Diff(tt.want, waits(tt.pause, tt.version)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
 func TestSotWReconnectsWithVersionAndAllNames(t *testing.T) {
 	r := newRig(t, nil)
 	r.mux.Subscribe(EndpointType, "b")

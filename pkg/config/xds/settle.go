@@ -23,8 +23,8 @@ func (m *Mux) settle(u Update, nonce string, err error) {
 	s.ack = &ack{nonce: nonce, err: err}
 	s.hold = time.Time{}
 	if err == nil {
-		s.version, s.rejections = u.Version, 0
-	} else if wait := s.reject(u.Version); wait > 0 && !m.opt.Delta { // a delta server sends a change but once
+		s.version, s.rejections, s.haste = u.Version, 0, 0
+	} else if wait := s.reject(u.Version, time.Now()); wait > 0 && !m.opt.Delta { // a delta server sends a change but once
 		s.hold = time.Now().Add(wait)
 		time.AfterFunc(wait, m.wake)
 	}
@@ -76,19 +76,31 @@ func (s *subscription) forget(name string) {
 }
 
 // Waits before a version is rejected once more. A control plane that answers each NACK with the same version, as
-// go-control-plane's snapshot cache does, would otherwise keep both sides busy until somebody mends the configuration.
+// go-control-plane's snapshot cache does, would otherwise keep both sides busy until somebody mends the configuration. One
+// that makes up a version each time, or goes back and forth between bad ones, is told maxHaste times without a wait.
 const (
 	firstHold = 250 * time.Millisecond
 	maxHold   = 10 * time.Second
+	maxHaste  = 8
+	// atOnce is how soon after a NACK a response must come to be an answer to it.
+	atOnce = time.Second
 )
 
 // reject counts a rejection and returns how long to wait before the control plane is told: not at all for the first of a
 // version, then twice as long each time.
-func (s *subscription) reject(version string) time.Duration {
-	if s.rejections == 0 || s.rejected != version {
-		s.rejected, s.rejections = version, 1
-		return 0
+func (s *subscription) reject(version string, now time.Time) time.Duration {
+	if s.rejected != version {
+		s.rejected, s.rejections = version, 0
+	}
+	if now.Sub(s.due) > atOnce {
+		s.haste = 0
 	}
 	s.rejections++
-	return min(maxHold, firstHold<<min(s.rejections-2, 10))
+	s.haste++
+	wait := time.Duration(0)
+	if n := max(s.rejections-1, s.haste-maxHaste); n > 0 {
+		wait = min(maxHold, firstHold<<min(n-1, 10))
+	}
+	s.due = now.Add(wait)
+	return wait
 }

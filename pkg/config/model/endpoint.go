@@ -1,6 +1,9 @@
 package model
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // LoadAssignment is the endpoints of a cluster (envoy.config.endpoint.v3.ClusterLoadAssignment).
 type LoadAssignment struct {
@@ -8,6 +11,8 @@ type LoadAssignment struct {
 	Localities []*Locality
 	// OverprovisioningFactor in percent. Default 140.
 	OverprovisioningFactor uint32
+	// StaleAfter is for how long the endpoints are good when nothing more comes of them; 0 is for ever.
+	StaleAfter time.Duration
 	// DropOverloads are in order; each drops its share of what the earlier ones let through.
 	DropOverloads []DropOverload
 }

@@ -42,6 +42,8 @@ type Slot[M any] struct {
 	Name            string
 	Active, Warming *Entry[M]
 	Failure         *Failure
+	// lease ends the use of what is there unless it is confirmed in time; nil is none.
+	lease *time.Timer
 }
 
 // table holds the resources of one type. Guarded by Store.mu. What it does for one resource costs the same however many
@@ -195,6 +197,7 @@ func (t *table[M]) remove(deps *dependencies, name string) bool {
 	}
 	t.drop(deps, s.Active)
 	t.drop(deps, s.Warming)
+	s.lend(nil)
 	delete(t.slots, name)
 	if s.Warming != nil {
 		t.warming--

@@ -51,6 +51,7 @@ func keepNamed[M comparable](b *batch, t *table[M], r xds.Resource) bool {
 		return false
 	}
 	b.store.deps.settle(w.key)
+	b.store.arrived(w)
 	(&batch{store: b.store, update: b.update, now: b.now}).tell(w)
 	return true
 }

@@ -288,6 +288,7 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 		} else if w.timer != nil {
 			w.timer.Stop() // from here on it waits for others, which have timers of their own
 		}
+		b.store.arrived(w)
 		one.tell(w)
 	}
 	for _, name := range b.update.Removed {

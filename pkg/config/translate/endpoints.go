@@ -27,6 +27,7 @@ func (c *call) loadAssignment(m *endpointv3.ClusterLoadAssignment, p *path, name
 		Resource:               c.identity(m.GetClusterName(), m),
 		OverprovisioningFactor: u32(m.GetPolicy().GetOverprovisioningFactor(), defaultOverprovisioning),
 	}
+	out.StaleAfter = c.duration(m.GetPolicy().GetEndpointStaleAfter(), 0, p.field("policy"), "endpoint_stale_after")
 	for _, d := range m.GetPolicy().GetDropOverloads() {
 		f := d.GetDropPercentage()
 		percent := float64(f.GetNumerator()) * 100 / float64(denominator(f.GetDenominator()))

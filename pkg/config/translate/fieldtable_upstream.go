@@ -91,7 +91,7 @@ func endpointTable() table {
 	const endpoint = "envoy.config.endpoint.v3."
 	t := table{}
 	t.message(endpoint+"ClusterLoadAssignment", "cluster_name endpoints policy")
-	t.message(endpoint+"ClusterLoadAssignment.Policy", "drop_overloads overprovisioning_factor")
+	t.message(endpoint+"ClusterLoadAssignment.Policy", "drop_overloads overprovisioning_factor endpoint_stale_after")
 	t.message(endpoint+"ClusterLoadAssignment.Policy.DropOverload", "category drop_percentage")
 	t.message(endpoint+"LocalityLbEndpoints",
 		"locality lb_endpoints load_balancer_endpoints leds_cluster_locality_config load_balancing_weight priority", "metadata", opaque)

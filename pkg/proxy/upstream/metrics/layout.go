@@ -101,10 +101,12 @@ func declareState(f *stats.Fields, m *Cluster) {
 	f.Gauge("max_host_weight", &m.MaxHostWeight)
 	f.Counter("lb_healthy_panic", &m.LBHealthyPanic)
 	f.Gauge("warming_state", nil) // a cluster that warms is not here yet
-	// Zone aware routing, subsets and the cache of assignments are not there yet. Dashboards and scripts ask for them by name.
+	// The subscription to the endpoints moves these two. Its assignment outlives updates of the cluster, so that none ever
+	// waits for what is there already, and takes it from a cache after a timeout.
 	f.Counter("assignment_stale", nil)
 	f.Counter("assignment_timeout_received", nil)
 	f.Counter("assignment_use_cached", nil)
+	// Zone aware routing and subsets are not there yet. Dashboards and scripts ask for them by name.
 	f.Counter("lb_recalculate_zone_structures", nil)
 	f.Counter("lb_zone_cluster_too_small", nil)
 	f.Counter("lb_zone_routing_all_directly", nil)

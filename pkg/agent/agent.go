@@ -87,8 +87,8 @@ type Agent struct {
 	// secrets and routes are what handshakes and requests look names up in.
 	secrets atomic.Pointer[model.Set[*model.Secret]]
 	routes  atomic.Pointer[model.Set[*model.RouteConfig]]
-	// scopes are what SRDS delivered, by key.
-	scopes atomic.Pointer[model.Set[*model.Scope]]
+	// scopes are what SRDS delivered, by source.
+	scopes atomic.Pointer[model.Set[*model.ScopeSet]]
 	// hosts are what VHDS delivered, by route configuration.
 	hosts atomic.Pointer[model.Set[*model.HostSet]]
 	// filters are the filter configurations of ECDS.
@@ -129,7 +129,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	a.secrets.Store(&model.Set[*model.Secret]{})
 	a.routes.Store(&model.Set[*model.RouteConfig]{})
 	a.filters.Store(&model.Set[*model.FilterConfig]{})
-	a.scopes.Store(&model.Set[*model.Scope]{})
+	a.scopes.Store(&model.Set[*model.ScopeSet]{})
 	a.hosts.Store(&model.Set[*model.HostSet]{})
 	if err := a.openLog(); err != nil {
 		return nil, err
@@ -251,8 +251,8 @@ func (a *Agent) Secret(name string) *model.Secret { return a.secrets.Load().Get(
 // route finds an RDS route configuration; nil when there is none yet.
 func (a *Agent) route(name string) *model.RouteConfig { return a.routes.Load().Get(name) }
 
-// scope finds an SRDS scope by its key; nil when there is none.
-func (a *Agent) scope(key string) *model.Scope { return a.scopes.Load().Get(key) }
+// scope finds an SRDS scope by its source and key; nil when there is none.
+func (a *Agent) scope(source, key string) *model.Scope { return a.scopes.Load().Get(source).Get(key) }
 
 // hostSet finds the virtual hosts that VHDS delivered for a route configuration; nil when there are none.
 func (a *Agent) hostSet(routes string) *model.HostSet { return a.hosts.Load().Get(routes) }

@@ -50,9 +50,9 @@ type Options struct {
 	Listeners Listeners
 	// Routes gives the RDS route configuration of a name, nil when there is none yet.
 	Routes func(name string) *model.RouteConfig
-	// Scope gives the SRDS scope of a key and Hosts the virtual hosts that VHDS delivered for a route configuration, nil when
+	// Scope gives the SRDS scope of a source (model.Source.ID) and key, and Hosts the virtual hosts that VHDS delivered for a route configuration, nil when
 	// there is none; either may be nil.
-	Scope func(key string) *model.Scope
+	Scope func(source, key string) *model.Scope
 	Hosts func(routes string) *model.HostSet
 	// FilterConfig gives the filter configuration of ECDS of a name, nil when there is none yet; it may be nil.
 	FilterConfig func(name string) *model.FilterConfig

@@ -58,7 +58,7 @@ func (w *walk) scope(cfg *model.ScopedRoutes, key string) *model.Scope {
 		if w.opt.Scope == nil {
 			return nil
 		}
-		return w.opt.Scope(key)
+		return w.opt.Scope(cfg.Source.ID(), key)
 	}
 	for _, s := range cfg.Scopes {
 		if s.Key == key {

@@ -19,7 +19,7 @@ func (v Config) ClientStatus() iter.Seq[*statusv3.ClientConfig_GenericXdsConfig]
 		_ = resourceStatus(xds.ListenerType, d.Listeners, yield) && resourceStatus(xds.RouteType, d.Routes, yield) &&
 			resourceStatus(xds.ClusterType, d.Clusters, yield) && resourceStatus(xds.EndpointType, d.Endpoints, yield) &&
 			resourceStatus(xds.SecretType, d.Secrets, yield) && resourceStatus(xds.FilterType, d.Filters, yield) &&
-			resourceStatus(xds.ScopedRouteType, d.Scopes, yield) &&
+			resourceStatus(xds.ScopedRouteType, d.AllScopes(), yield) &&
 			requested(d, yield)
 	}
 }

@@ -31,7 +31,7 @@ func (v Findings) Findings() iter.Seq[admin.Finding] {
 		d := v.Dump()
 		_ = slotFindings("listener", d.Listeners, yield) && slotFindings("route configuration", d.Routes, yield) &&
 			slotFindings("cluster", d.Clusters, yield) && slotFindings("endpoints", d.Endpoints, yield) &&
-			slotFindings("secret", d.Secrets, yield) && slotFindings("filter", d.Filters, yield) && slotFindings("scoped route configuration", d.Scopes, yield)
+			slotFindings("secret", d.Secrets, yield) && slotFindings("filter", d.Filters, yield) && slotFindings("scoped route configuration", d.AllScopes(), yield)
 	}
 }
 

@@ -1,7 +1,9 @@
 package view
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -13,8 +15,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 )
 
-// scopesDump shows the scopes that are written inside listeners, and those of SRDS, which all connection managers that follow it
-// share.
+// scopesDump shows the scopes that are written inside listeners, and those of SRDS, which all connection managers share that
+// follow the same source.
 func scopesDump(d *store.Dump, name func(string) bool) admin.Section {
 	return admin.Section{Message: &adminv3.ScopedRoutesConfigDump{}, Lists: []admin.List{
 		{Field: "inline_scoped_route_configs", Elements: func(yield func(proto.Message) bool) {
@@ -32,7 +34,7 @@ func scopesDump(d *store.Dump, name func(string) bool) admin.Section {
 		}},
 		{Field: "dynamic_scoped_route_configs", Elements: func(yield func(proto.Message) bool) {
 			for _, followed := range scopeNames(d) {
-				if name(followed) && !yield(dynamicScopes(d, followed)) {
+				if name(followed.name) && !yield(dynamicScopes(d, followed)) {
 					return
 				}
 			}
@@ -53,27 +55,41 @@ func inlineScopes(m *hcmv3.HttpConnectionManager, e *store.Entry[*model.Listener
 	return out
 }
 
-// scopeNames are those under which the listeners follow SRDS, in order.
-func scopeNames(d *store.Dump) []string {
-	var names []string
-	for i := range d.Listeners {
-		if e := newest(&d.Listeners[i]); e != nil {
-			for _, r := range e.Value.ScopeReferences() {
-				names = append(names, r.Name)
-			}
+// followedScopes are the scopes that a connection manager follows: their name, and the ID of their source.
+type followedScopes struct{ name, source string }
+
+// scopeNames are those that follow SRDS, in order.
+func scopeNames(d *store.Dump) []followedScopes {
+	var names []followedScopes
+	add := func(refs []model.ScopeReference) {
+		for _, r := range refs {
+			names = append(names, followedScopes{r.Name, r.Source.ID()})
 		}
 	}
-	slices.Sort(names)
+	for i := range d.Listeners {
+		if e := newest(&d.Listeners[i]); e != nil {
+			add(e.Value.ScopeReferences())
+		}
+	}
+	for i := range d.Filters {
+		if e := newest(&d.Filters[i]); e != nil {
+			add(e.Value.ScopeReferences())
+		}
+	}
+	slices.SortFunc(names, func(a, b followedScopes) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.source, b.source))
+	})
 	return slices.Compact(names)
 }
 
 // dynamicScopes has the version of the response that came last, and the last failure.
-func dynamicScopes(d *store.Dump, followed string) *adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs {
-	out := &adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs{Name: followed, ClientStatus: adminv3.ClientResourceStatus_REQUESTED}
+func dynamicScopes(d *store.Dump, followed followedScopes) *adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs {
+	out := &adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs{Name: followed.name, ClientStatus: adminv3.ClientResourceStatus_REQUESTED}
 	var last *store.Entry[*model.Scope]
 	var failure *store.Failure
-	for i := range d.Scopes {
-		s := &d.Scopes[i]
+	slots := d.Scopes[followed.source]
+	for i := range slots {
+		s := &slots[i]
 		if e := newest(s); e != nil {
 			out.ScopedRouteConfigs = append(out.ScopedRouteConfigs, e.Raw)
 			if last == nil || e.Updated.After(last.Updated) {

@@ -47,6 +47,17 @@ const ScopeSeparator = "\x1f"
 // ScopeKey joins the fragments of a key, which must not hold ScopeSeparator.
 func ScopeKey(fragments []string) string { return strings.Join(fragments, ScopeSeparator) }
 
+// ScopeSet is the scopes that one source of SRDS delivered, by Scope.Key.
+type ScopeSet struct{ ByKey Set[*Scope] }
+
+// Get finds a scope by its key; nil when there is none. s may be nil.
+func (s *ScopeSet) Get(key string) *Scope {
+	if s == nil {
+		return nil
+	}
+	return s.ByKey.Get(key)
+}
+
 // ScopeReference is a connection manager's need for scopes over SRDS.
 type ScopeReference struct {
 	Name       string

@@ -27,8 +27,8 @@ type Snapshot struct {
 	Filters Set[*FilterConfig]
 	// Hosts holds the virtual hosts that VHDS delivered, by the name of their route configuration.
 	Hosts Set[*HostSet]
-	// Scopes holds the scopes that SRDS delivered, by Scope.Key.
-	Scopes Set[*Scope]
+	// Scopes holds the scopes that SRDS delivered, by Source.ID.
+	Scopes Set[*ScopeSet]
 	// Interception says what the kernel captures; nil when nothing was configured.
 	Interception *Interception
 }

@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Source says where a dynamic resource comes from (envoy.config.core.v3.ConfigSource). A nil *Source in a reference
 // means that the resource is static.
@@ -14,6 +17,24 @@ type Source struct {
 	Collection string
 	// InitialFetchTimeout bounds the wait for the first answer; 0 waits for ever. Default 15 s.
 	InitialFetchTimeout time.Duration
+}
+
+// ID tells sources apart by what they say, as each resource has a translated source of its own; empty for the aggregated stream.
+func (s *Source) ID() string {
+	switch {
+	case s.Kind == SourceADS || s.Kind == SourceSelf:
+		return ""
+	case s.Kind == SourcePath:
+		return fmt.Sprintf("path %q %q", s.Path, s.WatchedDirectory)
+	case s.API == nil:
+		return "none"
+	}
+	api := *s.API
+	limit := RequestRateLimit{}
+	if api.RateLimit != nil {
+		limit, api.RateLimit = *api.RateLimit, nil // a pointer has no content when printed
+	}
+	return fmt.Sprintf("api %#v %v", api, limit)
 }
 
 // SourceKind is the way to a resource.

@@ -107,7 +107,7 @@ func (d *dependencies) acquire(dep dependency) {
 		w.settled = true
 		return
 	}
-	w.settled = d.store.has(dep.key)
+	w.settled = d.store.has(dep.key) || dep.scopes != nil && d.store.scoping.received(dep.source.ID())
 	if scope := d.store.opt.Stats.Scope(dep.prefix); dep.typeURL == xds.FilterType {
 		w.stats = newFilterStats(scope)
 	} else {
@@ -178,7 +178,7 @@ func (d *dependencies) release(dep dependency) {
 	d.tell(w)
 	switch {
 	case w.scopes != nil:
-		delete(d.store.scoping.follows, w.name)
+		d.store.leaveScopes(w)
 		return
 	case w.typeURL == xds.VirtualHostType && d.store.opt.Sources != nil:
 		d.store.leaveHosts(w)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -22,7 +23,8 @@ type Dump struct {
 	Endpoints                       []Slot[*model.LoadAssignment]
 	Secrets                         []Slot[*model.Secret]
 	Filters                         []Slot[*model.FilterConfig]
-	Scopes                          []Slot[*model.Scope]
+	// Scopes are by the model.Source.ID of their source of SRDS.
+	Scopes map[string][]Slot[*model.Scope]
 	// Waiting are the resources that something still waits for, as "type/name".
 	Waiting []string
 }
@@ -42,7 +44,7 @@ func (s *Store) Dump() *Dump {
 		Endpoints:       s.endpoints.list(),
 		Secrets:         s.secrets.list(),
 		Filters:         s.filters.list(),
-		Scopes:          s.scopes.list(),
+		Scopes:          s.scoping.list(),
 	}
 	for typeURL, names := range s.deps.pending {
 		for name := range names {
@@ -51,4 +53,13 @@ func (s *Store) Dump() *Dump {
 	}
 	slices.Sort(d.Waiting)
 	return d
+}
+
+// AllScopes are the scopes of all sources, in order of the sources.
+func (d *Dump) AllScopes() []Slot[*model.Scope] {
+	var all []Slot[*model.Scope]
+	for _, source := range slices.Sorted(maps.Keys(d.Scopes)) {
+		all = append(all, d.Scopes[source]...)
+	}
+	return all
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 
@@ -14,9 +15,18 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
 
-// scoping is what there is beside the table of scopes. The scopes of SRDS are one set, which all connection managers share
-// that follow it. Guarded by Store.mu.
+// scoping is the scopes of SRDS, by the model.Source.ID of where they come from. Those of one source are one set, which all
+// connection managers share that follow it. Guarded by Store.mu.
 type scoping struct {
+	sources map[string]*scopeSource
+	// published are the active scopes of each source.
+	published model.Set[*model.ScopeSet]
+}
+
+// scopeSource is the scopes of one source.
+type scopeSource struct {
+	id    string
+	table *table[*model.Scope]
 	// follows are the subscriptions of the connection managers, by name; each has statistics of its own.
 	follows map[string]*scopeFollow
 	// last is the one that was made last: it says where the route configurations of scopes come from.
@@ -42,12 +52,18 @@ type scopeFollow struct {
 	took                *stats.Gauge
 }
 
-func newScoping() scoping {
-	return scoping{follows: map[string]*scopeFollow{}, owner: map[string]string{}, lazy: map[string]int{}}
-}
+func newScoping() scoping { return scoping{sources: map[string]*scopeSource{}} }
 
-// scopeName is how the subscription of a connection manager is called.
-func scopeName(r *model.ScopeReference) string { return r.StatPrefix + "/" + r.Name }
+// scopeName is how the subscription of a connection manager is called. A source is told by a hash: what it says may be secret.
+func scopeName(r *model.ScopeReference) string {
+	name := r.StatPrefix + "/" + r.Name
+	if id := r.Source.ID(); id != "" {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(id)) // never fails
+		name = fmt.Sprintf("%s of source %x", name, h.Sum64())
+	}
+	return name
+}
 
 // scopesNeeded are the subscriptions to SRDS of connection managers.
 func scopesNeeded(refs []model.ScopeReference) []dependency {
@@ -61,50 +77,6 @@ func scopesNeeded(refs []model.ScopeReference) []dependency {
 	return deps
 }
 
-// followScopes subscribes for a connection manager. As with CDS and LDS the subscription stays once it was made.
-func (s *Store) followScopes(w *want) {
-	sc := w.stats.scope
-	s.scoping.follows[w.name] = &scopeFollow{
-		want: w, empty: sc.Counter("update_empty"), all: sc.Gauge("all_scopes"), onDemand: sc.Gauge("on_demand_scopes"),
-		live: sc.Gauge("active_scopes"), took: sc.Gauge("config_reload_time_ms"),
-	}
-	s.scoping.last = w.scopes
-	s.opt.Sources.SubscribeAll(w.source, w.typeURL)
-}
-
-// scopeNeeds is the route configuration of a scope. One that is loaded on demand is subscribed to by the first request.
-func (s *Store) scopeNeeds(v *model.Scope) []dependency {
-	from := s.scoping.last
-	if v.InlineRoutes != nil || from == nil {
-		return nil
-	}
-	return []dependency{{
-		key: key{xds.RouteType, v.RouteConfigName}, source: from.Routes, lazy: v.OnDemand,
-		prefix: "http." + from.StatPrefix + ".rds." + v.RouteConfigName + ".",
-	}}
-}
-
-// moveScope keeps the index by key, where a scope became another one; either may be nil.
-func (s *Store) moveScope(old, now *model.Scope) {
-	x := &s.scoping
-	if old != nil && x.byKey.Get(old.Key) == old {
-		x.byKey = x.byKey.Without(old.Key)
-	}
-	if now != nil {
-		x.byKey = x.byKey.With(now.Key, now)
-	}
-}
-
-// scopesReady lets the listeners go on that wait for scopes, once these have their routes.
-func (s *Store) scopesReady() {
-	if !s.scoping.received || s.scopes.warming > 0 || len(s.deps.pending[xds.ScopedRouteType]) == 0 {
-		return
-	}
-	for name := range s.scoping.follows {
-		s.deps.settle(key{xds.ScopedRouteType, name})
-	}
-}
-
 // scopeProposal is a scope of a response before it is taken.
 type scopeProposal struct {
 	resource xds.Resource
@@ -116,31 +88,33 @@ type scopeProposal struct {
 
 // scopes applies a response of SRDS. As in Envoy, one with two scopes of one key is refused as a whole.
 func (b *batch) scopes() {
-	s := b.store
-	proposals := b.proposeScopes()
-	gone := b.gone(s.scopes.dynamicNames)
-	clash := b.scopeConflict(proposals, gone)
+	s, x := b.store, b.store.scoping.sources[b.update.Source]
+	if x == nil {
+		return // nobody follows it any more
+	}
+	proposals := b.proposeScopes(x)
+	gone := b.gone(x.table.dynamicNames)
+	clash := x.conflict(proposals, gone)
 	changed := false
 	if !clash {
 		for _, name := range gone {
-			changed = b.removeScope(name) || changed
+			changed = x.remove(s, name) || changed
 		}
 	}
 	for _, p := range proposals {
 		switch {
 		case p.err != nil:
-			b.reject(p.name, p.resource, p.err, &s.scopes.slot(p.name).Failure)
+			b.reject(p.name, p.resource, p.err, &x.table.slot(p.name).Failure)
 		case !clash:
-			changed = b.putScope(p) || changed
+			changed = b.putScope(x, p) || changed
 		}
 	}
-	s.scoping.received = true
-	b.tellScopes(changed)
+	x.received = true
+	b.tellScopes(x, changed)
 }
 
-// tellScopes counts the response for the connection managers that follow SRDS.
-func (b *batch) tellScopes(changed bool) {
-	x := &b.store.scoping
+// tellScopes counts the response for the connection managers that follow the source.
+func (b *batch) tellScopes(x *scopeSource, changed bool) {
 	for _, name := range slices.Sorted(maps.Keys(x.follows)) {
 		f := x.follows[name]
 		if f.want.timer != nil {
@@ -155,11 +129,11 @@ func (b *batch) tellScopes(changed bool) {
 		}
 		b.tell(f.want)
 	}
-	b.store.countScopes()
+	x.count()
 }
 
 // proposeScopes reads the scopes of the response, each for itself. Those that did not change are only renewed.
-func (b *batch) proposeScopes() []*scopeProposal {
+func (b *batch) proposeScopes(x *scopeSource) []*scopeProposal {
 	var all []*scopeProposal
 	for _, r := range b.update.Resources {
 		if r.Body == nil {
@@ -168,7 +142,7 @@ func (b *batch) proposeScopes() []*scopeProposal {
 		}
 		m := &routev3.ScopedRouteConfiguration{}
 		p := &scopeProposal{resource: r}
-		if name := peekName(r); !b.seen[name] && b.store.scopes.unchanged(b, name, r) {
+		if name := peekName(r); !b.seen[name] && x.table.unchanged(b, name, r) {
 			b.seen[name] = true
 			continue
 		}
@@ -186,8 +160,8 @@ func (b *batch) proposeScopes() []*scopeProposal {
 	return all
 }
 
-// scopeConflict finds scopes whose key another one has once the response is taken.
-func (b *batch) scopeConflict(proposals []*scopeProposal, gone []string) (found bool) {
+// conflict finds scopes whose key another one has once the response is taken.
+func (x *scopeSource) conflict(proposals []*scopeProposal, gone []string) (found bool) {
 	leaves := make(map[string]bool, len(gone)+len(proposals))
 	for _, name := range gone {
 		leaves[name] = true
@@ -201,7 +175,7 @@ func (b *batch) scopeConflict(proposals []*scopeProposal, gone []string) (found 
 			continue
 		}
 		first := taken[p.value.Key]
-		if owner := b.store.scoping.owner[p.value.Key]; first == "" && !leaves[owner] {
+		if owner := x.owner[p.value.Key]; first == "" && !leaves[owner] {
 			first = owner
 		}
 		if first != "" {
@@ -214,40 +188,39 @@ func (b *batch) scopeConflict(proposals []*scopeProposal, gone []string) (found 
 	return found
 }
 
-func (b *batch) putScope(p *scopeProposal) bool {
+func (b *batch) putScope(x *scopeSource, p *scopeProposal) bool {
 	s := b.store
 	b.warn(p.warnings)
-	s.disownScope(p.name)
-	s.scoping.owner[p.value.Key] = p.name
-	changed := s.scopes.put(s.deps, p.name, newEntry(p.value, p.value.Hash, p.resource, b.now))
+	x.disown(s, p.name)
+	x.owner[p.value.Key] = p.name
+	changed := x.table.put(s.deps, p.name, newEntry(p.value, p.value.Hash, p.resource, b.now))
 	if p.value.OnDemand {
-		s.countLazy(p.value.RouteConfigName, 1)
+		x.countLazy(s, p.value.RouteConfigName, 1)
 	}
 	return changed
 }
 
-func (b *batch) removeScope(name string) bool {
-	b.store.disownScope(name)
-	return b.store.scopes.remove(b.store.deps, name)
+func (x *scopeSource) remove(s *Store, name string) bool {
+	x.disown(s, name)
+	return x.table.remove(s.deps, name)
 }
 
-// disownScope takes a scope's newest form out of what is kept beside the table.
-func (s *Store) disownScope(name string) {
-	old := s.scopes.latest(name)
+// disown takes a scope's newest form out of what is kept beside the table.
+func (x *scopeSource) disown(s *Store, name string) {
+	old := x.table.latest(name)
 	if old == nil {
 		return
 	}
-	if s.scoping.owner[old.Value.Key] == name {
-		delete(s.scoping.owner, old.Value.Key)
+	if x.owner[old.Value.Key] == name {
+		delete(x.owner, old.Value.Key)
 	}
 	if old.Value.OnDemand {
-		s.countLazy(old.Value.RouteConfigName, -1)
+		x.countLazy(s, old.Value.RouteConfigName, -1)
 	}
 }
 
 // countLazy counts a scope that is loaded on demand, by the name of its route configuration.
-func (s *Store) countLazy(routes string, n int) {
-	x := &s.scoping
+func (x *scopeSource) countLazy(s *Store, routes string, n int) {
 	x.onDemand += n
 	if x.lazy[routes] += n; x.lazy[routes] == 0 {
 		delete(x.lazy, routes)
@@ -257,15 +230,8 @@ func (s *Store) countLazy(routes string, n int) {
 	}
 }
 
-// wakeScopes tells that a route configuration is asked for now.
-func (s *Store) wakeScopes(routes string) {
-	s.scoping.asleep -= s.scoping.lazy[routes]
-	s.countScopes()
-}
-
-// countScopes brings the gauges up to date.
-func (s *Store) countScopes() {
-	x := &s.scoping
+// count brings the gauges up to date.
+func (x *scopeSource) count() {
 	for _, f := range x.follows {
 		f.all.Set(uint64(len(x.owner)))
 		f.onDemand.Set(uint64(x.onDemand))

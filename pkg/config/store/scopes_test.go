@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/xds"
 )
 
@@ -51,8 +52,12 @@ virtual_hosts: [{name: v, domains: ["*"], routes: [{match: {prefix: /}, direct_r
 
 // scopes are the active scopes as "key=name".
 func (r *rig) scopes() string {
+	set := r.Snapshot().Scopes.Get("")
+	if set == nil {
+		return ""
+	}
 	var out []string
-	for key, s := range r.Snapshot().Scopes.Sorted() {
+	for key, s := range set.ByKey.Sorted() {
 		out = append(out, key+"="+s.Name)
 	}
 	return strings.Join(out, " ")
@@ -85,13 +90,13 @@ func TestScopesWaitForTheirRoutes(t *testing.T) {
 	if err := r.full(t, xds.ScopedRouteType, "2", scopeYAML("a", "alice", "new", "")+scopeYAML("b", "bob", "rb", "")); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.Snapshot().Scopes.Get("alice").RouteConfigName; got != "ra" {
+	if got := r.Snapshot().Scopes.Get("").Get("alice").RouteConfigName; got != "ra" {
 		t.Errorf("alice has %s already", got)
 	}
 	if err := r.full(t, xds.RouteType, "2", routesYAML("new")); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.Snapshot().Scopes.Get("alice").RouteConfigName; got != "new" || r.src.wanted["RouteConfiguration ra"] {
+	if got := r.Snapshot().Scopes.Get("").Get("alice").RouteConfigName; got != "new" || r.src.wanted["RouteConfiguration ra"] {
 		t.Errorf("alice has %s; ra is wanted: %v", got, r.src.wanted["RouteConfiguration ra"])
 	}
 	r.counter(t, "http.web.scoped_rds.tenants.update_success", 2)
@@ -195,5 +200,61 @@ func TestScopesOnDemand(t *testing.T) {
 	gauge("active_scopes", 0)
 	if r.src.wanted["RouteConfiguration ra"] || r.Snapshot().Routes.Len() != 0 {
 		t.Error("the routes of a scope that is gone are kept")
+	}
+}
+
+// Scopes of two sources are two sets: a response of one changes nothing of the other, whatever its names and keys are.
+func TestScopesOfTwoSources(t *testing.T) {
+	r := newRig(t, nil)
+	const ads, file = "scoped_rds_config_source: {resource_api_version: V3, ads: {}}", "scoped_rds_config_source: {resource_api_version: V3, path_config_source: {path: /scopes.yaml}}"
+	other := strings.ReplaceAll(strings.ReplaceAll(scopedListener, ads, file), "8080", "8081")
+	both := scopedListener + "---\n" + strings.Replace(other, "name: web", "name: other", 1)
+	if err := r.full(t, xds.ListenerType, "1", both); err != nil {
+		t.Fatal(err)
+	}
+	id := (&model.Source{Kind: model.SourcePath, Path: "/scopes.yaml"}).ID()
+	update := func(source, name, routes string) {
+		t.Helper()
+		err := r.Update(t.Context(), xds.Update{
+			Type: xds.ScopedRouteType, Source: source, Version: "1", Full: true,
+			Resources: resources(t, strings.ReplaceAll(scopeYAML(name, "alice", "", ""), "route_configuration_name: ", "route_configuration: {name: "+routes+"}")),
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	want := func(ofADS, ofFile string) {
+		t.Helper()
+		got := [2]string{}
+		for i, source := range []string{"", id} {
+			if s := r.Snapshot().Scopes.Get(source).Get("alice"); s != nil {
+				got[i] = s.Name + " " + s.InlineRoutes.Name
+			}
+		}
+		if got != [2]string{ofADS, ofFile} {
+			t.Errorf("alice has %q, want %q and %q", got, ofADS, ofFile)
+		}
+	}
+	update("", "a", "one")
+	want("a one", "")
+	if got := r.listeners(); len(got) != 1 || got[0] != "web" {
+		t.Errorf("listeners = %v: the other one waits for its own scopes", got)
+	}
+	update(id, "a", "two")
+	want("a one", "a two")
+	update(id, "b", "three")
+	want("a one", "b three")
+	update("", "c", "four")
+	want("c four", "b three")
+	if n := len(r.Dump().Scopes[id]); n != 1 || len(r.Dump().AllScopes()) != 2 {
+		t.Errorf("%d scopes of the file, %d in all", n, len(r.Dump().AllScopes()))
+	}
+	t.Log("the scopes of a file go with who follows them")
+	if err := r.full(t, xds.ListenerType, "2", scopedListener); err != nil {
+		t.Fatal(err)
+	}
+	want("c four", "")
+	if n := len(r.Dump().AllScopes()); n != 1 {
+		t.Errorf("%d scopes are left", n)
 	}
 }

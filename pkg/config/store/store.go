@@ -60,7 +60,6 @@ type Store struct {
 	endpoints    *table[*model.LoadAssignment]
 	secrets      *table[*model.Secret]
 	filters      *table[*model.FilterConfig]
-	scopes       *table[*model.Scope]
 	scoping      scoping
 	addresses    addresses
 	hosting      hosting
@@ -125,8 +124,6 @@ func New(opt Options) *Store {
 			identifier:       opt.Stats.TextReadout("control_plane.identifier"),
 		},
 	}
-	s.scopes = newTable(xds.ScopedRouteType, s.scopeNeeds)
-	s.scopes.moved = s.moveScope
 	s.endpoints = newTable(xds.EndpointType, s.endpointNeeds)
 	s.endpoints.moved, s.endpoints.form = s.moveEndpoints, s.assemble
 	s.routes = newTable(xds.RouteType, s.routeNeeds)
@@ -205,8 +202,6 @@ func (s *Store) has(k key) bool {
 		return s.secrets.latest(k.name) != nil
 	case xds.FilterType:
 		return s.filters.latest(k.name) != nil
-	case xds.ScopedRouteType:
-		return s.scoping.received
 	case xds.VirtualHostType:
 		return s.hosting.groups[k.name] != nil
 	case xds.LbEndpointType:
@@ -244,8 +239,7 @@ func (s *Store) promoteLeaves() {
 // publish promotes what became ready and publishes a snapshot if anything changed. Called with mu held.
 func (s *Store) publish() {
 	s.promoteLeaves()
-	s.scopes.promote(s.deps)
-	s.scopesReady()
+	s.promoteScopes()
 	s.promoteFilters()
 	s.clusters.promote(s.deps)
 	s.listeners.promote(s.deps)
@@ -260,7 +254,7 @@ func (s *Store) publish() {
 		Secrets:      s.secrets.published,
 		Filters:      s.filters.published,
 		Hosts:        s.hosting.published,
-		Scopes:       s.scoping.byKey,
+		Scopes:       s.scoping.published,
 		Interception: s.interception,
 	}
 	if s.current.Generation == 0 || !next.Same(s.current) {

@@ -208,28 +208,28 @@ func (s *Sources) change(src *model.Source, typeURL string, apply func(feed, map
 	}
 }
 
-// identity tells sources apart by what they say: each resource has a translated source of its own.
-func identity(src *model.Source, typeURL string) string {
-	if src.Kind == model.SourcePath {
-		return fmt.Sprintf("path %q %q %s", src.Path, src.WatchedDirectory, typeURL)
-	}
-	if src.API == nil {
-		return "none " + typeURL
-	}
-	api := *src.API
-	limit := model.RequestRateLimit{}
-	if api.RateLimit != nil {
-		limit, api.RateLimit = *api.RateLimit, nil // a pointer has no content when printed
-	}
-	return fmt.Sprintf("api %#v %v %s", api, limit, typeURL)
+// identity tells feeds apart.
+func identity(src *model.Source, typeURL string) string { return src.ID() + " " + typeURL }
+
+// from tells the handler which source its updates are of.
+type from struct {
+	Handler
+	source string
+}
+
+// Update implements Handler.
+func (f from) Update(ctx context.Context, u Update) error {
+	u.Source = f.source
+	return f.Handler.Update(ctx, u)
 }
 
 // feed makes the source that src names.
 func (s *Sources) feed(src *model.Source, typeURL string) (feed, error) {
+	handler := Handler(from{s.opt.Handler, src.ID()})
 	if src.Kind == model.SourcePath {
 		return newFile(fileOptions{
 			path: src.Path, directory: src.WatchedDirectory, typeURL: typeURL,
-			handler: s.opt.Handler, log: s.opt.Log, watch: s.opt.Watch, rejectUnknown: s.opt.RejectUnknown,
+			handler: handler, log: s.opt.Log, watch: s.opt.Watch, rejectUnknown: s.opt.RejectUnknown,
 		}), nil
 	}
 	if src.Kind != model.SourceAPI || src.API == nil {
@@ -240,7 +240,7 @@ func (s *Sources) feed(src *model.Source, typeURL string) (feed, error) {
 		return nil, errors.New("there is no discovery service for this type")
 	}
 	if src.API.Type == model.APIREST {
-		return s.rest(src.API, served)
+		return s.rest(src.API, served, handler)
 	}
 	if len(src.API.Services) == 0 {
 		return nil, errors.New("api_config_source has no gRPC service")
@@ -251,7 +251,6 @@ func (s *Sources) feed(src *model.Source, typeURL string) (feed, error) {
 	} else if served.method(src.API.Type.Delta()) == "" {
 		return nil, errors.New("this type is served by the delta protocol only")
 	}
-	handler := s.opt.Handler
 	if s.ads != nil {
 		handler = quiet{handler}
 	}
@@ -259,7 +258,7 @@ func (s *Sources) feed(src *model.Source, typeURL string) (feed, error) {
 }
 
 // rest makes the poller of a REST server.
-func (s *Sources) rest(api *model.APISource, served service) (feed, error) {
+func (s *Sources) rest(api *model.APISource, served service, handler Handler) (feed, error) {
 	switch {
 	case len(api.Clusters) == 0:
 		return nil, errors.New("api_config_source has no cluster_names")
@@ -268,7 +267,7 @@ func (s *Sources) rest(api *model.APISource, served service) (feed, error) {
 	}
 	opt := restOptions{
 		service: served, refresh: api.RefreshDelay, timeout: api.RequestTimeout,
-		node: s.opt.Node, handler: quiet{s.opt.Handler}, log: s.opt.Log,
+		node: s.opt.Node, handler: quiet{handler}, log: s.opt.Log,
 	}
 	for _, name := range api.Clusters {
 		opt.servers = append(opt.servers, RESTServer{Name: name, Transport: func() (http.RoundTripper, error) { return s.opt.HTTP(name) }})

@@ -48,6 +48,8 @@ type Resource struct {
 // Update is one response of a control plane.
 type Update struct {
 	Type string
+	// Source is the model.Source.ID of where it came from.
+	Source string
 	// Version of the whole response (system_version_info in delta).
 	Version   string
 	Resources []Resource

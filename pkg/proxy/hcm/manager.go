@@ -44,8 +44,9 @@ type Deps struct {
 	Wheel *timer.Wheel
 	// Routes returns the current RDS route configuration of a name; nil when there is none yet.
 	Routes func(name string) *model.RouteConfig
-	// Scope returns the current SRDS scope of a key, which is in the form of model.ScopeKey; nil when there is none.
-	Scope func(key string) *model.Scope
+	// Scope returns the current SRDS scope of a source (model.Source.ID) and a key, which is in the form of model.ScopeKey; nil when
+	// there is none.
+	Scope func(source, key string) *model.Scope
 	// Hosts returns the current virtual hosts of VHDS for a route configuration; nil when there are none.
 	Hosts func(routes string) *model.HostSet
 	// OnDemand fetches what requests turn out to need; nil fetches nothing.

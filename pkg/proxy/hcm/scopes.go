@@ -14,6 +14,8 @@ import (
 type scopes struct {
 	m   *Manager
 	cfg *model.ScopedRoutes
+	// source is the ID of the source of SRDS.
+	source string
 	// inline are the configured scopes by key; nil when SRDS delivers them.
 	inline map[string]*model.Scope
 
@@ -41,6 +43,8 @@ func (m *Manager) newScopes(cfg *model.ScopedRoutes) *scopes {
 		for _, one := range cfg.Scopes {
 			s.inline[one.Key] = one
 		}
+	} else {
+		s.source = cfg.Source.ID()
 	}
 	return s
 }
@@ -53,7 +57,7 @@ func (s *scopes) find(key string) *model.Scope {
 	if s.m.deps.Scope == nil {
 		return nil
 	}
-	return s.m.deps.Scope(key)
+	return s.m.deps.Scope(s.source, key)
 }
 
 // config is the route configuration of a scope; nil while it is not there.

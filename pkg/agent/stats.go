@@ -158,17 +158,26 @@ func (a *Agent) updateGauges() {
 // certExpiry remembers when the first certificate in use expires. The zero value knows nothing yet.
 type certExpiry struct {
 	mu    sync.Mutex
-	of    *model.Snapshot
+	of    certSources
+	known bool
 	first time.Time // zero when there is none
 }
 
+// certSources are the parts of a snapshot that certificates are in.
+type certSources struct {
+	clusters  model.Set[*model.Cluster]
+	listeners model.Set[*model.Listener]
+	secrets   model.Set[*model.Secret]
+}
+
 // days until the first certificate expires: 0 when one has, and the largest number of 32 bits without any, as Envoy says it,
-// so that an alert of "less than 30" stays quiet. Certificates are looked at only when the snapshot is another one.
+// so that an alert of "less than 30" stays quiet. Certificates are looked at only when there may be others: not for new
+// endpoints and routes, which come all the time.
 func (e *certExpiry) days(snap *model.Snapshot, certificates func() *adminv3.Certificates) uint64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.of != snap {
-		e.of, e.first = snap, time.Time{}
+	if of := (certSources{snap.Clusters, snap.Listeners, snap.Secrets}); !e.known || e.of != of {
+		e.of, e.known, e.first = of, true, time.Time{}
 		for _, c := range certificates().GetCertificates() {
 			for _, d := range slices.Concat(c.GetCaCert(), c.GetCertChain()) {
 				if at := d.GetExpirationTime().AsTime(); e.first.IsZero() || at.Before(e.first) {

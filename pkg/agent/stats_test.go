@@ -130,7 +130,10 @@ func TestCertExpiry(t *testing.T) {
 		}
 	}
 	const day = 24 * time.Hour
-	one, two := &model.Snapshot{}, &model.Snapshot{}
+	one := &model.Snapshot{Secrets: model.SetOf(map[string]*model.Secret{"a": {}})}
+	endpoints := &model.Snapshot{Secrets: one.Secrets, Endpoints: model.SetOf(map[string]*model.LoadAssignment{"e": {}})}
+	secret := &model.Snapshot{Secrets: model.SetOf(map[string]*model.Secret{"a": {}})}
+	cluster := &model.Snapshot{Secrets: secret.Secrets, Clusters: model.SetOf(map[string]*model.Cluster{"c": {}})}
 	for _, tt := range []struct {
 		snap  *model.Snapshot
 		certs func() *adminv3.Certificates
@@ -139,8 +142,9 @@ func TestCertExpiry(t *testing.T) {
 	}{
 		{one, certs(9*day+time.Hour, 3*day+time.Hour), 3, 1},
 		{one, certs(day), 3, 1}, // not looked at again
-		{two, certs(-day), 0, 2},
-		{nil, certs(), 1<<32 - 1, 3},
+		{endpoints, certs(day), 3, 1},
+		{secret, certs(-day), 0, 2},
+		{cluster, certs(), 1<<32 - 1, 3},
 	} {
 		if got := e.days(tt.snap, tt.certs); got != tt.want || asked != tt.asked {
 			t.Errorf("%d days after %d looks, want %d after %d", got, asked, tt.want, tt.asked)

@@ -81,7 +81,7 @@ func (i *item) wrapped(w *discoveryv3.Resource) error {
 	i.aliases = slices.Clone(w.GetAliases())
 	switch {
 	case w.GetTtl() != nil:
-		return fmt.Errorf("serve %s: ttl: is not supported", i.describe())
+		return fmt.Errorf("serve %s: ttl: is not supported, a resource is served for as long as it is there: leave it out", i.describe())
 	case w.GetVersion() != "":
 		return fmt.Errorf("serve %s: version: it is the hash of the content here: leave it out", i.describe())
 	case w.GetCacheControl() != nil || w.GetResourceName() != nil || w.GetMetadata() != nil:

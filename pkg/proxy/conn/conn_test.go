@@ -464,3 +464,24 @@ func BenchmarkPingPong(b *testing.B) {
 		c.Read(buf)
 	}
 }
+
+func TestDialErrorNamesTheDestinationAlone(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	for bind, want := range map[string]string{
+		"":            "dial tcp " + addr + ": connect: connection refused",
+		"127.0.0.2:0": "dial tcp 127.0.0.2:0->" + addr + ": connect: connection refused",
+	} {
+		d := &Dialer{}
+		if bind != "" {
+			d.Bind = netip.MustParseAddrPort(bind)
+		}
+		if _, err := d.Dial(t.Context(), netip.MustParseAddrPort(addr)); err == nil || err.Error() != want {
+			t.Errorf("bound to %q: error %v, want %s", bind, err, want)
+		}
+	}
+}

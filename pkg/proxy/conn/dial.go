@@ -51,6 +51,9 @@ func (d *Dialer) Dial(ctx context.Context, addr netip.AddrPort) (*Conn, error) {
 	}
 	nc, err := nd.DialTCP(ctx, "tcp", bind, addr)
 	if err != nil {
+		if op, ok := errors.AsType[*net.OpError](err); ok && !bind.IsValid() {
+			op.Source = nil // it would read "dial tcp :0->ADDRESS"
+		}
 		return nil, err
 	}
 	return d.wrap(nc)

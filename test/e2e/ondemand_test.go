@@ -171,6 +171,7 @@ func testVHDS(t *testing.T, source string) {
 
 	wantContains(t, "explain", s.weir.Page("/weir/explain?dst=127.0.0.1:8080&host=nowhere.test"), "nor one that VHDS has sent; a request waits while VHDS is asked for it")
 	wantContains(t, "explain", s.weir.Page("/weir/explain?dst=127.0.0.1:8080&host=any.shop.test"), "virtual host shop")
+	wantContains(t, "config_dump", s.weir.Page("/config_dump?resource=dynamic_route_configs"), `"name": "main"`, `"vhds"`, `"*.shop.test"`)
 
 	t.Log("changes and removal")
 	s.virtualHost("shop", "new shop", false, []string{"shop.test"}, "main/shop.test")

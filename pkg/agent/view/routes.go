@@ -33,13 +33,27 @@ func routesDump(d *store.Dump, name func(string) bool) admin.Section {
 		{Field: "dynamic_route_configs", Elements: each(d.Routes, name, func(s *store.Slot[*model.RouteConfig]) proto.Message {
 			entry := &adminv3.RoutesConfigDump_DynamicRouteConfig{ErrorState: failed(s.Failure), ClientStatus: status(s)}
 			if e := newest(s); e != nil {
-				entry.VersionInfo, entry.RouteConfig, entry.LastUpdated = e.Version, e.Raw, stamp(e.Updated)
+				entry.VersionInfo, entry.RouteConfig, entry.LastUpdated = e.Version, withHosts(e.Raw, d.Hosts[s.Name]), stamp(e.Updated)
 			} else if s.Failure == nil {
 				return nil
 			}
 			return entry
 		})},
 	}}
+}
+
+// withHosts is a route configuration with the virtual hosts that VHDS delivered for it after its own ones, as Envoy shows it.
+func withHosts(raw *anypb.Any, hosts []*anypb.Any) *anypb.Any {
+	m := &routev3.RouteConfiguration{}
+	if len(hosts) == 0 || raw.UnmarshalTo(m) != nil {
+		return raw
+	}
+	for _, packed := range hosts {
+		if h := (&routev3.VirtualHost{}); packed.UnmarshalTo(h) == nil {
+			m.VirtualHosts = append(m.VirtualHosts, h)
+		}
+	}
+	return pack(m)
 }
 
 // inlineRoutes lists the route configurations inside a listener's connection managers.

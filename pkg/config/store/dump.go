@@ -6,6 +6,7 @@ import (
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/xds"
@@ -23,6 +24,8 @@ type Dump struct {
 	Endpoints                       []Slot[*model.LoadAssignment]
 	Secrets                         []Slot[*model.Secret]
 	Filters                         []Slot[*model.FilterConfig]
+	// Hosts are the virtual hosts that VHDS delivered, by the name of their route configuration and in order of their names.
+	Hosts map[string][]*anypb.Any
 	// Scopes are by the model.Source.ID of their source of SRDS.
 	Scopes map[string][]Slot[*model.Scope]
 	// Waiting are the resources that something still waits for, as "type/name".
@@ -45,6 +48,7 @@ func (s *Store) Dump() *Dump {
 		Secrets:         s.secrets.list(),
 		Filters:         s.filters.list(),
 		Scopes:          s.scoping.list(),
+		Hosts:           s.hosting.list(),
 	}
 	for typeURL, names := range s.deps.pending {
 		for name := range names {
@@ -62,4 +66,15 @@ func (d *Dump) AllScopes() []Slot[*model.Scope] {
 		all = append(all, d.Scopes[source]...)
 	}
 	return all
+}
+
+// list returns the messages of all virtual hosts.
+func (h *hosting) list() map[string][]*anypb.Any {
+	out := make(map[string][]*anypb.Any, len(h.groups))
+	for name, g := range h.groups {
+		for _, resource := range slices.Sorted(maps.Keys(g.hosts)) {
+			out[name] = append(out[name], g.hosts[resource].Raw)
+		}
+	}
+	return out
 }

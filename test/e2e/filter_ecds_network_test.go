@@ -148,6 +148,7 @@ func testNetworkECDS(t *testing.T, kind, source string) {
 	httpGets(t, host, "http://127.0.0.1:8080/", "by a manager")
 	stays("after a change of the filter")
 	wantContains(t, "config_dump", weir.Page("/config_dump"), `"@type": "type.googleapis.com/envoy.admin.v3.EcdsConfigDump"`, `"name": "net"`, `"by a manager"`)
+	wantContains(t, "static_route_configs", weir.Page("/config_dump?resource=static_route_configs"), `"by a manager"`)
 	const stats = "extension_config_discovery.network_filter.net."
 	if n := weir.Stat(stats + "config_reload"); n != 3 {
 		t.Errorf("config_reload is %d", n)

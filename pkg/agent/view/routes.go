@@ -1,7 +1,11 @@
 package view
 
 import (
+	"iter"
+	"time"
+
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -18,15 +22,10 @@ import (
 func routesDump(d *store.Dump, name func(string) bool) admin.Section {
 	return admin.Section{Message: &adminv3.RoutesConfigDump{}, Lists: []admin.List{
 		{Field: "static_route_configs", Elements: func(yield func(proto.Message) bool) {
-			for i := range d.Listeners {
-				e := newest(&d.Listeners[i])
-				if e == nil {
-					continue
-				}
-				for _, r := range inlineRoutes(e) {
-					if name(r.GetName()) && !yield(&adminv3.RoutesConfigDump_StaticRouteConfig{RouteConfig: pack(r), LastUpdated: stamp(e.Updated)}) {
-						return
-					}
+			for m, updated := range allManagers(d) {
+				r := m.GetRouteConfig()
+				if r != nil && name(r.GetName()) && !yield(&adminv3.RoutesConfigDump_StaticRouteConfig{RouteConfig: pack(r), LastUpdated: stamp(updated)}) {
+					return
 				}
 			}
 		}},
@@ -56,15 +55,34 @@ func withHosts(raw *anypb.Any, hosts []*anypb.Any) *anypb.Any {
 	return pack(m)
 }
 
-// inlineRoutes lists the route configurations inside a listener's connection managers.
-func inlineRoutes(e *store.Entry[*model.Listener]) []*routev3.RouteConfiguration {
-	var out []*routev3.RouteConfiguration
-	for _, m := range managers(e) {
-		if r := m.GetRouteConfig(); r != nil {
-			out = append(out, r)
+// allManagers visits the connection managers of listeners and those that ECDS delivered, with when they came.
+func allManagers(d *store.Dump) iter.Seq2[*hcmv3.HttpConnectionManager, time.Time] {
+	return func(yield func(*hcmv3.HttpConnectionManager, time.Time) bool) {
+		for i := range d.Listeners {
+			e := newest(&d.Listeners[i])
+			if e == nil {
+				continue
+			}
+			for _, m := range managers(e) {
+				if !yield(m, e.Updated) {
+					return
+				}
+			}
+		}
+		for i := range d.Filters {
+			e := newest(&d.Filters[i])
+			if e == nil {
+				continue
+			}
+			wrapper := &corev3.TypedExtensionConfig{}
+			if e.Raw == nil || e.Raw.UnmarshalTo(wrapper) != nil {
+				continue
+			}
+			if m := manager(wrapper.GetTypedConfig()); m != nil && !yield(m, e.Updated) {
+				return
+			}
 		}
 	}
-	return out
 }
 
 // visitFilters visits the configurations of the network filters of a listener.

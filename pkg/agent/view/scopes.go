@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -20,15 +21,9 @@ import (
 func scopesDump(d *store.Dump, name func(string) bool) admin.Section {
 	return admin.Section{Message: &adminv3.ScopedRoutesConfigDump{}, Lists: []admin.List{
 		{Field: "inline_scoped_route_configs", Elements: func(yield func(proto.Message) bool) {
-			for i := range d.Listeners {
-				e := newest(&d.Listeners[i])
-				if e == nil {
-					continue
-				}
-				for _, m := range managers(e) {
-					if out := inlineScopes(m, e); out != nil && name(out.GetName()) && !yield(out) {
-						return
-					}
+			for m, updated := range allManagers(d) {
+				if out := inlineScopes(m, updated); out != nil && name(out.GetName()) && !yield(out) {
+					return
 				}
 			}
 		}},
@@ -43,12 +38,12 @@ func scopesDump(d *store.Dump, name func(string) bool) admin.Section {
 }
 
 // inlineScopes is nil for a connection manager without scopes of its own.
-func inlineScopes(m *hcmv3.HttpConnectionManager, e *store.Entry[*model.Listener]) *adminv3.ScopedRoutesConfigDump_InlineScopedRouteConfigs {
+func inlineScopes(m *hcmv3.HttpConnectionManager, updated time.Time) *adminv3.ScopedRoutesConfigDump_InlineScopedRouteConfigs {
 	list := m.GetScopedRoutes().GetScopedRouteConfigurationsList()
 	if list == nil {
 		return nil
 	}
-	out := &adminv3.ScopedRoutesConfigDump_InlineScopedRouteConfigs{Name: m.GetScopedRoutes().GetName(), LastUpdated: stamp(e.Updated)}
+	out := &adminv3.ScopedRoutesConfigDump_InlineScopedRouteConfigs{Name: m.GetScopedRoutes().GetName(), LastUpdated: stamp(updated)}
 	for _, scope := range list.GetScopedRouteConfigurations() {
 		out.ScopedRouteConfigs = append(out.ScopedRouteConfigs, pack(scope))
 	}

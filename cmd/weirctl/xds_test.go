@@ -26,8 +26,10 @@ func TestXDSArguments(t *testing.T) {
 		{name: "plain", args: "serve --listen :1 d", want: xdsArguments{listen: []string{":1"}, dir: "d"}},
 		{name: "joined", args: "serve d --listen=unix:/x", want: xdsArguments{listen: []string{"unix:/x"}, dir: "d"}},
 		{name: "TLS", args: "serve --listen :1 --tls-cert c --tls-key k --tls-client-ca a d", want: xdsArguments{listen: []string{":1"}, dir: "d", cert: "c", key: "k", clientCA: "a"}},
-		{name: "two listeners, quiet, a status page, for others than weir", args: "serve --listen :1 --quiet --listen :2 --status-listen :3 --check=api d",
-			want: xdsArguments{listen: []string{":1", ":2"}, status: ":3", dir: "d", quiet: true, apiOnly: true}},
+		{
+			name: "two listeners, quiet, a status page, for others than weir", args: "serve --listen :1 --quiet --listen :2 --status-listen :3 --check=api d",
+			want: xdsArguments{listen: []string{":1", ":2"}, status: ":3", dir: "d", quiet: true, apiOnly: true},
+		},
 		{name: "groups by nothing known", args: "serve --listen :1 --group-by zone d", wantErr: "--group-by: group by"},
 		{name: "checked for nothing known", args: "serve --listen :1 --check envoy d", wantErr: "--check envoy: it is weir or api"},
 		{name: "nothing", wantErr: "the command is: serve"},

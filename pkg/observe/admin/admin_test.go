@@ -287,7 +287,10 @@ func TestLogging(t *testing.T) {
 func TestRecentLookups(t *testing.T) {
 	s := newServer(t, newFake(t), nil)
 	for _, step := range []struct{ method, path, body string }{
-		{"POST", "/enable", "OK\n"}, {"GET", "", "   Count Lookup\n\ntotal: 0\n"}, {"POST", "/clear", "OK\n"}, {"POST", "/disable", "OK\n"},
+		{"POST", "/enable", "OK\n"},
+		{"GET", "", "   Count Lookup\n\ntotal: 0\n"},
+		{"POST", "/clear", "OK\n"},
+		{"POST", "/disable", "OK\n"},
 		{"GET", "", "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n"},
 	} {
 		if w := ask(s, step.method, "/stats/recentlookups"+step.path); w.Code != 200 || w.Body.String() != step.body {

@@ -38,7 +38,9 @@ func TestRequestScope(t *testing.T) {
 		{"the first line of a header", []model.ScopeFragment{byIndex("x-tenant", "", 0)}, "x-tenant: a\nx-tenant: b", "a"},
 		{"the authority", []model.ScopeFragment{byIndex(":authority", ".", 1)}, "", "example"},
 		{
-			"two fragments", []model.ScopeFragment{byIndex("x-a", "", 0), byIndex("x-b", ",", 1)}, "x-a: one\nx-b: 1,2",
+			"two fragments",
+			[]model.ScopeFragment{byIndex("x-a", "", 0), byIndex("x-b", ",", 1)},
+			"x-a: one\nx-b: 1,2",
 			model.ScopeKey([]string{"one", "2"}),
 		},
 		{"the second of two is missing", []model.ScopeFragment{byIndex("x-a", "", 0), byIndex("x-b", ",", 1)}, "x-a: one\nx-b: 1", "-"},

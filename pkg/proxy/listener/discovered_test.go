@@ -53,7 +53,9 @@ func hear(t *testing.T, addr string) (net.Conn, string) {
 func TestNetworkFilterByDiscovery(t *testing.T) {
 	var current atomic.Pointer[model.FilterConfig]
 	say := func(word string) *speaker { return &speaker{word, make(chan struct{})} }
-	config := func(s *speaker) *model.FilterConfig { return &model.FilterConfig{TypeURL: "t", Config: s, Terminal: true} }
+	config := func(s *speaker) *model.FilterConfig {
+		return &model.FilterConfig{TypeURL: "t", Config: s, Terminal: true}
+	}
 	b := newBed(t, func(o *Options) {
 		o.FilterConfig = func(string) *model.FilterConfig { return current.Load() }
 		o.NewFilter = func(_ *model.Listener, _ *model.FilterChain, f *model.NetworkFilter) (filter.Network, error) {

@@ -108,9 +108,12 @@ func (d *dependencies) acquire(dep dependency) {
 		return
 	}
 	w.settled = d.store.has(dep.key) || dep.scopes != nil && d.store.scoping.received(dep.source.ID())
-	if scope := d.store.opt.Stats.Scope(dep.prefix); dep.typeURL == xds.FilterType {
+	switch scope := d.store.opt.Stats.Scope(dep.prefix); dep.typeURL {
+	case xds.FilterType:
 		w.stats = newFilterStats(scope)
-	} else {
+	case xds.SecretType:
+		w.stats = newSecretStats(scope)
+	default:
 		w.stats = newSubscriptionStats(scope)
 	}
 	if d.store.opt.Sources == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/translate"
+	"github.com/weir-proxy/weir/pkg/config/xds"
 )
 
 func (b *batch) translateEndpoints(m *endpointv3.ClusterLoadAssignment, meta translate.Meta) (*model.LoadAssignment, uint64, []translate.Warning, error) {
@@ -77,6 +78,9 @@ func (s *Store) reloadSecret(name string) {
 	if err != nil {
 		// Certificate and key are often written one after the other: the next change completes the pair.
 		s.opt.Log.Warn("kept the old secret: its files do not fit together", "secret", name, "error", err)
+		if w := s.deps.wants[key{xds.SecretType, name}]; w != nil && w.stats != nil {
+			w.stats.keyRotationFailed.Inc()
+		}
 		return
 	}
 	next := *e

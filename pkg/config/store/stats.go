@@ -21,6 +21,8 @@ type subscriptionStats struct {
 	configReload                                      *stats.Counter
 	// configFail and configConflict are of filter configurations only; nil for all others.
 	configFail, configConflict *stats.Counter
+	// keyRotationFailed is of secrets only; nil for all others.
+	keyRotationFailed *stats.Counter
 }
 
 // subscriptionLayout is what each subscription has; with thousands of them it matters that it is one registration.
@@ -47,6 +49,13 @@ func newSubscriptionStats(scope *stats.Scope) *subscriptionStats {
 func newFilterStats(scope *stats.Scope) *subscriptionStats {
 	s := newSubscriptionStats(scope)
 	s.configFail, s.configConflict = scope.Counter("config_fail"), scope.Counter("config_conflict")
+	return s
+}
+
+// newSecretStats are those of the subscription to a secret (sds.X.).
+func newSecretStats(scope *stats.Scope) *subscriptionStats {
+	s := newSubscriptionStats(scope)
+	s.keyRotationFailed = scope.Counter("key_rotation_failed")
 	return s
 }
 

@@ -352,6 +352,20 @@ static_resources:
 	if got := string(r.Snapshot().Secrets.Get("a").Generic); got != "two" {
 		t.Errorf("a secret that is not watched any more is %q", got)
 	}
+	// Files that cannot be used are counted where SDS delivers the secret.
+	r.mu.Lock()
+	r.unwatchSecret("b")
+	r.deps.acquire(dependency{key: key{xds.SecretType, "b"}, source: &model.Source{}, prefix: "sds.b."})
+	r.mu.Unlock()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	r.reloadSecret("a")
+	r.reloadSecret("b")
+	r.counter(t, "sds.b.key_rotation_failed", 1)
+	if got := string(r.Snapshot().Secrets.Get("b").Generic); got != "three" {
+		t.Errorf("a secret whose file is gone is %q", got)
+	}
 }
 
 func TestStaticClusterKeepsItsName(t *testing.T) {

@@ -21,11 +21,7 @@ import (
 func (c *Checker) Files(paths []string, file func(path string, usable bool)) Findings {
 	set := newResources(c)
 	var boots []*boot
-	var all Findings
-	names, err := expand(paths)
-	if err != nil {
-		return Findings{{Severity: Error, Code: CodeFile, Message: err.Error()}}
-	}
+	names, all := expand(paths)
 	var looked []string
 	for _, one := range names {
 		switch kind, f := sniff(one); kind {
@@ -71,36 +67,69 @@ type input struct {
 // endings are the files of a directory that are looked at.
 var endings = map[string]bool{".yaml": true, ".yml": true, ".json": true, ".pb": true, ".pb_text": true}
 
-// expand replaces directories by the files below them, in order, without hidden ones.
-func expand(paths []string) ([]input, error) {
-	var out []input
+// expand replaces directories by the files below them, in order, without hidden ones. Links to directories are only followed
+// where they are named. It tells of what cannot be looked at.
+func expand(paths []string) (out []input, problems Findings) {
+	report := func(path, message string) {
+		problems = append(problems, Finding{Severity: Error, File: path, Code: CodeFile, Message: message})
+	}
 	for _, root := range paths {
 		info, err := os.Stat(root)
-		if err != nil {
-			return nil, err
-		}
-		if !info.IsDir() {
-			out = append(out, input{path: root})
+		switch {
+		case err != nil:
+			report(root, err.Error())
+			continue
+		case !info.IsDir():
+			if problem := unfit(root); problem != "" {
+				report(root, problem)
+			} else {
+				out = append(out, input{path: root})
+			}
 			continue
 		}
-		err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			switch {
+		before := len(out) + len(problems)
+		// The separator has a link to a directory followed.
+		_ = filepath.WalkDir(root+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {
+			path = filepath.Clean(path)
+			switch hidden := path != filepath.Clean(root) && strings.HasPrefix(filepath.Base(path), "."); {
 			case err != nil:
-				return err
-			case path != root && strings.HasPrefix(d.Name(), "."):
-				if d.IsDir() {
-					return fs.SkipDir
+				report(path, err.Error())
+			case hidden && d.IsDir():
+				return fs.SkipDir
+			case hidden || d.IsDir() || !endings[filepath.Ext(path)]:
+			default:
+				if problem := unfit(path); problem == isDirectory {
+					return nil
+				} else if problem != "" {
+					report(path, problem)
+				} else {
+					out = append(out, input{path: path, found: true})
 				}
-			case !d.IsDir() && endings[filepath.Ext(path)]:
-				out = append(out, input{path: path, found: true})
 			}
 			return nil
 		})
-		if err != nil {
-			return nil, err
+		if len(out)+len(problems) == before {
+			report(root, "the directory holds no .yaml, .yml, .json, .pb or .pb_text file")
 		}
 	}
-	return out, nil
+	return out, problems
+}
+
+// isDirectory is what unfit says of directories.
+const isDirectory = "is a directory"
+
+// unfit tells why a file cannot be read as a whole, more than once; empty when it can.
+func unfit(path string) string {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err.Error()
+	case info.IsDir():
+		return isDirectory
+	case !info.Mode().IsRegular():
+		return "is not a regular file: write what it holds to one"
+	}
+	return ""
 }
 
 // kind is what a file holds.

@@ -187,7 +187,11 @@ func (s *Store) fetchTimeout(k key) {
 	w.settled = true
 	w.stats.fetchTimeout.Inc()
 	w.stats.failed()
-	s.opt.Log.Warn("gave up waiting for a resource; going on without it", "type", k.typeURL, "name", k.name)
+	if k.name == "" {
+		s.opt.Log.Warn("gave up waiting for the first resources of a type; going on without them", "type", k.typeURL, "initial_fetch_timeout", w.source.InitialFetchTimeout)
+	} else {
+		s.opt.Log.Warn("gave up waiting for a resource; going on without it", "type", k.typeURL, "name", k.name, "initial_fetch_timeout", w.source.InitialFetchTimeout)
+	}
 	s.publish()
 }
 

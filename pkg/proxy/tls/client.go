@@ -90,6 +90,7 @@ func (c *Client) current() (*clientConfig, error) {
 	}
 	b := &clientConfig{material: m, base: c.build(m), variants: map[variant]*tls.Config{}}
 	c.built.Store(b)
+	c.stats.takenUp(&c.cfg.TLSParams)
 	return b, nil
 }
 

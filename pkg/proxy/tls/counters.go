@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
 
@@ -17,6 +18,9 @@ type counters struct {
 	noCertificate                            *stats.Counter
 	failNoCert, failError, failSAN, failHash *stats.Counter
 	secretsNotReady                          *stats.Counter
+	// updatedBySDS counts the sets of secrets, some of them by SDS, that were taken up: at the first handshake after they
+	// came, as contexts are built no earlier.
+	updatedBySDS *stats.Counter
 }
 
 // The layouts of clusters and listeners; with thousands of clusters it matters that each is one registration.
@@ -24,10 +28,12 @@ var (
 	clientLayout = stats.NewLayout(func(f *stats.Fields, c *counters) {
 		c.declare(f)
 		f.Counter("client_ssl_socket_factory.upstream_context_secrets_not_ready", &c.secretsNotReady)
+		f.Counter("client_ssl_socket_factory.ssl_context_update_by_sds", &c.updatedBySDS)
 	})
 	serverLayout = stats.NewLayout(func(f *stats.Fields, c *counters) {
 		c.declare(f)
 		f.Counter("server_ssl_socket_factory.downstream_context_secrets_not_ready", &c.secretsNotReady)
+		f.Counter("server_ssl_socket_factory.ssl_context_update_by_sds", &c.updatedBySDS)
 	})
 )
 
@@ -52,6 +58,13 @@ func newCounters(parent *stats.Scope, side *stats.Layout[counters]) *counters {
 	c := &counters{scope: parent.Scope("ssl")}
 	side.Fill(parent, c)
 	return c
+}
+
+// takenUp counts that a context was built for what its secrets are now.
+func (c *counters) takenUp(p *model.TLSParams) {
+	if bySDS(p) {
+		c.updatedBySDS.Inc()
+	}
 }
 
 // succeeded counts a handshake. server tells which side we are.

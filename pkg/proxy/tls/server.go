@@ -95,6 +95,7 @@ func (s *Server) current() (*serverConfig, error) {
 	}
 	b := &serverConfig{material: m, base: s.build(m)}
 	s.built.Store(b)
+	s.stats.takenUp(&s.cfg.TLSParams)
 	return b, nil
 }
 

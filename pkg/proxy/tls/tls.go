@@ -13,6 +13,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
@@ -77,6 +78,12 @@ func secretNames(p *model.TLSParams) []string {
 		names = append(names, p.Validation.Secret)
 	}
 	return names
+}
+
+// bySDS tells whether any of the secrets that the parameters refer to comes by SDS; others are static.
+func bySDS(p *model.TLSParams) bool {
+	return p.Validation != nil && p.Validation.Source != nil ||
+		slices.ContainsFunc(p.Certificates, func(c model.CertificateRef) bool { return c.Source != nil })
 }
 
 // current tells whether the material was made of the secrets as they are now.

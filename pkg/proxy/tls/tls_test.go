@@ -508,3 +508,43 @@ func TestCipherNames(t *testing.T) {
 		}
 	}
 }
+
+// TestSecretsTakenUp counts the sets of secrets that handshakes were made with, on both sides.
+func TestSecretsTakenUp(t *testing.T) {
+	ca := newAuthority(t)
+	one, two := ca.issue(certOptions{names: []string{"one.test"}}), ca.issue(certOptions{names: []string{"two.test"}})
+	sds := &model.Source{}
+	for name, source := range map[string]*model.Source{"by SDS": sds, "static": nil} {
+		t.Run(name, func(t *testing.T) {
+			secrets := &fakeSecrets{m: map[string]*model.Secret{}}
+			st := stats.NewStore()
+			params := model.TLSParams{Certificates: []model.CertificateRef{{Secret: "cert", Source: source}}}
+			s := NewServer(&model.DownstreamTLS{TLSParams: params}, secrets, st.Root())
+			c := NewClient(&model.UpstreamTLS{TLSParams: params, SNI: "one.test"}, secrets, st.Root())
+			dial := func(nc net.Conn) (*tls.Conn, error) { return c.Handshake(t.Context(), nc, HandshakeOptions{}) }
+			handshake(t, s, dial)
+			for i, cert := range []*tls.Certificate{one, two} {
+				secrets.set("cert", &model.Secret{Certificate: cert})
+				for range 2 {
+					if r := handshake(t, s, dial); r.serverErr != nil || r.clientErr != nil {
+						t.Fatal(r.serverErr, r.clientErr)
+					}
+				}
+				want := uint64(0)
+				if source != nil {
+					want = uint64(i) + 1
+				}
+				for _, side := range []string{"server", "client"} {
+					if got := value(st, side+"_ssl_socket_factory.ssl_context_update_by_sds"); got != want {
+						t.Errorf("after secret %d: %s took up %d, want %d", i, side, got, want)
+					}
+				}
+			}
+			for side, stat := range map[string]string{"server": "downstream", "client": "upstream"} {
+				if got := value(st, side+"_ssl_socket_factory."+stat+"_context_secrets_not_ready"); got != 1 {
+					t.Errorf("%s: not ready %d times", side, got)
+				}
+			}
+		})
+	}
+}

@@ -75,8 +75,11 @@ type subscription struct {
 	// requested tells that the control plane was asked on this stream, so that a later empty set is worth telling.
 	requested bool
 	dirty     bool // the set changed since the last request
-	ack       *ack // what is to be said of the last response
-	nonce     string
+	// acks are what is still to be said of responses, ready how much of it now. Of the state of the world that is the last
+	// one's at most.
+	acks  []ack
+	ready int
+	nonce string
 	// rejected is the version that was rejected last and rejections how often in a row; hold is until when its NACK waits.
 	// haste counts the rejections in a row, whatever their versions, each of which followed upon a NACK that left at due.
 	rejected          string
@@ -297,7 +300,7 @@ func (m *Mux) reset(server *Server) {
 				s.versions[name] = ""
 			}
 		}
-		s.requested, s.dirty, s.ack, s.nonce = false, true, nil, ""
+		s.requested, s.dirty, s.acks, s.nonce = false, true, nil, ""
 		s.sent, s.all = map[string]bool{}, false
 		s.changed = maps.Clone(s.names)
 		clear(s.again)

@@ -40,11 +40,15 @@ func (r deltaRequest) message() proto.Message { return r.DeltaDiscoveryRequest }
 
 // requests returns what is to be said about a type now. Called with mu held.
 func (m *Mux) requests(typeURL string, s *subscription) []request {
-	if !s.dirty && (s.ack == nil || time.Now().Before(s.hold)) {
-		return nil // a timer wakes the sender when the hold is over
+	s.ready = len(s.acks)
+	if time.Now().Before(s.hold) { // a timer wakes the sender when the hold is over
+		s.ready = max(0, s.ready-maxHeld)
+	}
+	if !s.dirty && s.ready == 0 {
+		return nil
 	}
 	if !s.requested && !s.wildcard && len(s.names) == 0 {
-		s.dirty, s.ack = false, nil
+		s.dirty, s.acks = false, nil
 		return nil
 	}
 	next := s.sotwRequest
@@ -60,6 +64,9 @@ func (m *Mux) requests(typeURL string, s *subscription) []request {
 	s.requested, s.dirty = true, false
 	clear(s.again)
 	s.changed = map[string]bool{} // not cleared: a map that was large once stays slow to look through
+	for s.ready > 0 {
+		out = append(out, next(typeURL, func(string) bool { return true }))
+	}
 	return out
 }
 
@@ -70,21 +77,22 @@ func (s *subscription) sotwRequest(typeURL string, ask func(name string) bool) r
 		r.ResourceNames = slices.DeleteFunc(sorted(s.names), func(n string) bool { return !ask(n) })
 	}
 	s.sent = maps.Clone(s.names)
-	if s.ack != nil {
-		r.ErrorDetail = errorDetail(s.ack.err)
-		s.ack = nil
+	if len(s.acks) > 0 { // held or not: a request with the last response's nonce says whether it is accepted
+		r.ErrorDetail = errorDetail(s.acks[0].err)
 	}
+	s.acks, s.ready = nil, 0
 	return sotwRequest{r}
 }
 
 // deltaRequest tells how the names for which ask is true differ from what the control plane was told, and takes the ACK
-// along if there is one.
+// along if one is ready.
 func (s *subscription) deltaRequest(typeURL string, ask func(name string) bool) request {
 	r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL}
-	if s.ack != nil {
-		r.ResponseNonce = s.ack.nonce
-		r.ErrorDetail = errorDetail(s.ack.err)
-		s.ack = nil
+	if s.ready > 0 {
+		r.ResponseNonce = s.acks[0].nonce
+		r.ErrorDetail = errorDetail(s.acks[0].err)
+		s.acks = s.acks[1:]
+		s.ready--
 	}
 	// An empty first subscription is the wildcard; names beside or before it need the explicit form.
 	if s.wildcard && !s.all && (s.requested || len(s.names) > 0) {

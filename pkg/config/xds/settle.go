@@ -20,19 +20,37 @@ func (m *Mux) settle(u Update, nonce string, err error) {
 	m.busy = false
 	s := m.types[u.Type]
 	s.nonce = nonce
-	s.ack = &ack{nonce: nonce, err: err}
-	s.hold = time.Time{}
-	if err == nil {
-		s.version, s.rejections, s.haste = u.Version, 0, 0
-	} else if wait := s.reject(u.Version, time.Now()); wait > 0 && !m.opt.Delta { // a delta server sends a change but once
-		s.hold = time.Now().Add(wait)
-		time.AfterFunc(wait, m.wake)
-	}
+	wait := s.settled(&u, ack{nonce: nonce, err: err}, m.opt.Delta, time.Now())
 	s.keep(&u, m.opt.Delta, err)
 	earliest := s.lease(&u, time.Now())
 	m.mu.Unlock()
 	m.reaper.notLaterThan(earliest)
 	m.wake()
+	if wait > 0 {
+		time.AfterFunc(wait, m.wake)
+	}
+}
+
+// settled queues what is to be said of a response, and returns how long that is held back.
+func (s *subscription) settled(u *Update, a ack, delta bool, now time.Time) time.Duration {
+	if !delta {
+		s.acks = nil
+	}
+	s.acks = append(s.acks, a)
+	if a.err == nil {
+		s.version, s.rejections, s.haste, s.hold = u.Version, 0, 0, time.Time{}
+		return 0
+	}
+	version := u.Version
+	if delta {
+		if now.Before(s.hold) && len(s.acks) > 1 {
+			return 0 // it answers no NACK, as that is still here: it joins it
+		}
+		version = a.nonce // a delta server sends each change but once, under a version that need not change
+	}
+	wait := s.reject(version, now)
+	s.hold = now.Add(wait)
+	return wait
 }
 
 // keep notes the versions of the resources of a delta response.
@@ -84,6 +102,8 @@ const (
 	maxHaste  = 8
 	// atOnce is how soon after a NACK a response must come to be an answer to it.
 	atOnce = time.Second
+	// maxHeld is how many NACKs of a delta stream are held at most; beyond that the oldest leave.
+	maxHeld = 64
 )
 
 // reject counts a rejection and returns how long to wait before the control plane is told: not at all for the first of a

@@ -129,8 +129,10 @@ func place(f Finding, file string, positions *protoyaml.Positions, root string) 
 type undecoded struct {
 	// roots are the resources of which something could not be decoded: what is missing there may follow from that.
 	roots map[string]bool
-	// seen are the rules that were found broken, by field.
+	// seen are the fields whose rules were found broken.
 	seen map[string]bool
+	// any tells that there were errors: the rules were applied to all that could be decoded, and have been reported.
+	any bool
 	// top tells that something outside of the resources could not be decoded.
 	top []string
 }
@@ -145,6 +147,7 @@ func (b *boot) undecoded(err error) undecoded {
 		b.findings = append(b.findings, Finding{Severity: Error, File: b.file, Code: CodeFile, Message: err.Error()})
 		return u
 	}
+	u.any = len(list) > 0
 	for _, e := range list {
 		root, _ := splitRoot(e.Path)
 		f := b.within(decoded(Error, e))
@@ -171,7 +174,10 @@ func (u undecoded) hides(f Finding, root string) bool {
 	if root != "" {
 		path = strings.TrimSuffix(root+"."+f.Field, ".")
 	}
-	if u.roots[root] || f.Code == string(translate.CodeRule) && u.seen[path] {
+	switch {
+	case u.roots[root], f.Code == string(translate.CodeRule) && u.any:
+		return true
+	case f.Code == string(translate.CodeInvalid) && u.seen[path]: // the rule, in other words
 		return true
 	}
 	for _, bad := range u.top {

@@ -332,6 +332,23 @@ func TestPrepend(t *testing.T) {
 	}
 }
 
+// What was read of given back bytes can be given back again, before the rest of them.
+func TestPrependTwice(t *testing.T) {
+	c, peer := pair(t, "tcp")
+	peer.Write([]byte("gh"))
+	freed := ""
+	c.Prepend([]byte("abcdef"), func() { freed += "1" })
+	buf := make([]byte, 3)
+	io.ReadFull(c, buf)
+	c.Prepend(buf, func() { freed += "2" })
+	c.Prepend(nil, func() { freed += "3" })
+	all := make([]byte, 8)
+	io.ReadFull(c, all)
+	if string(all) != "abcdefgh" || freed != "123" {
+		t.Errorf("read %q, freed %s", all, freed)
+	}
+}
+
 func TestNoAllocations(t *testing.T) {
 	c, peer := pair(t, "tcp")
 	p, err := newPoller(t).Adopt(peer, nil, nil)

@@ -3,6 +3,7 @@ package conn
 import (
 	"io"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -161,12 +162,20 @@ func (c *Conn) took(n int) (int, error) {
 	return 0, io.EOF
 }
 
-// Prepend gives back bytes that were read ahead: reads hand them out before anything else. free, which may be nil, is
-// called once when they are used up or the connection is closed. It must not be called while a read is under way, nor
-// twice before the bytes were read.
+// Prepend gives back bytes that were read ahead: reads hand them out before anything else, those that were given back
+// earlier included. free, which may be nil, is called once when p is not needed any more: when its bytes are used up, or
+// copied, or the connection is closed. It must not be called while a read is under way.
 func (c *Conn) Prepend(p []byte, free func()) {
 	c.rmu.Lock()
 	defer c.rmu.Unlock()
+	if c.prefix != nil { // a listener filter read further than the one who gives back now
+		joined := slices.Concat(p, c.prefix)
+		c.dropPrefix()
+		if free != nil {
+			free()
+		}
+		p, free = joined, nil
+	}
 	c.prefix, c.free = p, free
 	if len(p) == 0 {
 		c.dropPrefix()

@@ -43,7 +43,9 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 		c.hold(was, retirePredecessor)
 		retirePredecessor = func() {}
 	default:
+		c.mu.Lock() // health checks may have an opinion as soon as they run
 		removed = c.rebuild()
+		c.mu.Unlock()
 	}
 	c.startResolving()
 	return c, func() {

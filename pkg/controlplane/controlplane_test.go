@@ -72,9 +72,9 @@ func (c *client) Update(_ context.Context, u xds.Update) error {
 	return nil
 }
 
-func (*client) Attempt(string)         {}
-func (*client) Failure(string, error)  {}
-func (*client) Connected(bool, string) {}
+func (*client) Attempt(xds.Asked)        {}
+func (*client) Failure(xds.Asked, error) {}
+func (*client) Connected(bool, string)   {}
 
 // await waits until done holds for all updates so far.
 func (c *client) await(t *testing.T, what string, done func([]xds.Update) bool) {

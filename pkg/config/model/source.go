@@ -37,6 +37,11 @@ func (s *Source) ID() string {
 	return fmt.Sprintf("api %#v %v", api, limit)
 }
 
+// Polled tells that resources of the source come when they are asked for, by REST or from a file; others push them.
+func (s *Source) Polled() bool {
+	return s.Kind == SourcePath || s.Kind == SourceAPI && s.API != nil && s.API.Type == APIREST
+}
+
 // SourceKind is the way to a resource.
 type SourceKind uint8
 

@@ -67,6 +67,9 @@ func (r *Runtime) Subscribe(sources Sources) {
 			}
 			r.rtds.waiting[name] = timer
 		}
+		if !l.RTDS.Source.Polled() {
+			r.rtds.stats.attempt.Inc()
+		}
 		sources.Subscribe(l.RTDS.Source, xds.RuntimeType, name)
 	}
 	if len(r.rtds.waiting) == 0 {
@@ -125,6 +128,12 @@ func (r *Runtime) fetchTimeout(name string) {
 		return
 	}
 	r.rtds.stats.fetchTimeout.Inc()
+	for _, l := range r.layers {
+		if l.RTDS != nil && l.RTDS.Resource == name && !l.RTDS.Source.Polled() {
+			r.rtds.stats.attempt.Inc()
+			break
+		}
+	}
 	r.opt.Log.Warn("gave up waiting for a runtime layer; going on without it", "resource", name)
 	r.settle(name)
 }
@@ -149,25 +158,40 @@ func (h handler) Update(ctx context.Context, u xds.Update) error {
 }
 
 // Attempt implements xds.Handler.
-func (h handler) Attempt(typeURL string) {
-	if typeURL != xds.RuntimeType {
-		h.Handler.Attempt(typeURL)
+func (h handler) Attempt(a xds.Asked) {
+	if a.Type != xds.RuntimeType {
+		h.Handler.Attempt(a)
 	} else if s := h.runtime.subscription(); s != nil {
-		s.attempt.Inc()
+		s.attempt.Add(uint64(len(a.Names)))
 	}
 }
 
 // Failure implements xds.Handler.
-func (h handler) Failure(typeURL string, err error) {
-	if typeURL != xds.RuntimeType {
-		h.Handler.Failure(typeURL, err)
+func (h handler) Failure(a xds.Asked, err error) {
+	if a.Type != xds.RuntimeType {
+		h.Handler.Failure(a, err)
 	} else if s := h.runtime.subscription(); s != nil {
+		n := uint64(len(a.Names))
+		if !h.runtime.polled(a.Source) {
+			s.attempt.Add(n)
+		}
 		if errors.Is(err, xds.ErrUnreadable) { // as Envoy counts
-			s.rejected.Inc()
+			s.rejected.Add(n)
 			return
 		}
-		s.failure.Inc()
+		s.failure.Add(n)
 	}
+}
+
+// polled tells whether a source of layers is polled, whose requests are the attempts. On a stream, as Envoy counts, its
+// beginning, each response and each failure is one.
+func (r *Runtime) polled(source string) bool {
+	for _, l := range r.layers {
+		if l.RTDS != nil && l.RTDS.Source.ID() == source {
+			return l.RTDS.Source.Polled()
+		}
+	}
+	return false
 }
 
 func (r *Runtime) subscription() *subscriptionStats {
@@ -236,6 +260,9 @@ func (r *Runtime) count(u xds.Update, start time.Time, errs []error) {
 	s := r.rtds.stats
 	if s == nil {
 		return
+	}
+	if !r.polled(u.Source) {
+		s.attempt.Inc()
 	}
 	if len(errs) > 0 {
 		s.rejected.Inc()

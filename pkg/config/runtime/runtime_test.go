@@ -231,7 +231,7 @@ func TestRTDS(t *testing.T) {
 			t.Errorf("error %q, want %q", errorText(err), want)
 		}
 	}
-	h.Attempt(xds.RuntimeType)
+	asked := xds.Asked{Type: xds.RuntimeType, Names: []string{"one"}}
 	update("", xds.Update{Resources: []xds.Resource{resource(t, "one", `{"a": 2, "b": {"c": 3}}`), resource(t, "stranger", `{"a": 9}`)}})
 	b.expect(t, map[string]string{"a": "2", "b.c": "3"})
 	if diff := cmp.Diff([]string{"two"}, b.Waiting()); diff != "" {
@@ -248,13 +248,40 @@ func TestRTDS(t *testing.T) {
 	b.expect(t, map[string]string{"a": "4", "b.c": "3"})
 	update("", xds.Update{Removed: []string{"one", "stranger"}})
 	b.expect(t, map[string]string{"a": "4"})
-	h.Failure(xds.RuntimeType, errors.New("gone"))
-	h.Failure(xds.RuntimeType, xds.ErrUnreadable)
+	h.Failure(asked, errors.New("gone"))
+	h.Failure(asked, xds.ErrUnreadable)
 	// Envoy's hash of the version "42".
 	if v := b.store.Root().Gauge("runtime.version").Value(); v != 7919287270473417401 {
 		t.Errorf("version = %d", v)
 	}
-	for name, want := range map[string]uint64{"update_attempt": 1, "update_success": 4, "update_rejected": 2, "update_failure": 1, "init_fetch_timeout": 0} {
+	// Two subscriptions, five responses and two failures on a stream.
+	for name, want := range map[string]uint64{"update_attempt": 9, "update_success": 4, "update_rejected": 2, "update_failure": 1, "init_fetch_timeout": 0} {
+		if got := b.counter("runtime." + name); got != want {
+			t.Errorf("runtime.%s is %d, want %d", name, got, want)
+		}
+	}
+}
+
+// TestAttemptsOfPolls has layers of a file, whose readings are the attempts.
+func TestAttemptsOfPolls(t *testing.T) {
+	layers := rtdsLayers()
+	source := &model.Source{Kind: model.SourcePath, Path: "/layers.yaml"}
+	for i := range layers {
+		if layers[i].RTDS != nil {
+			layers[i].RTDS.Source = source
+		}
+	}
+	b := start(t, Options{Layers: layers})
+	b.Subscribe(new(asked))
+	h := b.Handler(nil)
+	reading := xds.Asked{Type: xds.RuntimeType, Source: source.ID(), Names: []string{"one", "two"}}
+	h.Attempt(reading)
+	if err := h.Update(t.Context(), xds.Update{Type: xds.RuntimeType, Source: source.ID(), Full: true, Resources: []xds.Resource{resource(t, "one", `{"a": 2}`)}}); err != nil {
+		t.Fatal(err)
+	}
+	h.Attempt(reading)
+	h.Failure(reading, errors.New("gone"))
+	for name, want := range map[string]uint64{"update_attempt": 4, "update_success": 1, "update_failure": 2} {
 		if got := b.counter("runtime." + name); got != want {
 			t.Errorf("runtime.%s is %d, want %d", name, got, want)
 		}
@@ -271,6 +298,9 @@ func TestFetchTimeout(t *testing.T) {
 		}
 		if d := time.Since(begin); d != 15*time.Second {
 			t.Errorf("waited %v", d)
+		}
+		if got := b.counter("runtime.update_attempt"); got != 4 {
+			t.Errorf("%d attempts, want two beginnings and two ends of patience", got)
 		}
 		if got := b.counter("runtime.init_fetch_timeout"); got != 2 {
 			t.Errorf("init_fetch_timeout is %d", got)

@@ -128,6 +128,7 @@ func (d *dependencies) acquire(dep dependency) {
 // subscribe asks the want's source for it.
 func (d *dependencies) subscribe(w *want) {
 	w.idle = false
+	w.stats.follow(w.source)
 	if !w.settled {
 		d.hold(w)
 	}

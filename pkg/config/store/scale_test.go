@@ -81,7 +81,7 @@ func TestUpdateCost(t *testing.T) {
 					if err := r.Update(t.Context(), xds.Update{Type: c.typeURL, Version: fmt.Sprint(i), Resources: forms[i%2]}); err != nil {
 						t.Fatal(err)
 					}
-					r.Attempt(c.typeURL)
+					r.Attempt(xds.Asked{Type: c.typeURL, Names: []string{"ends-7"}})
 				}
 			})
 			if got := r.Snapshot().Generation; got != generation+20 {

@@ -13,7 +13,9 @@ import (
 
 // subscriptionStats are Envoy's statistics of one subscription (cds., lds., http.X.rds.Y., cluster.X., sds.X.).
 type subscriptionStats struct {
-	scope                                             *stats.Scope
+	scope *stats.Scope
+	// polled tells that the subscription asks from time to time; others are told.
+	polled                                            bool
 	attempt, success, failure, rejected, fetchTimeout *stats.Counter
 	version, updateTime                               *stats.Gauge
 	versionText                                       *stats.TextReadout
@@ -88,6 +90,7 @@ func (s *subscriptionStats) failed() {
 // unanswered counts an update that could not be had, or, as Envoy tells them apart, that came over HTTP and could not be
 // read.
 func (s *subscriptionStats) unanswered(err error) {
+	s.pushed()
 	if errors.Is(err, xds.ErrUnreadable) {
 		s.rejected.Inc()
 		return
@@ -100,6 +103,7 @@ func (s *subscriptionStats) close() { s.scope.Close() }
 // accepted counts an applied update.
 func (s *subscriptionStats) accepted(version string, now time.Time, took time.Duration) {
 	s.success.Inc()
+	s.pushed()
 	s.updateTime.Set(uint64(now.UnixMilli()))
 	s.versionText.Set(version)
 	s.version.SetHash(xxhash.Sum64String(version)) // Envoy's hash, so that fleets of both can be compared

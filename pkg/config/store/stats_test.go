@@ -106,7 +106,22 @@ vhds: {config_source: {resource_api_version: V3, ads: {}}}
 	},
 }
 
-// Envoy's statistics of a subscription are the same for all types. RTDS has a test of its own.
+// asked are all subscriptions of a type.
+func (r *rig) asked(typeURL string) xds.Asked {
+	a := xds.Asked{Type: typeURL, All: true}
+	if typeURL == xds.ScopedRouteType || typeURL == xds.VirtualHostType {
+		return a
+	}
+	for k := range r.deps.wants {
+		if k.typeURL == typeURL {
+			a.Names = append(a.Names, k.name)
+		}
+	}
+	return a
+}
+
+// Envoy's statistics of a subscription are the same for all types. RTDS has a test of its own. The attempts are the
+// beginning, the two failures and the two responses, as all comes on a stream.
 func TestSubscriptionStatistics(t *testing.T) {
 	for name, tt := range subscriptions {
 		t.Run(name, func(t *testing.T) {
@@ -116,9 +131,8 @@ func TestSubscriptionStatistics(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			r.Attempt(tt.typeURL)
-			r.Failure(tt.typeURL, errors.New("the network"))
-			r.Failure(tt.typeURL, fmt.Errorf("decode: %w", xds.ErrUnreadable))
+			r.Failure(r.asked(tt.typeURL), errors.New("the network"))
+			r.Failure(r.asked(tt.typeURL), fmt.Errorf("decode: %w", xds.ErrUnreadable))
 			update := func(version, yaml string) error {
 				all := resources(t, yaml)
 				all[0].Name = tt.resource
@@ -136,7 +150,7 @@ func TestSubscriptionStatistics(t *testing.T) {
 				t.Fatal(err)
 			}
 			for name, want := range map[string]uint64{
-				"update_attempt": 1, "update_failure": 1, "update_rejected": 2, "update_success": 1, "init_fetch_timeout": 0,
+				"update_attempt": 5, "update_failure": 1, "update_rejected": 2, "update_success": 1, "init_fetch_timeout": 0,
 			} {
 				r.counter(t, tt.prefix+name, want)
 			}

@@ -165,6 +165,7 @@ func (s *Store) Follow(src *model.Source, typeURL string) {
 	defer s.mu.Unlock()
 	prefix := map[string]string{xds.ClusterType: "cluster_manager.cds.", xds.ListenerType: "listener_manager.lds."}[typeURL]
 	w := &want{dependency: dependency{key: key{typeURL, ""}, source: src, prefix: prefix}, stats: newSubscriptionStats(s.opt.Stats.Scope(prefix))}
+	w.stats.follow(src)
 	s.follows[typeURL] = w
 	if t := src.InitialFetchTimeout; t > 0 {
 		w.timer = time.AfterFunc(t, func() { s.fetchTimeout(w.key) })
@@ -186,6 +187,7 @@ func (s *Store) fetchTimeout(k key) {
 	s.deps.settle(k)
 	w.settled = true
 	w.stats.fetchTimeout.Inc()
+	w.stats.pushed()
 	w.stats.failed()
 	if k.name == "" {
 		s.opt.Log.Warn("gave up waiting for the first resources of a type; going on without them", "type", k.typeURL, "initial_fetch_timeout", w.source.InitialFetchTimeout)

@@ -66,30 +66,6 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 	return b.result()
 }
 
-// Attempt implements xds.Handler.
-func (s *Store) Attempt(typeURL string) {
-	s.eachSubscription(typeURL, func(st *subscriptionStats) { st.attempt.Inc() })
-}
-
-// Failure implements xds.Handler.
-func (s *Store) Failure(typeURL string, err error) {
-	s.eachSubscription(typeURL, func(st *subscriptionStats) { st.unanswered(err) })
-}
-
-// eachSubscription visits the wildcard subscription of a type and the named ones that still wait: with thousands of
-// settled names a request is not an attempt for each of them.
-func (s *Store) eachSubscription(typeURL string, f func(*subscriptionStats)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if w := s.follows[typeURL]; w != nil {
-		f(w.stats)
-		return
-	}
-	for _, w := range s.deps.pending[typeURL] {
-		f(w.stats)
-	}
-}
-
 // Connected implements xds.Handler.
 func (s *Store) Connected(up bool, identifier string) {
 	if up {
@@ -144,6 +120,7 @@ func (b *batch) tell(w *want) {
 	}
 	if len(b.errs) > 0 {
 		w.stats.rejected.Inc()
+		w.stats.pushed()
 		w.stats.failed()
 		return
 	}

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,8 +38,9 @@ type file struct {
 	opt  fileOptions
 	kick chan struct{} // one slot: the file is to be read
 
-	mu    sync.Mutex
-	names map[string]bool
+	mu       sync.Mutex
+	wildcard bool
+	names    map[string]bool
 }
 
 func newFile(opt fileOptions) *file {
@@ -45,7 +48,12 @@ func newFile(opt fileOptions) *file {
 }
 
 // SubscribeAll hands over the file's resources.
-func (f *file) SubscribeAll(string) { f.wake() }
+func (f *file) SubscribeAll(string) {
+	f.mu.Lock()
+	f.wildcard = true
+	f.mu.Unlock()
+	f.wake()
+}
 
 // Subscribe hands over the file's resources once more if name is new.
 func (f *file) Subscribe(_, name string) {
@@ -65,6 +73,13 @@ func (f *file) Unsubscribe(_, name string) {
 	delete(f.names, name)
 }
 
+// asked are the subscriptions that a reading is for.
+func (f *file) asked() Asked {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return Asked{Type: f.opt.typeURL, All: f.wildcard, Names: slices.Collect(maps.Keys(f.names))}
+}
+
 func (f *file) wake() {
 	select {
 	case f.kick <- struct{}{}:
@@ -82,11 +97,11 @@ func (f *file) Run(ctx context.Context) {
 			return
 		case <-f.kick:
 		}
-		f.opt.handler.Attempt(f.opt.typeURL)
+		f.opt.handler.Attempt(f.asked())
 		u, err := f.read()
 		if err != nil {
 			f.opt.log.Error("kept the configuration as it was: a file of resources cannot be used", "type", f.opt.typeURL, "error", err)
-			f.opt.handler.Failure(f.opt.typeURL, err)
+			f.opt.handler.Failure(f.asked(), err)
 			continue
 		}
 		if err := f.opt.handler.Update(ctx, u); err != nil {
@@ -109,7 +124,7 @@ func (f *file) follow(ctx context.Context) (cancel func()) {
 			return cancel
 		}
 		f.opt.log.Error("cannot follow a file of resources", "path", f.opt.path, "type", f.opt.typeURL, "error", err)
-		f.opt.handler.Failure(f.opt.typeURL, err)
+		f.opt.handler.Failure(f.asked(), err)
 		select {
 		case <-ctx.Done():
 			return func() {}

@@ -209,29 +209,15 @@ func (m *Mux) Run(ctx context.Context) {
 func (m *Mux) failed(err error) {
 	m.opt.Handler.Connected(false, "")
 	m.mu.Lock()
-	types := m.typesInOrder()
+	var asked []Asked
+	for _, t := range m.typesInOrder() {
+		s := m.types[t]
+		asked = append(asked, Asked{Type: t, All: s.wildcard, Names: slices.Collect(maps.Keys(s.names))})
+	}
 	m.mu.Unlock()
-	for _, t := range types {
-		m.opt.Handler.Failure(t, err)
+	for _, a := range asked {
+		m.opt.Handler.Failure(a, err)
 	}
-}
-
-// typesInOrder lists the types in the order requests leave. Called with mu held.
-func (m *Mux) typesInOrder() []string {
-	var types []string
-	for _, s := range services {
-		if m.types[s.typeURL] != nil {
-			types = append(types, s.typeURL)
-		}
-	}
-	var rest []string
-	for t := range m.types {
-		if !slices.Contains(types, t) {
-			rest = append(rest, t)
-		}
-	}
-	slices.Sort(rest)
-	return append(types, rest...)
 }
 
 // stream runs one stream to its end and tells whether the control plane ever answered on it.
@@ -371,7 +357,6 @@ func (m *Mux) send(ctx context.Context, s grpc.ClientStream) error {
 				r.setNode(m.opt.Node())
 			}
 			first = false
-			m.opt.Handler.Attempt(r.typeURL())
 			err := s.SendMsg(r.message())
 			if errors.Is(err, io.EOF) {
 				<-ctx.Done() // the receiver learns the real reason, and ends the stream with it

@@ -69,6 +69,32 @@ func (r *renaming) Update(ctx context.Context, u Update) error {
 	return r.Handler.Update(ctx, u)
 }
 
+// Attempt implements Handler.
+func (r *renaming) Attempt(a Asked) {
+	r.names.restoreAsked(&a)
+	r.Handler.Attempt(a)
+}
+
+// Failure implements Handler.
+func (r *renaming) Failure(a Asked, err error) {
+	r.names.restoreAsked(&a)
+	r.Handler.Failure(a, err)
+}
+
+// restoreAsked changes the list in place: it was made to be told.
+func (n *names) restoreAsked(a *Asked) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.given) == 0 {
+		return
+	}
+	for i := range a.Names {
+		if name, ok := n.given[[2]string{a.Type, a.Names[i]}]; ok {
+			a.Names[i] = name
+		}
+	}
+}
+
 // restore changes copies of the lists: those of the response tell the Mux which versions it holds.
 func (n *names) restore(u *Update) {
 	n.mu.Lock()

@@ -31,6 +31,7 @@ type recorder struct {
 	attempts  map[string]int
 	failures  map[string]int
 	connected []bool
+	asked     Asked // of the last attempt
 	ids       []string
 }
 
@@ -51,15 +52,16 @@ func (r *recorder) Update(_ context.Context, u Update) error {
 	return r.verdict(u)
 }
 
-func (r *recorder) Attempt(typeURL string) {
+func (r *recorder) Attempt(a Asked) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.attempts[typeURL]++
+	r.attempts[a.Type]++
+	r.asked = a
 }
 
-func (r *recorder) Failure(typeURL string, err error) {
+func (r *recorder) Failure(a Asked, err error) {
 	r.mu.Lock()
-	r.failures[typeURL]++
+	r.failures[a.Type]++
 	r.mu.Unlock()
 	r.failure <- err
 }

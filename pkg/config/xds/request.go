@@ -38,6 +38,24 @@ func (r deltaRequest) setNode(n *corev3.Node) { r.Node = n }
 func (r deltaRequest) typeURL() string        { return r.TypeUrl }
 func (r deltaRequest) message() proto.Message { return r.DeltaDiscoveryRequest }
 
+// typesInOrder lists the types in the order requests leave. Called with mu held.
+func (m *Mux) typesInOrder() []string {
+	var types []string
+	for _, s := range services {
+		if m.types[s.typeURL] != nil {
+			types = append(types, s.typeURL)
+		}
+	}
+	var rest []string
+	for t := range m.types {
+		if !slices.Contains(types, t) {
+			rest = append(rest, t)
+		}
+	}
+	slices.Sort(rest)
+	return append(types, rest...)
+}
+
 // requests returns what is to be said about a type now. Called with mu held.
 func (m *Mux) requests(typeURL string, s *subscription) []request {
 	s.ready = len(s.acks)

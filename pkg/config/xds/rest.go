@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -141,7 +143,14 @@ func (r *rest) failed(server *RESTServer, err error) {
 	}
 	r.complaint = err.Error()
 	r.opt.log.Log(context.Background(), level, "xDS request was not answered with resources", "server", server.Name, "type", r.opt.service.typeURL, "error", err)
-	r.opt.handler.Failure(r.opt.service.typeURL, err)
+	r.opt.handler.Failure(r.asked(), err)
+}
+
+// asked are the subscriptions that a request is for.
+func (r *rest) asked() Asked {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Asked{Type: r.opt.service.typeURL, All: r.wildcard, Names: slices.Collect(maps.Keys(r.names))}
 }
 
 // poll makes one request and applies its answer.
@@ -150,7 +159,7 @@ func (r *rest) poll(ctx context.Context, server *RESTServer, fresh bool) error {
 	if q == nil {
 		return nil
 	}
-	r.opt.handler.Attempt(r.opt.service.typeURL)
+	r.opt.handler.Attempt(r.asked())
 	response, err := r.ask(ctx, server, q)
 	if err != nil || response == nil {
 		return err

@@ -211,7 +211,7 @@ func (s *Sources) change(src *model.Source, typeURL string, apply func(feed, map
 // identity tells feeds apart.
 func identity(src *model.Source, typeURL string) string { return src.ID() + " " + typeURL }
 
-// from tells the handler which source its updates are of.
+// from tells the handler which source it is told of.
 type from struct {
 	Handler
 	source string
@@ -221,6 +221,18 @@ type from struct {
 func (f from) Update(ctx context.Context, u Update) error {
 	u.Source = f.source
 	return f.Handler.Update(ctx, u)
+}
+
+// Attempt implements Handler.
+func (f from) Attempt(a Asked) {
+	a.Source = f.source
+	f.Handler.Attempt(a)
+}
+
+// Failure implements Handler.
+func (f from) Failure(a Asked, err error) {
+	a.Source = f.source
+	f.Handler.Failure(a, err)
 }
 
 // feed makes the source that src names.

@@ -59,6 +59,17 @@ type Update struct {
 	Full bool
 }
 
+// Asked are the subscriptions of one type that a source has.
+type Asked struct {
+	Type string
+	// Source is as in Update.
+	Source string
+	// All tells of a subscription to all resources of the type.
+	All bool
+	// Names are those that are subscribed by name, in no order.
+	Names []string
+}
+
 // ErrUnreadable is in the error of Failure when an answer over HTTP came that is not a discovery response of its type.
 var ErrUnreadable = errors.New("the answer cannot be read")
 
@@ -66,9 +77,11 @@ var ErrUnreadable = errors.New("the answer cannot be read")
 type Handler interface {
 	// Update applies a response. An error is what the NACK says; what could be applied has been applied nevertheless.
 	Update(ctx context.Context, u Update) error
-	// Attempt is called for each request that asks for something, Failure for each stream that ended or could not be made.
-	Attempt(typeURL string)
-	Failure(typeURL string, err error)
+	// Attempt is called for each request to a source that is polled (model.Source.Polled). The requests on streams are not
+	// told: there, a response is what a subscription has to show.
+	Attempt(a Asked)
+	// Failure is called for each poll without an answer to use, and for each stream that ended or could not be made.
+	Failure(a Asked, err error)
 	// Connected follows the state of the stream to the control plane; identifier is what it calls itself.
 	Connected(up bool, identifier string)
 }

@@ -296,6 +296,31 @@ func testODCDS(t *testing.T, source string) {
 	}
 }
 
+// The name of a cluster that a request's header tells outlives the request.
+func TestODCDSKeepsNames(t *testing.T) {
+	t.Parallel()
+	s := newDemanded(t)
+	one := s.host.HTTPBackend("one", "127.0.0.1:0")
+	names := []string{"alpha", "gamma", "delta"}
+	put := func(name string) {
+		s.script.Put(name, harness.ScriptItem{Message: harness.Resource(t, &clusterv3.Cluster{}, harness.Cluster(name, harness.To(one.Addr)))})
+	}
+	s.listener(harness.HTTPFilters([]string{onDemandFilter("source: " + deltaADS + ", timeout: 5s")},
+		"route_config: {name: r, validate_clusters: false, virtual_hosts: [{name: all, domains: ['*'], routes: [{match: {prefix: /}, route: {cluster_header: x-cluster}}]}]}"))
+	s.start()
+	for _, name := range names {
+		put(name)
+		s.gets("x", "/", 200, "one\n", "x-cluster", name)
+	}
+	s.gets("x", "/", 503, "", "x-cluster", "other") // where the names were
+	for _, name := range names {
+		s.script.Remove(&clusterv3.Cluster{}, name)
+		s.awaitAsked("-Cluster " + name)
+		put(name)
+		s.gets("x", "/", 200, "one\n", "x-cluster", name)
+	}
+}
+
 func TestODCDSForTCP(t *testing.T) {
 	t.Parallel()
 	s := newDemanded(t)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/xds"
@@ -23,6 +24,7 @@ func (s *Store) FetchCluster(ctx context.Context, src *model.Source, name string
 		s.mu.Unlock()
 		return nil
 	}
+	name = strings.Clone(name) // it is kept, and may be a part of a request: the header that names the cluster
 	begin := func() {
 		if s.demand.sources[name] == nil {
 			s.demand.sources[name] = src

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// reprieve is for how long what is gone is kept for a client that does not answer what it was sent before.
-const reprieve = 5 * time.Second
+// reprieve is for how long what is gone is kept for a client that does not answer what it was sent before. A burst of changes
+// can hold a client back twice, and one that rejects what it gets again and again answers later and later.
+const reprieve = 2 * time.Second
 
 // streamKey identifies a stream by its channel of answers. The streams of single types of the state of the world have one
 // for each request, so nothing is known of their other types, and the protocol promises no order among them either.

@@ -10,9 +10,23 @@ import (
 // clangVersion is the one that the committed object was compiled by.
 const clangVersion = "version 14."
 
-// compileBPF compiles bpf/weir.bpf.c. No header of the machine is used (-nostdinc), and paths do not reach the object: debug
-// sections, which have them, are stripped, and BTF's line information has them relative to the compilation's directory.
-func compileBPF(ctx context.Context, root string) ([]byte, error) {
+// bpfObject is a source in bpf/ and the package that embeds its object, so that each has programs and maps of its own.
+type bpfObject struct{ name, dir string }
+
+// bpfObjects lists all: bpf/NAME.bpf.c becomes DIR/NAME_bpfel.o. A new object is one line here.
+func bpfObjects() []bpfObject {
+	return []bpfObject{
+		{"weir", "pkg/kernel/intercept"},
+	}
+}
+
+func (o bpfObject) source() string { return o.name + ".bpf.c" }
+
+func (o bpfObject) output() output { return output{o.dir + "/" + o.name + "_bpfel.o", o.compile} }
+
+// compile needs no header of the machine (-nostdinc), and paths do not reach the object: debug sections, which have them, are
+// stripped, and BTF's line information has them relative to the compilation's directory.
+func (o bpfObject) compile(ctx context.Context, root string) ([]byte, error) {
 	clang, err := tool(ctx, clangVersion, "clang-14", "clang")
 	if err != nil {
 		return nil, err
@@ -26,13 +40,13 @@ func compileBPF(ctx context.Context, root string) ([]byte, error) {
 		return nil, fmt.Errorf("make temporary directory: %w", err)
 	}
 	defer os.RemoveAll(temp)
-	object := filepath.Join(temp, "weir_bpfel.o")
+	object := filepath.Join(temp, o.name+"_bpfel.o")
 	source := filepath.Join(root, "bpf")
 	err = command(ctx, source, clang,
 		// -mcpu=v3 has 32-bit jumps and arithmetic, Linux 5.1 and later.
 		"-target", "bpfel", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-nostdinc",
 		"-Wall", "-Wextra", "-Werror", "-fdebug-compilation-dir=/weir/bpf", "-ffile-prefix-map="+root+"=/weir",
-		"-c", "weir.bpf.c", "-o", object)
+		"-c", o.source(), "-o", object)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-// Command generate makes the files of this repository that are made from others: the BPF object from bpf/ and the Go code of
+// Command generate makes the files of this repository that are made from others: the BPF objects from bpf/ and the Go code of
 // weir's own protobuf messages. They are committed, so that building weir needs Go alone.
 //
 // Usage, from anywhere below the repository:
@@ -42,10 +42,13 @@ type output struct {
 }
 
 func outputs() []output {
-	return []output{
-		{"pkg/kernel/intercept/weir_bpfel.o", compileBPF},
+	outs := []output{
 		{"pkg/api/weir/interception/v1/interception.pb.go", compileProto("weir/interception/v1/interception.proto")},
 	}
+	for _, object := range bpfObjects() {
+		outs = append(outs, object.output())
+	}
+	return outs
 }
 
 func run(ctx context.Context, check bool) error {

@@ -45,3 +45,24 @@ func TestToolRefusesOtherVersions(t *testing.T) {
 		t.Errorf("error %v, want one that names the version", err)
 	}
 }
+
+// TestEverySourceHasAnObject finds a bpf/*.bpf.c that nobody compiles.
+func TestEverySourceHasAnObject(t *testing.T) {
+	root, err := repositoryRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, err := filepath.Glob(filepath.Join(root, "bpf", "*.bpf.c"))
+	if err != nil || len(sources) == 0 {
+		t.Fatalf("no source in bpf (%v)", err)
+	}
+	listed := make(map[string]bool)
+	for _, object := range bpfObjects() {
+		listed[object.source()] = true
+	}
+	for _, source := range sources {
+		if name := filepath.Base(source); !listed[name] {
+			t.Errorf("bpf/%s is not listed in bpfObjects", name)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package lb
 
 import (
 	"cmp"
+	"iter"
 	"math"
 	"slices"
 
@@ -21,6 +22,10 @@ type HashShape struct {
 type hasher interface {
 	choose(hash uint64, attempt int) *upstream.Host
 	shape() HashShape
+	// spans yields hosts with parts of the hashes that are theirs, a host maybe several times; all parts sum up to 1.
+	spans() iter.Seq2[*upstream.Host, float64]
+	// slots is the table of Maglev, nil with a ring.
+	slots() []*upstream.Host
 }
 
 // share is a host with its part of the traffic; the parts sum up to 1, or to less when localities have nobody.
@@ -162,6 +167,25 @@ func (r *ring) choose(hash uint64, attempt int) *upstream.Host {
 
 func (r *ring) shape() HashShape { return r.built }
 
+// spans implements hasher: an entry has what lies between the entry before and itself.
+func (r *ring) spans() iter.Seq2[*upstream.Host, float64] {
+	return func(yield func(*upstream.Host, float64) bool) {
+		if len(r.entries) == 1 {
+			yield(r.entries[0].host, 1)
+			return
+		}
+		before := r.entries[len(r.entries)-1].hash
+		for _, e := range r.entries {
+			if !yield(e.host, float64(e.hash-before)/(1<<64)) {
+				return
+			}
+			before = e.hash
+		}
+	}
+}
+
+func (r *ring) slots() []*upstream.Host { return nil }
+
 // maglev is the table of the paper "Maglev: A Fast and Reliable Software Network Load Balancer", section 3.4, with
 // weights.
 type maglev struct {
@@ -230,3 +254,16 @@ func (m *maglev) choose(hash uint64, attempt int) *upstream.Host {
 }
 
 func (m *maglev) shape() HashShape { return m.built }
+
+// spans implements hasher.
+func (m *maglev) spans() iter.Seq2[*upstream.Host, float64] {
+	return func(yield func(*upstream.Host, float64) bool) {
+		for _, h := range m.table {
+			if !yield(h, 1/float64(len(m.table))) {
+				return
+			}
+		}
+	}
+}
+
+func (m *maglev) slots() []*upstream.Host { return m.table }

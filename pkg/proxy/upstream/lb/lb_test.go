@@ -126,10 +126,15 @@ func TestDistribution(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.opt.Rand = seeded()
-			got := shares(t, New(tt.hosts, tt.opt), tt.hosts, 20_000)
+			set := New(tt.hosts, tt.opt)
+			got := shares(t, set, tt.hosts, 20_000)
+			outlined := outlineShares(set.Outline(), tt.hosts)
 			for i := range got {
 				if math.Abs(got[i]-tt.want[i]) > 1.5 {
 					t.Fatalf("shares %v, want %v", got, tt.want)
+				}
+				if math.Abs(outlined[i]-tt.want[i]) > 0.01 {
+					t.Fatalf("outlined shares %v, want %v", outlined, tt.want)
 				}
 			}
 		})

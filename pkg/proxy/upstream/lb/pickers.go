@@ -118,3 +118,9 @@ func newBiasedPicker(hosts []*upstream.Host, opt *Options) picker {
 	}
 	return &weightedPicker{hosts: hosts, edf: newDynamicEDF(len(hosts), weight, opt.Rand)}
 }
+
+func (r *roundRobin) members() []*upstream.Host     { return r.hosts }
+func (r randomPicker) members() []*upstream.Host    { return r }
+func (l *leastPicker) members() []*upstream.Host    { return l.hosts }
+func (s scanPicker) members() []*upstream.Host      { return s }
+func (w *weightedPicker) members() []*upstream.Host { return w.hosts }

@@ -75,6 +75,7 @@ type group struct {
 // picker chooses one of its hosts, of which there is at least one.
 type picker interface {
 	pick(random func() uint64) *upstream.Host
+	members() []*upstream.Host
 }
 
 // New makes a set. The slice of hosts becomes the set's. With a consistent balancer it takes some milliseconds for a

@@ -39,9 +39,15 @@ static __always_inline const struct weir_control *control_in_force(void)
 	return slot ? bpf_map_lookup_elem(slot, &zero) : 0;
 }
 
-static __always_inline const struct weir_endpoint *capture_of(const struct weir_control *c, const struct weir_addr *a)
+/* The capture socket for a destination, or 0: the namespace has none, or none of this address family. */
+static __always_inline const struct weir_endpoint *capture_of(const struct weir_sockets *s, const struct weir_addr *a)
 {
-	return is_mapped(a) ? &c->capture4 : &c->capture6;
+	const struct weir_endpoint *endpoint;
+
+	if (!s)
+		return 0;
+	endpoint = is_mapped(a) ? &s->capture4 : &s->capture6;
+	return endpoint->present ? endpoint : 0;
 }
 
 static __always_inline void settle(struct weir_verdict *v, enum weir_action action, enum weir_reason reason)
@@ -64,6 +70,7 @@ static __always_inline const struct weir_rule *find_rule(void *map, __u32 genera
 		.generation = generation,
 		.port = q->port,
 		.family = is_mapped(&q->addr) ? AF_INET : AF_INET6,
+		.protocol = q->protocol,
 		.addr = q->addr,
 	};
 	const struct weir_rule *rule;
@@ -76,9 +83,10 @@ static __always_inline const struct weir_rule *find_rule(void *map, __u32 genera
 }
 
 /* Connections that are out of the question whatever the rules say: reason, or REASON_NONE. */
-static __always_inline enum weir_reason exempt(const struct weir_control *c, const struct weir_query *q)
+static __always_inline enum weir_reason exempt(const struct weir_control *c, const struct weir_sockets *s,
+					       const struct weir_query *q)
 {
-	const struct weir_endpoint *capture = capture_of(c, &q->addr);
+	const struct weir_endpoint *capture = capture_of(s, &q->addr);
 
 	if (!(c->flags & FLAG_ENABLED))
 		return REASON_DISABLED;
@@ -86,18 +94,18 @@ static __always_inline enum weir_reason exempt(const struct weir_control *c, con
 		return REASON_PROXY_MARK;
 	if (c->proxy_cgroup && c->proxy_cgroup == q->cgroup)
 		return REASON_PROXY_CGROUP;
-	if (capture->present && capture->port == q->port && same_addr(&capture->addr, &q->addr))
+	if (capture && capture->port == q->port && same_addr(&capture->addr, &q->addr))
 		return REASON_CAPTURE_SOCKET;
 	return REASON_NONE;
 }
 
 /* Whether the capture socket is out of this socket's reach: reason, or REASON_NONE. */
-static __always_inline enum weir_reason out_of_reach(const struct weir_control *c, const struct weir_query *q)
+static __always_inline enum weir_reason out_of_reach(const struct weir_sockets *s, const struct weir_query *q)
 {
-	if (!capture_of(c, &q->addr)->present)
-		return REASON_NO_CAPTURE_SOCKET;
-	if (c->netns != q->netns)
+	if (!s)
 		return REASON_OTHER_NETNS;
+	if (!capture_of(s, &q->addr))
+		return REASON_NO_CAPTURE_SOCKET;
 	if (q->bound_if)
 		return REASON_BOUND_DEVICE;
 	return REASON_NONE;
@@ -124,8 +132,6 @@ static __always_inline void decide_by_rules(const struct weir_control *c, const 
 	v->listener = rule->listener;
 	if (rule->action != ACTION_REDIRECT)
 		return settle(v, ACTION_PASS, REASON_PASS_RULE);
-	v->target = capture_of(c, &q->addr)->addr;
-	v->target_port = capture_of(c, &q->addr)->port;
 	settle(v, ACTION_REDIRECT, REASON_CAPTURED);
 }
 
@@ -156,29 +162,43 @@ static __always_inline int listening(void *ctx, const struct weir_verdict *v)
 	return alive;
 }
 
+/* Sends the connection to the capture socket of the caller's namespace, or leaves it to the fail policy. */
+static __always_inline void capture(void *ctx, const struct weir_control *c, const struct weir_sockets *s,
+				    const struct weir_query *q, struct weir_verdict *v)
+{
+	const struct weir_endpoint *endpoint = capture_of(s, &q->addr);
+	enum weir_reason reason = out_of_reach(s, q);
+
+	if (endpoint) {
+		v->target = endpoint->addr;
+		v->target_port = endpoint->port;
+	}
+	if (reason == REASON_NONE && !listening(ctx, v))
+		reason = REASON_NOT_LISTENING;
+	if (reason != REASON_NONE)
+		give_up(v, c, reason);
+}
+
 /* The whole decision. v is zeroed by the caller. Returns the settings that it was taken under, or 0 when there are none. */
 static __always_inline const struct weir_control *decide(void *ctx, const struct weir_query *q, struct weir_verdict *v)
 {
 	const struct weir_control *c = control_in_force();
+	const struct weir_sockets *sockets;
 	enum weir_reason reason;
 
-	if (!q->tcp || !c) {
-		settle(v, ACTION_PASS, q->tcp ? REASON_DISABLED : REASON_NOT_TCP);
+	if (q->protocol != IPPROTO_TCP || !c) {
+		settle(v, ACTION_PASS, c ? REASON_NOT_TCP : REASON_DISABLED);
 		return c;
 	}
-	reason = exempt(c, q);
+	sockets = bpf_map_lookup_elem(&weir_netns, &q->netns);
+	reason = exempt(c, sockets, q);
 	if (reason != REASON_NONE) {
 		settle(v, ACTION_PASS, reason);
 		return c;
 	}
 	decide_by_rules(c, q, v);
-	if (v->action != ACTION_REDIRECT)
-		return c;
-	reason = out_of_reach(c, q);
-	if (reason == REASON_NONE && !listening(ctx, v))
-		reason = REASON_NOT_LISTENING;
-	if (reason != REASON_NONE)
-		give_up(v, c, reason);
+	if (v->action == ACTION_REDIRECT)
+		capture(ctx, c, sockets, q, v);
 	return c;
 }
 

@@ -58,6 +58,18 @@ static __always_inline void forget(struct bpf_sock_addr *ctx, const struct weir_
 		bpf_sk_storage_delete(&weir_flows, ctx->sk);
 }
 
+/* The protocol of a rule that is for such a socket, or 0. */
+static __always_inline __u8 protocol_of(struct bpf_sock_addr *ctx)
+{
+	__u32 type = ctx->type, protocol = ctx->protocol;
+
+	if (type == SOCK_STREAM && protocol == IPPROTO_TCP)
+		return IPPROTO_TCP;
+	if (type == SOCK_DGRAM && protocol == IPPROTO_UDP)
+		return IPPROTO_UDP;
+	return 0;
+}
+
 /* Completes the query from the context, decides, remembers, counts. Returns 0 when connect() is to fail. */
 static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_query *q, struct weir_verdict *v)
 {
@@ -66,7 +78,8 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	if (!ctx->sk)
 		return 1;
 	q->port = ctx->user_port;
-	q->tcp = ctx->type == SOCK_STREAM && ctx->protocol == IPPROTO_TCP;
+	q->protocol = protocol_of(ctx);
+	q->family = ctx->family;
 	q->bound_if = ctx->sk->bound_dev_if;
 	q->mark = ctx->sk->mark;
 	q->cgroup = bpf_get_current_cgroup_id();
@@ -74,7 +87,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	c = decide(ctx, q, v);
 	if (v->action == ACTION_REDIRECT && c && !remember(ctx, q, v))
 		give_up(v, c, REASON_NO_STORAGE);
-	if (v->action != ACTION_REDIRECT && q->tcp)
+	if (v->action != ACTION_REDIRECT && q->protocol == IPPROTO_TCP)
 		forget(ctx, v);
 	count(v->reason);
 	return v->action != ACTION_REFUSE;

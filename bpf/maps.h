@@ -29,6 +29,22 @@ struct {
 };
 
 /*
+ * weir_netns: where the capture sockets are, for each network namespace that has some.
+ * key: cookie of the namespace. value: struct weir_sockets.
+ * written by: user space. The namespace of the daemon always has an entry, if only one without sockets.
+ * deleted by: user space, when it has closed the namespace's sockets.
+ * capacity: 8192 namespaces; memory is taken as entries are added.
+ * full: the update is refused; connections from the namespace are left to the fail policy (REASON_OTHER_NETNS).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, struct weir_sockets);
+} weir_netns SEC(".maps");
+
+/*
  * weir_capture: which destinations to capture, and for which listener.
  * key: struct weir_prefix. value: struct weir_rule.
  * written by: user space, a whole rule set under the next generation before that generation is put in force.

@@ -33,7 +33,7 @@ enum weir_reason {
 	REASON_PASS_RULE = 8,	       /* the most specific rule says to pass */
 	REASON_CAPTURED = 9,	       /* redirected to the capture socket */
 	REASON_NO_CAPTURE_SOCKET = 10, /* fail policy: no capture socket of this address family */
-	REASON_OTHER_NETNS = 11,       /* fail policy: the caller is in another network namespace than the capture sockets */
+	REASON_OTHER_NETNS = 11,       /* fail policy: the caller is in a network namespace without capture sockets */
 	REASON_BOUND_DEVICE = 12,      /* fail policy: the socket is bound to a device, loopback is out of its reach */
 	REASON_NOT_LISTENING = 13,     /* fail policy: nobody listens on the capture socket */
 	REASON_NO_STORAGE = 14,	       /* fail policy: the original destination could not be stored with the socket */
@@ -49,12 +49,13 @@ enum weir_flag {
 	FLAG_HAS_EXCLUDES = 1 << 2, /* weir_exclude has entries of this generation */
 };
 
-/* Key of weir_capture and weir_exclude. Generation, port and family always match exactly; prefixlen counts from generation. */
+/* Key of weir_capture and weir_exclude. Generation, port, family and protocol always match exactly; prefixlen counts from generation. */
 struct weir_prefix {
 	__u32 prefixlen;  /* RULE_EXACT_BITS + significant bits of addr */
 	__u32 generation; /* rule set that the entry belongs to */
 	__u16 port;	  /* 0: any port */
-	__u16 family;	  /* AF_INET or AF_INET6, host order: keeps ::/0 from covering mapped IPv4 */
+	__u8 family;	  /* AF_INET or AF_INET6: keeps ::/0 from covering mapped IPv4 */
+	__u8 protocol;	  /* IPPROTO_TCP or IPPROTO_UDP */
 	struct weir_addr addr;
 };
 #define RULE_EXACT_BITS 64
@@ -77,7 +78,10 @@ struct weir_control {
 	__u32 proxy_mark; /* 0: none */
 	__u32 reserved;
 	__u64 proxy_cgroup; /* cgroup v2 id, 0: none */
-	__u64 netns;	    /* cookie of the network namespace of the capture sockets */
+};
+
+/* The capture sockets that listen in one network namespace. */
+struct weir_sockets {
 	struct weir_endpoint capture4;
 	struct weir_endpoint capture6;
 };
@@ -86,7 +90,8 @@ struct weir_control {
 struct weir_query {
 	struct weir_addr addr;
 	__u16 port;
-	__u16 tcp;	/* 1: a TCP stream socket */
+	__u8 protocol;	/* IPPROTO_TCP for a TCP stream socket, IPPROTO_UDP for a UDP datagram socket, 0 for any other */
+	__u8 family;	/* of the socket: AF_INET, or AF_INET6, also when the address is a mapped one */
 	__u32 bound_if; /* SO_BINDTODEVICE, 0: none */
 	__u32 mark;	/* SO_MARK */
 	__u32 reserved;
@@ -140,7 +145,8 @@ struct weir_explain {
 _Static_assert(sizeof(struct weir_prefix) == 28, "weir_prefix");
 _Static_assert(sizeof(struct weir_rule) == 12, "weir_rule");
 _Static_assert(sizeof(struct weir_endpoint) == 20, "weir_endpoint");
-_Static_assert(sizeof(struct weir_control) == 72, "weir_control");
+_Static_assert(sizeof(struct weir_control) == 24, "weir_control");
+_Static_assert(sizeof(struct weir_sockets) == 40, "weir_sockets");
 _Static_assert(sizeof(struct weir_query) == 48, "weir_query");
 _Static_assert(sizeof(struct weir_verdict) == 40, "weir_verdict");
 _Static_assert(sizeof(struct weir_flow) == 56, "weir_flow");

@@ -65,11 +65,15 @@ int weir_getpeername6(struct bpf_sock_addr *ctx)
 	return 1;
 }
 
+/* One case for each event; which events a socket reports beyond the first is switched on socket by socket. */
 SEC("sockops")
 int weir_sockops(struct bpf_sock_ops *ctx)
 {
-	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		hand_off(ctx);
+		break;
+	}
 	return 1;
 }
 

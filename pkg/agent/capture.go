@@ -48,7 +48,7 @@ func (c *capture) OriginalDst(client, server netip.AddrPort) (netip.AddrPort, bo
 	if k == nil {
 		return netip.AddrPort{}, false
 	}
-	flow, ok := k.OriginalDst(client, server)
+	flow, ok := k.OriginalDst(0, client, server)
 	return flow.Dst, ok
 }
 
@@ -141,7 +141,7 @@ func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
 			addrs = append(addrs, a)
 		}
 	}
-	if err := k.SetCapture(addrs...); err != nil {
+	if err := k.SetCapture(0, addrs...); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
 	c.kernel.Store(k)

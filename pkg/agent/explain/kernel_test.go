@@ -48,7 +48,7 @@ func attach(t *testing.T, b *bed) (k *intercept.Interceptor, name string) {
 		t.Fatal(err)
 	}
 	v4, v6 := b.manager.CaptureAddrs()
-	if err := k.SetCapture(v4, v6); err != nil {
+	if err := k.SetCapture(0, v4, v6); err != nil {
 		t.Fatal(err)
 	}
 	plan, _ := steer.Compile(b.snap)

@@ -1,6 +1,8 @@
 package view
 
 import (
+	"fmt"
+
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
@@ -116,8 +118,14 @@ func (out *interceptionStatus) fill(s *intercept.Status) {
 	out.Active, out.Generation, out.ProxyMark = true, s.Generation, s.ProxyMark
 	out.ProxyCgroup, out.Netns = s.ProxyCgroup, s.Netns
 	out.MissingCgroups = append(out.MissingCgroups, s.MissingCgroups...)
-	for _, a := range s.Capture {
-		out.CaptureSockets = append(out.CaptureSockets, a.String())
+	for _, c := range s.Capture {
+		for _, a := range c.Addrs {
+			text := a.String()
+			if c.Netns != s.Netns {
+				text += fmt.Sprintf(" in network namespace %d", c.Netns)
+			}
+			out.CaptureSockets = append(out.CaptureSockets, text)
+		}
 	}
 	for _, p := range s.Programs {
 		out.Programs = append(out.Programs, programInfo{p.Name, p.ID, true})

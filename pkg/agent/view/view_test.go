@@ -227,7 +227,8 @@ type fakeInterceptor struct{}
 
 func (fakeInterceptor) Status() (intercept.Status, error) {
 	return intercept.Status{
-		Generation: 3, Capture: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:15001")}, ProxyMark: 7,
+		Generation: 3, ProxyMark: 7,
+		Capture: []intercept.NamespaceCapture{{Addrs: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:15001")}}},
 		Plan: &steer.Plan{Rules: []steer.Rule{{
 			Prefix: netip.MustParsePrefix("10.99.0.1/32"), Port: 80, Action: steer.Redirect, Listener: "one", Origin: "listener one",
 		}}},

@@ -3,7 +3,6 @@ package intercept
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -33,33 +32,6 @@ func (i *Interceptor) Apply(plan *steer.Plan) error {
 	}
 	if err := i.reattach(plan); err != nil {
 		return fmt.Errorf("apply interception plan: %w", err)
-	}
-	return nil
-}
-
-// SetCapture names the capture sockets: at most one IPv4 and one IPv6 address, listening in the network namespace of
-// Options.Netns. Without one of its family, a connection that should be captured is left to the fail policy.
-func (i *Interceptor) SetCapture(addrs ...netip.AddrPort) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.closed {
-		return fmt.Errorf("set capture sockets: %w", errClosed)
-	}
-	next := i.applied
-	next.capture4, next.capture6 = netip.AddrPort{}, netip.AddrPort{}
-	for _, addr := range addrs {
-		addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-		slot := &next.capture6
-		if addr.Addr().Is4() {
-			slot = &next.capture4
-		}
-		if !addr.IsValid() || addr.Port() == 0 || addr.Addr().IsUnspecified() || slot.IsValid() {
-			return fmt.Errorf("set capture sockets: %s is not a usable address, or the second of its family", addr)
-		}
-		*slot = addr
-	}
-	if err := i.switchTo(next); err != nil {
-		return fmt.Errorf("set capture sockets: %w", err)
 	}
 	return nil
 }
@@ -113,9 +85,6 @@ func (i *Interceptor) control(next applied) wireControl {
 		Generation:  next.generation,
 		ProxyMark:   i.opts.ProxyMark,
 		ProxyCgroup: i.opts.ProxyCgroup,
-		Netns:       i.opts.Netns,
-		Capture4:    endpointOf(next.capture4),
-		Capture6:    endpointOf(next.capture6),
 	}
 	if !next.plan.Disabled && len(next.plan.Rules) > 0 {
 		control.Flags |= flagEnabled
@@ -129,14 +98,6 @@ func (i *Interceptor) control(next applied) wireControl {
 	return control
 }
 
-func endpointOf(addr netip.AddrPort) wireEndpoint {
-	if !addr.IsValid() {
-		return wireEndpoint{}
-	}
-	ip, port := wireOf(addr)
-	return wireEndpoint{Addr: ip, Port: port, Present: 1}
-}
-
 // writeRules enters the plan's rules under a generation that is not in force. Ids are positions in the plan, plus one.
 func (i *Interceptor) writeRules(generation uint32, plan *steer.Plan) error {
 	for _, rule := range slices.Concat(plan.Rules, plan.Excludes) {
@@ -146,17 +107,19 @@ func (i *Interceptor) writeRules(generation uint32, plan *steer.Plan) error {
 	}
 	ids := listenerIDs(plan)
 	for n, rule := range plan.Rules {
-		key := prefixKey(generation, rule.Prefix, rule.Port)
+		key := prefixKey(generation, rule)
 		value := wireRule{Action: uint32(rule.Action), Listener: ids[rule.Listener], Rule: uint32(n + 1)}
 		if err := i.objects.Capture.Put(&key, &value); err != nil {
-			return fmt.Errorf("write capture rule %s port %d: %w", rule.Prefix, rule.Port, err)
+			err = full(err, "weir_capture", i.objects.Capture)
+			return fmt.Errorf("write capture rule %s %s port %d: %w", rule.Prefix, rule.Protocol, rule.Port, err)
 		}
 	}
 	for n, rule := range plan.Excludes {
-		key := prefixKey(generation, rule.Prefix, rule.Port)
+		key := prefixKey(generation, rule)
 		value := wireRule{Rule: uint32(n + 1)}
 		if err := i.objects.Exclude.Put(&key, &value); err != nil {
-			return fmt.Errorf("write exclusion %s port %d: %w", rule.Prefix, rule.Port, err)
+			err = full(err, "weir_exclude", i.objects.Exclude)
+			return fmt.Errorf("write exclusion %s %s port %d: %w", rule.Prefix, rule.Protocol, rule.Port, err)
 		}
 	}
 	return nil
@@ -166,11 +129,11 @@ func (i *Interceptor) writeRules(generation uint32, plan *steer.Plan) error {
 // happen to a key of the right size, and would only leave memory in use.
 func (i *Interceptor) deleteRules(generation uint32, plan *steer.Plan) {
 	for _, rule := range plan.Rules {
-		key := prefixKey(generation, rule.Prefix, rule.Port)
+		key := prefixKey(generation, rule)
 		_ = i.objects.Capture.Delete(&key)
 	}
 	for _, rule := range plan.Excludes {
-		key := prefixKey(generation, rule.Prefix, rule.Port)
+		key := prefixKey(generation, rule)
 		_ = i.objects.Exclude.Delete(&key)
 	}
 }

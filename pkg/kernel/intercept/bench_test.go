@@ -18,7 +18,7 @@ func BenchmarkDecision(b *testing.B) {
 			if err := i.Apply(decisionPlan()); err != nil {
 				b.Fatal(err)
 			}
-			in := wireExplain{Query: wireQuery{Netns: i.opts.Netns, TCP: 1}}
+			in := wireExplain{Query: wireQuery{Netns: i.opts.Netns, Protocol: protocolTCP}}
 			in.Query.Addr, in.Query.Port = wireOf(netip.MustParseAddrPort(test.dst))
 			data, err := in.marshal()
 			if err != nil {
@@ -40,7 +40,7 @@ func BenchmarkOriginalDst(b *testing.B) {
 	client := netip.MustParseAddrPort("[::1]:4000")
 	b.ReportAllocs()
 	for b.Loop() {
-		i.OriginalDst(client, server)
+		i.OriginalDst(0, client, server)
 	}
 }
 

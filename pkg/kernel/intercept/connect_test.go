@@ -199,7 +199,7 @@ func TestMPTCP(t *testing.T) {
 	if ans.Errno == int(unix.EPROTONOSUPPORT) || ans.Errno == int(unix.ENOPROTOOPT) {
 		t.Skip("this kernel has no multipath TCP")
 	}
-	if ans.Greeting != "captured" || ans.Peer != b.applied.capture4.String() {
+	if ans.Greeting != "captured" || ans.Peer != b.capture4() {
 		t.Errorf("client: %+v, want it captured, and the capture socket for a peer", ans)
 	}
 	if got := receive(t, conns); got.flow.Dst.String() != nowhere4 {
@@ -231,8 +231,8 @@ func TestCaptureSocketItself(t *testing.T) {
 	b := newBench(t)
 	conns := b.capture(t)
 	b.apply(t, b.plan(0, "127.0.0.0/8"))
-	ans := client(t, b.dir, request{Addr: b.applied.capture4.String()})
-	if ans.Greeting != "captured" || ans.Peer != b.applied.capture4.String() {
+	ans := client(t, b.dir, request{Addr: b.capture4()})
+	if ans.Greeting != "captured" || ans.Peer != b.capture4() {
 		t.Errorf("client: %+v, want an ordinary connection", ans)
 	}
 	if got := receive(t, conns); got.known {
@@ -251,7 +251,7 @@ func (r request) peer() string {
 
 func (b *bench) setCapture(t *testing.T, addrs ...netip.AddrPort) {
 	t.Helper()
-	if err := b.SetCapture(addrs...); err != nil {
+	if err := b.SetCapture(0, addrs...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -282,3 +282,6 @@ func unused(t *testing.T) netip.AddrPort {
 	}
 	return netip.MustParseAddrPort(sockaddrText(name))
 }
+
+// capture4 is the IPv4 capture socket of the test's own namespace.
+func (b *bench) capture4() string { return b.captures()[0].Addrs[0].String() }

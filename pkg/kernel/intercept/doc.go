@@ -12,7 +12,7 @@
 //
 // # Locking
 //
-// One mutex (mu) guards what changes things or shows them as a whole (Apply, SetCapture, Refresh, Explain, Status, Close).
+// One mutex (mu) guards what changes things or shows them as a whole (Apply, SetCapture, ClearCapture, Refresh, Explain, Status, Close).
 // OriginalDst and Counters do not wait for these: they read maps, which the kernel synchronises, and an atomic pointer to the
 // listener names of the last two generations, and hold a second mutex (life) for reading, so that Close cannot take the maps
 // from under them.

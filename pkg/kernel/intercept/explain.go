@@ -18,10 +18,10 @@ type Query struct {
 	// Cgroup is the id of the caller's cgroup, 0 for one that is not the proxy's. Whether programs are attached to it is not part
 	// of the decision; see Status.
 	Cgroup uint64
-	// Netns is the cookie of the caller's network namespace; 0 for that of the capture sockets.
+	// Netns is the cookie of the caller's network namespace; 0 for the proxy's own.
 	Netns uint64
-	// NotTCP asks about a socket that is not a TCP stream.
-	NotTCP bool
+	// Protocol of the socket.
+	Protocol steer.Protocol
 }
 
 // Explanation is the kernel's decision about a Query.
@@ -70,10 +70,12 @@ func (i *Interceptor) Explain(q Query) (Explanation, error) {
 }
 
 func (i *Interceptor) run(q Query) (wireVerdict, error) {
-	in := wireExplain{Query: wireQuery{Mark: q.Mark, BoundIf: q.Device, Cgroup: q.Cgroup, Netns: q.Netns, TCP: 1}}
+	in := wireExplain{Query: wireQuery{
+		Mark: q.Mark, BoundIf: q.Device, Cgroup: q.Cgroup, Netns: q.Netns, Protocol: protocolOf(q.Protocol), Family: familyIPv6,
+	}}
 	in.Query.Addr, in.Query.Port = wireOf(q.Dst)
-	if q.NotTCP {
-		in.Query.TCP = 0
+	if q.Dst.Addr().Is4() {
+		in.Query.Family = familyIPv4
 	}
 	if q.Netns == 0 {
 		in.Query.Netns = i.opts.Netns

@@ -75,7 +75,7 @@ func TestDecision(t *testing.T) {
 		{"another cgroup", Query{Cgroup: 1}, "10.1.0.1:80", redirect("narrow", capture4)},
 		{"capture socket", Query{}, capture4.String(), pass(ReasonCaptureSocket)},
 		{"capture socket, IPv6", Query{}, capture6.String(), pass(ReasonCaptureSocket)},
-		{"not TCP", Query{NotTCP: true}, "10.1.0.1:80", pass(ReasonNotTCP)},
+		{"not TCP", Query{Protocol: steer.UDP}, "10.1.0.1:80", pass(ReasonNotTCP)},
 		{"another namespace", Query{Netns: 1 << 40}, "10.1.0.1:80", pass(ReasonOtherNetns)},
 		{"bound to a device", Query{Device: 1}, "10.1.0.1:80", pass(ReasonBoundDevice)},
 	}
@@ -134,7 +134,7 @@ func newDecider(t testing.TB) (i *Interceptor, capture4, capture6 netip.AddrPort
 		}
 	})
 	capture4, capture6 = direct(t, "127.0.0.1:0"), direct(t, "[::1]:0")
-	if err := i.SetCapture(capture4, capture6); err != nil {
+	if err := i.SetCapture(0, capture4, capture6); err != nil {
 		t.Fatal(err)
 	}
 	return i, capture4, capture6
@@ -261,7 +261,7 @@ func TestSetCaptureRefuses(t *testing.T) {
 		{netip.MustParseAddrPort("0.0.0.0:1")},
 		{capture4, netip.MustParseAddrPort("127.0.0.1:1")},
 	} {
-		if err := i.SetCapture(addrs...); err == nil {
+		if err := i.SetCapture(0, addrs...); err == nil {
 			t.Errorf("SetCapture(%v) succeeded", addrs)
 		}
 	}
@@ -289,22 +289,22 @@ func TestOriginalDst(t *testing.T) {
 	}
 	put()
 	want := Flow{Dst: netip.MustParseAddrPort("10.1.2.3:80"), Listener: "any-port", Rule: 2, Cookie: 3, Cgroup: 4, PID: 5, UID: 6}
-	if got, ok := i.OriginalDst(clientAddr, server); !ok || got != want {
+	if got, ok := i.OriginalDst(0, clientAddr, server); !ok || got != want {
 		t.Errorf("got %+v (%t), want %+v", got, ok, want)
 	}
-	if got, ok := i.OriginalDst(clientAddr, server); ok {
+	if got, ok := i.OriginalDst(0, clientAddr, server); ok {
 		t.Errorf("asked again: %+v, want nothing", got)
 	}
 	t.Run("after one update", func(t *testing.T) {
 		put()
 		i.mustApply(t, &steer.Plan{Rules: decisionPlan().Rules[:1]})
-		if got, _ := i.OriginalDst(clientAddr, server); got.Listener != "any-port" {
+		if got, _ := i.OriginalDst(0, clientAddr, server); got.Listener != "any-port" {
 			t.Errorf("listener %q, want that of the generation it was captured under", got.Listener)
 		}
 	})
 	t.Run("allocations", func(t *testing.T) {
 		put()
-		if n := testing.AllocsPerRun(100, func() { i.OriginalDst(clientAddr, server) }); n > 4 {
+		if n := testing.AllocsPerRun(100, func() { i.OriginalDst(0, clientAddr, server) }); n > 4 {
 			t.Errorf("%v allocations, want 3, or 4 under the race detector", n)
 		}
 	})
@@ -325,7 +325,7 @@ func TestReadersAndClose(t *testing.T) {
 	go func() {
 		defer close(stopped)
 		for first := true; ; first = false {
-			if _, ok := i.OriginalDst(client, server); ok {
+			if _, ok := i.OriginalDst(0, client, server); ok {
 				t.Error("an original destination for a connection that nobody made")
 			}
 			i.Counters()
@@ -350,5 +350,78 @@ func TestReadersAndClose(t *testing.T) {
 	}
 	if _, err := i.Explain(Query{Dst: server}); !errors.Is(err, errClosed) {
 		t.Errorf("Explain after Close: %v", err)
+	}
+}
+
+// TestCaptureSocketsOfNamespaces has each namespace answered by its own sockets.
+func TestCaptureSocketsOfNamespaces(t *testing.T) {
+	i, capture4, _ := newDecider(t)
+	i.mustApply(t, decisionPlan())
+	const other = 1 << 40
+	own, theirs := netip.MustParseAddrPort("10.7.0.1:80"), direct(t, "127.0.0.1:0")
+	check := func(when string, netns uint64, want Reason, target netip.AddrPort) {
+		t.Helper()
+		got, err := i.Explain(Query{Dst: own, Netns: netns})
+		if err != nil || got.Reason != want || got.Target != target {
+			t.Errorf("%s: %s to %s (%v), want %s to %s", when, got.Reason, got.Target, err, want, target)
+		}
+	}
+	check("own", 0, ReasonCaptured, capture4)
+	check("without an entry", other, ReasonOtherNetns, netip.AddrPort{})
+	if err := i.SetCapture(other, theirs); err != nil {
+		t.Fatal(err)
+	}
+	check("with an entry", other, ReasonCaptured, theirs)
+	check("own, beside it", 0, ReasonCaptured, capture4)
+	if status, err := i.Status(); err != nil || len(status.Capture) != 2 {
+		t.Errorf("status shows sockets of %v (%v), want two namespaces", status.Capture, err)
+	}
+	for range 2 {
+		if err := i.ClearCapture(other); err != nil {
+			t.Error(err)
+		}
+	}
+	check("entry cleared", other, ReasonOtherNetns, netip.AddrPort{})
+	if err := i.ClearCapture(0); err != nil {
+		t.Error(err)
+	}
+	check("own cleared", 0, ReasonNoCaptureSocket, netip.AddrPort{})
+}
+
+func TestNamespacesFull(t *testing.T) {
+	i, capture4, _ := newDecider(t)
+	var full *FullError
+	for n := range uint64(10_000) {
+		err := i.SetCapture(1<<40+n, capture4)
+		if errors.As(err, &full) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if full == nil || full.Map != "weir_netns" || full.Capacity != 8192 {
+		t.Fatalf("error %+v, want one that names weir_netns", full)
+	}
+	i.mustApply(t, decisionPlan())
+	if got, err := i.Explain(Query{Dst: netip.MustParseAddrPort("10.7.0.1:80")}); err != nil || got.Reason != ReasonCaptured {
+		t.Errorf("own namespace: %+v (%v), want it captured as before", got, err)
+	}
+}
+
+// TestProtocolsAreApart has one destination with a rule for UDP, which is none for TCP.
+func TestProtocolsAreApart(t *testing.T) {
+	i, _, _ := newDecider(t)
+	rule := steer.Rule{Prefix: netip.MustParsePrefix("10.7.0.1/32"), Port: 53, Action: steer.Redirect, Protocol: steer.UDP, Listener: "dns"}
+	plan := &steer.Plan{Rules: []steer.Rule{rule}}
+	i.mustApply(t, plan)
+	dst := netip.MustParseAddrPort("10.7.0.1:53")
+	if got, err := i.Explain(Query{Dst: dst}); err != nil || got.Reason != ReasonNoRule {
+		t.Errorf("TCP: %+v (%v), want no rule", got, err)
+	}
+	rule.Protocol, rule.Listener = steer.TCP, "dns-tcp"
+	i.mustApply(t, &steer.Plan{Rules: append(plan.Rules, rule)})
+	if got, err := i.Explain(Query{Dst: dst}); err != nil || got.Listener != "dns-tcp" {
+		t.Errorf("TCP with a rule of its own: %+v (%v)", got, err)
 	}
 }

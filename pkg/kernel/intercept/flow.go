@@ -1,6 +1,7 @@
 package intercept
 
 import (
+	"cmp"
 	"net/netip"
 
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
@@ -50,12 +51,13 @@ func (g *generations) listener(number, id uint32) string {
 // OriginalDst tells where an accepted connection was going before it was captured: client and server are its remote and local
 // address as accept reports them. It can be asked once for each connection, since the answer is taken out of the kernel's map.
 // The result is false for a connection that was not captured, or whose entry was pushed out by 16384 others before it was
-// accepted. A closed Interceptor knows no connection.
-func (i *Interceptor) OriginalDst(client, server netip.AddrPort) (Flow, bool) {
+// accepted. netns is the cookie of the network namespace that it was accepted in; 0 is that of Options.Netns. A closed
+// Interceptor knows no connection.
+func (i *Interceptor) OriginalDst(netns uint64, client, server netip.AddrPort) (Flow, bool) {
 	exchange := struct {
 		pair wirePair
 		flow wireFlow
-	}{pair: wirePair{Netns: i.opts.Netns}}
+	}{pair: wirePair{Netns: cmp.Or(netns, i.opts.Netns)}}
 	pair, flow := &exchange.pair, &exchange.flow
 	pair.Client, pair.ClientPort = wireOf(client)
 	pair.Server, pair.ServerPort = wireOf(server)

@@ -94,14 +94,14 @@ func (b *bench) capture(t *testing.T) <-chan accepted {
 	conns := make(chan accepted, 16)
 	v4 := serve(t, "127.0.0.1:0", func(conn net.Conn) { b.accept(conn, conns) })
 	v6 := serve(t, "[::1]:0", func(conn net.Conn) { b.accept(conn, conns) })
-	if err := b.SetCapture(v4, v6); err != nil {
+	if err := b.SetCapture(0, v4, v6); err != nil {
 		t.Fatal(err)
 	}
 	return conns
 }
 
 func (b *bench) accept(conn net.Conn, conns chan<- accepted) {
-	flow, known := b.OriginalDst(addrOf(conn.RemoteAddr()), addrOf(conn.LocalAddr()))
+	flow, known := b.OriginalDst(0, addrOf(conn.RemoteAddr()), addrOf(conn.LocalAddr()))
 	fmt.Fprint(conn, "captured")
 	conns <- accepted{flow, known}
 }

@@ -3,7 +3,6 @@ package intercept
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -24,7 +23,7 @@ type Options struct {
 	ProxyCgroup uint64
 	// Hierarchy to resolve cgroup names in; nil for the host's own.
 	Hierarchy *cgroup.Hierarchy
-	// Netns is the cookie of the network namespace that the capture sockets are in; 0 for the caller's.
+	// Netns is the cookie of the proxy's own network namespace; 0 for the caller's.
 	Netns uint64
 }
 
@@ -41,6 +40,7 @@ type Interceptor struct {
 	mu       sync.Mutex
 	closed   bool
 	applied  applied
+	sockets  map[uint64]wireSockets // weir_netns
 	attached map[string]*attachment
 	created  []string
 	missing  []string
@@ -48,9 +48,8 @@ type Interceptor struct {
 
 // applied is what the maps hold.
 type applied struct {
-	generation         uint32
-	plan               *steer.Plan
-	capture4, capture6 netip.AddrPort
+	generation uint32
+	plan       *steer.Plan
 }
 
 // UnavailableError says that this process cannot intercept on this host. The rest of weir works without.
@@ -105,9 +104,13 @@ func load(opts Options) (*Interceptor, error) {
 	i := &Interceptor{
 		opts: opts, objects: loaded, controlInner: controlInner,
 		applied:  applied{plan: &steer.Plan{}},
+		sockets:  make(map[uint64]wireSockets),
 		attached: make(map[string]*attachment),
 	}
 	i.names.Store(&generations{})
+	if err := i.putSockets(opts.Netns, wireSockets{}); err != nil {
+		return nil, errors.Join(err, i.Close())
+	}
 	return i, nil
 }
 

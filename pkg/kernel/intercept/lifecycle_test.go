@@ -28,7 +28,7 @@ func runDaemon(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := i.SetCapture(addrOf(l.Addr())); err != nil {
+	if err := i.SetCapture(0, addrOf(l.Addr())); err != nil {
 		return err
 	}
 	err = i.Apply(&steer.Plan{Cgroups: []string{name}, FailClosed: true, Rules: []steer.Rule{{

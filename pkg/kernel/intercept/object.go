@@ -28,6 +28,7 @@ type objects struct {
 	Explain      *ebpf.Program `ebpf:"weir_explain"`
 
 	Control *ebpf.Map `ebpf:"weir_control"`
+	Netns   *ebpf.Map `ebpf:"weir_netns"`
 	Capture *ebpf.Map `ebpf:"weir_capture"`
 	Exclude *ebpf.Map `ebpf:"weir_exclude"`
 	Handoff *ebpf.Map `ebpf:"weir_handoff"`
@@ -74,6 +75,6 @@ func verifierLog(err error) error {
 func (o *objects) close() error {
 	return errors.Join(
 		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(),
-		o.Explain.Close(), o.Control.Close(), o.Capture.Close(), o.Exclude.Close(), o.Handoff.Close(), o.Reasons.Close(),
+		o.Explain.Close(), o.Control.Close(), o.Netns.Close(), o.Capture.Close(), o.Exclude.Close(), o.Handoff.Close(), o.Reasons.Close(),
 	)
 }

@@ -58,7 +58,7 @@ func (r Reason) Text() string {
 		"the most specific rule leaves the destination alone",
 		"a rule captures the destination",
 		"a rule captures the destination, but weir has no capture socket of its address family",
-		"a rule captures the destination, but the caller is in another network namespace than weir",
+		"a rule captures the destination, but the caller is in a network namespace where weir has no capture socket",
 		"a rule captures the destination, but the socket is bound to a device and cannot reach weir",
 		"a rule captures the destination, but nobody listens on weir's capture socket",
 		"a rule captures the destination, but the kernel had no memory to remember where it was going",

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/netip"
 	"os"
 	"slices"
 
@@ -22,9 +21,9 @@ type Status struct {
 	Generation uint32
 	// Plan in force. It must not be written to.
 	Plan *steer.Plan
-	// Capture sockets as set.
-	Capture []netip.AddrPort
-	// ProxyMark, ProxyCgroup and Netns as in Options; Netns is filled in.
+	// Capture sockets of the network namespaces that have some, by cookie.
+	Capture []NamespaceCapture
+	// ProxyMark, ProxyCgroup and Netns as in Options; Netns, the proxy's own namespace, is filled in.
 	ProxyMark          uint32
 	ProxyCgroup, Netns uint64
 	// Programs of weir.
@@ -83,12 +82,8 @@ func (i *Interceptor) Status() (Status, error) {
 		ProxyMark:      i.opts.ProxyMark,
 		ProxyCgroup:    i.opts.ProxyCgroup,
 		Netns:          i.opts.Netns,
+		Capture:        i.captures(),
 		MissingCgroups: slices.Clone(i.missing),
-	}
-	for _, addr := range []netip.AddrPort{i.applied.capture4, i.applied.capture6} {
-		if addr.IsValid() {
-			status.Capture = append(status.Capture, addr)
-		}
 	}
 	own := make(map[ebpf.ProgramID]bool)
 	for _, hook := range i.objects.hooks() {

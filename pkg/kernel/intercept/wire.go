@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
 // The structs of bpf/types.h. They have no padding, so that they are handed to the kernel as they lie in memory; a test compares
@@ -21,7 +23,13 @@ const (
 	familyIPv6 = 10
 )
 
-// ruleExactBits is RULE_EXACT_BITS: generation, port and family.
+// Protocols as struct weir_prefix and struct weir_query have them.
+const (
+	protocolTCP = 6
+	protocolUDP = 17
+)
+
+// ruleExactBits is RULE_EXACT_BITS: generation, port, family and protocol.
 const ruleExactBits = 64
 
 // Bits of wireControl.Flags, enum weir_flag.
@@ -35,7 +43,8 @@ type wirePrefix struct {
 	PrefixLen  uint32
 	Generation uint32
 	Port       wirePort
-	Family     uint16
+	Family     uint8
+	Protocol   uint8
 	Addr       wireAddr
 }
 
@@ -57,15 +66,18 @@ type wireControl struct {
 	ProxyMark   uint32
 	Reserved    uint32
 	ProxyCgroup uint64
-	Netns       uint64
-	Capture4    wireEndpoint
-	Capture6    wireEndpoint
+}
+
+type wireSockets struct {
+	Capture4 wireEndpoint
+	Capture6 wireEndpoint
 }
 
 type wireQuery struct {
 	Addr     wireAddr
 	Port     wirePort
-	TCP      uint16
+	Protocol uint8
+	Family   uint8
 	BoundIf  uint32
 	Mark     uint32
 	Reserved uint32
@@ -117,6 +129,13 @@ func wireOf(addr netip.AddrPort) (wireAddr, wirePort) {
 	return addr.Addr().As16(), portOf(addr.Port())
 }
 
+func protocolOf(p steer.Protocol) uint8 {
+	if p == steer.UDP {
+		return protocolUDP
+	}
+	return protocolTCP
+}
+
 func portOf(port uint16) wirePort {
 	var p wirePort
 	binary.BigEndian.PutUint16(p[:], port)
@@ -128,15 +147,16 @@ func addrPort(addr wireAddr, port wirePort) netip.AddrPort {
 }
 
 // prefixKey is the key of a rule in weir_capture or weir_exclude.
-func prefixKey(generation uint32, prefix netip.Prefix, port uint16) wirePrefix {
+func prefixKey(generation uint32, rule steer.Rule) wirePrefix {
 	key := wirePrefix{
-		PrefixLen:  uint32(ruleExactBits + prefix.Bits()),
+		PrefixLen:  uint32(ruleExactBits + rule.Prefix.Bits()),
 		Generation: generation,
-		Port:       portOf(port),
+		Port:       portOf(rule.Port),
 		Family:     familyIPv6,
-		Addr:       prefix.Addr().As16(),
+		Protocol:   protocolOf(rule.Protocol),
+		Addr:       rule.Prefix.Addr().As16(),
 	}
-	if prefix.Addr().Is4() {
+	if rule.Prefix.Addr().Is4() {
 		key.Family = familyIPv4
 		key.PrefixLen += 96
 	}

@@ -28,12 +28,31 @@ func (a Action) String() string {
 	return "pass"
 }
 
+// Protocol is the transport protocol that a rule is for.
+type Protocol uint8
+
+// Protocols; the zero value is TCP.
+const (
+	TCP Protocol = iota
+	UDP
+)
+
+// String returns "tcp" or "udp".
+func (p Protocol) String() string {
+	if p == UDP {
+		return "udp"
+	}
+	return "tcp"
+}
+
 // Rule says what happens to connections to a set of addresses on one port.
 type Rule struct {
 	// Prefix of the destination, masked; IPv4 prefixes are IPv4, never mapped.
 	Prefix netip.Prefix
 	// Port of the destination; 0 is any. A rule for the port is preferred to one for any port, then the longer prefix wins.
 	Port uint16
+	// Protocol of the connection.
+	Protocol Protocol
 	// Action for the connection.
 	Action Action
 	// Listener that the rule was made for; empty for passed connections, and where only the original destination decides.
@@ -44,7 +63,7 @@ type Rule struct {
 
 // Plan is everything that the kernel needs to know. The zero value captures nothing.
 type Plan struct {
-	// Rules by port, family and prefix; at most one for each.
+	// Rules by protocol, port, family and prefix; at most one for each.
 	Rules []Rule
 	// Excludes are looked up first; whatever they cover is passed. Their Action is Pass.
 	Excludes []Rule
@@ -58,15 +77,17 @@ type Plan struct {
 
 // target is what a rule is about; a plan has one rule for each.
 type target struct {
-	prefix netip.Prefix
-	port   uint16
+	prefix   netip.Prefix
+	port     uint16
+	protocol Protocol
 }
 
-func (r Rule) target() target { return target{r.Prefix, r.Port} }
+func (r Rule) target() target { return target{r.Prefix, r.Port, r.Protocol} }
 
-// compareRules orders by port, then family, address and prefix length.
+// compareRules orders by protocol, port, then family, address and prefix length.
 func compareRules(a, b Rule) int {
 	return cmp.Or(
+		cmp.Compare(a.Protocol, b.Protocol),
 		cmp.Compare(a.Port, b.Port),
 		a.Prefix.Addr().Compare(b.Prefix.Addr()),
 		cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()),

@@ -1,0 +1,35 @@
+package intercept
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/cilium/ebpf"
+)
+
+// FullError says that a map of the kernel half has no room for what should be added. What was there before stays in force.
+type FullError struct {
+	// Map is its name in bpf/maps.h, Capacity the number of entries that it holds.
+	Map      string
+	Capacity uint32
+	// Err is what the kernel said.
+	Err error
+}
+
+// Error names the map and its capacity.
+func (e *FullError) Error() string {
+	return fmt.Sprintf("map %s is full (%d entries): %v", e.Map, e.Capacity, e.Err)
+}
+
+// Unwrap returns the kernel's error.
+func (e *FullError) Unwrap() error { return e.Err }
+
+// full turns the kernel's ways of saying that a map has no room into a *FullError: E2BIG by hashes, ENOSPC by tries, ENOMEM by
+// both when memory is short.
+func full(err error, name string, m *ebpf.Map) error {
+	if errors.Is(err, syscall.E2BIG) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.ENOMEM) {
+		return &FullError{Map: name, Capacity: m.MaxEntries(), Err: err}
+	}
+	return err
+}

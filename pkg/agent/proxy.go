@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -53,7 +52,5 @@ func (a *Agent) newHTTP(l *model.Listener, cfg *model.HTTPConnectionManager) (fi
 	return &httpManager{m, scope}, nil
 }
 
-// node is what control planes are told of this process.
-func (a *Agent) node() *corev3.Node {
-	return proto.Clone(a.cfg.Bootstrap.GetNode()).(*corev3.Node)
-}
+// node is what control planes are told of this process. It is shared, and must not be written to: every request may carry it.
+func (a *Agent) node() *corev3.Node { return a.cfg.Bootstrap.GetNode() }

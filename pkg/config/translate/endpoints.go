@@ -56,18 +56,32 @@ func (c *call) endpoint(m *endpointv3.LbEndpoint, p *path, names bool) *model.En
 		Hostname: e.GetHostname(), Weight: max(u32(m.GetLoadBalancingWeight(), 1), 1),
 		Health: health(m.GetHealthStatus()), Metadata: metadata(m.GetMetadata()),
 	}
-	out.HealthCheck = c.endpointCheck(e.GetHealthCheckConfig(), p.field("endpoint").field("health_check_config"))
-	at := p.field("endpoint").field("address")
-	switch a := e.GetAddress().GetAddress().(type) {
+	if check := e.GetHealthCheckConfig(); check != nil {
+		out.HealthCheck = c.endpointCheck(check, p.field("endpoint").field("health_check_config"))
+	}
+	if ip, ok := plainAddress(e.GetAddress().GetSocketAddress()); ok {
+		out.Address, out.Port = ip, ip.Port()
+	} else if !c.endpointAddress(e.GetAddress(), out, p.field("endpoint").field("address"), names) {
+		return nil
+	}
+	if len(e.GetAdditionalAddresses()) > 0 {
+		c.moreAddresses(e, out, p.field("endpoint"))
+	}
+	return out
+}
+
+// endpointAddress translates where an endpoint is; false after an error.
+func (c *call) endpointAddress(m *corev3.Address, out *model.Endpoint, at *path, names bool) bool {
+	switch a := m.GetAddress().(type) {
 	case *corev3.Address_SocketAddress:
 		s := at.field("socket_address")
 		addr, ok := c.socketAddress(a.SocketAddress, s)
 		if !ok {
-			return nil
+			return false
 		}
 		if !addr.IP.IsValid() && !names {
 			c.fail(s.field("address"), "malformed IP address: %s. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'", addr.Host)
-			return nil
+			return false
 		}
 		out.Host, out.Port = addr.Host, addr.Port
 		if addr.IP.IsValid() {
@@ -77,13 +91,12 @@ func (c *call) endpoint(m *endpointv3.LbEndpoint, p *path, names bool) *model.En
 		out.Pipe = a.Pipe.GetPath()
 	case *corev3.Address_EnvoyInternalAddress:
 		c.unsupported(at.field("envoy_internal_address"))
-		return nil
+		return false
 	default:
 		c.fail(at, "an address must be set")
-		return nil
+		return false
 	}
-	c.moreAddresses(e, out, p.field("endpoint"))
-	return out
+	return true
 }
 
 // moreAddresses translates the addresses that an endpoint has beside its first one.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -31,14 +32,21 @@ type endpoint struct {
 	host   *upstream.Host
 }
 
-func (c *Cluster) newEndpoint(key endpointKey, to *target) *endpoint {
+func (c *Cluster) newEndpoint(key endpointKey, to target) *endpoint {
 	e := &endpoint{checks: checks{initial: upstream.FailedActiveHC | upstream.PendingActiveHC}}
 	if flags, ok := c.inherited[to.name()]; ok {
 		e.checks.initial = flags
 	}
-	e.current.Store(to)
+	e.current.Store(&to)
 	e.conns = pool.NewHost(c.core.shared, c.core.transports.transport(key.tls, e.current.Load), c.cfg.HTTP, &e.stats)
 	return e
+}
+
+// aim makes new connections go to another place, unless it is the same: most endpoints stay where they are when others change.
+func (e *endpoint) aim(to target) {
+	if now := e.current.Load(); now.addr != to.addr || now.pipe != to.pipe || !slices.Equal(now.others, to.others) {
+		e.current.Store(&to)
+	}
 }
 
 // setAssignment makes a the endpoints of the cluster, unless they are already.
@@ -96,6 +104,7 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 	set := lb.New(b.hosts, c.lbOptions())
 	c.set.Store(set)
 	c.current.Store(c.assigned)
+	c.manager.opt.Changed(c.cfg.Name)
 	c.publishMembership(set, changed)
 	c.unchecked.Store(set.Unchecked())
 	if changed && c.cfg.CloseOnHostChange {
@@ -204,7 +213,7 @@ func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpo
 		key.addr = netip.AddrPort{}
 	}
 	key.tls = c.core.transports.of(e)
-	to := &target{addr: addr, others: e.AdditionalAddresses, pipe: key.pipe}
+	to := target{addr: addr, others: e.AdditionalAddresses, pipe: key.pipe}
 	point := b.kept[key]
 	if point != nil && c.cfg.Type != model.ClusterStatic {
 		return // as in Envoy, one address is one host, however often it was discovered
@@ -216,7 +225,7 @@ func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpo
 		}
 		b.kept[key] = point
 	}
-	point.current.Store(to)
+	point.aim(to)
 	h := &upstream.Host{
 		Pipe: key.pipe, Hostname: hostname, Endpoint: e, Locality: l, Weight: max(1, e.Weight), Priority: l.Priority,
 		Health: e.Health, Stats: &point.stats, Conns: point.conns,

@@ -78,7 +78,7 @@ func (o *originalDst) add(addr netip.AddrPort) *upstream.Host {
 		return entry.host
 	}
 	key := endpointKey{addr: addr, tls: c.core.transports.of(nil)}
-	e := c.newEndpoint(key, &target{addr: addr})
+	e := c.newEndpoint(key, target{addr: addr})
 	entry := &original{host: originalHost(addr, e)}
 	if o.closed { // the cluster was replaced or removed: serve this request, keep nothing
 		e.conns.Retire()

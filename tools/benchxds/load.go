@@ -93,7 +93,28 @@ const (
 // requests loads the first listener for a while and returns the 99th percentile of the latency in microseconds. It is an error
 // when a request fails.
 func requests(ctx context.Context, dir string, port int, length time.Duration) (float64, error) {
-	log := filepath.Join(dir, "latency.log")
+	return loaded(ctx, filepath.Join(dir, "latency.log"), "127.0.0.1", port, length)
+}
+
+// pair is requests through weir and, at the same time, as many that go straight to the backend: what the machine and the rest of
+// the bench do to latency shows in both, and only what weir does in the first.
+func (b *bench) pair(ctx context.Context, port int, length time.Duration) (through, direct float64, err error) {
+	type outcome struct {
+		p99 float64
+		err error
+	}
+	beside := make(chan outcome, 1)
+	go func() {
+		p99, err := loaded(ctx, filepath.Join(b.dir, "direct.log"), liveAddress(1), b.backend.port, length)
+		beside <- outcome{p99, err}
+	}()
+	through, err = requests(ctx, b.dir, port, length)
+	d := <-beside
+	return through, d.p99, errors.Join(err, d.err)
+}
+
+// loaded is requests to a server.
+func loaded(ctx context.Context, log, host string, port int, length time.Duration) (float64, error) {
 	if err := os.Remove(log); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, fmt.Errorf("clear latency log: %w", err)
 	}
@@ -102,7 +123,7 @@ func requests(ctx context.Context, dir string, port int, length time.Duration) (
 		"-D", strconv.Itoa(int(length.Round(time.Second).Seconds())), "--log-file=" + log,
 	}
 	for r := range routesPerHost {
-		args = append(args, fmt.Sprintf("http://127.0.0.1:%d/r%d", port, r))
+		args = append(args, fmt.Sprintf("http://%s/r%d", net.JoinHostPort(host, strconv.Itoa(port)), r))
 	}
 	out, err := exec.CommandContext(ctx, "h2load", args...).CombinedOutput()
 	if err != nil {

@@ -160,45 +160,68 @@ func (b *bench) stormUnderLoad(ctx context.Context) (err error) {
 	if err := w.await(ctx, func() bool { _, err := requests(ctx, b.dir, w.port, time.Second); return err == nil }); err != nil {
 		return err
 	}
-	calm := b.figure("storm.calm", "p99 of requests while nothing changes", "us", 0)
-	storm := b.figure("storm.p99", fmt.Sprintf("p99 while %d endpoints change each second", stormRate), "us", 0)
-	ratio := b.figure("storm.ratio", "p99 with changes / without", "x", 1.1)
+	f := b.latencies("storm", fmt.Sprintf("while %d endpoints change each second", stormRate))
 	cost := b.figure("storm.cost", "CPU of weir for it, requests included", "s CPU/s", 0)
 	slice := max(time.Second, b.storm/time.Duration(b.rounds))
 	return w.profiled(ctx, b.profile, "storm", func() error {
 		for round := range b.rounds {
-			before, err := requests(ctx, b.dir, w.port, slice)
-			if err != nil {
+			if err := f.calmly(ctx, b, w.port, slice); err != nil {
 				return fmt.Errorf("while nothing changes: %w", err)
 			}
-			var during float64
-			spent, err := w.spent(func() (err error) {
-				during, err = w.during(ctx, slice, round, func(ctx context.Context) (float64, error) { return requests(ctx, b.dir, w.port, slice) })
-				return err
+			spent, err := w.spent(func() error {
+				changed := make(chan error, 1)
+				go func() { changed <- w.storm(ctx, slice, round) }()
+				err := f.busily(ctx, b, w.port, slice)
+				return errors.Join(err, <-changed)
 			})
 			if err != nil {
 				return fmt.Errorf("while endpoints change: %w", err)
 			}
-			calm.add(before)
-			storm.add(during)
-			ratio.add(during / before)
 			cost.add(spent.Seconds() / slice.Seconds())
 		}
 		return nil
 	})
 }
 
-// during does work while endpoints change, and waits until the last change is in force.
-func (w *weir) during(ctx context.Context, length time.Duration, round int, work func(context.Context) (float64, error)) (float64, error) {
-	changed := make(chan error, 1)
-	go func() { changed <- w.storm(ctx, length, round) }()
-	v, err := work(ctx)
-	return v, errors.Join(err, <-changed)
+// latencies are the figures of requests without and with something else going on, through weir and straight to the backend.
+type latencies struct {
+	calm, busy, ratio, control, added *result
+	// through and direct are the last round's without.
+	through, direct float64
+}
+
+func (b *bench) latencies(name, with string) *latencies {
+	return &latencies{
+		calm:    b.figure(name+".calm", "p99 of requests before", "us", 0),
+		busy:    b.figure(name+".p99", "p99 "+with, "us", 0),
+		ratio:   b.figure(name+".ratio", "p99 "+with+" / before", "x", 0),
+		control: b.figure(name+".control", "the same of requests that do not pass weir", "x", 0),
+		added:   b.figure(name+".added", "the first / the second: what weir adds", "x", 1.1),
+	}
+}
+
+// calmly measures before, busily while.
+func (f *latencies) calmly(ctx context.Context, b *bench, port int, length time.Duration) (err error) {
+	f.through, f.direct, err = b.pair(ctx, port, length)
+	return err
+}
+
+func (f *latencies) busily(ctx context.Context, b *bench, port int, length time.Duration) error {
+	through, direct, err := b.pair(ctx, port, length)
+	if err != nil {
+		return err
+	}
+	f.calm.add(f.through)
+	f.busy.add(through)
+	f.ratio.add(through / f.through)
+	f.control.add(direct / f.direct)
+	f.added.add(through / f.through / (direct / f.direct))
+	return nil
 }
 
 // storm changes endpoints at the rate, each tenth of a cluster that requests go to. It is an error when weir does not keep up.
 func (w *weir) storm(ctx context.Context, length time.Duration, round int) error {
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	begin := time.Now()
 	var last <-chan error
@@ -231,6 +254,9 @@ func (w *weir) storm(ctx context.Context, length time.Duration, round int) error
 	}
 }
 
+// scrapeSlice is how long requests are measured while the page is read, and before.
+const scrapeSlice = 5 * time.Second
+
 // stats measures the page that Prometheus reads, and what reading it does to requests.
 func (b *bench) stats(ctx context.Context) (err error) {
 	// A fifth of the whole fleet has about 200,000 series.
@@ -241,24 +267,20 @@ func (b *bench) stats(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, w.stop()) }()
 	series := b.figure("stats.series", "series of /stats/prometheus", "series", 0)
 	took := b.figure("stats.time", "the page, for each 200,000 series", "s", 1)
-	calm := b.figure("stats.calm", "p99 of requests while nobody reads it", "us", 0)
-	ratio := b.figure("stats.ratio", "p99 while it is read every second / without", "x", 1.1)
+	f := b.latencies("stats", "while it is read every second")
 	return w.profiled(ctx, b.profile, "stats", func() error {
 		for range b.rounds {
-			before, err := requests(ctx, b.dir, w.port, 3*time.Second)
-			if err != nil {
+			if err := f.calmly(ctx, b, w.port, scrapeSlice); err != nil {
 				return err
 			}
 			page := make(chan error, 1)
 			reading, stop := context.WithCancel(ctx)
 			go func() { page <- w.scrape(reading, series, took) }()
-			during, err := requests(ctx, b.dir, w.port, 3*time.Second)
+			err := f.busily(ctx, b, w.port, scrapeSlice)
 			stop()
 			if err := errors.Join(err, <-page); err != nil {
 				return err
 			}
-			calm.add(before)
-			ratio.add(during / before)
 		}
 		return nil
 	})

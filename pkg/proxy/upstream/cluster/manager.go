@@ -53,6 +53,9 @@ type Options struct {
 	Rand func() uint64
 	// Runtime answers the runtime keys of thresholds; nil knows none. RuntimeChanged tells of changes.
 	Runtime *model.Runtime
+	// Changed is told the name of a cluster that came, went, or whose hosts, their health or limits may have changed. It must
+	// return at once and call nothing of the manager. Nil tells nobody.
+	Changed func(name string)
 }
 
 // Manager runs the clusters. Make it with New.
@@ -87,6 +90,9 @@ func New(opt Options) *Manager {
 	if opt.Resolver == nil {
 		opt.Resolver = dns.System()
 	}
+	if opt.Changed == nil {
+		opt.Changed = func(string) {}
+	}
 	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel), buffers: h1.NewBuffers()}
 	scope := opt.Stats.Scope("cluster_manager")
 	m.updated = scope.Counter("cluster_updated")
@@ -120,7 +126,9 @@ func (m *Manager) Apply(snap *model.Snapshot) {
 	m.applied = snap
 	next := m.All()
 	var gone []func()
+	var changed []string
 	for name, c := range snap.Clusters.Changes(was.Clusters) {
+		changed = append(changed, name)
 		m.discover(name, c.Old, c.New)
 		old := next.Get(name)
 		if c.New == nil {
@@ -138,6 +146,9 @@ func (m *Manager) Apply(snap *model.Snapshot) {
 		}
 	}
 	m.clusters.Store(&next)
+	for _, name := range changed {
+		m.opt.Changed(name)
+	}
 	for _, retire := range gone {
 		retire()
 	}

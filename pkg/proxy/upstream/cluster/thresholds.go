@@ -73,6 +73,7 @@ func (m *Manager) RuntimeChanged(keys []string) {
 			done[name] = true
 			if c := m.Get(name); c != nil {
 				c.core.configure(c.cfg, m.opt.Runtime)
+				m.opt.Changed(name)
 			}
 		}
 	}

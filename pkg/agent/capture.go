@@ -43,12 +43,12 @@ func newCapture(log *slog.Logger) *capture { return &capture{log: log, stop: mak
 func (c *capture) mark() uint32 { return sock.DefaultMark }
 
 // OriginalDst implements listener.OriginalDst.
-func (c *capture) OriginalDst(client, server netip.AddrPort) (netip.AddrPort, bool) {
+func (c *capture) OriginalDst(netns uint64, client, server netip.AddrPort) (netip.AddrPort, bool) {
 	k := c.kernel.Load()
 	if k == nil {
 		return netip.AddrPort{}, false
 	}
-	flow, ok := k.OriginalDst(0, client, server)
+	flow, ok := k.OriginalDst(netns, client, server)
 	return flow.Dst, ok
 }
 

@@ -1,11 +1,8 @@
 package listener
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -206,42 +203,6 @@ func (m *Manager) settleLocked() {
 	m.stats.draining.Set(uint64(len(m.draining)))
 }
 
-// OpenCapture opens the sockets that the kernel side redirects captured connections to, at 127.0.0.1 and, where the host
-// has IPv6, at ::1. It may be called once.
-func (m *Manager) OpenCapture() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	cfg := &model.Listener{BindToPort: true, Resource: model.Resource{Name: "capture"}}
-	for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
-		s, err := open(context.Background(), cfg, spec{key: "capture:" + ip.String(), addr: netip.AddrPortFrom(ip, 0)})
-		if err != nil {
-			if ip.Is6() {
-				m.opts.Log.Warn("IPv6 connections are not captured", "error", err)
-				break
-			}
-			return fmt.Errorf("open capture socket: %w", err)
-		}
-		m.capture = append(m.capture, s)
-		m.loops.Go(func() { m.accept(s) })
-	}
-	m.publish()
-	return nil
-}
-
-// CaptureAddrs are the addresses of the capture sockets; the zero value for one that is not open.
-func (m *Manager) CaptureAddrs() (v4, v6 netip.AddrPort) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, s := range m.capture {
-		if s.bound.Addr().Is4() {
-			v4 = s.bound
-		} else {
-			v6 = s.bound
-		}
-	}
-	return v4, v6
-}
-
 // StopAccepting closes all sockets. Connections go on. Apply is refused afterwards.
 func (m *Manager) StopAccepting() {
 	m.mu.Lock()
@@ -253,9 +214,7 @@ func (m *Manager) StopAccepting() {
 	for _, a := range m.active {
 		m.closeSockets(a)
 	}
-	for _, s := range m.capture {
-		s.shut()
-	}
+	m.closeCapture()
 	m.publish()
 }
 

@@ -74,7 +74,7 @@ func (f *fakeDst) set(dst string) {
 	}
 }
 
-func (f *fakeDst) OriginalDst(_, _ netip.AddrPort) (netip.AddrPort, bool) {
+func (f *fakeDst) OriginalDst(_ uint64, _, _ netip.AddrPort) (netip.AddrPort, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.dst, f.dst.IsValid()

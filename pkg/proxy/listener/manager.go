@@ -31,8 +31,8 @@ import (
 // OriginalDst knows where captured connections wanted to go.
 type OriginalDst interface {
 	// OriginalDst is the destination that client meant when it was redirected to server; both as the accepted socket
-	// sees them. false when it is not known.
-	OriginalDst(client, server netip.AddrPort) (netip.AddrPort, bool)
+	// sees them, in the network namespace with the cookie netns, 0 for weir's own. false when it is not known.
+	OriginalDst(netns uint64, client, server netip.AddrPort) (netip.AddrPort, bool)
 }
 
 // DrainStrategy is Envoy's --drain-strategy.
@@ -110,6 +110,7 @@ type Manager struct {
 	draining map[*active]struct{}
 	sockets  map[string]*socket
 	capture  []*socket
+	within   map[*streaminfo.Namespace][]*socket // capture sockets in other namespaces
 	stopped  bool
 
 	drains drains
@@ -129,7 +130,7 @@ func New(o Options) *Manager {
 	m := &Manager{
 		opts: o, stats: newManagerStats(o.Stats),
 		active: map[string]*active{}, draining: map[*active]struct{}{}, sockets: map[string]*socket{},
-		conns: map[*connection]struct{}{},
+		within: map[*streaminfo.Namespace][]*socket{}, conns: map[*connection]struct{}{},
 	}
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
 	m.drains.init(m)

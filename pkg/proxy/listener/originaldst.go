@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // soOriginalDst is SO_ORIGINAL_DST, and IP6T_SO_ORIGINAL_DST too (linux/netfilter_ipv4.h).
@@ -15,13 +16,22 @@ const soOriginalDst = 80
 
 // originalDst finds where the client of a connection wanted to go: the kernel side knows what it redirected, netfilter
 // what was redirected by its rules.
-func (m *Manager) originalDst(c *conn.Conn) (netip.AddrPort, bool) {
+func (m *Manager) originalDst(cn *connection) (netip.AddrPort, bool) {
+	c := cn.c
 	if m.opts.OriginalDst != nil {
-		if dst, ok := m.opts.OriginalDst.OriginalDst(c.Remote(), c.Local()); ok {
+		if dst, ok := m.opts.OriginalDst.OriginalDst(cookie(cn.info.Namespace), c.Remote(), c.Local()); ok {
 			return conn.Unmap(dst), true
 		}
 	}
 	return netfilterDst(c)
+}
+
+// cookie is 0 for weir's own namespace.
+func cookie(n *streaminfo.Namespace) uint64 {
+	if n == nil {
+		return 0
+	}
+	return n.Cookie
 }
 
 // netfilterDst asks SO_ORIGINAL_DST; false when no rule redirected the connection.

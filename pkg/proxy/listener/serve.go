@@ -54,6 +54,7 @@ func (m *Manager) arrived(s *socket, nc net.Conn) {
 	cn.info.ID, cn.info.Start = m.nextID.Add(1), now
 	cn.info.Local, cn.info.BoundLocal = c.Local(), c.Local()
 	cn.info.Remote, cn.info.DirectRemote = c.Remote(), c.Remote()
+	cn.info.Namespace = s.within
 	cn.spread.Init(m.opts.Wheel, cn.tellDrain)
 	target := s.target.Load()
 	if !m.register(cn, target) {
@@ -128,7 +129,7 @@ func (cn *connection) panicked(value any, stack []byte) {
 // what it asked for.
 func (cn *connection) destination() *active {
 	m := cn.m
-	dst, ok := m.originalDst(cn.c)
+	dst, ok := m.originalDst(cn)
 	if !ok {
 		m.stats.noOriginalDst.Inc()
 		m.opts.Log.Debug("close captured connection: its original destination is not known", "client", cn.info.Remote)
@@ -150,7 +151,7 @@ func (cn *connection) destination() *active {
 func (cn *connection) enter(a *active, handedOver bool) (next *active, err error) {
 	cn.info.Listener, cn.info.TrafficDirection = a.cfg.Name, direction(a.cfg.TrafficDirection)
 	if !handedOver && wantsOriginalDst(a) {
-		if dst, ok := cn.m.originalDst(cn.c); ok {
+		if dst, ok := cn.m.originalDst(cn); ok {
 			cn.info.OriginalDst = dst
 		}
 	}

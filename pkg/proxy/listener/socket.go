@@ -16,6 +16,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // socket is a listening socket with its accept loop. It outlives the listener's version that opened it when the next
@@ -26,6 +27,7 @@ type socket struct {
 	ln     net.Listener
 	bound  netip.AddrPort         // the zero value for unix sockets
 	target atomic.Pointer[active] // who gets the connections; nil for capture sockets
+	within *streaminfo.Namespace  // of capture sockets; nil for weir's own
 	stop   chan struct{}          // closed by shut
 }
 

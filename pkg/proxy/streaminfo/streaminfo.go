@@ -36,6 +36,8 @@ type Connection struct {
 	LocalCertificate *x509.Certificate
 	// PeerValidated tells that the client's certificate, if it gave one, was checked against trusted ones.
 	PeerValidated bool
+	// Namespace is where the application lives that it was captured from; nil for weir's own network namespace.
+	Namespace *Namespace
 	// Listener and FilterChain are the names of what serves it.
 	Listener, FilterChain string
 	// TrafficDirection is "INBOUND", "OUTBOUND" or "UNSPECIFIED".

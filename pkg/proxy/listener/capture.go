@@ -1,0 +1,143 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+)
+
+// OpenCapture opens the sockets that the kernel side redirects captured connections to, at 127.0.0.1 and at ::1, in weir's own
+// network namespace. One address family may be missing there. It may be called once.
+func (m *Manager) OpenCapture() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sockets, err := openLoopback(nil, nil)
+	if len(sockets) == 0 {
+		return err
+	}
+	if err != nil {
+		m.opts.Log.Warn("connections of one address family are not captured", "error", err)
+	}
+	m.capture = sockets
+	m.serveCapture(nil, sockets)
+	m.publish()
+	return nil
+}
+
+// OpenCaptureIn opens capture sockets in another network namespace, those of one address family or of both, as its loopback
+// device allows, and returns their addresses. The error says why there are none, or none of one family; a later call tries again
+// to open those. CloseCaptureIn must follow.
+func (m *Manager) OpenCaptureIn(in *streaminfo.Namespace) ([]netip.AddrPort, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped {
+		return nil, errors.New("open capture sockets: listeners are stopped")
+	}
+	opened, err := openLoopback(in, m.within[in])
+	if len(opened) > 0 {
+		m.within[in] = append(m.within[in], opened...)
+		m.serveCapture(in, opened)
+	}
+	return boundAddrs(m.within[in]), err
+}
+
+// serveCapture accepts connections of capture sockets.
+func (m *Manager) serveCapture(in *streaminfo.Namespace, sockets []*socket) {
+	for _, s := range sockets {
+		s.within = in
+		m.loops.Go(func() { m.accept(s) })
+	}
+}
+
+// CloseCaptureIn closes the capture sockets of a namespace and ends the connections that came from it: they keep it alive.
+func (m *Manager) CloseCaptureIn(in *streaminfo.Namespace) {
+	m.mu.Lock()
+	for _, s := range m.within[in] {
+		s.shut()
+	}
+	delete(m.within, in)
+	m.mu.Unlock()
+	m.abort(func(cn *connection) bool { return cn.info.Namespace == in })
+}
+
+// openLoopback binds the sockets of the families that there are none of yet. The error says why some are missing still.
+func openLoopback(in *streaminfo.Namespace, have []*socket) (sockets []*socket, err error) {
+	cfg := &model.Listener{BindToPort: true, Resource: model.Resource{Name: "capture"}}
+	bind := func() error {
+		var failed []error
+		for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
+			if slices.ContainsFunc(have, func(s *socket) bool { return s.bound.Addr() == ip }) {
+				continue
+			}
+			s, err := open(context.Background(), cfg, spec{key: "capture:" + ip.String(), addr: netip.AddrPortFrom(ip, 0)})
+			if err != nil {
+				failed = append(failed, fmt.Errorf("open capture socket: %w", err))
+				continue
+			}
+			sockets = append(sockets, s)
+		}
+		return errors.Join(failed...)
+	}
+	if in == nil {
+		err = bind()
+	} else {
+		err = in.Inside(bind)
+	}
+	return sockets, err
+}
+
+func boundAddrs(sockets []*socket) []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, s := range sockets {
+		addrs = append(addrs, s.bound)
+	}
+	return addrs
+}
+
+// CaptureAddrs are the addresses of the capture sockets in weir's own network namespace; the zero value for one that is not open.
+func (m *Manager) CaptureAddrs() (v4, v6 netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, addr := range boundAddrs(m.capture) {
+		if addr.Addr().Is4() {
+			v4 = addr
+		} else {
+			v6 = addr
+		}
+	}
+	return v4, v6
+}
+
+// closeCapture closes the capture sockets of all namespaces. The caller holds mu.
+func (m *Manager) closeCapture() {
+	for _, s := range m.capture {
+		s.shut()
+	}
+	for _, sockets := range m.within {
+		for _, s := range sockets {
+			s.shut()
+		}
+	}
+	clear(m.within)
+}
+
+// SelfIn is SelfAddrs for another network namespace, where nothing but capture sockets is weir's: addrs are those.
+func SelfIn(addrs []netip.AddrPort) func(netip.AddrPort) bool {
+	return func(addr netip.AddrPort) bool {
+		addr = conn.Unmap(addr)
+		if ip := addr.Addr(); ip.IsUnspecified() { // connects to loopback
+			loopback := netip.IPv6Loopback()
+			if ip.Is4() {
+				loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+			}
+			addr = netip.AddrPortFrom(loopback, addr.Port())
+		}
+		return slices.Contains(addrs, addr)
+	}
+}

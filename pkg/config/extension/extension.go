@@ -22,6 +22,7 @@ const (
 	UpstreamHTTPFilters     = "envoy.filters.http.upstream"
 	NetworkFilters          = "envoy.filters.network"
 	ListenerFilters         = "envoy.filters.listener"
+	UDPListenerFilters      = "envoy.filters.udp_listener"
 	AccessLoggers           = "envoy.access_loggers"
 	AccessLogFilters        = "envoy.access_loggers.extension_filters"
 	Bootstrap               = "envoy.bootstrap"

@@ -46,6 +46,8 @@ type Listener struct {
 	DrainModifyOnly bool
 	// AccessLogs of the listener itself: written for connections that found no filter chain.
 	AccessLogs []*AccessLog
+	// UDP is how datagrams are received; nil for a listener of connections. Its one listener filter handles the datagrams.
+	UDP *UDPSocket
 	// IgnoreGlobalLimit keeps the listener's connections out of the bound on those of all listeners together.
 	IgnoreGlobalLimit bool
 }

@@ -19,14 +19,18 @@ func (r *references) addresses() {
 		})
 	}
 	claim := func(l *model.Listener, at, address string) {
-		if other, taken := owner[address]; taken {
+		key := address
+		if l.UDP != nil {
+			key = "udp:" + address
+		}
+		if other, taken := owner[key]; taken {
 			r.errs = append(r.errs, &FieldError{
 				Resource: listenerResource(l), Path: at, Code: CodeAddress,
 				Reason: fmt.Sprintf("error adding listener: '%s' has duplicate address '%s' as existing listener '%s'", l.Name, address, other),
 			})
 			return
 		}
-		owner[address] = l.Name
+		owner[key] = l.Name
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Listeners)) {
 		l := r.Listeners[name]
@@ -48,7 +52,7 @@ func (r *references) addresses() {
 			if a.IsValid() && a.Port() != 0 {
 				claim(l, at, a.String())
 			}
-			if r.Admin != nil && r.Admin.takes(a) {
+			if r.Admin != nil && l.UDP == nil && r.Admin.takes(a) {
 				inUse(l, at, r.Admin.Address.String())
 			}
 		}

@@ -26,7 +26,7 @@ func (c *call) filterChains(m *listenerv3.Listener, out *model.Listener) {
 			c.warn(root.field("default_filter_chain").field("filter_chain_match"), "the default filter chain is not matched")
 		}
 	}
-	if len(out.FilterChains) == 0 && out.DefaultFilterChain == nil && m.GetUdpListenerConfig() == nil && m.GetApiListener() == nil {
+	if len(out.FilterChains) == 0 && out.DefaultFilterChain == nil && m.GetApiListener() == nil {
 		c.fail(root.field("filter_chains"), "error adding listener '%s': no filter chains specified", ListenerName(m))
 	}
 	c.uniqueMatches(out)

@@ -75,7 +75,7 @@ func (c *call) endpointAddress(m *corev3.Address, out *model.Endpoint, at *path,
 	switch a := m.GetAddress().(type) {
 	case *corev3.Address_SocketAddress:
 		s := at.field("socket_address")
-		addr, ok := c.socketAddress(a.SocketAddress, s)
+		addr, ok := c.anyAddress(a.SocketAddress, s)
 		if !ok {
 			return false
 		}

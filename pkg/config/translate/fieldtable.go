@@ -18,7 +18,7 @@ type table map[protoreflect.FullName]extension.Fields
 func Support() map[protoreflect.FullName]extension.Fields {
 	all := table{}
 	for _, part := range []table{
-		listenerTable(), httpTable(), routeTable(), rateLimitTable(), matcherTreeTable(), matchTable(), clusterTable(), endpointTable(), healthCheckTable(), upstreamTable(), tlsTable(),
+		listenerTable(), udpTable(), httpTable(), routeTable(), rateLimitTable(), matcherTreeTable(), matchTable(), clusterTable(), endpointTable(), healthCheckTable(), upstreamTable(), tlsTable(),
 		coreTable(), bootstrapTable(), accessLogTable(),
 	} {
 		maps.Copy(all, part)
@@ -56,7 +56,7 @@ func listenerTable() table {
 		"name address additional_addresses stat_prefix filter_chains use_original_dst default_filter_chain "+
 			"per_connection_buffer_limit_bytes listener_filters listener_filters_timeout "+
 			"continue_on_listener_filters_timeout transparent freebind traffic_direction access_log "+
-			"tcp_backlog_size bind_to_port deprecated_v1 drain_type ignore_global_conn_limit",
+			"tcp_backlog_size udp_listener_config bind_to_port deprecated_v1 drain_type ignore_global_conn_limit",
 		"metadata", informative,
 		"connection_balance_config max_connections_to_accept_per_socket_event", noWorkers,
 		"reuse_port enable_reuse_port", "one socket serves all processors, and SO_REUSEPORT would only hide that another process has the address",

@@ -70,7 +70,6 @@ func (c *call) listener(m *listenerv3.Listener) *model.Listener {
 		IPv4Compat:                       m.GetAddress().GetSocketAddress().GetIpv4Compat(),
 		IgnoreGlobalLimit:                m.GetIgnoreGlobalConnLimit(),
 		PerConnectionBufferLimit:         int(u32(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimit)),
-		ListenerFilters:                  c.listenerFilters(m.GetListenerFilters()),
 		ListenerFiltersTimeout:           c.duration(m.GetListenerFiltersTimeout(), defaultListenerFilterTimeout, nil, "listener_filters_timeout"),
 		DrainModifyOnly:                  m.GetDrainType() == listenerv3.Listener_MODIFY_ONLY,
 		ContinueOnListenerFiltersTimeout: m.GetContinueOnListenerFiltersTimeout(),
@@ -90,18 +89,18 @@ func (c *call) listener(m *listenerv3.Listener) *model.Listener {
 	}
 	c.listenerKind(m)
 	c.listenerAddresses(m, out)
-	c.filterChains(m, out)
+	if c.udpListener(m, out); out.UDP == nil {
+		out.ListenerFilters = c.listenerFilters(m.GetListenerFilters())
+		c.filterChains(m, out)
+	}
 	return out
 }
 
-// listenerKind refuses what is not an ordinary TCP listener.
+// listenerKind refuses what is neither a listener of TCP nor one of UDP.
 func (c *call) listenerKind(m *listenerv3.Listener) {
 	var root *path
 	if m.GetApiListener() != nil {
 		c.unsupported(root.field("api_listener"))
-	}
-	if m.GetUdpListenerConfig() != nil {
-		c.unsupported(root.field("udp_listener_config"))
 	}
 	if m.GetInternalListener() != nil {
 		c.unsupported(root.field("internal_listener"))
@@ -120,7 +119,7 @@ func (c *call) listenerAddresses(m *listenerv3.Listener, out *model.Listener) {
 	at := root.field("address")
 	switch a := m.GetAddress().GetAddress().(type) {
 	case *corev3.Address_SocketAddress:
-		out.Address, _ = c.ipAddress(a.SocketAddress, at.field("socket_address"))
+		out.Address, _ = c.listenerAddress(a.SocketAddress, at.field("socket_address"))
 	case *corev3.Address_Pipe:
 		out.Pipe, out.PipeMode = a.Pipe.GetPath(), a.Pipe.GetMode()
 	case *corev3.Address_EnvoyInternalAddress:
@@ -137,7 +136,7 @@ func (c *call) listenerAddresses(m *listenerv3.Listener, out *model.Listener) {
 			c.fail(at, "only socket addresses are supported")
 			continue
 		}
-		if ip, ok := c.ipAddress(s, at.field("socket_address")); ok {
+		if ip, ok := c.listenerAddress(s, at.field("socket_address")); ok {
 			out.AdditionalAddresses = append(out.AdditionalAddresses, ip)
 		}
 	}

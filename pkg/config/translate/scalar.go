@@ -93,11 +93,16 @@ func (a hostPort) addrPort() netip.AddrPort { return netip.AddrPortFrom(a.IP, a.
 
 // socketAddress translates a TCP address. Anything else is an error.
 func (c *call) socketAddress(s *corev3.SocketAddress, p *path) (hostPort, bool) {
-	ok := true
 	if s.GetProtocol() != corev3.SocketAddress_TCP {
 		c.unsupported(p.field("protocol"))
-		ok = false
+		return hostPort{}, false
 	}
+	return c.anyAddress(s, p)
+}
+
+// anyAddress translates an address of either protocol: hosts are sent what those who send want, connections or datagrams.
+func (c *call) anyAddress(s *corev3.SocketAddress, p *path) (hostPort, bool) {
+	ok := true
 	if s.GetResolverName() != "" {
 		c.unsupported(p.field("resolver_name"))
 		ok = false
@@ -132,6 +137,16 @@ func plainAddress(s *corev3.SocketAddress) (netip.AddrPort, bool) {
 // ipAddress translates a TCP address that must be an IP.
 func (c *call) ipAddress(s *corev3.SocketAddress, p *path) (netip.AddrPort, bool) {
 	a, ok := c.socketAddress(s, p)
+	if ok && !a.IP.IsValid() {
+		c.fail(p.field("address"), "malformed IP address: %s", s.GetAddress())
+		return netip.AddrPort{}, false
+	}
+	return a.addrPort(), ok
+}
+
+// listenerAddress translates an address of either protocol whose host is an IP address.
+func (c *call) listenerAddress(s *corev3.SocketAddress, p *path) (netip.AddrPort, bool) {
+	a, ok := c.anyAddress(s, p)
 	if ok && !a.IP.IsValid() {
 		c.fail(p.field("address"), "malformed IP address: %s", s.GetAddress())
 		return netip.AddrPort{}, false

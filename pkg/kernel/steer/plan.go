@@ -12,18 +12,23 @@ const DefaultCgroup = "weir.exec"
 // Action says what a rule does with a connection.
 type Action uint8
 
-// Actions.
+// Actions, in the numbers of the kernel side (enum weir_action), which has more of them.
 const (
 	// Pass leaves the connection alone.
 	Pass Action = iota
 	// Redirect gives it to weir.
 	Redirect
+	// Offload sends it to an endpoint of the rule's service, past weir.
+	Offload Action = 3
 )
 
-// String returns "pass" or "redirect".
+// String returns "pass", "redirect" or "offload".
 func (a Action) String() string {
-	if a == Redirect {
+	switch a {
+	case Redirect:
 		return "redirect"
+	case Offload:
+		return "offload"
 	}
 	return "pass"
 }
@@ -57,6 +62,11 @@ type Rule struct {
 	Action Action
 	// Listener that the rule was made for; empty for passed connections, and where only the original destination decides.
 	Listener string
+	// Service that an offloaded connection goes to.
+	Service string
+	// Kept says what keeps the connections of a redirecting rule in user space; empty for other actions, and where only the
+	// original destination decides.
+	Kept string
 	// Origin says which part of the configuration the rule comes from, for people.
 	Origin string
 }

@@ -22,6 +22,9 @@ func (i *Interceptor) Apply(plan *steer.Plan) error {
 	if i.closed {
 		return fmt.Errorf("apply interception plan: %w", errClosed)
 	}
+	if i.yielded {
+		return nil
+	}
 	if plan == nil {
 		plan = &steer.Plan{}
 	}
@@ -41,7 +44,7 @@ func (i *Interceptor) switchTo(next applied) error {
 	previous, names := i.applied, i.names.Load()
 	rewrite := previous.generation == 0 || steer.Diff(previous.plan, next.plan).Rules()
 	if rewrite {
-		next.generation = previous.generation + 1
+		next.generation = i.state.generation(previous.generation)
 		if err := i.writeRules(next.generation, next.plan); err != nil {
 			i.deleteRules(next.generation, next.plan)
 			return err

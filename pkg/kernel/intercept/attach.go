@@ -19,16 +19,21 @@ import (
 type hook struct {
 	attach  ebpf.AttachType
 	program *ebpf.Program
+	// decides is true where connections are captured, false where captured ones are completed.
+	decides bool
 }
+
+// name is what a pinned link of the hook is called.
+func (h hook) name() string { return h.attach.String() }
 
 // hooks lists them in the order of attaching: what completes a captured connection is in place before connections are captured.
 func (o *objects) hooks() []hook {
 	return []hook{
-		{ebpf.AttachCGroupSockOps, o.Sockops},
-		{ebpf.AttachCgroupInet4GetPeername, o.Getpeername4},
-		{ebpf.AttachCgroupInet6GetPeername, o.Getpeername6},
-		{ebpf.AttachCGroupInet4Connect, o.Connect4},
-		{ebpf.AttachCGroupInet6Connect, o.Connect6},
+		{ebpf.AttachCGroupSockOps, o.Sockops, false},
+		{ebpf.AttachCgroupInet4GetPeername, o.Getpeername4, false},
+		{ebpf.AttachCgroupInet6GetPeername, o.Getpeername6, false},
+		{ebpf.AttachCGroupInet4Connect, o.Connect4, true},
+		{ebpf.AttachCGroupInet6Connect, o.Connect6, true},
 	}
 }
 
@@ -38,17 +43,22 @@ type attachment struct {
 	links []link.Link
 }
 
-// close detaches in reverse: no new connection is captured before the rest goes.
-func (a *attachment) close() error {
+// close detaches in reverse: no new connection is captured before the rest goes. Links that are pinned stay attached when they
+// are to be kept.
+func (a *attachment) close(keep bool) error {
 	var failed []error
 	for _, l := range slices.Backward(a.links) {
+		if !keep {
+			failed = append(failed, unpin(l))
+		}
 		failed = append(failed, l.Close())
 	}
 	return errors.Join(failed...)
 }
 
 // attach puts all programs on a cgroup through links (BPF_LINK_CREATE, always "multi"): they run beside the programs of
-// others, and die with the file descriptors.
+// others, and die with the file descriptors unless they are pinned. Links of a daemon that went before are led to this one's
+// programs.
 func (i *Interceptor) attach(dir string, id uint64) error {
 	target, err := os.Open(dir)
 	if err != nil {
@@ -57,12 +67,10 @@ func (i *Interceptor) attach(dir string, id uint64) error {
 	defer target.Close()
 	made := &attachment{id: id}
 	for _, hook := range i.objects.hooks() {
-		l, err := link.AttachRawLink(link.RawLinkOptions{
-			Target: int(target.Fd()), Program: hook.program, Attach: hook.attach,
-		})
+		l, err := i.attachHook(target, id, hook)
 		if err != nil {
-			err = fmt.Errorf("attach %s to cgroup %s: %w", hook.attach, dir, err)
-			return errors.Join(err, made.close())
+			err = fmt.Errorf("attach %s to cgroup %s: %w", hook.attach, dir, i.exclusive(dir, hook, err))
+			return errors.Join(err, made.close(false))
 		}
 		made.links = append(made.links, l)
 	}
@@ -70,8 +78,23 @@ func (i *Interceptor) attach(dir string, id uint64) error {
 	return nil
 }
 
+// attachHook attaches the program of one hook.
+func (i *Interceptor) attachHook(target *os.File, id uint64, hook hook) (link.Link, error) {
+	if l := i.state.inherit(id, hook); l != nil {
+		return l, nil
+	}
+	l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(target.Fd()), Program: hook.program, Attach: hook.attach})
+	if err != nil {
+		return nil, err
+	}
+	if err := i.state.pin(id, hook, l); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
 func (i *Interceptor) detach(dir string) error {
-	err := i.attached[dir].close()
+	err := i.attached[dir].close(i.kept())
 	delete(i.attached, dir)
 	if err != nil {
 		return fmt.Errorf("detach from cgroup %s: %w", dir, err)
@@ -85,6 +108,9 @@ func (i *Interceptor) Refresh() error {
 	defer i.mu.Unlock()
 	if i.closed {
 		return errClosed
+	}
+	if i.yielded {
+		return nil
 	}
 	if err := i.reattach(i.applied.plan); err != nil {
 		return fmt.Errorf("refresh cgroups: %w", err)
@@ -108,7 +134,10 @@ func (i *Interceptor) reattach(plan *steer.Plan) error {
 			failed = append(failed, i.detach(dir))
 		}
 	}
-	return errors.Join(failed...)
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	return i.state.settle()
 }
 
 // ensure attaches to a cgroup unless that has been done. Removing a cgroup detached what was on it, so that one which was made

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/probe"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
@@ -25,6 +26,12 @@ type Options struct {
 	Hierarchy *cgroup.Hierarchy
 	// Netns is the cookie of the proxy's own network namespace; 0 for the caller's.
 	Netns uint64
+	// Pins keeps what must outlive the process; nil for nothing. The Interceptor closes it.
+	Pins *pin.Store
+	// KeepPins leaves everything in place on Close, too.
+	KeepPins bool
+	// Notice is told of pinned state that could not be used; nil for nobody.
+	Notice func(text string)
 }
 
 // Interceptor is the kernel half of weir while it is loaded.
@@ -32,6 +39,7 @@ type Interceptor struct {
 	opts         Options
 	objects      *objects
 	controlInner *ebpf.MapSpec
+	state        *pinned
 	names        atomic.Pointer[generations]
 
 	life  sync.RWMutex
@@ -39,6 +47,7 @@ type Interceptor struct {
 
 	mu       sync.Mutex
 	closed   bool
+	yielded  bool // to another daemon
 	applied  applied
 	sockets  map[uint64]wireSockets // weir_netns
 	attached map[string]*attachment
@@ -97,12 +106,13 @@ func load(opts Options) (*Interceptor, error) {
 			return nil, err
 		}
 	}
-	loaded, controlInner, err := loadObjects()
+	state := newPinned(opts)
+	loaded, controlInner, err := loadObjects(state)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, state.close(true))
 	}
 	i := &Interceptor{
-		opts: opts, objects: loaded, controlInner: controlInner,
+		opts: opts, objects: loaded, controlInner: controlInner, state: state,
 		applied:  applied{plan: &steer.Plan{}},
 		sockets:  make(map[uint64]wireSockets),
 		attached: make(map[string]*attachment),
@@ -114,8 +124,8 @@ func load(opts Options) (*Interceptor, error) {
 	return i, nil
 }
 
-// Close detaches all programs and releases everything. The default cgroup is removed if this Interceptor made it and it is
-// empty. Close may be called more than once.
+// Close detaches all programs and releases everything, what is pinned included unless Options.KeepPins or Yield say that it stays.
+// The default cgroup is removed if this Interceptor made it and it is empty. Close may be called more than once.
 func (i *Interceptor) Close() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -131,7 +141,11 @@ func (i *Interceptor) Close() error {
 	i.ended = true
 	failed = append(failed, i.objects.close())
 	i.life.Unlock()
+	failed = append(failed, i.state.close(i.kept()))
 	for _, dir := range i.created {
+		if i.kept() {
+			break
+		}
 		failed = append(failed, removeIfEmpty(i.opts.Hierarchy, dir))
 	}
 	if err := errors.Join(failed...); err != nil {

@@ -15,12 +15,20 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
 // runDaemon intercepts in the cgroup until it is killed.
 func runDaemon(name string) error {
-	i, err := New(Options{})
+	opts := Options{}
+	if fs := os.Getenv("WEIR_TEST_BPFFS"); fs != "" {
+		var err error
+		if opts.Pins, err = pin.Open(pin.Options{FS: fs, Instance: "test"}); err != nil {
+			return err
+		}
+	}
+	i, err := New(opts)
 	if err != nil {
 		return err
 	}
@@ -31,7 +39,7 @@ func runDaemon(name string) error {
 	if err := i.SetCapture(0, addrOf(l.Addr())); err != nil {
 		return err
 	}
-	err = i.Apply(&steer.Plan{Cgroups: []string{name}, FailClosed: true, Rules: []steer.Rule{{
+	err = i.Apply(&steer.Plan{Cgroups: []string{name}, FailClosed: os.Getenv("WEIR_TEST_POLICY") != "open", Rules: []steer.Rule{{
 		Prefix: netip.MustParsePrefix("127.0.0.0/8"), Action: steer.Redirect,
 	}}})
 	if err != nil {

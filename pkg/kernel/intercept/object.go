@@ -45,19 +45,29 @@ func loadSpec() (*ebpf.CollectionSpec, error) {
 }
 
 // loadObjects hands the programs and maps to the kernel. A refusal carries the verifier's whole log.
-func loadObjects() (*objects, *ebpf.MapSpec, error) {
+func loadObjects(state *pinned) (*objects, *ebpf.MapSpec, error) {
 	spec, err := loadSpec()
 	if err != nil {
 		return nil, nil, err
 	}
+	reuse := state.maps(spec)
+	defer closeMaps(reuse)
 	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
 		if err := spec.Variables["weir_have_set_retval"].Set(uint8(1)); err != nil {
 			return nil, nil, fmt.Errorf("set weir_have_set_retval: %w", err)
 		}
 	}
-	var loaded objects
-	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
+	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: reuse})
+	if err != nil {
 		return nil, nil, fmt.Errorf("load BPF programs: %w", verifierLog(err))
+	}
+	defer made.Close()
+	if err := state.commit(made.Maps, len(reuse) > 0); err != nil {
+		return nil, nil, err
+	}
+	var loaded objects
+	if err := made.Assign(&loaded); err != nil {
+		return nil, nil, fmt.Errorf("load BPF programs: %w", err)
 	}
 	return &loaded, spec.Maps["weir_control"].InnerMap, nil
 }

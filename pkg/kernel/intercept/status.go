@@ -149,8 +149,13 @@ func effective(target *os.File, at ebpf.AttachType, own map[ebpf.ProgramID]bool)
 	if err != nil {
 		return nil, err
 	}
+	return named(result.Programs, own), nil
+}
+
+// named describes programs that are attached.
+func named(all []link.AttachedProgram, own map[ebpf.ProgramID]bool) []HookProgram {
 	var programs []HookProgram
-	for _, attached := range result.Programs {
+	for _, attached := range all {
 		entry := HookProgram{ID: uint32(attached.ID), Weir: own[attached.ID]}
 		if program, err := ebpf.NewProgramFromID(attached.ID); err == nil {
 			if described, err := describe(program); err == nil {
@@ -160,7 +165,7 @@ func effective(target *os.File, at ebpf.AttachType, own map[ebpf.ProgramID]bool)
 		}
 		programs = append(programs, entry)
 	}
-	return programs, nil
+	return programs
 }
 
 // Attached reports whether a running weir, this process or another one, captures the connections of the cgroup with the

@@ -1,0 +1,114 @@
+package intercept
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/cilium/ebpf/link"
+
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+)
+
+// ExclusiveError says that somebody else's program allows no other one at a hook: it was attached to the cgroup, or to one above,
+// without BPF_F_ALLOW_MULTI.
+type ExclusiveError struct {
+	// Cgroup is the directory of the cgroup that it is attached to, Hook the hook's name.
+	Cgroup, Hook string
+	// Program that is in the way.
+	Program HookProgram
+	// Err is what the kernel said.
+	Err error
+}
+
+// Error names the program.
+func (e *ExclusiveError) Error() string {
+	return fmt.Sprintf("program %s (id %d) at %s of cgroup %s was attached so that it allows no other one (without BPF_F_ALLOW_MULTI): %v",
+		e.Program.Name, e.Program.ID, e.Hook, e.Cgroup, e.Err)
+}
+
+// Unwrap returns what the kernel said.
+func (e *ExclusiveError) Unwrap() error { return e.Err }
+
+// exclusive explains why the kernel did not allow to attach: the nearest cgroup, from dir upwards, that has a program of its own
+// at the hook. Programs in "multi" mode never are in the way, so that one which is there is not.
+func (i *Interceptor) exclusive(dir string, hook hook, err error) error {
+	if !errors.Is(err, syscall.EPERM) {
+		return err
+	}
+	for dir := range upward(dir, i.opts.Hierarchy.Root()) {
+		own, failed := attachedTo(dir, hook)
+		if failed != nil || len(own) == 0 {
+			continue
+		}
+		return &ExclusiveError{Cgroup: dir, Hook: hook.name(), Program: own[0], Err: err}
+	}
+	return err
+}
+
+// upward yields a directory and those above it, up to root.
+func upward(dir, root string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for strings.HasPrefix(dir+"/", strings.TrimSuffix(root, "/")+"/") && yield(dir) && dir != root {
+			dir = filepath.Dir(dir)
+		}
+	}
+}
+
+// attachedTo lists the programs that are attached to one cgroup itself.
+func attachedTo(dir string, hook hook) ([]HookProgram, error) {
+	target, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	result, err := link.QueryPrograms(link.QueryOptions{Target: int(target.Fd()), Attach: hook.attach})
+	if err != nil {
+		return nil, err
+	}
+	return named(result.Programs, nil), nil
+}
+
+// ForeignProgram is somebody else's program at one of weir's hooks.
+type ForeignProgram struct {
+	HookProgram
+	Hook string
+	// Cgroup is the directory of the cgroup that it is attached to.
+	Cgroup string
+}
+
+// Foreign lists the programs of others at the hooks that weir uses: those attached to the given cgroups and to the ones above
+// them. Cgroups that are gone have none.
+func Foreign(h *cgroup.Hierarchy, dirs ...string) ([]ForeignProgram, error) {
+	var all []ForeignProgram
+	seen := make(map[string]bool)
+	for _, dir := range dirs {
+		for dir := range upward(dir, h.Root()) {
+			if seen[dir] {
+				break
+			}
+			seen[dir] = true
+			for _, hook := range (&objects{}).hooks() {
+				programs, err := attachedTo(dir, hook)
+				if errors.Is(err, os.ErrNotExist) {
+					break
+				}
+				if err != nil {
+					return nil, fmt.Errorf("query %s of cgroup %s: %w", hook.name(), dir, err)
+				}
+				for _, p := range programs {
+					if !strings.HasPrefix(p.Name, programPrefix) {
+						all = append(all, ForeignProgram{HookProgram: p, Hook: hook.name(), Cgroup: dir})
+					}
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b ForeignProgram) int { return strings.Compare(a.Cgroup, b.Cgroup) })
+	return all, nil
+}

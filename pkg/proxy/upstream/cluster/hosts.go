@@ -37,7 +37,8 @@ func (c *Cluster) newEndpoint(key endpointKey, to target) *endpoint {
 	if flags, ok := c.inherited[to.name()]; ok {
 		e.checks.initial = flags
 	}
-	e.current.Store(&to)
+	first := to
+	e.current.Store(&first)
 	e.conns = pool.NewHost(c.core.shared, c.core.transports.transport(key.tls, e.current.Load), c.cfg.HTTP, &e.stats)
 	return e
 }
@@ -45,7 +46,8 @@ func (c *Cluster) newEndpoint(key endpointKey, to target) *endpoint {
 // aim makes new connections go to another place, unless it is the same: most endpoints stay where they are when others change.
 func (e *endpoint) aim(to target) {
 	if now := e.current.Load(); now.addr != to.addr || now.pipe != to.pipe || !slices.Equal(now.others, to.others) {
-		e.current.Store(&to)
+		next := to // so that only what is stored is allocated
+		e.current.Store(&next)
 	}
 }
 
@@ -79,7 +81,8 @@ func (c *Cluster) update() (removed map[endpointKey]*endpoint) {
 // rebuild makes the host set anew from the assignment and what DNS said, and returns the endpoints that are no longer
 // part of it. Endpoints of equal address are kept, with their connections. The caller holds mu.
 func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
-	b := hostBuilder{cluster: c, old: c.endpoints, kept: make(map[endpointKey]*endpoint)}
+	n := len(c.endpoints) // mostly as many as before
+	b := hostBuilder{cluster: c, old: c.endpoints, kept: make(map[endpointKey]*endpoint, n), hosts: make([]*upstream.Host, 0, n+1)}
 	if c.assigned != nil {
 		for _, l := range c.assigned.Localities {
 			for _, e := range l.Endpoints {

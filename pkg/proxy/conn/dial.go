@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // ErrSelf is wrapped by the error of a dial that would have come back to weir itself.
@@ -35,11 +36,23 @@ type Dialer struct {
 
 // Dial connects to a TCP address with TCP_NODELAY set. The error wraps the system's, the context's or ErrSelf.
 func (d *Dialer) Dial(ctx context.Context, addr netip.AddrPort) (*Conn, error) {
+	return d.DialFrom(ctx, streaminfo.Origin{}, addr)
+}
+
+// DialFrom is Dial from where the origin says.
+func (d *Dialer) DialFrom(ctx context.Context, from streaminfo.Origin, addr netip.AddrPort) (*Conn, error) {
 	addr = Unmap(addr)
-	if d.Self != nil && d.Self(addr) {
+	self, control := d.Self, d.control
+	if in := from.Namespace; in != nil {
+		self, control = in.Own, d.controlIn(in)
+	}
+	if err := scoped(from.Namespace, &addr); err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+	}
+	if self != nil && self(addr) {
 		return nil, fmt.Errorf("connect to %s: %w", addr, ErrSelf)
 	}
-	nd := net.Dialer{KeepAlive: -1, ControlContext: d.control}
+	nd := net.Dialer{KeepAlive: -1, ControlContext: control}
 	if k := d.Keepalive; k != nil {
 		nd.KeepAliveConfig = net.KeepAliveConfig{
 			Enable: true, Idle: orDefault(k.Time), Interval: orDefault(k.Interval), Count: orDefault(k.Probes),

@@ -7,6 +7,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
 )
@@ -62,4 +63,6 @@ type StreamOptions struct {
 	HighPriority bool
 	// Authority is the request's host, for SNI and certificate checks that follow it.
 	Authority string
+	// Origin is from where the connection is made.
+	Origin streaminfo.Origin
 }

@@ -30,7 +30,7 @@ var _ filter.Cluster = view{}
 
 // ConnectTCP implements filter.Cluster.
 func (v view) ConnectTCP(ctx context.Context, h *upstream.Host, o *filter.StreamOptions) (*filter.Lease, error) {
-	l, err := v.Cluster.DialHost(ctx, h, &cluster.StreamOptions{SNI: router.WithoutPort(o.Authority), HighPriority: o.HighPriority})
+	l, err := v.Cluster.DialHost(ctx, h, &cluster.StreamOptions{SNI: router.WithoutPort(o.Authority), HighPriority: o.HighPriority, Origin: o.Origin})
 	if err != nil {
 		return nil, err
 	}
@@ -39,12 +39,12 @@ func (v view) ConnectTCP(ctx context.Context, h *upstream.Host, o *filter.Stream
 
 // Reuse implements filter.Cluster.
 func (v view) Reuse(h *upstream.Host, o *filter.StreamOptions) codec.ClientStream {
-	opt := cluster.StreamOptions{SNI: router.WithoutPort(o.Authority), HighPriority: o.HighPriority}
+	opt := cluster.StreamOptions{SNI: router.WithoutPort(o.Authority), HighPriority: o.HighPriority, Origin: o.Origin}
 	return v.Cluster.Reuse(h, o.Version, &opt)
 }
 
 // Connect implements filter.Cluster.
 func (v view) Connect(ctx context.Context, h *upstream.Host, o *filter.StreamOptions) (codec.ClientStream, error) {
-	opt := cluster.StreamOptions{SNI: router.WithoutPort(o.Authority), HighPriority: o.HighPriority}
+	opt := cluster.StreamOptions{SNI: router.WithoutPort(o.Authority), HighPriority: o.HighPriority, Origin: o.Origin}
 	return v.Cluster.Connect(ctx, h, o.Version, &opt)
 }

@@ -1,6 +1,9 @@
 package streaminfo
 
-import "net/netip"
+import (
+	"net/netip"
+	"sync/atomic"
+)
 
 // Namespace is a network namespace, other than weir's own, in which captured applications live. A nil one is weir's own. It is
 // compared by its pointer.
@@ -15,6 +18,28 @@ type Namespace struct {
 	Own func(netip.AddrPort) bool
 	// HostUpstream makes the connections to upstreams in weir's own namespace instead.
 	HostUpstream bool
+
+	givenUp atomic.Bool
+}
+
+// GiveUp notes that the namespace is not served any more: nothing is to be kept in it.
+func (n *Namespace) GiveUp() { n.givenUp.Store(true) }
+
+// GivenUp tells whether GiveUp was called.
+func (n *Namespace) GivenUp() bool { return n.givenUp.Load() }
+
+// Origin says from where an upstream connection is made. The zero value leaves it to weir's network namespace. Connections of
+// different origins are never exchanged for each other.
+type Origin struct {
+	Namespace *Namespace
+}
+
+// Origin is from where upstream connections on behalf of this connection are made. A nil Connection has the zero value.
+func (c *Connection) Origin() Origin {
+	if c == nil || c.Namespace == nil {
+		return Origin{}
+	}
+	return Origin{Namespace: c.Namespace.Upstream()}
 }
 
 // Upstream is the namespace that upstream connections on behalf of a connection from n are made in.

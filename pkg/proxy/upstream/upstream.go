@@ -58,6 +58,9 @@ func NewHost(addr netip.AddrPort) *Host {
 
 // HostStats are the counters of a host, under Envoy's names (/clusters).
 type HostStats struct {
+	// Current is the Host as the balancer knows it now, with what checks said last; nil for hosts that no balancer knows.
+	Current atomic.Pointer[Host]
+
 	CxActive, RqActive                                             atomic.Int64
 	CxConnectFail, CxTotal, RqError, RqSuccess, RqTimeout, RqTotal atomic.Uint64
 }
@@ -91,6 +94,8 @@ type PickContext struct {
 	// MetadataMatch are the envoy.lb keys of the route.
 	MetadataMatch map[string]any
 	HighPriority  bool
+	// Origin is from where the connection is made.
+	Origin streaminfo.Origin
 }
 
 // Kind classifies an Error.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/health"
@@ -120,7 +121,7 @@ func (c *Cluster) checkDial(e *endpoint, h *upstream.Host, check *model.HealthCh
 		if how != nil {
 			to = elsewhere(to, how)
 		}
-		conn, err := t.dial(ctx, &to)
+		conn, err := t.dial(ctx, streaminfo.Origin{}, &to)
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/dns"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/lb"
@@ -26,6 +27,8 @@ type StreamOptions struct {
 	SNI string
 	// HighPriority counts against the circuit breakers of the high priority.
 	HighPriority bool
+	// Origin is from where the connection is made.
+	Origin streaminfo.Origin
 }
 
 // Cluster is one cluster of the configuration at work. It stays usable by whoever holds it after it was replaced or
@@ -134,7 +137,7 @@ func (c *Cluster) Connect(ctx context.Context, h *upstream.Host, v message.Versi
 func (c *Cluster) poolOptions(h *upstream.Host, v message.Version, opt *StreamOptions) pool.Options {
 	o := pool.Options{Version: v}
 	if opt != nil {
-		o.SNI, o.HighPriority = opt.SNI, opt.HighPriority
+		o.SNI, o.HighPriority, o.Origin = opt.SNI, opt.HighPriority, opt.Origin
 	}
 	o.SNI = c.serverName(h, o.SNI)
 	if c.cfg.Preconnect.PerHost > 1 && lb.Healthy(h) {
@@ -210,7 +213,7 @@ func (c *Cluster) DialFor(ctx context.Context, pc *upstream.PickContext, alpn []
 	if err := c.TryRequest(pc.HighPriority); err != nil {
 		return nil, err
 	}
-	raw, id, done, err := h.Conns.(*pool.Host).TCP(ctx, pool.TCPOptions{SNI: c.serverName(h, ""), ALPN: alpn, HighPriority: pc.HighPriority})
+	raw, id, done, err := h.Conns.(*pool.Host).TCP(ctx, pool.TCPOptions{SNI: c.serverName(h, ""), ALPN: alpn, HighPriority: pc.HighPriority, Origin: pc.Origin})
 	if err != nil {
 		c.ReleaseRequest(pc.HighPriority)
 		return nil, err

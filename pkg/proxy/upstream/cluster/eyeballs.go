@@ -7,6 +7,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
@@ -29,22 +30,22 @@ func (to *target) name() string {
 	return to.addr.String()
 }
 
-func (t *transports) dial(ctx context.Context, to *target) (*conn.Conn, error) {
+func (t *transports) dial(ctx context.Context, from streaminfo.Origin, to *target) (*conn.Conn, error) {
 	switch {
 	case to.pipe != "":
 		return t.dialer.DialPipe(ctx, to.pipe)
 	case len(to.others) > 0:
-		return t.race(ctx, inTurn(append([]netip.AddrPort{to.addr}, to.others...), t.eyeballs))
+		return t.race(ctx, from, inTurn(append([]netip.AddrPort{to.addr}, to.others...), t.eyeballs))
 	}
-	return t.dialAddr(ctx, to.addr)
+	return t.dialAddr(ctx, from, to.addr)
 }
 
 // dialAddr connects from the source address that is meant for the family.
-func (t *transports) dialAddr(ctx context.Context, addr netip.AddrPort) (*conn.Conn, error) {
+func (t *transports) dialAddr(ctx context.Context, from streaminfo.Origin, addr netip.AddrPort) (*conn.Conn, error) {
 	if t.other != nil && addr.Addr().Unmap().Is4() == t.other.Bind.Addr().Is4() {
-		return t.other.Dial(ctx, addr)
+		return t.other.DialFrom(ctx, from, addr)
 	}
-	return t.dialer.Dial(ctx, addr)
+	return t.dialer.DialFrom(ctx, from, addr)
 }
 
 // inTurn orders addresses as they are tried (RFC 8305, section 4): some of the first family, then the families in turn. Within
@@ -86,19 +87,19 @@ type dialed struct {
 }
 
 // try connects to one address. It makes an error of a panic.
-func (t *transports) try(ctx context.Context, addr netip.AddrPort) (d dialed) {
+func (t *transports) try(ctx context.Context, from streaminfo.Origin, addr netip.AddrPort) (d dialed) {
 	defer func() {
 		if bad := upstream.Recovered(recover()); bad != nil {
 			d = dialed{err: bad}
 		}
 	}()
-	d.conn, d.err = t.dialAddr(ctx, addr)
+	d.conn, d.err = t.dialAddr(ctx, from, addr)
 	return d
 }
 
 // race connects to the addresses in order, each beside its predecessors once those had their time or failed, and takes the
 // first connection. The error is the first one.
-func (t *transports) race(ctx context.Context, addrs []netip.AddrPort) (*conn.Conn, error) {
+func (t *transports) race(ctx context.Context, from streaminfo.Origin, addrs []netip.AddrPort) (*conn.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	results := make(chan dialed, len(addrs))
 	started, running := 0, 0
@@ -107,7 +108,7 @@ func (t *transports) race(ctx context.Context, addrs []netip.AddrPort) (*conn.Co
 		started++
 		running++
 		go func() {
-			results <- t.try(ctx, addr)
+			results <- t.try(ctx, from, addr)
 		}()
 	}
 	pause := time.NewTimer(attemptDelay)

@@ -21,6 +21,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/http/h1"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/dns"
@@ -109,6 +110,9 @@ func (m *Manager) percent() float64 { return 100 * float64(m.opt.Rand()>>11) / (
 
 // Get returns a cluster by name, nil when there is none.
 func (m *Manager) Get(name string) *Cluster { return m.clusters.Load().Get(name) }
+
+// Vacate gives a network namespace up: what is idle in it is closed at once, what is in use after its last request.
+func (m *Manager) Vacate(in *streaminfo.Namespace) { m.runtime.Vacate(in) }
 
 // All returns all clusters by name.
 func (m *Manager) All() model.Set[*Cluster] { return *m.clusters.Load() }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
@@ -52,7 +53,7 @@ func (o *originalDst) pick(pc *upstream.PickContext) (*upstream.Host, error) {
 	case !addr.IsValid() || addr.Port() == 0 || addr.Addr().IsUnspecified():
 		c.Stats().CxNoneHealthy.Inc()
 		return nil, &upstream.Error{Kind: upstream.KindNoHost, BeforeResponse: true}
-	case c.manager.opt.Self != nil && c.manager.opt.Self(addr):
+	case c.isSelf(pc.Origin, addr):
 		return nil, &upstream.Error{Kind: upstream.KindSelf, BeforeResponse: true}
 	}
 	o.mu.RLock()
@@ -65,6 +66,15 @@ func (o *originalDst) pick(pc *upstream.PickContext) (*upstream.Host, error) {
 		return entry.host, nil
 	}
 	return o.add(addr), nil
+}
+
+// isSelf tells whether an address, looked at from an origin, is weir's own.
+func (c *Cluster) isSelf(from streaminfo.Origin, addr netip.AddrPort) bool {
+	self := c.manager.opt.Self
+	if from.Namespace != nil {
+		self = from.Namespace.Own
+	}
+	return self != nil && self(addr)
 }
 
 func (o *originalDst) add(addr netip.AddrPort) *upstream.Host {

@@ -12,6 +12,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	tlsctx "github.com/weir-proxy/weir/pkg/proxy/tls"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
@@ -121,8 +122,8 @@ func contains(have, want map[string]any) bool {
 
 // transport makes connections to where the target is.
 func (t *transports) transport(cfg *model.UpstreamTLS, where func() *target) pool.Transport {
-	return func(ctx context.Context, sni string, fallback []string) (pool.Raw, error) {
-		c, err := t.dial(ctx, where())
+	return func(ctx context.Context, from streaminfo.Origin, sni string, fallback []string) (pool.Raw, error) {
+		c, err := t.dial(ctx, from, where())
 		if err != nil {
 			return pool.Raw{}, t.dialError(err)
 		}

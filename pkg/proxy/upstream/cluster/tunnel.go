@@ -15,11 +15,11 @@ func (c *Cluster) DialHost(ctx context.Context, h *upstream.Host, opt *StreamOpt
 	if !ok {
 		return nil, &upstream.Error{Kind: upstream.KindNoHost, BeforeResponse: true}
 	}
-	sni, high := "", false
+	var o StreamOptions
 	if opt != nil {
-		sni, high = opt.SNI, opt.HighPriority
+		o = *opt
 	}
-	raw, id, done, err := conns.TCP(ctx, pool.TCPOptions{SNI: c.serverName(h, sni), HighPriority: high})
+	raw, id, done, err := conns.TCP(ctx, pool.TCPOptions{SNI: c.serverName(h, o.SNI), HighPriority: o.HighPriority, Origin: o.Origin})
 	if err != nil {
 		return nil, err
 	}

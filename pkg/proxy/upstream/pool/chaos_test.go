@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
@@ -25,7 +26,7 @@ func TestChaos(t *testing.T) {
 
 func chaos(t *testing.T, protocol model.UpstreamProtocol, seed uint64) {
 	f := newFixture(t, protocol, 4)
-	f.transport = func(ctx context.Context, _ string, _ []string) (Raw, error) {
+	f.transport = func(ctx context.Context, _ streaminfo.Origin, _ string, _ []string) (Raw, error) {
 		switch rand.N(8) {
 		case 0:
 			return Raw{}, &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Transport: "refused"}

@@ -21,6 +21,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/breaker"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
@@ -115,7 +116,7 @@ type Socket interface {
 
 // Transport makes a connection to one host. sni overrides the configured server name when not empty; fallback is offered
 // by ALPN when none is configured. Errors are *upstream.Error.
-type Transport func(ctx context.Context, sni string, fallback []string) (Raw, error)
+type Transport func(ctx context.Context, from streaminfo.Origin, sni string, fallback []string) (Raw, error)
 
 // Host holds the connections to one host address.
 type Host struct {
@@ -128,6 +129,8 @@ type Host struct {
 
 	mu      sync.Mutex // guards changes of pools and retired
 	retired bool
+	// watchers wait for the host to be retired.
+	watchers map[*watcher]struct{}
 }
 
 // NewHost makes the holder of the connections that transport makes.
@@ -144,6 +147,8 @@ type Options struct {
 	// Version of the downstream request, for UpstreamDownstream.
 	Version      message.Version
 	HighPriority bool
+	// Origin is from where connections are made.
+	Origin streaminfo.Origin
 	// Preconnect is how many connections there should be for each request, those under way included, so that coming ones
 	// find one; at most 1 makes none ahead.
 	Preconnect float64
@@ -154,6 +159,7 @@ type key struct {
 	sni      string
 	protocol protocol
 	priority int
+	origin   streaminfo.Origin
 }
 
 // protocol of the connections of a pool.
@@ -166,7 +172,7 @@ const (
 )
 
 func (h *Host) key(o *Options) key {
-	k := key{sni: o.SNI}
+	k := key{sni: o.SNI, origin: o.Origin}
 	switch h.http.Protocol {
 	case model.UpstreamHTTP2:
 		k.protocol = http2
@@ -241,6 +247,7 @@ func (h *Host) pool(k key) *Pool {
 	k.sni = strings.Clone(k.sni) // it may be part of a request, whose memory is used again
 	p := newPool(h, k)
 	p.retired = h.retired
+	h.shared.Runtime.settle(p)
 	pools := append(slices.Clone(*h.pools.Load()), p)
 	h.pools.Store(&pools)
 	return p
@@ -279,6 +286,7 @@ func (h *Host) forget(p *Pool) {
 	if len(pools) < len(old) {
 		h.pools.Store(&pools)
 		h.shared.Pools[p.key.priority].Release()
+		h.shared.Runtime.unsettle(p)
 	}
 }
 
@@ -292,6 +300,7 @@ func (h *Host) Retire() {
 	for _, p := range pools {
 		p.retire()
 	}
+	h.leave()
 }
 
 // Drain closes the connections that there are like Retire, but the host goes on keeping those that come.
@@ -308,6 +317,8 @@ type TCPOptions struct {
 	// ALPN is offered when none is configured.
 	ALPN         []string
 	HighPriority bool
+	// Origin is from where the connection is made.
+	Origin streaminfo.Origin
 }
 
 // TCP makes a connection that is used as it is. Errors are *upstream.Error. The caller must call done once instead
@@ -323,7 +334,7 @@ func (h *Host) TCP(ctx context.Context, o TCPOptions) (raw Raw, id uint64, done 
 		return Raw{}, 0, nil, &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
 	}
 	m := newMeter(h, priority)
-	raw, err = dial(ctx, h, o.SNI, o.ALPN, m)
+	raw, err = dial(ctx, h, o.Origin, o.SNI, o.ALPN, m)
 	if err != nil {
 		m.end(connectFailure(err).Kind == upstream.KindConnect, false)
 		return Raw{}, 0, nil, err

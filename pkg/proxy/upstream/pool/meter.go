@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
@@ -74,10 +75,10 @@ func (m *meter) end(remote, active bool) {
 }
 
 // dial makes a connection within the connect timeout and counts how that went.
-func dial(ctx context.Context, h *Host, sni string, alpn []string, m *meter) (Raw, error) {
+func dial(ctx context.Context, h *Host, from streaminfo.Origin, sni string, alpn []string, m *meter) (Raw, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, h.shared.limits.Load().ConnectTimeout)
 	defer cancel()
-	raw, err := h.transport(dialCtx, sni, alpn)
+	raw, err := h.transport(dialCtx, from, sni, alpn)
 	if err == nil {
 		m.connected()
 		return raw, nil

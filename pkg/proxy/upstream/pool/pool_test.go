@@ -13,6 +13,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/breaker"
@@ -105,7 +106,7 @@ func newFixture(t testing.TB, protocol model.UpstreamProtocol, connections uint3
 		f.shared.Pending[i] = breaker.New(100, root.Gauge("rq_pending_open"))
 	}
 	f.shared.SetLimits(Limits{ConnectTimeout: 10 * time.Second})
-	transport := func(ctx context.Context, _ string, _ []string) (Raw, error) {
+	transport := func(ctx context.Context, _ streaminfo.Origin, _ string, _ []string) (Raw, error) {
 		f.dials.Add(1)
 		select {
 		case err := <-f.word:

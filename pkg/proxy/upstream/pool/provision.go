@@ -126,7 +126,7 @@ func (p *Pool) establish(ctx context.Context, m *meter) (c *conn, err error) {
 			c, err = nil, bad
 		}
 	}()
-	raw, err = dial(ctx, p.host, p.key.sni, p.alpn(), m)
+	raw, err = dial(ctx, p.host, p.key.origin, p.key.sni, p.alpn(), m)
 	if err != nil {
 		return nil, err
 	}

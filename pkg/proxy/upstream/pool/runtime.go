@@ -25,6 +25,7 @@ type Runtime struct {
 
 	mu     sync.Mutex
 	queue  []func()
+	within namespaces
 	open   map[*conn]struct{}
 	closed bool
 }
@@ -33,7 +34,7 @@ type Runtime struct {
 func NewRuntime(wheel *timer.Wheel) *Runtime {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Runtime{
-		bounded: func(work func(context.Context)) { work(ctx) }, cancel: cancel, wheel: wheel, open: make(map[*conn]struct{}),
+		bounded: func(work func(context.Context)) { work(ctx) }, cancel: cancel, wheel: wheel, open: make(map[*conn]struct{}), within: make(namespaces),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	r.done.Go(r.run)

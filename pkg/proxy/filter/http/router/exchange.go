@@ -117,7 +117,8 @@ func (x *exchange) begin(s *filter.Stream, rt *filter.Route, c filter.Cluster) {
 		x.takeRare(asked)
 	}
 	rt.Rules.FinalizeRequest(s, &x.route, !x.f.cfg.SuppressEnvoyHeaders)
-	x.opt = filter.StreamOptions{Version: s.Request.Version, HighPriority: a.HighPriority, Authority: s.Request.Authority}
+	x.opt = filter.StreamOptions{Version: s.Request.Version, HighPriority: a.HighPriority, Authority: s.Request.Authority, Origin: s.Info.Conn.Origin()}
+	x.pick.Origin = x.opt.Origin
 	x.beginBody(a)
 }
 

@@ -47,7 +47,10 @@ type Proxy struct {
 	fetches fetchCounters
 }
 
-var _ filter.Network = (*Proxy)(nil)
+var (
+	_ filter.Network = (*Proxy)(nil)
+	_ filter.Denier  = (*Proxy)(nil)
+)
 
 // errDuration ends connections at max_downstream_connection_duration.
 var errDuration = errors.New("max connection duration reached")
@@ -86,7 +89,7 @@ type session struct {
 // take it for one that was served. A drain does not end TCP connections; the end of the drain time does, as in Envoy.
 func (p *Proxy) Serve(ctx context.Context, c *filter.Connection) (rests bool) {
 	s := &session{p: p, down: c}
-	s.info.Conn, s.info.Start, s.info.StreamID = c.Info, time.Now(), c.Info.ID
+	s.info.Conn, s.info.Start, s.info.StreamID, s.info.Dynamic = c.Info, time.Now(), c.Info.ID, c.Info.Dynamic
 	p.stats.total.Inc()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -108,6 +111,17 @@ func (p *Proxy) Serve(ctx context.Context, c *filter.Connection) (rests bool) {
 		p.deps.AccessLog(&s.info)
 	}
 	return false
+}
+
+// Denied implements filter.Denier: a connection that another filter closes counts and is logged, too, as in Envoy.
+func (p *Proxy) Denied(c *filter.Connection) {
+	p.stats.total.Inc()
+	if p.deps.AccessLog == nil {
+		return
+	}
+	info := streaminfo.Info{Conn: c.Info, Start: c.Info.Start, StreamID: c.Info.ID, Dynamic: c.Info.Dynamic}
+	info.Duration = time.Since(info.Start)
+	p.deps.AccessLog(&info)
 }
 
 // choose picks the cluster of a connection by weight.
@@ -142,7 +156,7 @@ func (s *session) connect(ctx context.Context) *Lease {
 		return nil
 	}
 	s.info.Upstream.Cluster = cl.Config().StatName()
-	pc := &upstream.PickContext{OriginalDst: s.down.Info.OriginalDst}
+	pc := &upstream.PickContext{OriginalDst: s.down.Info.OriginalDst, Origin: s.down.Info.Origin()}
 	if !pc.OriginalDst.IsValid() {
 		pc.OriginalDst = s.down.Info.Local
 	}

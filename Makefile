@@ -68,6 +68,18 @@ bench-xds: build ## what configuration costs at 5,000 clusters and 100,000 endpo
 	$(GO) build -o $(BIN)/benchxds ./tools/benchxds
 	$(BIN)/benchxds -json $(BIN)/benchxds.json $(BENCH_XDS)
 
+.PHONY: test-kernels
+test-kernels: ## the kernel tests on Debian's 6.1 and 6.12 under QEMU (KMATRIX="-kernels 6.1 -suites pkg/kernel/intercept", ...)
+	@tools/deps/install.sh kernels
+	$(GO) build -o $(BIN)/kmatrix-host ./tools/kmatrix
+	$(BIN)/kmatrix-host $(KMATRIX)
+
+.PHONY: bench-kernel
+bench-kernel: build ## interception, offload and acceleration beside direct connections and haproxy (BENCH_KERNEL="-scenarios connect", ...)
+	@tools/deps/install.sh bench
+	$(GO) build -o $(BIN)/benchkernel ./tools/benchkernel
+	$(BIN)/benchkernel $(BENCH_KERNEL)
+
 .PHONY: profile
 profile: build ## refresh cmd/weir/default.pgo, the profile that the compiler optimises by
 	@tools/deps/install.sh bench

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a make target needs and that are missing here.
 #
-#   install.sh demo|test|generate|bench
+#   install.sh demo|test|generate|bench|kernels
 #
 # A plain build needs none of them.
 set -euo pipefail
@@ -9,17 +9,19 @@ set -euo pipefail
 declare -A package=(
   [curl]=curl [ip]=iproute2 [python3]=python3 [nginx]=nginx-light [haproxy]=haproxy [wrk]=wrk [h2load]=nghttp2-client
   [clang-14]=clang-14 [llvm-strip-14]=llvm-14 [protoc]=protobuf-compiler [nft]=nftables
+  [qemu-system-x86_64]=qemu-system-x86 [xz]=xz-utils
 )
 declare -A commands=(
   [demo]="curl"
   [test]="curl ip python3 nft nginx"
   [generate]="clang-14 llvm-strip-14 protoc"
   [bench]="nginx haproxy wrk h2load"
+  [kernels]="qemu-system-x86_64 xz curl ip"
 )
 
 what=${1:-}
 if [ -z "${commands[$what]:-}" ]; then
-  echo "usage: $0 demo|test|generate|bench" >&2
+  echo "usage: $0 demo|test|generate|bench|kernels" >&2
   exit 2
 fi
 

@@ -45,8 +45,8 @@ func (h *Hierarchy) Name(dir string) string {
 	return path.Clean("/" + strings.TrimPrefix(dir, h.mount.Point))
 }
 
-// Resolve returns the directories of the cgroups that patterns mean, sorted. A pattern is a path or a glob (path.Match, per
-// path element) below the root. Cgroups below another one in the result are left out, since what is attached to the upper one
+// Resolve returns the directories of the cgroups that patterns mean, sorted. A pattern is a path or a glob below the root: each
+// element as of path.Match, and "**" for any number of elements, none included. Cgroups below another one in the result are left out, since what is attached to the upper one
 // holds for them too. Patterns that match nothing come back as missing; a malformed one is an error.
 func (h *Hierarchy) Resolve(patterns []string) (dirs, missing []string, err error) {
 	for _, pattern := range patterns {
@@ -67,14 +67,11 @@ func (h *Hierarchy) match(pattern string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	matches, err := filepath.Glob(glob)
+	matches, err := expand(glob)
 	if err != nil {
 		return nil, fmt.Errorf("cgroup pattern %q: %w", pattern, err)
 	}
-	return slices.DeleteFunc(matches, func(dir string) bool {
-		_, err := os.Stat(filepath.Join(dir, "cgroup.procs"))
-		return err != nil
-	}), nil
+	return slices.DeleteFunc(matches, func(dir string) bool { return !isCgroup(dir) }), nil
 }
 
 // topmost sorts dirs and drops duplicates and directories below another one.

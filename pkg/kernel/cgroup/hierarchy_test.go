@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -32,8 +33,10 @@ func tree(t *testing.T, names ...string) *Hierarchy {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), nil, 0o644); err != nil {
-			t.Fatal(err)
+		for ; strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {
+			if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return At("/", root)

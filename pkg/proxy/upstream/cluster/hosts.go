@@ -97,6 +97,7 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 		case c.stays(e):
 			h := *e.host
 			h.Flags = e.checks.flags() | upstream.PendingDynamicRemoval
+			h.Stats.Current.Store(&h)
 			b.kept[key], b.hosts = e, append(b.hosts, &h)
 		default:
 			removed[key] = e
@@ -240,5 +241,6 @@ func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpo
 	point.owner.Store(c)
 	c.check(point, h, key.tls)
 	h.Flags, h.FailHealthCheck = point.checks.flags(), point.checks.fail()
+	h.Stats.Current.Store(h)
 	b.hosts = append(b.hosts, h)
 }

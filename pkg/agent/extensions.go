@@ -20,6 +20,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/upstreamcodec"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originaldst"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/network/connectionlimit"
+	networkrbac "github.com/weir-proxy/weir/pkg/proxy/filter/network/rbac"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/originalip"
 	"github.com/weir-proxy/weir/pkg/proxy/matcher"
 )
@@ -34,6 +36,7 @@ func extensions() []extension.Factory {
 		},
 		[]extension.Factory{earlymutation.Factory()},
 		originalip.Factories(),
+		[]extension.Factory{networkrbac.Factory(), connectionlimit.Factory()},
 		accesslog.Factories(),
 		statsd.Factories(), []extension.Factory{metricsservice.Factory(), opentelemetry.Factory()},
 		grpclog.Factories(),

@@ -47,7 +47,9 @@ func (c *call) filterChain(m *listenerv3.FilterChain, p *path) *model.FilterChai
 		names[i] = entry{f.GetName(), f.GetTypedConfig()}
 		if d := f.GetConfigDiscovery(); d != nil {
 			names[i] = entry{}
-			out.Filters = append(out.Filters, &model.NetworkFilter{Name: f.GetName(), Discovery: c.networkDiscovery(f, i == len(names)-1, at)})
+			out.Filters = append(out.Filters, &model.NetworkFilter{Name: f.GetName(), Discovery: c.discovery(
+				filterKind{model.NetworkFilterKind, extension.NetworkFilters}, f.GetName(), d, i == len(names)-1, at.field("config_discovery"),
+			)})
 			continue
 		}
 		if n := c.networkFilter(f, at); n != nil {
@@ -59,16 +61,6 @@ func (c *call) filterChain(m *listenerv3.FilterChain, p *path) *model.FilterChai
 		c.warn(p.field("filters"), "the chain is empty: its connections are closed at once")
 	}
 	return out
-}
-
-// networkDiscovery translates the source of a network filter's configuration. All network filters that there are end their
-// chain, so that nothing could be delivered for any but the last one.
-func (c *call) networkDiscovery(m *listenerv3.Filter, last bool, p *path) *model.FilterDiscovery {
-	at := p.field("config_discovery")
-	if !last {
-		c.fail(at, "no configuration can come: network filter %s is not the last of its chain, and all known ones end it", m.GetName())
-	}
-	return c.discovery(filterKind{model.NetworkFilterKind, extension.NetworkFilters}, m.GetName(), m.GetConfigDiscovery(), last, at)
 }
 
 // networkFilter translates one network filter; nil after an error.

@@ -45,6 +45,7 @@ func (c *call) discovery(filters filterKind, name string, m *corev3.ExtensionCon
 		}
 		out.TypeURLs = append(out.TypeURLs, f.TypeURL())
 	}
+	c.possible(filters, name, out, p)
 	if out.WithoutWarming && m.GetDefaultConfig() == nil {
 		c.fail(p.field("apply_default_config_without_warming"), "filter config %s applied without warming but has no default config", name)
 	}
@@ -62,6 +63,23 @@ func (c *call) discovery(filters filterKind, name string, m *corev3.ExtensionCon
 		}
 	}
 	return out
+}
+
+// possible checks that a network filter may come at all: one of its types has to be of a filter that may stand at its place.
+func (c *call) possible(filters filterKind, name string, d *model.FilterDiscovery, p *path) {
+	if filters.kind != model.NetworkFilterKind || len(d.TypeURLs) == 0 {
+		return
+	}
+	for _, u := range d.TypeURLs {
+		if f, err := c.t.registry.Lookup(filters.category, u, ""); err != nil || f.Terminal == d.Terminal {
+			return
+		}
+	}
+	if d.Terminal {
+		c.fail(p, "no configuration can come: network filter %s is the last of its chain, and none of its types ends one", name)
+	} else {
+		c.fail(p, "no configuration can come: network filter %s is not the last of its chain, and all of its types end one", name)
+	}
 }
 
 // filterConfig decodes the configuration of a filter of a category that is not in the chain itself. It returns nil after it

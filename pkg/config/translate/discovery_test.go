@@ -13,6 +13,7 @@ import (
 
 const (
 	tcpProxyType = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+	limitType    = "type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit"
 	anyTCPProxy  = `{"@type": "` + tcpProxyType + `", "stat_prefix": "t", "cluster": "c"}`
 	anyManager   = `{"@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "h",
 		"rds": {"route_config_name": "r", ` + adsSource + `}, "http_filters": [{"name": "d", "config_discovery": {` + adsSource + `, "type_urls": ["` + textType + `"]}}, ` + routerFilter + `]}`
@@ -22,10 +23,13 @@ func TestNetworkFiltersByDiscovery(t *testing.T) {
 	discover := func(more string) string {
 		return `{"name": "n", "config_discovery": {` + adsSource + `, "type_urls": ["` + tcpProxyType + `"]` + more + `}}`
 	}
+	early := strings.ReplaceAll(discover(""), tcpProxyType, limitType)
 	for _, c := range []struct{ name, filters, err string }{
 		{"alone", discover(""), ""},
 		{"with a default", discover(`, "default_config": ` + anyTCPProxy), ""},
 		{"not the last", discover("") + `, {"name": "t", "typed_config": ` + anyTCPProxy + `}`, "filters[0].config_discovery: no configuration can come: network filter n is not the last of its chain"},
+		{"a filter that cannot be the last", early, "filters[0].config_discovery: no configuration can come: network filter n is the last of its chain"},
+		{"a filter before the last", early + `, {"name": "t", "typed_config": ` + anyTCPProxy + `}`, ""},
 		{"default of another type", discover(`, "default_config": ` + anyManager), "filters[0].config_discovery.default_config: filter config has type URL"},
 		{"bad default", discover(`, "default_config": {"@type": "` + tcpProxyType + `", "stat_prefix": "t"}`), "default_config"},
 		{"a type of HTTP filters", strings.ReplaceAll(discover(""), tcpProxyType, "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"), "no factory found for a required type URL"},
@@ -40,7 +44,7 @@ func TestNetworkFiltersByDiscovery(t *testing.T) {
 				return
 			}
 			refs := l.FilterReferences()
-			if len(refs) != 1 || refs[0].Name != "n" || refs[0].Discovery.Kind != model.NetworkFilterKind || !refs[0].Discovery.Terminal {
+			if len(refs) != 1 || refs[0].Name != "n" || refs[0].Discovery.Kind != model.NetworkFilterKind || refs[0].Discovery.Terminal == strings.Contains(c.filters, limitType) {
 				t.Errorf("references %+v", refs)
 			}
 		})

@@ -41,7 +41,10 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/extension/decode"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 	"github.com/weir-proxy/weir/pkg/observe/format"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/network/connectionlimit"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/network/rbac"
 	"github.com/weir-proxy/weir/pkg/proxy/matcher"
+	engine "github.com/weir-proxy/weir/pkg/proxy/rbac"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -54,6 +57,7 @@ func testTranslator(t testing.TB) *Translator {
 		return func(proto.Message) (any, error) { return name, nil }
 	}
 	registry, err := extension.NewRegistry(slices.Concat(matcher.Factories(), []extension.Factory{
+		rbac.Factory(), connectionlimit.Factory(),
 		{Category: extension.HTTPFilters, Name: "envoy.filters.http.router", Aliases: []string{"envoy.router"}, Config: &routerv3.Router{}, Decode: named("router")},
 		{Category: extension.HTTPFilters, AlsoIn: []string{extension.UpstreamHTTPFilters}, Name: "echo", Config: &wrapperspb.StringValue{}, Decode: text, PerRoute: &wrapperspb.StringValue{}, DecodePerRoute: text},
 		{Category: extension.UpstreamHTTPFilters, Name: "envoy.filters.http.upstream_codec", Config: &codecv3.UpstreamCodec{}, Decode: named("codec"), Terminal: true},
@@ -183,6 +187,9 @@ func dump(w *bytes.Buffer, v reflect.Value, indent string) {
 		return
 	case *matcher.Tree:
 		fmt.Fprintf(w, " %q\n", strings.Split(x.String(), "\n"))
+		return
+	case *engine.Engine:
+		fmt.Fprintf(w, " %q\n", x)
 		return
 	case *x509.CertPool:
 		fmt.Fprintf(w, " pool\n")

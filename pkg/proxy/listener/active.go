@@ -2,7 +2,6 @@ package listener
 
 import (
 	"fmt"
-	"io"
 	"net/netip"
 	"reflect"
 	"sync/atomic"
@@ -36,9 +35,11 @@ type runtime struct {
 	cfg    *model.FilterChain
 	filter filter.Network // nil when the chain has no filters, or a discovered one
 	// discovered is the filter of a chain that ECDS configures, nil for others.
-	discovered *discoveredNetwork
-	tls        *tlsctx.Server // nil for plain text
-	scope      *stats.Scope
+	discovered *discoveredNetwork[filter.Network]
+	// before are the filters in front of it; nil for most chains.
+	before []*nonTerminal
+	tls    *tlsctx.Server // nil for plain text
+	scope  *stats.Scope
 
 	// Manager.connMu guards what follows.
 	conns    int
@@ -115,17 +116,20 @@ func allChains(cfg *model.Listener) []*model.FilterChain {
 func (m *Manager) newRuntime(cfg *model.Listener, fc *model.FilterChain) (*runtime, error) {
 	r := &runtime{cfg: fc}
 	if n := len(fc.Filters); n > 0 {
-		if n > 1 {
-			return nil, fmt.Errorf("network filter %s: only a terminal filter is supported, and %d more follow", fc.Filters[0].Name, n-1)
-		}
 		var err error
-		if fc.Filters[0].Discovery != nil {
-			r.discovered, err = m.discover(cfg, fc, fc.Filters[0])
+		if r.before, err = m.nonTerminals(fc.Filters[:n-1]); err != nil {
+			return nil, err
+		}
+		last := fc.Filters[n-1]
+		build := func(f *model.NetworkFilter) (filter.Network, error) { return m.opts.NewFilter(cfg, fc, f) }
+		if last.Discovery != nil {
+			r.discovered, err = discover(m, last, build)
 		} else {
-			r.filter, err = m.opts.NewFilter(cfg, fc, fc.Filters[0])
+			r.filter, err = build(last)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("network filter %s: %w", fc.Filters[0].Name, err)
+			closeNonTerminals(r.before)
+			return nil, fmt.Errorf("network filter %s: %w", last.Name, err)
 		}
 	}
 	r.scope = m.opts.Stats.Scope("listener." + StatPrefix(cfg))
@@ -153,12 +157,11 @@ func (a *active) discard(kept map[chainKey]*runtime) {
 
 // close releases what the chain holds, after its last connection.
 func (r *runtime) close() {
-	if c, ok := r.filter.(io.Closer); ok {
-		_ = c.Close() // nothing depends on it any more
-	}
+	closeFilter(r.filter)
 	if r.discovered != nil {
 		_ = r.discovered.Close() // never fails
 	}
+	closeNonTerminals(r.before)
 	r.scope.Close()
 }
 

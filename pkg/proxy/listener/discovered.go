@@ -15,46 +15,41 @@ import (
 // errNoConfig closes connections that need a listener filter which has no configuration yet.
 var errNoConfig = errors.New("a listener filter has no configuration")
 
-// discoveredNetwork is a network filter whose configuration comes and changes by ECDS. A connection keeps the filter of the
-// moment in which it came.
-type discoveredNetwork struct {
+// discoveredNetwork is a network filter whose configuration comes and changes by ECDS: F is filter.Network for the last one of a
+// chain, else filter.NonTerminal. A connection keeps the filter of the moment in which it came.
+type discoveredNetwork[F any] struct {
 	name  string
 	cfg   *model.FilterDiscovery
 	find  func(name string) *model.FilterConfig
-	build func(*model.FilterConfig) (filter.Network, error)
+	build func(*model.NetworkFilter) (F, error)
 	log   *slog.Logger
 
 	mu      sync.Mutex
-	current *madeNetwork
+	current *madeNetwork[F]
 	// unusable is the configuration that no filter could be made of.
 	unusable *model.FilterConfig
 }
 
 // madeNetwork is the filter that was made of a configuration. discoveredNetwork.mu guards it.
-type madeNetwork struct {
+type madeNetwork[F any] struct {
 	config *model.FilterConfig
-	filter filter.Network
+	filter F
 	// conns are the connections that it serves; once it is retired, it is closed after the last one.
 	conns   int
 	retired bool
 }
 
-var _ io.Closer = (*discoveredNetwork)(nil)
+var _ io.Closer = (*discoveredNetwork[filter.Network])(nil)
 
-// discover makes the filter of a chain that has its configuration by ECDS.
-func (m *Manager) discover(cfg *model.Listener, fc *model.FilterChain, f *model.NetworkFilter) (*discoveredNetwork, error) {
-	d := &discoveredNetwork{
-		name: f.Name, cfg: f.Discovery, find: m.filterConfig, log: m.opts.Log,
-		build: func(c *model.FilterConfig) (filter.Network, error) {
-			return m.opts.NewFilter(cfg, fc, &model.NetworkFilter{Name: f.Name, TypeURL: c.TypeURL, Config: c.Config})
-		},
-	}
+// discover makes the filter of a chain that has its configuration by ECDS; build makes it of a configuration.
+func discover[F any](m *Manager, f *model.NetworkFilter, build func(*model.NetworkFilter) (F, error)) (*discoveredNetwork[F], error) {
+	d := &discoveredNetwork[F]{name: f.Name, cfg: f.Discovery, find: m.filterConfig, log: m.opts.Log, build: build}
 	if c := f.Discovery.Default; c != nil {
-		made, err := d.build(c)
+		made, err := d.make(c)
 		if err != nil {
 			return nil, fmt.Errorf("default_config: %w", err)
 		}
-		d.current = &madeNetwork{config: c, filter: made}
+		d.current = made
 	}
 	return d, nil
 }
@@ -67,8 +62,16 @@ func (m *Manager) filterConfig(name string) *model.FilterConfig {
 	return m.opts.FilterConfig(name)
 }
 
+func (d *discoveredNetwork[F]) make(c *model.FilterConfig) (*madeNetwork[F], error) {
+	f, err := d.build(&model.NetworkFilter{Name: d.name, TypeURL: c.TypeURL, Config: c.Config})
+	if err != nil {
+		return nil, err
+	}
+	return &madeNetwork[F]{config: c, filter: f}, nil
+}
+
 // take gives the filter for a new connection, which ends with give; nil while there is no configuration.
-func (d *discoveredNetwork) take() *madeNetwork {
+func (d *discoveredNetwork[F]) take() *madeNetwork[F] {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refresh()
@@ -79,7 +82,7 @@ func (d *discoveredNetwork) take() *madeNetwork {
 }
 
 // refresh makes the filter of the configuration in force. One of which none can be made leaves the last one in force.
-func (d *discoveredNetwork) refresh() {
+func (d *discoveredNetwork[F]) refresh() {
 	c := d.cfg.Choose(d.find(d.name))
 	if c == nil {
 		d.replace(nil)
@@ -88,17 +91,17 @@ func (d *discoveredNetwork) refresh() {
 	if d.current != nil && d.current.config == c || d.unusable == c {
 		return
 	}
-	f, err := d.build(c)
+	next, err := d.make(c)
 	if err != nil {
 		d.unusable = c
 		d.log.Error("filter configuration cannot be used", "filter", d.name, "version", c.Version, "error", err)
 		return
 	}
 	d.unusable = nil
-	d.replace(&madeNetwork{config: c, filter: f})
+	d.replace(next)
 }
 
-func (d *discoveredNetwork) replace(next *madeNetwork) {
+func (d *discoveredNetwork[F]) replace(next *madeNetwork[F]) {
 	old := d.current
 	d.current = next
 	if old != nil {
@@ -108,17 +111,14 @@ func (d *discoveredNetwork) replace(next *madeNetwork) {
 }
 
 // settle closes a filter that nothing needs any more.
-func (d *discoveredNetwork) settle(n *madeNetwork) {
-	if !n.retired || n.conns > 0 {
-		return
-	}
-	if c, ok := n.filter.(io.Closer); ok {
-		_ = c.Close() // nothing depends on it any more
+func (d *discoveredNetwork[F]) settle(n *madeNetwork[F]) {
+	if n.retired && n.conns == 0 {
+		closeFilter(n.filter)
 	}
 }
 
 // give ends a take.
-func (d *discoveredNetwork) give(n *madeNetwork) {
+func (d *discoveredNetwork[F]) give(n *madeNetwork[F]) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n.conns--
@@ -126,11 +126,18 @@ func (d *discoveredNetwork) give(n *madeNetwork) {
 }
 
 // Close implements io.Closer: there will be no further connection.
-func (d *discoveredNetwork) Close() error {
+func (d *discoveredNetwork[F]) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.replace(nil)
 	return nil
+}
+
+// closeFilter ends a filter that has something to end. Nothing depends on it any more, so that an error is of no interest.
+func closeFilter(f any) {
+	if c, ok := f.(io.Closer); ok {
+		_ = c.Close()
+	}
 }
 
 // discoveredListener is a listener filter whose configuration comes and changes by ECDS.

@@ -28,10 +28,11 @@ type connection struct {
 	drain  filter.Drain
 	spread timer.Timer // tells it of a gradual drain
 
-	at      *active        // the listener that serves it, from serve on
-	serving filter.Network // the chosen chain's filter; nil before
-	taken   *madeNetwork   // where serving comes from if ECDS configures it, to be given back to giver
-	giver   *discoveredNetwork
+	at      *active                      // the listener that serves it, from serve on
+	serving filter.Network               // the chosen chain's filter; nil before
+	taken   *madeNetwork[filter.Network] // where serving comes from if ECDS configures it, to be given back to giver
+	giver   *discoveredNetwork[filter.Network]
+	passed  []passed          // filters in front of the last one that were asked
 	down    filter.Connection // what that filter serves
 
 	// Manager.connMu guards what follows.
@@ -220,23 +221,36 @@ func (cn *connection) serve(a *active) (rests bool) {
 	if r.discovered != nil && !cn.discover(a, r.discovered) {
 		return false
 	}
+	cn.down = filter.Connection{Conn: cn.c, Info: &cn.info, Drain: &cn.drain, Reset: cn.c.Reset, Panicked: cn.panicked}
+	if r.before != nil && !cn.accepted(a, r.before) {
+		return false
+	}
 	payload := cn.secure(a, r)
 	if payload == nil || cn.serving == nil {
 		return false
 	}
-	cn.down = filter.Connection{Conn: payload, Info: &cn.info, Drain: &cn.drain, Reset: cn.c.Reset, Panicked: cn.panicked}
+	cn.down.Conn = payload
+	if cn.passed != nil && !cn.begun() {
+		_ = payload.Close()
+		return false
+	}
 	return cn.goOn()
 }
 
 // discover takes the chain's filter in the form that ECDS gives it now; false while there is none.
-func (cn *connection) discover(a *active, d *discoveredNetwork) bool {
+func (cn *connection) discover(a *active, d *discoveredNetwork[filter.Network]) bool {
 	if cn.taken = d.take(); cn.taken == nil {
-		a.stats.networkConfigMissing.Inc()
-		cn.m.opts.Log.Debug("close connection: its network filter has no configuration", "connection", cn.info.ID, "listener", a.cfg.Name, "filter", d.name)
+		cn.noConfig(a, d.name)
 		return false
 	}
 	cn.serving, cn.giver = cn.taken.filter, d
 	return true
+}
+
+// noConfig notes that a connection ends because a network filter has no configuration.
+func (cn *connection) noConfig(a *active, name string) {
+	a.stats.networkConfigMissing.Inc()
+	cn.m.opts.Log.Debug("close connection: its network filter has no configuration", "connection", cn.info.ID, "listener", a.cfg.Name, "filter", name)
 }
 
 // goOn runs the chain's filter.
@@ -257,12 +271,15 @@ func (cn *connection) finish() {
 	if cn.taken != nil {
 		cn.giver.give(cn.taken)
 	}
+	if cn.passed != nil {
+		cn.endPassed()
+	}
 	a.stats.active.Dec()
 	a.stats.destroy.Inc()
 	elapsed := time.Since(cn.info.Start)
 	a.stats.length.Record(uint64(elapsed.Milliseconds()))
 	if cn.m.opts.AccessLog != nil && len(a.cfg.AccessLogs) > 0 {
-		info := streaminfo.Info{Conn: &cn.info, Start: cn.info.Start, Duration: elapsed}
+		info := streaminfo.Info{Conn: &cn.info, Start: cn.info.Start, Duration: elapsed, Dynamic: cn.info.Dynamic}
 		info.BytesReceived, info.BytesSent = cn.info.RxBytes.Load(), cn.info.TxBytes.Load()
 		if cn.noChain {
 			info.Flags, info.Details = streaminfo.NoRouteFound, "filter_chain_not_found"

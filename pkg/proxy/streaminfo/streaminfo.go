@@ -8,6 +8,7 @@ package streaminfo
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"maps"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -46,8 +47,21 @@ type Connection struct {
 	TransportFailure string
 	// TerminationDetails says why the connection was closed by us.
 	TerminationDetails string
+	// Dynamic metadata that network filters have set: filter name -> values; nil until one does.
+	Dynamic map[string]map[string]any
 	// RxBytes and TxBytes count wire bytes as seen by the socket.
 	RxBytes, TxBytes atomic.Uint64
+}
+
+// SetDynamic adds values to the connection's dynamic metadata of a filter.
+func (c *Connection) SetDynamic(filter string, values map[string]any) {
+	if c.Dynamic == nil {
+		c.Dynamic = map[string]map[string]any{}
+	}
+	if c.Dynamic[filter] == nil {
+		c.Dynamic[filter] = map[string]any{}
+	}
+	maps.Copy(c.Dynamic[filter], values)
 }
 
 // Upstream is what is known about the upstream side of a stream.

@@ -225,6 +225,7 @@ func (m *Manager) closeSockets(a *active) {
 	}
 	a.closed = true
 	for _, s := range a.sockets {
+		m.acceptRest(s)
 		s.shut()
 		delete(m.sockets, s.key)
 	}

@@ -74,7 +74,7 @@ func (b *binding) givesUp(owner *active, s *socket) bool {
 
 // open opens a socket. What is in its way and wanted by nobody any more is closed for it.
 func (b *binding) open(cfg *model.Listener, sp spec) (*socket, error) {
-	if sp.pipe != "" {
+	if sp.inherited = b.m.inherit(sp); sp.inherited == nil && sp.pipe != "" {
 		b.clear(sp) // closing a socket removes its file: not that of the next one
 	}
 	s, err := open(b.m.ctx, cfg, sp)

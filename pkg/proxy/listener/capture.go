@@ -17,7 +17,7 @@ import (
 func (m *Manager) OpenCapture() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	sockets, err := openLoopback(nil, nil)
+	sockets, err := m.openLoopback(nil, nil)
 	if len(sockets) == 0 {
 		return err
 	}
@@ -39,7 +39,7 @@ func (m *Manager) OpenCaptureIn(in *streaminfo.Namespace) ([]netip.AddrPort, err
 	if m.stopped {
 		return nil, errors.New("open capture sockets: listeners are stopped")
 	}
-	opened, err := openLoopback(in, m.within[in])
+	opened, err := m.openLoopback(in, m.within[in])
 	if len(opened) > 0 {
 		m.within[in] = append(m.within[in], opened...)
 		m.serveCapture(in, opened)
@@ -67,7 +67,7 @@ func (m *Manager) CloseCaptureIn(in *streaminfo.Namespace) {
 }
 
 // openLoopback binds the sockets of the families that there are none of yet. The error says why some are missing still.
-func openLoopback(in *streaminfo.Namespace, have []*socket) (sockets []*socket, err error) {
+func (m *Manager) openLoopback(in *streaminfo.Namespace, have []*socket) (sockets []*socket, err error) {
 	cfg := &model.Listener{BindToPort: true, Resource: model.Resource{Name: "capture"}}
 	bind := func() error {
 		var failed []error
@@ -75,7 +75,9 @@ func openLoopback(in *streaminfo.Namespace, have []*socket) (sockets []*socket, 
 			if slices.ContainsFunc(have, func(s *socket) bool { return s.bound.Addr() == ip }) {
 				continue
 			}
-			s, err := open(context.Background(), cfg, spec{key: "capture:" + ip.String(), addr: netip.AddrPortFrom(ip, 0)})
+			sp := spec{key: captureKey(in, ip), addr: netip.AddrPortFrom(ip, 0)}
+			sp.inherited = m.inherit(sp)
+			s, err := open(context.Background(), cfg, sp)
 			if err != nil {
 				failed = append(failed, fmt.Errorf("open capture socket: %w", err))
 				continue
@@ -117,10 +119,12 @@ func (m *Manager) CaptureAddrs() (v4, v6 netip.AddrPort) {
 // closeCapture closes the capture sockets of all namespaces. The caller holds mu.
 func (m *Manager) closeCapture() {
 	for _, s := range m.capture {
+		m.acceptRest(s)
 		s.shut()
 	}
 	for _, sockets := range m.within {
 		for _, s := range sockets {
+			m.acceptRest(s)
 			s.shut()
 		}
 	}

@@ -13,6 +13,7 @@ package listener
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,8 @@ type Options struct {
 	// Runtime answers the runtime keys of limits; nil knows none. overload.global_downstream_max_connections bounds the connections
 	// of all listeners together but those that ignore it.
 	Runtime *model.Runtime
+	// Inherit gives a socket that an earlier process had open, by its key, once; nil when there is none. It may be nil.
+	Inherit func(key string) net.Listener
 }
 
 // Status is what is known of one listener.
@@ -112,6 +115,7 @@ type Manager struct {
 	capture  []*socket
 	within   map[*streaminfo.Namespace][]*socket // capture sockets in other namespaces
 	stopped  bool
+	passed   bool // the sockets are open in another process, too
 
 	drains drains
 

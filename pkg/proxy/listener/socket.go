@@ -38,6 +38,8 @@ type spec struct {
 	pipe string
 	// share the port with other sockets of ours.
 	share bool
+	// inherited is the socket that another process had open, nil for none.
+	inherited net.Listener
 }
 
 // specs are the sockets of a listener; none when it does not bind. One socket serves all processors, so reuse_port needs
@@ -67,6 +69,9 @@ func open(ctx context.Context, l *model.Listener, s spec) (*socket, error) {
 	lc := net.ListenConfig{KeepAlive: -1}
 	lc.SetMultipathTCP(false) // has no sockmap, no reset and other options
 	lc.Control = func(_, _ string, raw syscall.RawConn) error { return control(raw, l, s) }
+	if s.inherited != nil {
+		return adopt(l, s)
+	}
 	network, address := "tcp4", s.addr.String()
 	switch {
 	case s.pipe != "":
@@ -140,14 +145,7 @@ func (s *socket) adapt(l *model.Listener, sp spec) error {
 		}
 	}
 	if sp.pipe == "" && l.Transparent != was.Transparent {
-		level, option, value := unix.SOL_IP, unix.IP_TRANSPARENT, 0
-		if sp.addr.Addr().Is6() {
-			level, option = unix.SOL_IPV6, unix.IPV6_TRANSPARENT
-		}
-		if l.Transparent {
-			value = 1
-		}
-		if err := s.option("transparent", func(fd int) error { return unix.SetsockoptInt(fd, level, option, value) }); err != nil {
+		if err := s.transparent(l.Transparent); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,9 @@
 package model
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Interception says which connections the kernel gives to weir (weir.interception.v1.Interception).
 type Interception struct {
@@ -16,6 +19,32 @@ type Interception struct {
 	Disabled bool
 	// Required makes it fatal when interception is impossible here; otherwise weir goes on as an ordinary proxy.
 	Required bool
+	// LifeCycle says what outlives the process.
+	LifeCycle LifeCycle
+	// Inbound says which connections to the captured processes are taken.
+	Inbound Inbound
+	// Offload says which captured connections the kernel may send to an endpoint by itself.
+	Offload Offload
+}
+
+// Offload is weir.interception.v1.Offload.
+type Offload struct {
+	// Off proxies everything that is captured.
+	Off bool
+	// ExcludeListeners are names of listeners that are not offloaded although they could be.
+	ExcludeListeners []string
+}
+
+// Inbound is weir.interception.v1.Inbound.
+type Inbound struct {
+	// Off takes none.
+	Off bool
+	// Include is what a listener with use_original_dst takes; empty: everything.
+	Include []CaptureRange
+	// Exclude is never taken.
+	Exclude []CaptureRange
+	// IncludeLoopback takes connections to loopback addresses, too.
+	IncludeLoopback bool
 }
 
 // With combines two configurations of one process, such as that of a file and that of a command line: the later one's cgroups
@@ -36,6 +65,13 @@ func (i *Interception) With(later *Interception) *Interception {
 	out.FailClosed = i.FailClosed || later.FailClosed
 	out.Disabled = i.Disabled || later.Disabled
 	out.Required = i.Required || later.Required
+	out.LifeCycle = i.LifeCycle.with(later.LifeCycle)
+	out.Inbound.Off = i.Inbound.Off || later.Inbound.Off
+	out.Inbound.IncludeLoopback = i.Inbound.IncludeLoopback || later.Inbound.IncludeLoopback
+	out.Inbound.Include = append(i.Inbound.Include[:len(i.Inbound.Include):len(i.Inbound.Include)], later.Inbound.Include...)
+	out.Inbound.Exclude = append(i.Inbound.Exclude[:len(i.Inbound.Exclude):len(i.Inbound.Exclude)], later.Inbound.Exclude...)
+	out.Offload.Off = i.Offload.Off || later.Offload.Off
+	out.Offload.ExcludeListeners = slices.Concat(i.Offload.ExcludeListeners, later.Offload.ExcludeListeners)
 	return &out
 }
 

@@ -24,8 +24,10 @@ func interceptionFactory() extension.Factory {
 	return extension.Factory{
 		Category: extension.Bootstrap, Name: "weir.interception", Config: &interceptionv1.Interception{}, Decode: decodeInterception,
 		Support: map[string]extension.Fields{
-			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required"),
+			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required", "inbound", "offload"),
+			"weir.interception.v1.Inbound":      effective("mode", "include", "exclude", "include_loopback"),
 			"weir.interception.v1.Range":        effective("prefix", "ports"),
+			"weir.interception.v1.Offload":      effective("mode", "exclude_listeners"),
 		},
 	}
 }
@@ -42,20 +44,25 @@ func decodeInterception(m proto.Message) (any, error) {
 		FailClosed: i.GetFailPolicy() == interceptionv1.Interception_CLOSED,
 		Disabled:   i.GetDisabled(),
 		Required:   i.GetRequired(),
+		Offload: model.Offload{
+			Off: i.GetOffload().GetMode() == interceptionv1.Offload_OFF, ExcludeListeners: i.GetOffload().GetExcludeListeners(),
+		},
 	}
-	for n, r := range i.GetInclude() {
-		ranges, err := captureRanges(r)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("include[%d].%w", n, err))
+	ranges := func(field string, list []*interceptionv1.Range) (all []model.CaptureRange) {
+		for n, r := range list {
+			ranges, err := captureRanges(r)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s[%d].%w", field, n, err))
+			}
+			all = append(all, ranges...)
 		}
-		out.Include = append(out.Include, ranges...)
+		return all
 	}
-	for n, r := range i.GetExclude() {
-		ranges, err := captureRanges(r)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("exclude[%d].%w", n, err))
-		}
-		out.Exclude = append(out.Exclude, ranges...)
+	out.Include, out.Exclude = ranges("include", i.GetInclude()), ranges("exclude", i.GetExclude())
+	in := i.GetInbound()
+	out.Inbound = model.Inbound{
+		Off: in.GetMode() == interceptionv1.Inbound_OFF, IncludeLoopback: in.GetIncludeLoopback(),
+		Include: ranges("inbound.include", in.GetInclude()), Exclude: ranges("inbound.exclude", in.GetExclude()),
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -28,7 +28,9 @@ const (
 	rankLocal           // loopback and the like, left alone by what follows
 	rankWildcard        // a listener's any-address
 	rankCompat          // the IPv4 half of an [::] listener
-	rankCatchAll        // use_original_dst
+	rankBound           // the same of a listener that is bound to its port
+	rankBoundCompat
+	rankCatchAll // use_original_dst
 )
 
 var (
@@ -41,69 +43,47 @@ var (
 	}
 )
 
-type compiler struct {
-	rules   map[target]ranked
-	notices []Notice
-	config  model.Interception
-}
-
-type ranked struct {
-	Rule
-	rank int
-}
-
-// Compile derives the plan from a snapshot. The notices name what could not be captured and why; they are not errors. The
-// result depends on the snapshot's content alone, never on map order. A nil snapshot captures nothing.
-func Compile(snap *model.Snapshot) (*Plan, []Notice) {
-	if snap == nil {
-		return &Plan{}, nil
-	}
-	c := compiler{rules: make(map[target]ranked)}
-	if snap.Interception != nil {
-		c.config = *snap.Interception
-	}
-	catchAll := ""
-	for name, listener := range snap.Listeners.Sorted() {
-		c.listener(name, listener)
-		catchAll = c.chooseCatchAll(catchAll, name, listener)
-	}
-	c.catchAll(catchAll)
-	c.includes(catchAll)
-	plan := &Plan{
-		Rules:      c.sorted(),
-		Excludes:   c.excludes(),
-		Cgroups:    slices.Clone(c.config.Cgroups),
-		FailClosed: c.config.FailClosed,
-		Disabled:   c.config.Disabled,
-	}
-	if len(plan.Cgroups) == 0 && len(plan.Rules) > 0 {
-		plan.Cgroups = []string{DefaultCgroup}
-	}
-	return plan, c.notices
-}
-
-func (c *compiler) notice(resource, field, format string, args ...any) {
+// notice keeps a notice for the end of the step.
+func (c *Compiler) notice(resource, field, format string, args ...any) {
 	c.notices = append(c.notices, Notice{resource, field, fmt.Sprintf(format, args...)})
 }
 
-// add keeps the rule of the lower rank; of the same rank, the first.
-func (c *compiler) add(rank int, rule Rule) {
-	rule.Prefix = rule.Prefix.Masked()
-	before, found := c.rules[rule.target()]
-	if found && before.rank <= rank {
-		if rank == rankListener && before.rank == rank {
-			c.notice(rule.Listener, "address", "%s port %d is already captured for listener %q",
-				rule.Prefix, rule.Port, before.Listener)
-		}
-		return
+// order puts those of listeners, by name, before those of catch-alls, and those before all others.
+func (n Notice) order() int {
+	switch {
+	case n.Resource == "interception":
+		return 2
+	case n.Field == "use_original_dst":
+		return 1
 	}
-	c.rules[rule.target()] = ranked{rule, rank}
+	return 0
 }
 
-func (c *compiler) listener(name string, l *model.Listener) {
-	if l.BindToPort {
-		return
+// contribution is the candidates of one owner.
+type contribution struct {
+	*Compiler
+	owner owner
+	seq   int
+}
+
+// add enters a candidate; of the same rank and owner, the first is the best.
+func (c *contribution) add(rank int, rule Rule) {
+	rule.Prefix = rule.Prefix.Masked()
+	to := rule.target()
+	p := c.places[to]
+	if p == nil {
+		p = &place{}
+		c.places[to] = p
 	}
+	c.seq++
+	k := candidate{rule, rank, c.owner, c.seq}
+	at, _ := slices.BinarySearchFunc(p.candidates, k, compareCandidates)
+	p.candidates = slices.Insert(p.candidates, at, k)
+	c.parts[c.owner] = append(c.parts[c.owner], to)
+	c.dirty[to] = struct{}{}
+}
+
+func (c contribution) listener(name string, l *model.Listener) {
 	if l.Pipe != "" {
 		c.notice(name, "address.pipe", "a unix socket with bind_to_port false cannot be captured")
 	}
@@ -115,13 +95,16 @@ func (c *compiler) listener(name string, l *model.Listener) {
 	}
 }
 
-func (c *compiler) address(name string, l *model.Listener, field string, addr netip.AddrPort) {
+func (c *contribution) address(name string, l *model.Listener, field string, addr netip.AddrPort) {
 	if !addr.IsValid() || addr.Port() == 0 {
 		c.notice(name, field, "%q with bind_to_port false has no port to capture", addr)
 		return
 	}
 	ip := addr.Addr().Unmap().WithZone("")
 	rule := Rule{Port: addr.Port(), Action: Redirect, Listener: name}
+	if l.UDP != nil {
+		rule.Protocol = UDP
+	}
 	if !ip.IsUnspecified() {
 		rule.Prefix, rule.Origin = netip.PrefixFrom(ip, ip.BitLen()), "address of listener "+name
 		c.add(rankListener, rule)
@@ -140,14 +123,14 @@ func (c *compiler) address(name string, l *model.Listener, field string, addr ne
 
 // wildcard adds the rule for a whole family, and what it leaves alone. Included ranges inside that are captured after all, so
 // they are repeated for the port: a rule for the port would otherwise hide them.
-func (c *compiler) wildcard(rank int, whole netip.Prefix, rule Rule) {
+func (c *contribution) wildcard(rank int, whole netip.Prefix, rule Rule) {
 	rule.Prefix = whole
 	c.add(rank, rule)
 	for _, prefix := range local {
 		if !sameFamily(prefix, whole) {
 			continue
 		}
-		c.add(rankLocal, Rule{Prefix: prefix, Port: rule.Port, Origin: "local address, left alone"})
+		c.add(rankLocal, Rule{Prefix: prefix, Port: rule.Port, Protocol: rule.Protocol, Origin: "local address, left alone"})
 		for i, r := range c.config.Include {
 			if r.Prefix.IsValid() && within(unmapped(r.Prefix), prefix) &&
 				(len(r.Ports) == 0 || slices.Contains(r.Ports, rule.Port)) {
@@ -159,22 +142,8 @@ func (c *compiler) wildcard(rank int, whole netip.Prefix, rule Rule) {
 	}
 }
 
-// chooseCatchAll settles which listener takes what no other one does: the first by name.
-func (c *compiler) chooseCatchAll(chosen, name string, l *model.Listener) string {
-	if !l.UseOriginalDst || l.TrafficDirection == model.TrafficInbound {
-		return chosen
-	}
-	if chosen != "" {
-		c.notice(name, "use_original_dst", "listener %q already takes what no other listener does", chosen)
-		return chosen
-	}
-	return name
-}
-
-func (c *compiler) catchAll(name string) {
-	if name == "" {
-		return
-	}
+// catchAll has a listener take what no other one does.
+func (c *contribution) catchAll(name string) {
 	for _, whole := range every {
 		c.wildcard(rankCatchAll, whole, Rule{
 			Action: Redirect, Listener: name, Origin: "use_original_dst of listener " + name,
@@ -182,7 +151,37 @@ func (c *compiler) catchAll(name string) {
 	}
 }
 
-func (c *compiler) includes(catchAll string) {
+// hidden has a listener that is bound to any address take connections to its ports: it is found for them before the catch-all
+// is, which only shows when the catch-all leaves connections to the kernel.
+func (c *contribution) hidden(name string, l *model.Listener) {
+	for _, addr := range anyPorts(l) {
+		rule := Rule{Port: addr.Port(), Action: Redirect, Listener: name, Origin: "any-address of listener " + name}
+		if addr.Addr().Is4() {
+			c.wildcard(rankBound, every[0], rule)
+			continue
+		}
+		c.wildcard(rankBound, every[1], rule)
+		if l.IPv4Compat {
+			c.wildcard(rankBoundCompat, every[0], rule)
+		}
+	}
+}
+
+// anyPorts are the addresses of a listener that stand for all addresses, with their ports.
+func anyPorts(l *model.Listener) []netip.AddrPort {
+	var out []netip.AddrPort
+	if l.UDP != nil {
+		return nil
+	}
+	for _, a := range append([]netip.AddrPort{l.Address}, l.AdditionalAddresses...) {
+		if a.IsValid() && a.Port() != 0 && a.Addr().Unmap().IsUnspecified() {
+			out = append(out, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+		}
+	}
+	return out
+}
+
+func (c contribution) includes(catchAll string) {
 	c.ranges("include", c.config.Include, func(rule Rule) {
 		rule.Action, rule.Listener = Redirect, catchAll
 		c.add(rankInclude, rule)
@@ -194,7 +193,7 @@ func (c *compiler) includes(catchAll string) {
 	})
 }
 
-func (c *compiler) excludes() []Rule {
+func (c *Compiler) excludes() []Rule {
 	seen := make(map[target]bool)
 	var rules []Rule
 	c.ranges("exclude", c.config.Exclude, func(rule Rule) {
@@ -208,7 +207,7 @@ func (c *compiler) excludes() []Rule {
 }
 
 // ranges calls yield for each prefix and port of the configured ranges. A range without a prefix is for all addresses.
-func (c *compiler) ranges(field string, ranges []model.CaptureRange, yield func(Rule)) {
+func (c *Compiler) ranges(field string, ranges []model.CaptureRange, yield func(Rule)) {
 	for i, r := range ranges {
 		prefixes := every[:]
 		if r.Prefix.IsValid() {
@@ -228,15 +227,6 @@ func (c *compiler) ranges(field string, ranges []model.CaptureRange, yield func(
 			}
 		}
 	}
-}
-
-func (c *compiler) sorted() []Rule {
-	rules := make([]Rule, 0, len(c.rules))
-	for _, r := range c.rules {
-		rules = append(rules, r.Rule)
-	}
-	slices.SortFunc(rules, compareRules)
-	return rules
 }
 
 // unmapped masks the prefix and turns one of mapped addresses (::ffff:10.0.0.0/104) into the IPv4 prefix that it is.

@@ -125,7 +125,7 @@ func render(plan *Plan, notices []Notice) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "cgroups %q fail_closed %t disabled %t\n", plan.Cgroups, plan.FailClosed, plan.Disabled)
 	for _, r := range plan.Rules {
-		fmt.Fprintf(&b, "%-8s %-20s port %-5d listener %q (%s)\n", r.Action, r.Prefix, r.Port, r.Listener, r.Origin)
+		fmt.Fprintf(&b, "%-8s %-20s port %-5d listener %q (%s)%s\n", r.Action, r.Prefix, r.Port, r.Listener, r.Origin, more(r))
 	}
 	for _, r := range plan.Excludes {
 		fmt.Fprintf(&b, "%-8s %-20s port %-5d (%s)\n", "exclude", r.Prefix, r.Port, r.Origin)
@@ -134,6 +134,17 @@ func render(plan *Plan, notices []Notice) string {
 		fmt.Fprintf(&b, "notice   %s\n", n)
 	}
 	return b.String()
+}
+
+// more is what only some rules have.
+func more(r Rule) string {
+	switch {
+	case r.Service != "":
+		return ", service " + r.Service
+	case r.Kept != "" && !strings.HasPrefix(r.Kept, "filter_chains: "): // most tests are about listeners without chains
+		return ", kept by " + r.Kept
+	}
+	return ""
 }
 
 func TestDiff(t *testing.T) {

@@ -32,8 +32,8 @@ const (
 	// Refuse it: connect() fails with ECONNREFUSED (with EPERM before Linux 5.18).
 	//
 	// This holds while weir runs and nobody accepts on its capture socket, or the application cannot reach that socket (it is
-	// in another network namespace, or its own socket is bound to a device). It does not hold when weir is not running: the
-	// kernel's programs are gone with the process, also after SIGKILL.
+	// in another network namespace, or its own socket is bound to a device). Whether it holds when weir is not running is for
+	// life_cycle to say: by default the kernel's programs are gone with the process, also after SIGKILL.
 	Interception_CLOSED Interception_FailPolicy = 1
 )
 
@@ -76,6 +76,156 @@ func (Interception_FailPolicy) EnumDescriptor() ([]byte, []int) {
 	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{0, 0}
 }
 
+type Offload_Mode int32
+
+const (
+	// Offload what can be.
+	Offload_AUTO Offload_Mode = 0
+	// Proxy everything that is captured.
+	Offload_OFF Offload_Mode = 1
+)
+
+// Enum value maps for Offload_Mode.
+var (
+	Offload_Mode_name = map[int32]string{
+		0: "AUTO",
+		1: "OFF",
+	}
+	Offload_Mode_value = map[string]int32{
+		"AUTO": 0,
+		"OFF":  1,
+	}
+)
+
+func (x Offload_Mode) Enum() *Offload_Mode {
+	p := new(Offload_Mode)
+	*p = x
+	return p
+}
+
+func (x Offload_Mode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Offload_Mode) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_interception_v1_interception_proto_enumTypes[1].Descriptor()
+}
+
+func (Offload_Mode) Type() protoreflect.EnumType {
+	return &file_weir_interception_v1_interception_proto_enumTypes[1]
+}
+
+func (x Offload_Mode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Offload_Mode.Descriptor instead.
+func (Offload_Mode) EnumDescriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{1, 0}
+}
+
+type Inbound_Mode int32
+
+const (
+	// Capture for the inbound listeners that there are.
+	Inbound_AUTO Inbound_Mode = 0
+	// Capture nothing that comes in.
+	Inbound_OFF Inbound_Mode = 1
+)
+
+// Enum value maps for Inbound_Mode.
+var (
+	Inbound_Mode_name = map[int32]string{
+		0: "AUTO",
+		1: "OFF",
+	}
+	Inbound_Mode_value = map[string]int32{
+		"AUTO": 0,
+		"OFF":  1,
+	}
+)
+
+func (x Inbound_Mode) Enum() *Inbound_Mode {
+	p := new(Inbound_Mode)
+	*p = x
+	return p
+}
+
+func (x Inbound_Mode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Inbound_Mode) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_interception_v1_interception_proto_enumTypes[2].Descriptor()
+}
+
+func (Inbound_Mode) Type() protoreflect.EnumType {
+	return &file_weir_interception_v1_interception_proto_enumTypes[2]
+}
+
+func (x Inbound_Mode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Inbound_Mode.Descriptor instead.
+func (Inbound_Mode) EnumDescriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2, 0}
+}
+
+type LifeCycle_Persistence int32
+
+const (
+	// The programs are gone with the process, however it ends; connections go where they would go without weir.
+	LifeCycle_PROCESS LifeCycle_Persistence = 0
+	// The programs stay when the process crashes or is killed, and the fail policy holds until the next start. They go when weir
+	// is stopped in order, by SIGTERM, SIGINT or /quitquitquit.
+	LifeCycle_UNTIL_STOPPED LifeCycle_Persistence = 1
+	// The programs stay in any case, until `weirctl cleanup`: with the fail policy CLOSED, what should be captured is refused
+	// while weir is not running.
+	LifeCycle_ALWAYS LifeCycle_Persistence = 2
+)
+
+// Enum value maps for LifeCycle_Persistence.
+var (
+	LifeCycle_Persistence_name = map[int32]string{
+		0: "PROCESS",
+		1: "UNTIL_STOPPED",
+		2: "ALWAYS",
+	}
+	LifeCycle_Persistence_value = map[string]int32{
+		"PROCESS":       0,
+		"UNTIL_STOPPED": 1,
+		"ALWAYS":        2,
+	}
+)
+
+func (x LifeCycle_Persistence) Enum() *LifeCycle_Persistence {
+	p := new(LifeCycle_Persistence)
+	*p = x
+	return p
+}
+
+func (x LifeCycle_Persistence) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LifeCycle_Persistence) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_interception_v1_interception_proto_enumTypes[3].Descriptor()
+}
+
+func (LifeCycle_Persistence) Type() protoreflect.EnumType {
+	return &file_weir_interception_v1_interception_proto_enumTypes[3]
+}
+
+func (x LifeCycle_Persistence) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LifeCycle_Persistence.Descriptor instead.
+func (LifeCycle_Persistence) EnumDescriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3, 0}
+}
+
 // Which outbound TCP connections of this host the kernel hands to weir. Given as a bootstrap extension
 // (envoy.config.bootstrap.v3.Bootstrap.bootstrap_extensions) with this type URL:
 //
@@ -106,7 +256,13 @@ type Interception struct {
 	Disabled bool `protobuf:"varint,5,opt,name=disabled,proto3" json:"disabled,omitempty"`
 	// End with an error at start when this host, or weir's privileges, do not allow interception. Default: say so and go on as an
 	// ordinary proxy.
-	Required      bool `protobuf:"varint,6,opt,name=required,proto3" json:"required,omitempty"`
+	Required bool `protobuf:"varint,6,opt,name=required,proto3" json:"required,omitempty"`
+	// What of weir outlives its process.
+	LifeCycle *LifeCycle `protobuf:"bytes,12,opt,name=life_cycle,json=lifeCycle,proto3" json:"life_cycle,omitempty"`
+	// Which connections to the captured processes the kernel gives to weir.
+	Inbound *Inbound `protobuf:"bytes,7,opt,name=inbound,proto3" json:"inbound,omitempty"`
+	// Which captured connections the kernel sends to an endpoint by itself, so that weir never sees them.
+	Offload       *Offload `protobuf:"bytes,10,opt,name=offload,proto3" json:"offload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +339,221 @@ func (x *Interception) GetRequired() bool {
 	return false
 }
 
+func (x *Interception) GetLifeCycle() *LifeCycle {
+	if x != nil {
+		return x.LifeCycle
+	}
+	return nil
+}
+
+func (x *Interception) GetInbound() *Inbound {
+	if x != nil {
+		return x.Inbound
+	}
+	return nil
+}
+
+func (x *Interception) GetOffload() *Offload {
+	if x != nil {
+		return x.Offload
+	}
+	return nil
+}
+
+// A listener whose outcome is only "TCP to this cluster" needs no proxy: the kernel picks an endpoint when the application
+// connects, as the cluster's balancer would, and the connection goes straight there. /weir/interception and weirctl explain say
+// which listeners are offloaded, and of each other one what keeps it in user space.
+type Offload struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default: AUTO.
+	Mode Offload_Mode `protobuf:"varint,1,opt,name=mode,proto3,enum=weir.interception.v1.Offload_Mode" json:"mode,omitempty"`
+	// Names of listeners that are not offloaded although they could be.
+	ExcludeListeners []string `protobuf:"bytes,2,rep,name=exclude_listeners,json=excludeListeners,proto3" json:"exclude_listeners,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Offload) Reset() {
+	*x = Offload{}
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Offload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Offload) ProtoMessage() {}
+
+func (x *Offload) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Offload.ProtoReflect.Descriptor instead.
+func (*Offload) Descriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Offload) GetMode() Offload_Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Offload_AUTO
+}
+
+func (x *Offload) GetExcludeListeners() []string {
+	if x != nil {
+		return x.ExcludeListeners
+	}
+	return nil
+}
+
+// Connections to the ports that captured processes listen on are taken for listeners whose traffic direction is INBOUND: for one
+// with use_original_dst whatever comes, for one with bind_to_port false what comes to its address. They arrive with their original
+// addresses; which filter chain or listener serves them is decided as for redirected ones. A port is captured while a captured
+// process listens on it and nobody else does. Which cgroup counts is the one that the listening socket was created in: one that
+// systemd opens for a service (socket activation) is not captured. Sockets that are bound to a device are not captured either.
+type Inbound struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default: AUTO.
+	Mode Inbound_Mode `protobuf:"varint,1,opt,name=mode,proto3,enum=weir.interception.v1.Inbound_Mode" json:"mode,omitempty"`
+	// Destinations that listeners with use_original_dst take. Default: every address and port.
+	Include []*Range `protobuf:"bytes,2,rep,name=include,proto3" json:"include,omitempty"`
+	// Destinations that are never taken. Wins over everything else.
+	Exclude []*Range `protobuf:"bytes,3,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Take connections to 127.0.0.0/8 and ::1, too, such as those of a process to its neighbour. Default: leave them alone.
+	IncludeLoopback bool `protobuf:"varint,4,opt,name=include_loopback,json=includeLoopback,proto3" json:"include_loopback,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Inbound) Reset() {
+	*x = Inbound{}
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Inbound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Inbound) ProtoMessage() {}
+
+func (x *Inbound) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Inbound.ProtoReflect.Descriptor instead.
+func (*Inbound) Descriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Inbound) GetMode() Inbound_Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Inbound_AUTO
+}
+
+func (x *Inbound) GetInclude() []*Range {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
+func (x *Inbound) GetExclude() []*Range {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *Inbound) GetIncludeLoopback() bool {
+	if x != nil {
+		return x.IncludeLoopback
+	}
+	return false
+}
+
+// What becomes of the kernel's half of weir when the process ends.
+//
+// State that outlives the process is pinned in the directory weir/BASE_ID of a BPF file system, where BASE_ID is that of --base-id;
+// one process owns it at a time. The next weir takes it over: programs are exchanged one by one, each at once, and connections
+// under way stay known. `weirctl doctor` shows it, and `weirctl cleanup` removes it when nobody owns it.
+type LifeCycle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default: PROCESS.
+	Persistence LifeCycle_Persistence `protobuf:"varint,1,opt,name=persistence,proto3,enum=weir.interception.v1.LifeCycle_Persistence" json:"persistence,omitempty"`
+	// Directory of the BPF file system. One is mounted there if there is none, which needs CAP_SYS_ADMIN. Default: /sys/fs/bpf, or
+	// /run/weir/bpf on a host that has no such directory.
+	BpfFs         string `protobuf:"bytes,2,opt,name=bpf_fs,json=bpfFs,proto3" json:"bpf_fs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifeCycle) Reset() {
+	*x = LifeCycle{}
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifeCycle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifeCycle) ProtoMessage() {}
+
+func (x *LifeCycle) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifeCycle.ProtoReflect.Descriptor instead.
+func (*LifeCycle) Descriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LifeCycle) GetPersistence() LifeCycle_Persistence {
+	if x != nil {
+		return x.Persistence
+	}
+	return LifeCycle_PROCESS
+}
+
+func (x *LifeCycle) GetBpfFs() string {
+	if x != nil {
+		return x.BpfFs
+	}
+	return ""
+}
+
 // A set of destinations.
 type Range struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -196,7 +567,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[1]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -208,7 +579,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[1]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -221,7 +592,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{1}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Range) GetPrefix() string {
@@ -242,7 +613,7 @@ var File_weir_interception_v1_interception_proto protoreflect.FileDescriptor
 
 const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\n" +
-	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xc2\x02\n" +
+	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xf4\x03\n" +
 	"\fInterception\x12\x18\n" +
 	"\acgroups\x18\x01 \x03(\tR\acgroups\x125\n" +
 	"\ainclude\x18\x02 \x03(\v2\x1b.weir.interception.v1.RangeR\ainclude\x125\n" +
@@ -250,12 +621,39 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\vfail_policy\x18\x04 \x01(\x0e2-.weir.interception.v1.Interception.FailPolicyR\n" +
 	"failPolicy\x12\x1a\n" +
 	"\bdisabled\x18\x05 \x01(\bR\bdisabled\x12\x1a\n" +
-	"\brequired\x18\x06 \x01(\bR\brequired\"\"\n" +
+	"\brequired\x18\x06 \x01(\bR\brequired\x12>\n" +
+	"\n" +
+	"life_cycle\x18\f \x01(\v2\x1f.weir.interception.v1.LifeCycleR\tlifeCycle\x127\n" +
+	"\ainbound\x18\a \x01(\v2\x1d.weir.interception.v1.InboundR\ainbound\x127\n" +
+	"\aoffload\x18\n" +
+	" \x01(\v2\x1d.weir.interception.v1.OffloadR\aoffload\"\"\n" +
 	"\n" +
 	"FailPolicy\x12\b\n" +
 	"\x04OPEN\x10\x00\x12\n" +
 	"\n" +
-	"\x06CLOSED\x10\x01\"5\n" +
+	"\x06CLOSED\x10\x01\"\x89\x01\n" +
+	"\aOffload\x126\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\".weir.interception.v1.Offload.ModeR\x04mode\x12+\n" +
+	"\x11exclude_listeners\x18\x02 \x03(\tR\x10excludeListeners\"\x19\n" +
+	"\x04Mode\x12\b\n" +
+	"\x04AUTO\x10\x00\x12\a\n" +
+	"\x03OFF\x10\x01\"\xf5\x01\n" +
+	"\aInbound\x126\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\".weir.interception.v1.Inbound.ModeR\x04mode\x125\n" +
+	"\ainclude\x18\x02 \x03(\v2\x1b.weir.interception.v1.RangeR\ainclude\x125\n" +
+	"\aexclude\x18\x03 \x03(\v2\x1b.weir.interception.v1.RangeR\aexclude\x12)\n" +
+	"\x10include_loopback\x18\x04 \x01(\bR\x0fincludeLoopback\"\x19\n" +
+	"\x04Mode\x12\b\n" +
+	"\x04AUTO\x10\x00\x12\a\n" +
+	"\x03OFF\x10\x01\"\xac\x01\n" +
+	"\tLifeCycle\x12M\n" +
+	"\vpersistence\x18\x01 \x01(\x0e2+.weir.interception.v1.LifeCycle.PersistenceR\vpersistence\x12\x15\n" +
+	"\x06bpf_fs\x18\x02 \x01(\tR\x05bpfFs\"9\n" +
+	"\vPersistence\x12\v\n" +
+	"\aPROCESS\x10\x00\x12\x11\n" +
+	"\rUNTIL_STOPPED\x10\x01\x12\n" +
+	"\n" +
+	"\x06ALWAYS\x10\x02\"5\n" +
 	"\x05Range\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
 	"\x05ports\x18\x02 \x03(\rR\x05portsBHZFgithub.com/weir-proxy/weir/pkg/api/weir/interception/v1;interceptionv1b\x06proto3"
@@ -272,22 +670,36 @@ func file_weir_interception_v1_interception_proto_rawDescGZIP() []byte {
 	return file_weir_interception_v1_interception_proto_rawDescData
 }
 
-var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_weir_interception_v1_interception_proto_goTypes = []any{
 	(Interception_FailPolicy)(0), // 0: weir.interception.v1.Interception.FailPolicy
-	(*Interception)(nil),         // 1: weir.interception.v1.Interception
-	(*Range)(nil),                // 2: weir.interception.v1.Range
+	(Offload_Mode)(0),            // 1: weir.interception.v1.Offload.Mode
+	(Inbound_Mode)(0),            // 2: weir.interception.v1.Inbound.Mode
+	(LifeCycle_Persistence)(0),   // 3: weir.interception.v1.LifeCycle.Persistence
+	(*Interception)(nil),         // 4: weir.interception.v1.Interception
+	(*Offload)(nil),              // 5: weir.interception.v1.Offload
+	(*Inbound)(nil),              // 6: weir.interception.v1.Inbound
+	(*LifeCycle)(nil),            // 7: weir.interception.v1.LifeCycle
+	(*Range)(nil),                // 8: weir.interception.v1.Range
 }
 var file_weir_interception_v1_interception_proto_depIdxs = []int32{
-	2, // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
-	2, // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
-	0, // 2: weir.interception.v1.Interception.fail_policy:type_name -> weir.interception.v1.Interception.FailPolicy
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	8,  // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
+	8,  // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
+	0,  // 2: weir.interception.v1.Interception.fail_policy:type_name -> weir.interception.v1.Interception.FailPolicy
+	7,  // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
+	6,  // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
+	5,  // 5: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
+	1,  // 6: weir.interception.v1.Offload.mode:type_name -> weir.interception.v1.Offload.Mode
+	2,  // 7: weir.interception.v1.Inbound.mode:type_name -> weir.interception.v1.Inbound.Mode
+	8,  // 8: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
+	8,  // 9: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
+	3,  // 10: weir.interception.v1.LifeCycle.persistence:type_name -> weir.interception.v1.LifeCycle.Persistence
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_weir_interception_v1_interception_proto_init() }
@@ -300,8 +712,8 @@ func file_weir_interception_v1_interception_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_interception_v1_interception_proto_rawDesc), len(file_weir_interception_v1_interception_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   2,
+			NumEnums:      4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

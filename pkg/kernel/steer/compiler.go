@@ -1,0 +1,189 @@
+package steer
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+)
+
+// Compiler keeps the plan of a configuration that changes, at the cost of what changes. It is not safe for concurrent use.
+type Compiler struct {
+	// snap is the last snapshot, never nil, and config what its interception says.
+	snap   *model.Snapshot
+	config model.Interception
+	// held keeps everything in user space; unfit keeps what goes to a cluster there.
+	held  string
+	unfit map[string]string
+
+	places map[target]*place
+	// parts are the targets that each owner has candidates for.
+	parts map[owner][]target
+	// catchers are the listeners that could take what no other one does, catchAll the one that does.
+	catchers map[string]struct{}
+	catchAll string
+	// bound are the listeners that are bound to a port at any address. resettle has catchAll chosen anew.
+	bound    map[string]struct{}
+	resettle bool
+	// users are the listeners that send connections to a cluster.
+	users map[string]map[string]struct{}
+	// specs are the services that rules refer to, with the number of these rules.
+	specs map[string]*counted
+
+	plan *Plan
+	// What the present step touches: targets, services as they were before, and what is to be said.
+	dirty   map[target]struct{}
+	from    map[string]Spec
+	notices []Notice
+}
+
+type counted struct {
+	Spec
+	rules int
+}
+
+// owner is whoever has candidates: a listener by its own addresses, or, without a name, one of two parts of the whole.
+type owner struct {
+	kind ownerKind
+	name string
+}
+
+type ownerKind uint8
+
+const (
+	ownListener ownerKind = iota
+	ownCatchAll
+	ownInclude
+)
+
+// place is what is said about a target: candidates, the best first, and the rule that the plan has.
+type place struct {
+	candidates []candidate
+	rule       Rule
+	planned    bool
+	spec       Spec
+}
+
+// candidate is a rule that somebody wants.
+type candidate struct {
+	Rule
+	rank  int
+	owner owner
+	seq   int
+}
+
+func compareCandidates(a, b candidate) int {
+	return cmp.Or(
+		cmp.Compare(a.rank, b.rank), cmp.Compare(a.owner.kind, b.owner.kind), cmp.Compare(a.owner.name, b.owner.name), cmp.Compare(a.seq, b.seq),
+	)
+}
+
+// Update is what a step of the compiler changes.
+type Update struct {
+	// Plan as it is now.
+	Plan *Plan
+	// Change from the plan before.
+	Change
+	// Services that rules refer to now: those that came and those whose listener or proxy changed. GoneServices are the names
+	// of those that no rule refers to any more.
+	Services     []Spec
+	GoneServices []string
+	// Notices about what changed.
+	Notices []Notice
+}
+
+// NewCompiler makes one of the empty configuration.
+func NewCompiler() *Compiler {
+	return &Compiler{
+		snap: &model.Snapshot{}, unfit: make(map[string]string), places: make(map[target]*place), parts: make(map[owner][]target),
+		catchers: make(map[string]struct{}), users: make(map[string]map[string]struct{}), specs: make(map[string]*counted), plan: &Plan{},
+		dirty: make(map[target]struct{}), from: make(map[string]Spec), bound: make(map[string]struct{}),
+	}
+}
+
+// Compile derives the plan from a snapshot. The notices name what could not be captured and why; they are not errors. The
+// result depends on the snapshot's content alone, never on map order. A nil snapshot captures nothing.
+func Compile(snap *model.Snapshot) (*Plan, []Notice) {
+	u := NewCompiler().Snapshot(snap)
+	return u.Plan, u.Notices
+}
+
+// Snapshot makes snap what is compiled, at the cost of how it differs from the one before. A nil one captures nothing.
+func (c *Compiler) Snapshot(snap *model.Snapshot) Update {
+	if snap == nil {
+		snap = &model.Snapshot{}
+	}
+	was := c.snap
+	c.snap = snap
+	all := snap.Interception != was.Interception
+	if all {
+		c.resettle = true
+		c.config = model.Interception{}
+		if snap.Interception != nil {
+			c.config = *snap.Interception
+		}
+		for name := range was.Listeners.All() {
+			c.listener(name, nil, snap.Listeners.Get(name))
+		}
+	}
+	for name, l := range snap.Listeners.Changes(was.Listeners) {
+		c.listener(name, l.Old, l.New)
+	}
+	for name := range snap.Clusters.Changes(was.Clusters) {
+		c.clusterChanged(name)
+	}
+	return c.finish(all)
+}
+
+// Unfit says why the hosts of a cluster cannot be balanced by the kernel; "" when they can.
+func (c *Compiler) Unfit(cluster, why string) Update {
+	if c.unfit[cluster] != why {
+		c.unfit[cluster] = why
+		if why == "" {
+			delete(c.unfit, cluster)
+		}
+		c.clusterChanged(cluster)
+	}
+	return c.finish(false)
+}
+
+// Hold keeps all connections in user space for the reason; "" lets go.
+func (c *Compiler) Hold(why string) Update {
+	if c.held != why {
+		c.held = why
+		c.resettle = true
+		for to := range c.places {
+			c.dirty[to] = struct{}{}
+		}
+	}
+	return c.finish(false)
+}
+
+// Plan is the present one.
+func (c *Compiler) Plan() *Plan { return c.plan }
+
+// UsersOf are the services whose connections may go to a cluster.
+func (c *Compiler) UsersOf(cluster string) []Spec {
+	var out []Spec
+	for listener := range c.users[cluster] {
+		for _, s := range c.servicesOf(listener) {
+			if slices.Contains(s.Clusters(), cluster) {
+				out = append(out, s)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Spec) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// servicesOf are the distinct services of a listener.
+func (c *Compiler) servicesOf(listener string) []Spec {
+	seen := make(map[string]Spec)
+	for to := range c.targetsOf(listener) {
+		if p := c.places[to]; p != nil && p.planned && p.rule.Action == Offload && p.rule.Listener == listener {
+			seen[p.spec.Name] = p.spec
+		}
+	}
+	return slices.Collect(maps.Values(seen))
+}

@@ -103,9 +103,12 @@ func NewCompiler() *Compiler {
 }
 
 // Compile derives the plan from a snapshot. The notices name what could not be captured and why; they are not errors. The
-// result depends on the snapshot's content alone, never on map order. A nil snapshot captures nothing.
+// result depends on the snapshot's content alone, never on map order. A nil snapshot captures nothing. Nothing is offloaded: for
+// that, somebody has to say what the services are.
 func Compile(snap *model.Snapshot) (*Plan, []Notice) {
-	u := NewCompiler().Snapshot(snap)
+	c := NewCompiler()
+	c.held = "nobody provides services"
+	u := c.Snapshot(snap)
 	return u.Plan, u.Notices
 }
 

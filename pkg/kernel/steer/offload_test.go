@@ -216,8 +216,7 @@ func TestKept(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(strings.ReplaceAll(tt.want, "/", "|"), func(t *testing.T) {
-			plan, _ := Compile(one(tt.do))
-			rule := plan.Rules[0]
+			rule := NewCompiler().Snapshot(one(tt.do)).Plan.Rules[0]
 			if rule.Kept != tt.want || (rule.Action == Offload) != (tt.want == "") {
 				t.Errorf("%s, kept by %q, want %q", rule.Action, rule.Kept, tt.want)
 			}

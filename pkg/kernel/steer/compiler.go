@@ -13,7 +13,7 @@ type Compiler struct {
 	// snap is the last snapshot, never nil, and config what its interception says.
 	snap   *model.Snapshot
 	config model.Interception
-	// held keeps everything in user space; unfit keeps what goes to a cluster there.
+	// held keeps everything in user space; unfit keeps the connections of services there.
 	held  string
 	unfit map[string]string
 
@@ -28,7 +28,7 @@ type Compiler struct {
 	resettle bool
 	// users are the listeners that send connections to a cluster.
 	users map[string]map[string]struct{}
-	// specs are the services that rules refer to, with the number of these rules.
+	// specs are the services that there are to be, with the number of the rules that would refer to them.
 	specs map[string]*counted
 
 	plan *Plan
@@ -85,8 +85,8 @@ type Update struct {
 	Plan *Plan
 	// Change from the plan before.
 	Change
-	// Services that rules refer to now: those that came and those whose listener or proxy changed. GoneServices are the names
-	// of those that no rule refers to any more.
+	// Services that there are to be: those that came and those whose listener or proxy changed, also when they are unfit and no
+	// rule refers to them. GoneServices are the names of those that nobody has use for any more.
 	Services     []Spec
 	GoneServices []string
 	// Notices about what changed.
@@ -139,29 +139,35 @@ func (c *Compiler) Snapshot(snap *model.Snapshot) Update {
 	return c.finish(all)
 }
 
-// Unfit says why the hosts of a cluster cannot be balanced by the kernel; "" when they can.
-func (c *Compiler) Unfit(cluster, why string) Update {
-	if c.unfit[cluster] != why {
-		c.unfit[cluster] = why
-		if why == "" {
-			delete(c.unfit, cluster)
-		}
-		c.clusterChanged(cluster)
+// Unfit says why a service cannot do what the proxy would, as its hosts are at present; "" when it can. Flush heeds it.
+func (c *Compiler) Unfit(service, why string) {
+	s := c.specs[service]
+	if s == nil || c.unfit[service] == why {
+		return
 	}
-	return c.finish(false)
+	c.unfit[service] = why
+	if why == "" {
+		delete(c.unfit, service)
+	}
+	for to := range c.targetsOf(s.Listener.Name) {
+		c.dirty[to] = struct{}{}
+	}
+	c.resettle = c.resettle || s.Listener.Name == c.catchAll
 }
 
-// Hold keeps all connections in user space for the reason; "" lets go.
-func (c *Compiler) Hold(why string) Update {
-	if c.held != why {
-		c.held = why
-		c.resettle = true
-		for to := range c.places {
-			c.dirty[to] = struct{}{}
-		}
+// Hold keeps all connections in user space for the reason; "" lets go. Flush heeds it.
+func (c *Compiler) Hold(why string) {
+	if c.held == why {
+		return
 	}
-	return c.finish(false)
+	c.held, c.resettle = why, true
+	for to := range c.places {
+		c.dirty[to] = struct{}{}
+	}
 }
+
+// Flush is the step of what Unfit and Hold have said.
+func (c *Compiler) Flush() Update { return c.finish(false) }
 
 // Plan is the present one.
 func (c *Compiler) Plan() *Plan { return c.plan }
@@ -184,7 +190,7 @@ func (c *Compiler) UsersOf(cluster string) []Spec {
 func (c *Compiler) servicesOf(listener string) []Spec {
 	seen := make(map[string]Spec)
 	for to := range c.targetsOf(listener) {
-		if p := c.places[to]; p != nil && p.planned && p.rule.Action == Offload && p.rule.Listener == listener {
+		if p := c.places[to]; p != nil && p.spec.Name != "" && p.rule.Listener == listener {
 			seen[p.spec.Name] = p.spec
 		}
 	}

@@ -2,6 +2,7 @@ package steer
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -243,7 +244,8 @@ func TestStepsEqualOneCompilation(t *testing.T) {
 				u := c.Snapshot(snap)
 				follow(services, &u)
 				if r.IntN(4) == 0 {
-					step := c.Unfit("a", []string{"", "is odd"}[r.IntN(2)])
+					c.Unfit([]string{"one", "two", "outbound"}[r.IntN(3)], []string{"", "is odd"}[r.IntN(2)])
+					step := c.Flush()
 					follow(services, &step)
 					before, u = u.Plan, step
 				}
@@ -251,7 +253,7 @@ func TestStepsEqualOneCompilation(t *testing.T) {
 					t.Fatalf("change (-between plans +told):\n%s", diff)
 				}
 				whole := NewCompiler()
-				whole.unfit = c.unfit
+				whole.unfit = maps.Clone(c.unfit)
 				want := whole.Snapshot(snap)
 				if diff := cmp.Diff(render(want.Plan, nil), render(u.Plan, nil)); diff != "" {
 					t.Fatalf("plan (-at once +in steps):\n%s", diff)

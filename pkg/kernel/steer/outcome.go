@@ -7,7 +7,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
-// Spec is a service that rules of a plan refer to, as configured. Who knows the hosts makes the Service of it.
+// Spec is a service that rules of a plan may refer to, as configured. Who knows the hosts makes the Service of it.
 type Spec struct {
 	// Name of the service.
 	Name string
@@ -33,7 +33,7 @@ func clustersOf(p *model.TCPProxy) []string {
 // outcome is what becomes of the connections that a redirecting rule would give to a listener.
 type outcome struct {
 	action Action
-	// spec of an offloading one.
+	// spec of an offloading one, and of one that is redirected only since its service is unfit.
 	spec Spec
 	// kept says why it is redirected.
 	kept string
@@ -57,14 +57,18 @@ func (c *Compiler) outcomeOf(l *model.Listener, to target) outcome {
 		return outcome{action: Redirect, kept: kept}
 	}
 	action, kept := c.clustersKept(proxy)
-	if kept != "" || action == Pass {
+	if action != Offload {
 		return outcome{action: action, kept: kept}
 	}
 	name := l.Name
 	if len(l.FilterChains) > 1 || index < 0 {
 		name += "/" + path
 	}
-	return outcome{action: Offload, spec: Spec{Name: name, Listener: l, Proxy: proxy}}
+	out := outcome{action: Offload, spec: Spec{Name: name, Listener: l, Proxy: proxy}, kept: c.unfit[name]}
+	if out.kept != "" {
+		out.action = Redirect
+	}
+	return out
 }
 
 // listenerKept tells what keeps all connections of a listener in user space, by the choice of whoever configured weir or by
@@ -89,9 +93,6 @@ func (c *Compiler) clustersKept(p *model.TCPProxy) (Action, string) {
 		cl := c.snap.Clusters.Get(name)
 		if kept := clusterKept(name, cl); kept != "" {
 			return Redirect, kept
-		}
-		if unfit := c.unfit[name]; unfit != "" {
-			return Redirect, fmt.Sprintf("cluster %s: %s", name, unfit)
 		}
 		switch {
 		case cl.Type == model.ClusterOriginalDst && len(names) == 1:

@@ -213,7 +213,10 @@ func (c *Compiler) decide(p *place) (Rule, Spec) {
 		return rule, Spec{}
 	}
 	o := c.outcomeOf(l, rule.target())
-	rule.Action, rule.Kept, rule.Service = o.action, o.kept, o.spec.Name
+	rule.Action, rule.Kept = o.action, o.kept
+	if o.action == Offload {
+		rule.Service = o.spec.Name
+	}
 	return rule, o.spec
 }
 
@@ -269,6 +272,7 @@ func (c *Compiler) finishServices(u *Update) {
 		switch {
 		case now.rules == 0:
 			delete(c.specs, name)
+			delete(c.unfit, name)
 			if c.from[name].Name != "" {
 				u.GoneServices = append(u.GoneServices, name)
 			}

@@ -17,6 +17,8 @@ type bpfObject struct{ name, dir string }
 func bpfObjects() []bpfObject {
 	return []bpfObject{
 		{"weir", "pkg/kernel/intercept"},
+		{"accel", "pkg/kernel/accel"},
+		{"inbound", "pkg/kernel/inbound"},
 	}
 }
 

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * Inbound capture: connections to the ports that captured processes listen on are given to a listening socket of the proxy, with
+ * their original addresses. sk_lookup decides, in each network namespace by a program of its own; sockops of the captured cgroups
+ * learns who listens where.
+ *
+ * Needs Linux 5.15: sk_lookup is of 5.9, bpf_get_netns_cookie in sockops of 5.15.
+ */
+#include "inbound.h"
+
+/* No helper in use asks for a GPL-compatible program; the licence leaves room for those that do. */
+char weir_license[] SEC("license") = "GPL";
+
+/* Set at load: the cookie of the network namespace that this copy of sk_lookup is attached to, which it cannot ask for. */
+const volatile __u64 weir_inbound_netns = 0;
+
+/* Never read. BTF describes what maps and globals are made of; this makes it describe the rest that Go shares. */
+const volatile struct inbound_edit weir_inbound_edit_layout = {};
+const volatile struct inbound_control weir_inbound_control_layout = {};
+const volatile enum inbound_reason weir_inbound_reason_layout = INBOUND_NONE;
+
+#define MAPPED_WORD be32(0xffff)
+/* bpf_sock_ops_cb_flags of the context. */
+#define OPS_FLAGS(ctx) (*(const volatile __u32 *)((const volatile char *)(ctx) + 84))
+
+static __always_inline void count(enum inbound_reason reason)
+{
+	__u32 key = reason;
+	__u64 *counter = bpf_map_lookup_elem(&weir_inbound_reasons, &key);
+
+	if (counter)
+		*counter += 1;
+}
+
+static __always_inline int is_mapped(const struct inbound_addr *a)
+{
+	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == MAPPED_WORD;
+}
+
+static __always_inline int is_loopback(const struct inbound_addr *a)
+{
+	if (is_mapped(a))
+		return (a->word[3] & be32(0xff000000)) == be32(0x7f000000);
+	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == 0 && a->word[3] == be32(1);
+}
+
+/* Counts a listening socket, unless it is counted already. Returns 0, or -1 when it is or there is no room. */
+static __always_inline int enter(const struct inbound_half *half, const struct inbound_socket *socket)
+{
+	struct inbound_count *listens, none = {};
+
+	if (bpf_map_update_elem(&weir_inbound_sockets, half, socket, UPDATE_NOEXIST))
+		return -1;
+	listens = bpf_map_lookup_elem(&weir_inbound_listens, &socket->place);
+	if (!listens) {
+		bpf_map_update_elem(&weir_inbound_listens, &socket->place, &none, UPDATE_NOEXIST);
+		listens = bpf_map_lookup_elem(&weir_inbound_listens, &socket->place);
+	}
+	if (!listens) {
+		map_delete(&weir_inbound_sockets, half);
+		return -1;
+	}
+	if (socket->foreign)
+		__sync_fetch_and_add(&listens->foreign, 1);
+	else
+		__sync_fetch_and_add(&listens->captured, 1);
+	return 0;
+}
+
+/* Takes back what enter counted. Of two that do so for one socket, the one that deletes the entry counts. */
+static __always_inline void leave(const struct inbound_half *half)
+{
+	const struct inbound_socket *socket = bpf_map_lookup_elem(&weir_inbound_sockets, half);
+	struct inbound_socket was;
+	struct inbound_count *listens;
+
+	if (!socket)
+		return;
+	was = *socket;
+	if (map_delete(&weir_inbound_sockets, half))
+		return;
+	listens = bpf_map_lookup_elem(&weir_inbound_listens, &was.place);
+	if (!listens)
+		return;
+	if (was.foreign)
+		__sync_fetch_and_add(&listens->foreign, -1);
+	else
+		__sync_fetch_and_add(&listens->captured, -1);
+}
+
+/* An address of a context, by the family of the socket or packet. */
+static __always_inline void put_addr(struct inbound_addr *out, __u32 family, __u32 ip4, const struct inbound_addr *ip6)
+{
+	if (family == AF_INET) {
+		out->word[2] = MAPPED_WORD;
+		out->word[3] = ip4;
+	} else {
+		*out = *ip6;
+	}
+}
+
+/*
+ * Where the socket of a sockops call listens. An IPv6 socket bound to a mapped address listens on the IPv4 one. Contexts are read
+ * as volatile, and before anything is decided: the compiler would make one load at a computed address of two, which the
+ * verifier refuses.
+ */
+static __always_inline void place_of(const volatile struct bpf_sock_ops *ctx, struct inbound_place *place)
+{
+	struct inbound_addr ip6 = {
+		{ ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2], ctx->local_ip6[3] },
+	};
+	__u32 ip4 = ctx->local_ip4;
+
+	place->port = be16(ctx->local_port);
+	put_addr(&place->addr, ctx->family, ip4, &ip6);
+}
+
+static __always_inline int is_any6(const struct inbound_addr *a)
+{
+	return !a->word[0] && !a->word[1] && !a->word[2] && !a->word[3];
+}
+
+static __always_inline void on_listen(struct bpf_sock_ops *ctx)
+{
+	struct inbound_half half = { .cookie = bpf_get_socket_cookie(ctx) };
+	struct inbound_socket socket = {};
+	struct bpf_sock *sk = ctx->sk;
+
+	if (!sk || sk->bound_dev_if) {
+		count(INBOUND_LISTEN_DEVICE);
+		return;
+	}
+	socket.place.netns = bpf_get_netns_cookie(ctx);
+	place_of(ctx, &socket.place);
+	if (enter(&half, &socket)) {
+		count(INBOUND_LISTEN_LOST);
+		return;
+	}
+	count(INBOUND_LISTEN);
+	set_ops_flags(ctx, OPS_FLAGS(ctx) | OPS_STATE_FLAG);
+	if (ctx->family == AF_INET6 && is_any6(&socket.place.addr))
+		ringbuf_output(&weir_inbound_news, &socket.place.netns, sizeof(socket.place.netns), 0);
+}
+
+static __always_inline void on_end(struct bpf_sock_ops *ctx)
+{
+	struct inbound_half half = { .cookie = bpf_get_socket_cookie(ctx) };
+
+	leave(&half);
+	half.half = 1;
+	leave(&half);
+}
+
+/* Attached to captured cgroups. What was accepted inherits the flag of its listener, so that it calls here, too, for nothing. */
+SEC("sockops")
+int weir_inbound_ops(struct bpf_sock_ops *ctx)
+{
+	if (ctx->op == OPS_LISTEN)
+		on_listen(ctx);
+	else if (ctx->op == OPS_STATE && ctx->args[0] == TCP_LISTEN)
+		on_end(ctx);
+	return 1;
+}
+
+/* Never attached. Run by BPF_PROG_RUN on a struct inbound_edit: does for user space what sockops does. */
+SEC("tc")
+int weir_inbound_edit(struct __sk_buff *ctx)
+{
+	const struct inbound_edit *edit = (void *)(long)ctx->data;
+	struct inbound_socket socket;
+	struct inbound_half half;
+
+	if ((void *)(edit + 1) > (void *)(long)ctx->data_end)
+		return -1;
+	half = edit->half;
+	socket = edit->socket;
+	if (edit->operation == INBOUND_ENTER)
+		return enter(&half, &socket);
+	leave(&half);
+	return 0;
+}
+
+/* Who listens at a place: sockets on the very address go before those on all addresses, as in the kernel. */
+static __always_inline enum inbound_reason listeners(struct inbound_place *place)
+{
+	const struct inbound_count *at = bpf_map_lookup_elem(&weir_inbound_listens, place);
+
+	if (!at || (!at->captured && !at->foreign)) {
+		if (is_mapped(&place->addr))
+			place->addr.word[3] = 0;
+		else
+			__builtin_memset(&place->addr, 0, sizeof(place->addr));
+		at = bpf_map_lookup_elem(&weir_inbound_listens, place);
+	}
+	if (!at || !at->captured)
+		return INBOUND_NOT_CAPTURED;
+	return at->foreign ? INBOUND_FOREIGN : INBOUND_NONE;
+}
+
+/* Whether a rule of the kind covers the destination: one for its port, or one for any. */
+static __always_inline int covered(__u32 generation, enum inbound_kind kind, const struct inbound_pair *pair)
+{
+	struct inbound_prefix key = {
+		.prefixlen = INBOUND_EXACT_BITS + 128,
+		.generation = generation,
+		.port = pair->server_port,
+		.kind = kind,
+		.family = is_mapped(&pair->server) ? AF_INET : AF_INET6,
+		.addr = pair->server,
+	};
+
+	if (bpf_map_lookup_elem(&weir_inbound_rules, &key))
+		return 1;
+	key.port = 0;
+	return bpf_map_lookup_elem(&weir_inbound_rules, &key) != 0;
+}
+
+/* Whether the proxy takes the connection: INBOUND_CAPTURED, or why not. */
+static __always_inline enum inbound_reason decide(struct inbound_control c, const struct inbound_pair *pair)
+{
+	struct inbound_place place = { .netns = pair->netns, .addr = pair->server, .port = pair->server_port };
+	enum inbound_reason reason;
+
+	if (!(c.flags & INBOUND_ENABLED))
+		return INBOUND_DISABLED;
+	reason = listeners(&place);
+	if (reason != INBOUND_NONE)
+		return reason;
+	if (!(c.flags & INBOUND_ALL_LOCAL) && is_loopback(&pair->server))
+		return INBOUND_LOOPBACK;
+	if (bpf_map_lookup_elem(&weir_inbound_own, pair))
+		return INBOUND_OWN;
+	if ((c.flags & INBOUND_HAS_EXCLUDES) && covered(c.generation, INBOUND_LEAVE, pair))
+		return INBOUND_EXCLUDED;
+	return covered(c.generation, INBOUND_TAKE, pair) ? INBOUND_CAPTURED : INBOUND_NO_RULE;
+}
+
+/* Gives the connection to the proxy's socket: INBOUND_CAPTURED, or why that could not be. */
+static __always_inline enum inbound_reason give(struct bpf_sk_lookup *ctx)
+{
+	struct inbound_sink key = { .netns = weir_inbound_netns, .family = ctx->family };
+	struct bpf_sock *sk = bpf_map_lookup_elem(&weir_inbound_sinks, &key);
+	long failed;
+
+	if (!sk)
+		return INBOUND_NO_SOCKET;
+	failed = sk_assign(ctx, sk, 0);
+	bpf_sk_release(sk);
+	if (failed == -ALREADY_ASSIGNED)
+		return INBOUND_OTHER_PROGRAM;
+	return failed ? INBOUND_NOT_ASSIGNED : INBOUND_CAPTURED;
+}
+
+static __always_inline void pair_of(const volatile struct bpf_sk_lookup *ctx, struct inbound_pair *pair)
+{
+	struct inbound_addr remote6 = {
+		{ ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2], ctx->remote_ip6[3] },
+	};
+	struct inbound_addr local6 = {
+		{ ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2], ctx->local_ip6[3] },
+	};
+	__u32 remote4 = ctx->remote_ip4, local4 = ctx->local_ip4, family = ctx->family;
+
+	pair->netns = weir_inbound_netns;
+	pair->client_port = ctx->remote_port;
+	pair->server_port = be16(ctx->local_port);
+	put_addr(&pair->client, family, remote4, &remote6);
+	put_addr(&pair->server, family, local4, &local6);
+}
+
+/* Attached to a network namespace. Runs for each packet that is to find a listening socket, or an unconnected UDP one. */
+SEC("sk_lookup")
+int weir_inbound(struct bpf_sk_lookup *ctx)
+{
+	struct inbound_control control;
+	struct inbound_pair pair = {};
+	enum inbound_reason reason;
+	__u32 zero = 0;
+	volatile __u64 *slot;
+	__u64 now;
+
+	if (ctx->protocol != IPPROTO_TCP)
+		return LOOKUP_PASS;
+	slot = bpf_map_lookup_elem(&weir_inbound_control, &zero);
+	if (!slot)
+		return LOOKUP_PASS;
+	now = *slot;
+	control.generation = now;
+	control.flags = now >> 32;
+	pair_of(ctx, &pair);
+	reason = decide(control, &pair);
+	if (reason == INBOUND_CAPTURED)
+		reason = give(ctx);
+	count(reason);
+	if (reason == INBOUND_NO_SOCKET || reason == INBOUND_NOT_ASSIGNED)
+		return control.flags & INBOUND_FAIL_CLOSED ? LOOKUP_DROP : LOOKUP_PASS;
+	return LOOKUP_PASS;
+}

@@ -1,0 +1,90 @@
+package inbound
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+const sockOps = ebpf.AttachCGroupSockOps
+
+// Apply makes the plan what the kernel goes by. A connection sees either the old rules or the new ones: these are written beside
+// the old ones and put in force by one write. When Apply fails, the old plan stays in force. Cgroups are set by SetCgroups.
+func (i *Inbound) Apply(plan *Plan) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return fmt.Errorf("apply inbound plan: %w", errClosed)
+	}
+	if plan == nil {
+		plan = &Plan{}
+	}
+	generation := i.generation
+	if generation == 0 || !sameRules(i.plan, plan) {
+		generation++
+		i.forgetStale()
+		if err := i.write(generation, plan); err != nil {
+			i.erase(generation, plan)
+			return fmt.Errorf("apply inbound plan: %w", err)
+		}
+		i.stale = i.plan
+	}
+	if err := i.objects.Control.Put(uint32(0), control(generation, plan).packed()); err != nil {
+		return fmt.Errorf("apply inbound plan: put it in force: %w", err)
+	}
+	i.generation, i.plan = generation, plan
+	return nil
+}
+
+func control(generation uint32, plan *Plan) wireControl {
+	c := wireControl{Generation: generation}
+	if plan.Empty() {
+		return c
+	}
+	c.Flags = flagEnabled
+	if plan.FailClosed {
+		c.Flags |= flagFailClosed
+	}
+	if plan.Loopback {
+		c.Flags |= flagAllLocal
+	}
+	if len(plan.Excludes) > 0 {
+		c.Flags |= flagHasExcludes
+	}
+	return c
+}
+
+func (i *Inbound) write(generation uint32, plan *Plan) error {
+	for kind, rules := range map[uint16][]Rule{kindTake: plan.Rules, kindLeave: plan.Excludes} {
+		for n, r := range rules {
+			if !r.Prefix.IsValid() || r.Prefix != r.Prefix.Masked() || r.Prefix.Addr().Is4In6() {
+				return fmt.Errorf("write rule from %q: %s is not a masked prefix of one family", r.Origin, r.Prefix)
+			}
+			key := prefixKey(generation, kind, r)
+			if err := i.objects.Rules.Put(&key, uint32(n+1)); err != nil {
+				return fmt.Errorf("write rule %s port %d from %q (at most %d rules fit): %w",
+					r.Prefix, r.Port, r.Origin, i.objects.Rules.MaxEntries(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// erase removes the rules of a generation that is not in force. A missing entry was never written.
+func (i *Inbound) erase(generation uint32, plan *Plan) {
+	for kind, rules := range map[uint16][]Rule{kindTake: plan.Rules, kindLeave: plan.Excludes} {
+		for _, r := range rules {
+			key := prefixKey(generation, kind, r)
+			_ = i.objects.Rules.Delete(&key) // other errors cannot happen to a key of the right size
+		}
+	}
+}
+
+// forgetStale removes the rules of the generation before the one in force. It is called later than that went out of force: no
+// program runs for so long that it still goes by them.
+func (i *Inbound) forgetStale() {
+	if i.stale != nil {
+		i.erase(i.generation-1, i.stale)
+		i.stale = nil
+	}
+}

@@ -1,0 +1,189 @@
+package inbound
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/probe"
+)
+
+var errClosed = errors.New("inbound capture is closed")
+
+// Options are what an Inbound needs to know besides its plan.
+type Options struct {
+	// Hierarchy of cgroups; nil for the host's own.
+	Hierarchy *cgroup.Hierarchy
+}
+
+// Inbound is inbound capture while it is loaded.
+type Inbound struct {
+	hierarchy *cgroup.Hierarchy
+	objects   *objects
+	news      *ringbuf.Reader
+
+	life  sync.RWMutex
+	ended bool // guarded by life
+
+	mu         sync.Mutex
+	closed     bool
+	generation uint32
+	plan       *Plan
+	stale      *Plan // the plan before, whose rules are still in the map, under the generation before
+	attached   map[string]attachment
+	namespaces map[uint64]*namespace
+	members    members
+	idle       map[wirePlace]bool // places whose count looked wrong, or was zero, at the last look
+}
+
+// attachment is the link on one cgroup. The id tells the cgroup from a later one of the same name.
+type attachment struct {
+	id   uint64
+	link link.Link
+}
+
+// UnavailableError says that this process cannot capture inbound connections on this host. The rest of weir works without.
+type UnavailableError struct {
+	// Missing are the failed probes that explain it; it may be empty.
+	Missing []probe.Result
+	// Err is what the attempt ran into.
+	Err error
+}
+
+// Error names what is missing, and the cause.
+func (e *UnavailableError) Error() string {
+	text := "inbound capture is not available"
+	for n, result := range e.Missing {
+		text += map[bool]string{true: ": needs ", false: ", "}[n == 0] + result.Name
+	}
+	return text + ": " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// New loads the programs. Nothing is captured until there are a plan, cgroups and namespaces. The error is an *UnavailableError
+// when the host or the process's privileges do not allow it.
+func New(opts Options) (*Inbound, error) {
+	i, err := load(opts)
+	if err != nil {
+		return nil, &UnavailableError{Missing: probe.Missing(), Err: err}
+	}
+	return i, nil
+}
+
+func load(opts Options) (*Inbound, error) {
+	var err error
+	if opts.Hierarchy == nil {
+		if opts.Hierarchy, err = cgroup.Find(); err != nil {
+			return nil, err
+		}
+	}
+	loaded, err := loadObjects()
+	if err != nil {
+		return nil, err
+	}
+	news, err := ringbuf.NewReader(loaded.News)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read news of listening sockets: %w", err), loaded.close())
+	}
+	return &Inbound{
+		hierarchy: opts.Hierarchy, objects: loaded, news: news, plan: &Plan{},
+		attached: make(map[string]attachment), namespaces: make(map[uint64]*namespace),
+	}, nil
+}
+
+// Close detaches everything and releases it. Await returns an error from then on. Close may be called more than once.
+func (i *Inbound) Close() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return nil
+	}
+	i.closed = true
+	var failed []error
+	for cookie := range i.namespaces {
+		failed = append(failed, i.drop(cookie))
+	}
+	for dir := range i.attached {
+		failed = append(failed, i.detach(dir))
+	}
+	failed = append(failed, i.news.Close())
+	i.life.Lock()
+	i.ended = true
+	failed = append(failed, i.objects.close())
+	i.life.Unlock()
+	if err := errors.Join(failed...); err != nil {
+		return fmt.Errorf("stop inbound capture: %w", err)
+	}
+	return nil
+}
+
+// SetCgroups makes the directories those whose processes are captured, those of cgroups below included. What can be attached is,
+// also when something else cannot.
+func (i *Inbound) SetCgroups(dirs []string) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return fmt.Errorf("attach to cgroups: %w", errClosed)
+	}
+	changed := false
+	var failed []error
+	for _, dir := range dirs {
+		fresh, err := i.attach(dir)
+		changed = changed || fresh
+		failed = append(failed, err)
+	}
+	for dir := range i.attached {
+		if !slices.Contains(dirs, dir) {
+			failed = append(failed, i.detach(dir))
+			changed = true
+		}
+	}
+	if changed {
+		i.members = members{}
+	}
+	return errors.Join(failed...)
+}
+
+// attach puts sockops on a cgroup, unless it is there, and tells whether it did. Removing a cgroup detached what was on it.
+func (i *Inbound) attach(dir string) (fresh bool, err error) {
+	id, err := cgroup.ID(dir)
+	if err != nil {
+		return false, err
+	}
+	if was, found := i.attached[dir]; found {
+		if was.id == id {
+			return false, nil
+		}
+		if err := i.detach(dir); err != nil {
+			return true, err
+		}
+	}
+	target, err := os.Open(dir)
+	if err != nil {
+		return false, fmt.Errorf("attach to cgroup: %w", err)
+	}
+	defer target.Close()
+	l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(target.Fd()), Program: i.objects.Ops, Attach: sockOps})
+	if err != nil {
+		return false, fmt.Errorf("attach %s to cgroup %s: %w", sockOps, dir, err)
+	}
+	i.attached[dir] = attachment{id, l}
+	return true, nil
+}
+
+func (i *Inbound) detach(dir string) error {
+	err := i.attached[dir].link.Close()
+	delete(i.attached, dir)
+	if err != nil {
+		return fmt.Errorf("detach from cgroup %s: %w", dir, err)
+	}
+	return nil
+}

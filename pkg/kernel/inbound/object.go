@@ -1,0 +1,113 @@
+package inbound
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// objectCode is bpf/inbound.bpf.c compiled for little-endian machines by tools/generate.
+//
+//go:embed inbound_bpfel.o
+var objectCode []byte
+
+// lookupProgram is loaded once for each network namespace, whose cookie it cannot ask for.
+const lookupProgram = "weir_inbound"
+
+// objects are the programs and maps that all namespaces share.
+type objects struct {
+	Ops  *ebpf.Program `ebpf:"weir_inbound_ops"`
+	Edit *ebpf.Program `ebpf:"weir_inbound_edit"`
+
+	Control *ebpf.Map `ebpf:"weir_inbound_control"`
+	Listens *ebpf.Map `ebpf:"weir_inbound_listens"`
+	Sockets *ebpf.Map `ebpf:"weir_inbound_sockets"`
+	Rules   *ebpf.Map `ebpf:"weir_inbound_rules"`
+	Own     *ebpf.Map `ebpf:"weir_inbound_own"`
+	Sinks   *ebpf.Map `ebpf:"weir_inbound_sinks"`
+	News    *ebpf.Map `ebpf:"weir_inbound_news"`
+	Reasons *ebpf.Map `ebpf:"weir_inbound_reasons"`
+}
+
+// loadSpec decodes the embedded object.
+func loadSpec() (*ebpf.CollectionSpec, error) {
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(objectCode))
+	if err != nil {
+		return nil, fmt.Errorf("decode embedded BPF object: %w", err)
+	}
+	return spec, nil
+}
+
+// loadObjects hands the shared programs and maps to the kernel. A refusal carries the verifier's whole log.
+func loadObjects() (*objects, error) {
+	spec, err := loadSpec()
+	if err != nil {
+		return nil, err
+	}
+	var loaded objects
+	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
+		return nil, fmt.Errorf("load BPF programs: %w", verifierLog(err))
+	}
+	return &loaded, nil
+}
+
+// loadLookup loads the program of one namespace, on the shared maps.
+func (o *objects) loadLookup(netns uint64) (*ebpf.Program, error) {
+	spec, err := loadSpec()
+	if err != nil {
+		return nil, err
+	}
+	if err := spec.Variables["weir_inbound_netns"].Set(netns); err != nil {
+		return nil, fmt.Errorf("set weir_inbound_netns: %w", err)
+	}
+	var loaded struct {
+		Lookup *ebpf.Program `ebpf:"weir_inbound"`
+	}
+	err = spec.LoadAndAssign(&loaded, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
+		"weir_inbound_control": o.Control, "weir_inbound_listens": o.Listens, "weir_inbound_rules": o.Rules,
+		"weir_inbound_own": o.Own, "weir_inbound_sinks": o.Sinks, "weir_inbound_reasons": o.Reasons,
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("load BPF program %s: %w", lookupProgram, verifierLog(err))
+	}
+	return loaded.Lookup, nil
+}
+
+// verifierLog makes the text of an error contain the verifier's whole log, where there is one.
+func verifierLog(err error) error {
+	var refused *ebpf.VerifierError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	return fmt.Errorf("%w\n%+v", err, refused)
+}
+
+func (o *objects) close() error {
+	return errors.Join(
+		o.Ops.Close(), o.Edit.Close(), o.Control.Close(), o.Listens.Close(), o.Sockets.Close(), o.Rules.Close(), o.Own.Close(),
+		o.Sinks.Close(), o.News.Close(), o.Reasons.Close(),
+	)
+}
+
+// edit runs the program that counts sockets as sockops does.
+func (o *objects) edit(operation uint16, half wireHalf, socket wireSocket) error {
+	e := wireEdit{Operation: operation, Half: half, Socket: socket}
+	data, err := e.marshal()
+	if err != nil {
+		return err
+	}
+	result, err := o.Edit.Run(&ebpf.RunOptions{Data: data})
+	if err != nil {
+		return fmt.Errorf("run edit program: %w", err)
+	}
+	if result != 0 {
+		return errNotEntered
+	}
+	return nil
+}
+
+// errNotEntered: the socket is counted already, or there is no room.
+var errNotEntered = errors.New("not counted")

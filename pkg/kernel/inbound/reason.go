@@ -1,0 +1,88 @@
+package inbound
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// Reason says why the kernel decided as it did; enum inbound_reason in bpf/inbound.h explains each.
+type Reason uint32
+
+// Reasons, in the numbers of bpf/inbound.h.
+const (
+	ReasonNone Reason = iota
+	ReasonDisabled
+	ReasonNotCaptured
+	ReasonForeign
+	ReasonLoopback
+	ReasonOwn
+	ReasonExcluded
+	ReasonNoRule
+	ReasonCaptured
+	ReasonNoSocket
+	ReasonNotAssigned
+	ReasonListen
+	ReasonListenLost
+	ReasonListenDevice
+	ReasonOtherProgram
+	reasonCount
+)
+
+// String returns the reason's name as statistics show it, such as "not_captured".
+func (r Reason) String() string {
+	names := [...]string{
+		"none", "disabled", "not_captured", "foreign", "loopback", "own", "excluded", "no_rule", "captured", "no_socket",
+		"not_assigned", "listen", "listen_lost", "listen_device", "other_program",
+	}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("reason_%d", uint32(r))
+}
+
+// Text explains the reason to a person in one sentence.
+func (r Reason) Text() string {
+	texts := [...]string{
+		"no decision was taken",
+		"inbound capture is switched off, or has nothing to capture yet",
+		"no captured process listens on the address",
+		"a process that is not captured listens on the same address too",
+		"the destination is a loopback address",
+		"it is the proxy's own connection to the application",
+		"an exclusion covers the destination",
+		"no inbound listener is there for the destination",
+		"the connection was given to the proxy",
+		"the proxy has no listening socket of the address family in the network namespace",
+		"the kernel did not accept the proxy's listening socket",
+		"a captured process began to listen",
+		"a captured process began to listen, and there was no room to remember it",
+		"a captured process began to listen on one device alone, which is left alone",
+		"another program in the network namespace has chosen a socket",
+	}
+	if int(r) < len(texts) {
+		return texts[r]
+	}
+	return r.String()
+}
+
+// Counters returns how often each reason was given since the programs were loaded, by the reason's name, over all CPUs. Reasons
+// that were never given are there with 0.
+func (i *Inbound) Counters() (map[string]uint64, error) {
+	i.life.RLock()
+	defer i.life.RUnlock()
+	if i.ended {
+		return nil, fmt.Errorf("read counters: %w", errClosed)
+	}
+	counters := make(map[string]uint64, reasonCount)
+	perCPU := make([]uint64, ebpf.MustPossibleCPU())
+	for reason := ReasonDisabled; reason < reasonCount; reason++ {
+		if err := i.objects.Reasons.Lookup(uint32(reason), perCPU); err != nil {
+			return nil, fmt.Errorf("read counter %s: %w", reason, err)
+		}
+		for _, n := range perCPU {
+			counters[reason.String()] += n
+		}
+	}
+	return counters, nil
+}

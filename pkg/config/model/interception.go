@@ -23,6 +23,8 @@ type Interception struct {
 	LifeCycle LifeCycle
 	// Inbound says which connections to the captured processes are taken.
 	Inbound Inbound
+	// Namespaces says in which network namespaces captured processes are served.
+	Namespaces Namespaces
 	// Offload says which captured connections the kernel may send to an endpoint by itself.
 	Offload Offload
 }
@@ -33,6 +35,16 @@ type Offload struct {
 	Off bool
 	// ExcludeListeners are names of listeners that are not offloaded although they could be.
 	ExcludeListeners []string
+}
+
+// Namespaces is weir.interception.v1.Namespaces.
+type Namespaces struct {
+	// HostUpstream makes connections to upstreams in weir's own network namespace, not in that of the application.
+	HostUpstream bool
+	// Paths are globs of the files of namespaces that are served all the time.
+	Paths []string
+	// OwnOnly serves no namespace but weir's own.
+	OwnOnly bool
 }
 
 // Inbound is weir.interception.v1.Inbound.
@@ -66,6 +78,9 @@ func (i *Interception) With(later *Interception) *Interception {
 	out.Disabled = i.Disabled || later.Disabled
 	out.Required = i.Required || later.Required
 	out.LifeCycle = i.LifeCycle.with(later.LifeCycle)
+	out.Namespaces.HostUpstream = i.Namespaces.HostUpstream || later.Namespaces.HostUpstream
+	out.Namespaces.OwnOnly = i.Namespaces.OwnOnly || later.Namespaces.OwnOnly
+	out.Namespaces.Paths = slices.Concat(i.Namespaces.Paths, later.Namespaces.Paths)
 	out.Inbound.Off = i.Inbound.Off || later.Inbound.Off
 	out.Inbound.IncludeLoopback = i.Inbound.IncludeLoopback || later.Inbound.IncludeLoopback
 	out.Inbound.Include = append(i.Inbound.Include[:len(i.Inbound.Include):len(i.Inbound.Include)], later.Inbound.Include...)

@@ -24,9 +24,11 @@ func interceptionFactory() extension.Factory {
 	return extension.Factory{
 		Category: extension.Bootstrap, Name: "weir.interception", Config: &interceptionv1.Interception{}, Decode: decodeInterception,
 		Support: map[string]extension.Fields{
-			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required", "inbound", "offload"),
+			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required", "inbound", "namespaces", "offload", "life_cycle"),
 			"weir.interception.v1.Inbound":      effective("mode", "include", "exclude", "include_loopback"),
 			"weir.interception.v1.Range":        effective("prefix", "ports"),
+			"weir.interception.v1.Namespaces":   effective("upstream", "paths", "own_only"),
+			"weir.interception.v1.LifeCycle":    effective("persistence", "bpf_fs"),
 			"weir.interception.v1.Offload":      effective("mode", "exclude_listeners"),
 		},
 	}
@@ -63,6 +65,13 @@ func decodeInterception(m proto.Message) (any, error) {
 	out.Inbound = model.Inbound{
 		Off: in.GetMode() == interceptionv1.Inbound_OFF, IncludeLoopback: in.GetIncludeLoopback(),
 		Include: ranges("inbound.include", in.GetInclude()), Exclude: ranges("inbound.exclude", in.GetExclude()),
+	}
+	var err error
+	if out.LifeCycle, err = decodeLifeCycle(i.GetLifeCycle()); err != nil {
+		errs = append(errs, fmt.Errorf("life_cycle.%w", err))
+	}
+	if out.Namespaces, err = decodeNamespaces(i.GetNamespaces()); err != nil {
+		errs = append(errs, fmt.Errorf("namespaces.%w", err))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

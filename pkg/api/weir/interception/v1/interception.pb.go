@@ -172,6 +172,55 @@ func (Inbound_Mode) EnumDescriptor() ([]byte, []int) {
 	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2, 0}
 }
 
+type Namespaces_Upstream int32
+
+const (
+	// Where the application is: connections to upstreams have the application's source address, and its routes, policies and
+	// loopback device apply to them, as with a proxy beside it. Connections of different namespaces are not shared.
+	Namespaces_CALLER Namespaces_Upstream = 0
+	// In weir's own namespace.
+	Namespaces_HOST Namespaces_Upstream = 1
+)
+
+// Enum value maps for Namespaces_Upstream.
+var (
+	Namespaces_Upstream_name = map[int32]string{
+		0: "CALLER",
+		1: "HOST",
+	}
+	Namespaces_Upstream_value = map[string]int32{
+		"CALLER": 0,
+		"HOST":   1,
+	}
+)
+
+func (x Namespaces_Upstream) Enum() *Namespaces_Upstream {
+	p := new(Namespaces_Upstream)
+	*p = x
+	return p
+}
+
+func (x Namespaces_Upstream) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Namespaces_Upstream) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_interception_v1_interception_proto_enumTypes[3].Descriptor()
+}
+
+func (Namespaces_Upstream) Type() protoreflect.EnumType {
+	return &file_weir_interception_v1_interception_proto_enumTypes[3]
+}
+
+func (x Namespaces_Upstream) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Namespaces_Upstream.Descriptor instead.
+func (Namespaces_Upstream) EnumDescriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3, 0}
+}
+
 type LifeCycle_Persistence int32
 
 const (
@@ -210,11 +259,11 @@ func (x LifeCycle_Persistence) String() string {
 }
 
 func (LifeCycle_Persistence) Descriptor() protoreflect.EnumDescriptor {
-	return file_weir_interception_v1_interception_proto_enumTypes[3].Descriptor()
+	return file_weir_interception_v1_interception_proto_enumTypes[4].Descriptor()
 }
 
 func (LifeCycle_Persistence) Type() protoreflect.EnumType {
-	return &file_weir_interception_v1_interception_proto_enumTypes[3]
+	return &file_weir_interception_v1_interception_proto_enumTypes[4]
 }
 
 func (x LifeCycle_Persistence) Number() protoreflect.EnumNumber {
@@ -223,7 +272,7 @@ func (x LifeCycle_Persistence) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LifeCycle_Persistence.Descriptor instead.
 func (LifeCycle_Persistence) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4, 0}
 }
 
 // Which outbound TCP connections of this host the kernel hands to weir. Given as a bootstrap extension
@@ -261,6 +310,8 @@ type Interception struct {
 	LifeCycle *LifeCycle `protobuf:"bytes,12,opt,name=life_cycle,json=lifeCycle,proto3" json:"life_cycle,omitempty"`
 	// Which connections to the captured processes the kernel gives to weir.
 	Inbound *Inbound `protobuf:"bytes,7,opt,name=inbound,proto3" json:"inbound,omitempty"`
+	// In which network namespaces captured processes are served.
+	Namespaces *Namespaces `protobuf:"bytes,8,opt,name=namespaces,proto3" json:"namespaces,omitempty"`
 	// Which captured connections the kernel sends to an endpoint by itself, so that weir never sees them.
 	Offload       *Offload `protobuf:"bytes,10,opt,name=offload,proto3" json:"offload,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -349,6 +400,13 @@ func (x *Interception) GetLifeCycle() *LifeCycle {
 func (x *Interception) GetInbound() *Inbound {
 	if x != nil {
 		return x.Inbound
+	}
+	return nil
+}
+
+func (x *Interception) GetNamespaces() *Namespaces {
+	if x != nil {
+		return x.Namespaces
 	}
 	return nil
 }
@@ -494,6 +552,76 @@ func (x *Inbound) GetIncludeLoopback() bool {
 	return false
 }
 
+// The processes of a captured cgroup may be in other network namespaces than weir, as those of containers are. weir opens its capture
+// sockets in each namespace in which such a process lives, on the loopback device there, and closes them when the last one has left.
+// It needs no link to the namespace. This takes CAP_SYS_ADMIN, and CAP_SYS_PTRACE to see the processes of other users; in a container,
+// weir must share the host's process ids.
+type Namespaces struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where connections to upstreams are made on behalf of captured connections. Names are resolved, health checks made and control
+	// planes connected to in weir's own namespace in any case. Default: CALLER.
+	Upstream Namespaces_Upstream `protobuf:"varint,1,opt,name=upstream,proto3,enum=weir.interception.v1.Namespaces_Upstream" json:"upstream,omitempty"`
+	// Files of network namespaces, or globs of them as in path.Match, such as /run/netns/shop-*, that have capture sockets all the
+	// time, so that the first connection of the first process is captured. A container whose first process does nothing but wait,
+	// as in Kubernetes, needs none of this. They must be absolute.
+	Paths []string `protobuf:"bytes,2,rep,name=paths,proto3" json:"paths,omitempty"`
+	// Serve weir's own network namespace alone. Connections from others are left to the fail policy.
+	OwnOnly       bool `protobuf:"varint,3,opt,name=own_only,json=ownOnly,proto3" json:"own_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Namespaces) Reset() {
+	*x = Namespaces{}
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Namespaces) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Namespaces) ProtoMessage() {}
+
+func (x *Namespaces) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Namespaces.ProtoReflect.Descriptor instead.
+func (*Namespaces) Descriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Namespaces) GetUpstream() Namespaces_Upstream {
+	if x != nil {
+		return x.Upstream
+	}
+	return Namespaces_CALLER
+}
+
+func (x *Namespaces) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *Namespaces) GetOwnOnly() bool {
+	if x != nil {
+		return x.OwnOnly
+	}
+	return false
+}
+
 // What becomes of the kernel's half of weir when the process ends.
 //
 // State that outlives the process is pinned in the directory weir/BASE_ID of a BPF file system, where BASE_ID is that of --base-id;
@@ -512,7 +640,7 @@ type LifeCycle struct {
 
 func (x *LifeCycle) Reset() {
 	*x = LifeCycle{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -524,7 +652,7 @@ func (x *LifeCycle) String() string {
 func (*LifeCycle) ProtoMessage() {}
 
 func (x *LifeCycle) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -537,7 +665,7 @@ func (x *LifeCycle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LifeCycle.ProtoReflect.Descriptor instead.
 func (*LifeCycle) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LifeCycle) GetPersistence() LifeCycle_Persistence {
@@ -567,7 +695,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -579,7 +707,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -592,7 +720,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Range) GetPrefix() string {
@@ -613,7 +741,7 @@ var File_weir_interception_v1_interception_proto protoreflect.FileDescriptor
 
 const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\n" +
-	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xf4\x03\n" +
+	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xb6\x04\n" +
 	"\fInterception\x12\x18\n" +
 	"\acgroups\x18\x01 \x03(\tR\acgroups\x125\n" +
 	"\ainclude\x18\x02 \x03(\v2\x1b.weir.interception.v1.RangeR\ainclude\x125\n" +
@@ -624,7 +752,10 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\brequired\x18\x06 \x01(\bR\brequired\x12>\n" +
 	"\n" +
 	"life_cycle\x18\f \x01(\v2\x1f.weir.interception.v1.LifeCycleR\tlifeCycle\x127\n" +
-	"\ainbound\x18\a \x01(\v2\x1d.weir.interception.v1.InboundR\ainbound\x127\n" +
+	"\ainbound\x18\a \x01(\v2\x1d.weir.interception.v1.InboundR\ainbound\x12@\n" +
+	"\n" +
+	"namespaces\x18\b \x01(\v2 .weir.interception.v1.NamespacesR\n" +
+	"namespaces\x127\n" +
 	"\aoffload\x18\n" +
 	" \x01(\v2\x1d.weir.interception.v1.OffloadR\aoffload\"\"\n" +
 	"\n" +
@@ -645,7 +776,16 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\x10include_loopback\x18\x04 \x01(\bR\x0fincludeLoopback\"\x19\n" +
 	"\x04Mode\x12\b\n" +
 	"\x04AUTO\x10\x00\x12\a\n" +
-	"\x03OFF\x10\x01\"\xac\x01\n" +
+	"\x03OFF\x10\x01\"\xa6\x01\n" +
+	"\n" +
+	"Namespaces\x12E\n" +
+	"\bupstream\x18\x01 \x01(\x0e2).weir.interception.v1.Namespaces.UpstreamR\bupstream\x12\x14\n" +
+	"\x05paths\x18\x02 \x03(\tR\x05paths\x12\x19\n" +
+	"\bown_only\x18\x03 \x01(\bR\aownOnly\" \n" +
+	"\bUpstream\x12\n" +
+	"\n" +
+	"\x06CALLER\x10\x00\x12\b\n" +
+	"\x04HOST\x10\x01\"\xac\x01\n" +
 	"\tLifeCycle\x12M\n" +
 	"\vpersistence\x18\x01 \x01(\x0e2+.weir.interception.v1.LifeCycle.PersistenceR\vpersistence\x12\x15\n" +
 	"\x06bpf_fs\x18\x02 \x01(\tR\x05bpfFs\"9\n" +
@@ -670,36 +810,40 @@ func file_weir_interception_v1_interception_proto_rawDescGZIP() []byte {
 	return file_weir_interception_v1_interception_proto_rawDescData
 }
 
-var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_weir_interception_v1_interception_proto_goTypes = []any{
 	(Interception_FailPolicy)(0), // 0: weir.interception.v1.Interception.FailPolicy
 	(Offload_Mode)(0),            // 1: weir.interception.v1.Offload.Mode
 	(Inbound_Mode)(0),            // 2: weir.interception.v1.Inbound.Mode
-	(LifeCycle_Persistence)(0),   // 3: weir.interception.v1.LifeCycle.Persistence
-	(*Interception)(nil),         // 4: weir.interception.v1.Interception
-	(*Offload)(nil),              // 5: weir.interception.v1.Offload
-	(*Inbound)(nil),              // 6: weir.interception.v1.Inbound
-	(*LifeCycle)(nil),            // 7: weir.interception.v1.LifeCycle
-	(*Range)(nil),                // 8: weir.interception.v1.Range
+	(Namespaces_Upstream)(0),     // 3: weir.interception.v1.Namespaces.Upstream
+	(LifeCycle_Persistence)(0),   // 4: weir.interception.v1.LifeCycle.Persistence
+	(*Interception)(nil),         // 5: weir.interception.v1.Interception
+	(*Offload)(nil),              // 6: weir.interception.v1.Offload
+	(*Inbound)(nil),              // 7: weir.interception.v1.Inbound
+	(*Namespaces)(nil),           // 8: weir.interception.v1.Namespaces
+	(*LifeCycle)(nil),            // 9: weir.interception.v1.LifeCycle
+	(*Range)(nil),                // 10: weir.interception.v1.Range
 }
 var file_weir_interception_v1_interception_proto_depIdxs = []int32{
-	8,  // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
-	8,  // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
+	10, // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
+	10, // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
 	0,  // 2: weir.interception.v1.Interception.fail_policy:type_name -> weir.interception.v1.Interception.FailPolicy
-	7,  // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
-	6,  // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
-	5,  // 5: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
-	1,  // 6: weir.interception.v1.Offload.mode:type_name -> weir.interception.v1.Offload.Mode
-	2,  // 7: weir.interception.v1.Inbound.mode:type_name -> weir.interception.v1.Inbound.Mode
-	8,  // 8: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
-	8,  // 9: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
-	3,  // 10: weir.interception.v1.LifeCycle.persistence:type_name -> weir.interception.v1.LifeCycle.Persistence
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	9,  // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
+	7,  // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
+	8,  // 5: weir.interception.v1.Interception.namespaces:type_name -> weir.interception.v1.Namespaces
+	6,  // 6: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
+	1,  // 7: weir.interception.v1.Offload.mode:type_name -> weir.interception.v1.Offload.Mode
+	2,  // 8: weir.interception.v1.Inbound.mode:type_name -> weir.interception.v1.Inbound.Mode
+	10, // 9: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
+	10, // 10: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
+	3,  // 11: weir.interception.v1.Namespaces.upstream:type_name -> weir.interception.v1.Namespaces.Upstream
+	4,  // 12: weir.interception.v1.LifeCycle.persistence:type_name -> weir.interception.v1.LifeCycle.Persistence
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_weir_interception_v1_interception_proto_init() }
@@ -712,8 +856,8 @@ func file_weir_interception_v1_interception_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_interception_v1_interception_proto_rawDesc), len(file_weir_interception_v1_interception_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   5,
+			NumEnums:      5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -171,6 +171,11 @@ func (a *Agent) bound(name string) []netip.AddrPort {
 			}
 		}
 	}
+	for _, l := range a.udp.List() {
+		if l.Name == name {
+			out = append(out, l.Addresses...)
+		}
+	}
 	return out
 }
 

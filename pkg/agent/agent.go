@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ import (
 	weirruntime "github.com/weir-proxy/weir/pkg/config/runtime"
 	"github.com/weir-proxy/weir/pkg/config/store"
 	"github.com/weir-proxy/weir/pkg/config/xds"
+	"github.com/weir-proxy/weir/pkg/lifecycle/handover"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/log"
@@ -36,6 +38,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
 	"github.com/weir-proxy/weir/pkg/proxy/relay"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
+	"github.com/weir-proxy/weir/pkg/proxy/udp"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
 )
 
@@ -68,7 +71,11 @@ type Agent struct {
 	// health is nil without a management server that has hosts checked.
 	health    *healthDiscovery
 	listeners *listener.Manager
+	udp       *udp.Manager
 	capture   *capture
+	// before is the weir that this one takes over from, handover waits for the one that takes over from this one; mostly nil.
+	before   *handover.Predecessor
+	handover *handover.Server
 	store     *store.Store
 	sources   *xds.Sources
 	admin     *admin.Server
@@ -94,10 +101,12 @@ type Agent struct {
 	// filters are the filter configurations of ECDS.
 	filters atomic.Pointer[model.Set[*model.FilterConfig]]
 
-	// mu guards serving and last, and orders snapshots against the start of the listeners.
+	// mu guards what follows, and orders snapshots against the start of the listeners.
 	mu      sync.Mutex
 	serving bool
 	last    *model.Snapshot
+	// relieved is how long this process may go on after another one has taken over; nil before.
+	relieved *time.Duration
 }
 
 // States of the process, in Envoy's numbers (server.state).
@@ -176,15 +185,17 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 
 func (a *Agent) buildProxy(root *stats.Scope) {
 	a.capture = newCapture(a.logs.Logger("intercept"))
+	a.capture.persistence.instance = instanceOf(a.opt.BaseID)
 	strategy := listener.DrainGradual
 	if a.opt.DrainImmediately {
 		strategy = listener.DrainImmediate
 	}
 	a.listeners = listener.New(listener.Options{
 		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, FilterConfig: a.filterConfig, Secrets: a, OriginalDst: a.capture,
-		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy, Runtime: a.runtime.Readers(),
+		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy, Runtime: a.runtime.Readers(), Inherit: a.inherit,
 	})
-	a.capture.listeners = a.listeners
+	a.udp = a.newUDP(root)
+	a.capture.listeners, a.capture.udp = a.listeners, a.udp
 	a.clusters = cluster.New(a.clusterOptions(root))
 	a.health = a.newHealthDiscovery(root)
 }
@@ -284,7 +295,7 @@ func (a *Agent) applyListeners(snap *model.Snapshot) {
 		a.openListenerLogs(a.last.Listeners, snap)
 		a.capture.shrink(a.last, snap)
 	}
-	for _, err := range a.listeners.Apply(snap) {
+	for _, err := range slices.Concat(a.listeners.Apply(snap), a.udp.Apply(snap)) {
 		a.log.Error("listener is not served", "error", err)
 	}
 	if changed {
@@ -298,9 +309,10 @@ func (a *Agent) retireCapture(inboundOnly bool) {
 	defer a.mu.Unlock()
 	if inboundOnly {
 		a.capture.retireInbound(a.last)
-		return
+	} else {
+		a.capture.retire()
 	}
-	a.capture.retire()
+	a.udp.Stop(inboundOnly)
 }
 
 // stop asks the process to end.
@@ -308,12 +320,14 @@ func (a *Agent) stop() { a.quitOnce.Do(func() { close(a.quit) }) }
 
 // close releases everything, in reverse order of use.
 func (a *Agent) close() {
+	a.closeHandover()
 	a.closeAdmin()
 	a.background.Wait()
 	a.sources.Close()
 	a.health.close()
 	a.runtime.Close()
 	a.listeners.Close()
+	a.udp.Close()
 	if err := a.access.CloseShared(); err != nil {
 		a.log.Warn("send access logs", "error", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
+	"github.com/weir-proxy/weir/pkg/proxy/udp"
 )
 
 // refreshInterval is how often cgroup globs are resolved again: a new container is captured this soon.
@@ -27,12 +28,14 @@ const refreshInterval = 2 * time.Second
 type capture struct {
 	log       *slog.Logger
 	listeners *listener.Manager
+	udp       *udp.Manager
 
 	kernel atomic.Pointer[intercept.Interceptor]
 	// unavailable is why this host does not intercept; set once.
 	unavailable atomic.Pointer[error]
 	// retired is set once the listeners were drained, inboundRetired once the inbound ones were.
 	retired, inboundRetired bool
+	persistence             persistence
 	stop                    chan struct{}
 	refreshing              sync.WaitGroup
 }
@@ -62,8 +65,13 @@ func (c *capture) view() view.Interceptor {
 
 // begin captures for the first snapshot. The error is fatal: the configuration requires what this host does not allow.
 func (c *capture) begin(snap *model.Snapshot) error {
+	c.persistence.LifeCycle = lifeCycleOf(snap)
 	c.apply(snap)
-	if i := snap.Interception; i != nil && i.Required {
+	required := snap.Interception != nil && snap.Interception.Required
+	if err := c.settlePersistence(required); err != nil {
+		return err
+	}
+	if required {
 		return c.problem()
 	}
 	return nil
@@ -126,6 +134,9 @@ func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
 	o := intercept.Options{ProxyMark: c.mark()}
 	if h, err := cgroup.Find(); err == nil && !chosen(h, cgroups) {
 		o.ProxyCgroup = h.OwnID()
+	}
+	if err := c.persist(&o); err != nil {
+		return nil, err
 	}
 	k, err := intercept.New(o)
 	if err != nil {

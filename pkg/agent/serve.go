@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -14,7 +15,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/store"
 	"github.com/weir-proxy/weir/pkg/config/xds"
 	"github.com/weir-proxy/weir/pkg/lifecycle/notify"
-	"github.com/weir-proxy/weir/pkg/proxy/listener"
 )
 
 // serve runs the process from the first snapshot to the last connection.
@@ -29,6 +29,9 @@ func (a *Agent) serve(ctx context.Context) error {
 	defer signal.Stop(signals)
 
 	a.store.Load(a.cfg.Static, a.cfg.Bootstrap)
+	if err := a.beginTakeOver(ctx); err != nil {
+		return err
+	}
 	if err := a.startAdmin(); err != nil {
 		return err
 	}
@@ -130,15 +133,18 @@ func (a *Agent) goLive() error {
 	if a.opt.Mode == options.InitOnly {
 		return nil
 	}
+	if err := a.takeSockets(); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
 	a.mu.Lock()
 	a.serving = true
 	snap := a.last
 	a.last = nil
 	var errs []error
 	a.openListenerLogs(model.Set[*model.Listener]{}, snap)
-	for _, err := range a.listeners.Apply(snap) {
+	for _, err := range slices.Concat(a.listeners.Apply(snap), a.udp.Apply(snap)) {
 		a.log.Error("listener is not served", "error", err)
-		if named, ok := errors.AsType[*listener.Error](err); !ok || !snap.Listeners.Get(named.Listener).Dynamic {
+		if name := listenerOf(err); name == "" || !snap.Listeners.Get(name).Dynamic {
 			errs = append(errs, err)
 		}
 	}
@@ -154,7 +160,8 @@ func (a *Agent) goLive() error {
 	a.server.initTime.Record(uint64(time.Since(a.start).Milliseconds()))
 	a.setState(stateLive)
 	a.log.Info("all dependencies initialized. serving", "took", time.Since(a.start).Round(time.Millisecond))
-	if err := notify.Send(notify.Ready); err != nil {
+	a.completeTakeOver()
+	if err := notify.Send(a.readiness()); err != nil {
 		a.log.Warn("the supervisor was not told", "error", err)
 	}
 	return nil
@@ -164,14 +171,13 @@ func (a *Agent) goLive() error {
 // within the drain time. A second signal ends it at once.
 func (a *Agent) shutdown(signals <-chan os.Signal) error {
 	a.setState(stateDraining)
-	if err := notify.Send(notify.Stopping); err != nil {
-		a.log.Warn("the supervisor was not told", "error", err)
-	}
 	a.mu.Lock()
 	a.serving = false
 	a.mu.Unlock()
-	a.capture.release()
-	ctx, cancel := context.WithTimeout(context.Background(), a.opt.DrainTime)
+	limit := a.announceEnd()
+	a.capture.ending()
+	a.awaitLastConnects()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	done := make(chan struct{})
 	defer close(done)
@@ -189,7 +195,8 @@ func (a *Agent) shutdown(signals <-chan os.Signal) error {
 			}
 		}
 	}()
-	a.log.Info("draining", "limit", a.opt.DrainTime)
+	a.log.Info("draining", "limit", limit)
+	a.udp.Drain()
 	a.listeners.StopAccepting()
 	a.listeners.Finish()
 	if err := a.listeners.Wait(ctx); err != nil {

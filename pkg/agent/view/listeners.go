@@ -50,7 +50,11 @@ func (v Listeners) addresses(l *model.Listener) []*corev3.Address {
 	}
 	out := make([]*corev3.Address, 0, len(at))
 	for _, a := range at {
-		out = append(out, socketAddress(a))
+		address := socketAddress(a)
+		if l.UDP != nil {
+			address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
+		}
+		out = append(out, address)
 	}
 	return out
 }

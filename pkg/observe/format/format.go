@@ -52,6 +52,8 @@ const (
 	UpstreamPeriodic     LogType = 8
 	UpstreamEnd          LogType = 9
 	DownstreamTunnel     LogType = 10
+	UDPPeriodic          LogType = 12
+	UDPSessionEnd        LogType = 13
 )
 
 // String is the value of %ACCESS_LOG_TYPE%.
@@ -65,6 +67,7 @@ func (t LogType) String() string {
 var logTypeNames = [...]string{
 	"NotSet", "TcpUpstreamConnected", "TcpPeriodic", "TcpConnectionEnd", "DownstreamStart", "DownstreamPeriodic",
 	"DownstreamEnd", "UpstreamPoolReady", "UpstreamPeriodic", "UpstreamEnd", "DownstreamTunnelSuccessfullyEstablished",
+	"UdpTunnelUpstreamConnected", "UdpPeriodic", "UdpSessionEnd",
 }
 
 // appender adds a value to dst, or reports that it is not set and returns dst as it was.

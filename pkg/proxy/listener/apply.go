@@ -41,7 +41,7 @@ func (m *Manager) Apply(snap *model.Snapshot) []error {
 	// What goes keeps its sockets until all others had the chance to take them over.
 	var leaving []replacement
 	for _, name := range changed {
-		if a := m.active[name]; a != nil && snap.Listeners.Get(name) == nil {
+		if a := m.active[name]; a != nil && ofConnections(snap, name) == nil {
 			m.stats.removed.Inc()
 			delete(m.active, name)
 			leaving = append(leaving, replacement{was: a})
@@ -116,7 +116,7 @@ func (m *Manager) failures(errs map[string]error) []error {
 func (m *Manager) buildAll(snap *model.Snapshot, changed []string) (next map[string]*active, errs map[string]error) {
 	next, errs = map[string]*active{}, map[string]error{}
 	for _, name := range changed {
-		cfg, was := snap.Listeners.Get(name), m.active[name]
+		cfg, was := ofConnections(snap, name), m.active[name]
 		if cfg == nil || was != nil && was.cfg == cfg || m.drains.stopped(cfg) {
 			continue
 		}

@@ -104,8 +104,12 @@ type Manager struct {
 	routes  atomic.Pointer[handOff]
 	own     atomic.Pointer[map[netip.AddrPort]struct{}] // addresses that weir must not connect to
 	host    atomic.Pointer[hostAddrs]
+	// ownWithin is own of other network namespaces.
+	ownWithin atomic.Pointer[map[*streaminfo.Namespace][]netip.AddrPort]
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	// counted are those of active that the gauge counts.
+	counted  int
 	active   map[string]*active
 	applied  model.Set[*model.Listener] // what Apply was given last
 	failed   []string                   // what of that is to be tried again
@@ -177,6 +181,6 @@ func (m *Manager) publish() {
 		own[s.bound] = struct{}{}
 	}
 	m.own.Store(&own)
-	m.stats.active.Set(uint64(len(m.active)))
+	m.countActive()
 	m.stats.draining.Set(uint64(len(m.draining)))
 }

@@ -68,6 +68,9 @@ func (m *runtimeFraction) String() string {
 	return fmt.Sprintf("hashed with %d among %d of %d (runtime key %q)", m.seed, m.fraction.Numerator, m.fraction.Denominator, m.fraction.RuntimeKey)
 }
 
+// Hash is Envoy's hash of a text (xxHash64 without a seed).
+func Hash(s string) uint64 { return hashOf(s, 0) }
+
 func hashOf(s string, seed uint64) uint64 {
 	var h xxhash.Digest
 	h.ResetWithSeed(seed)

@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/accesslog"
+	"github.com/weir-proxy/weir/pkg/observe/format"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/udp/udpproxy"
+	"github.com/weir-proxy/weir/pkg/proxy/listener"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+	"github.com/weir-proxy/weir/pkg/proxy/udp"
+)
+
+// newUDP makes the manager of the listeners of datagrams.
+func (a *Agent) newUDP(root *stats.Scope) *udp.Manager {
+	return udp.New(udp.Options{
+		Stats: root, Log: a.logs.Logger("udp"), NewHandler: a.newUDPHandler,
+	})
+}
+
+// newUDPHandler makes what handles the datagrams of a listener.
+func (a *Agent) newUDPHandler(l *model.Listener) (udp.Handler, error) {
+	if len(l.ListenerFilters) != 1 {
+		return nil, fmt.Errorf("%d filters to handle datagrams, there must be one", len(l.ListenerFilters))
+	}
+	f := l.ListenerFilters[0]
+	cfg, ok := f.Config.(*model.UDPProxy)
+	if !ok {
+		return nil, fmt.Errorf("filter %s cannot handle datagrams", f.Name)
+	}
+	deps := udpproxy.Deps{
+		Stats: a.stats.Root(), Log: a.logs.Logger("udp"), Wheel: a.wheel, Listener: l.Name,
+		Cluster: func(name string) udpproxy.Cluster {
+			if c := a.clusters.Get(name); c != nil {
+				return c
+			}
+			return nil
+		},
+	}
+	sessions, err := a.access.Build(cfg.AccessLogs)
+	if err != nil {
+		return nil, err
+	}
+	whole, err := a.access.Build(cfg.ProxyAccessLogs)
+	if err != nil {
+		return nil, err
+	}
+	if len(sessions) > 0 {
+		deps.SessionLog = sessionLog(sessions)
+	}
+	if len(whole) > 0 {
+		deps.ProxyLog = func(info *streaminfo.Info) { whole.Log(&format.Context{Info: info}) }
+	}
+	return udpproxy.New(cfg, deps), nil
+}
+
+func sessionLog(logs accesslog.Loggers) func(*streaminfo.Info, bool) {
+	return func(info *streaminfo.Info, final bool) {
+		occasion := format.UDPPeriodic
+		if final {
+			occasion = format.UDPSessionEnd
+		}
+		logs.Log(&format.Context{Info: info, Type: occasion})
+	}
+}
+
+// listenerOf is the name of the listener that an error is about; empty when it is about none.
+func listenerOf(err error) string {
+	if e, ok := errors.AsType[*listener.Error](err); ok {
+		return e.Listener
+	}
+	if e, ok := errors.AsType[*udp.Error](err); ok {
+		return e.Listener
+	}
+	return ""
+}

@@ -1,0 +1,76 @@
+package udp
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// Datagram is what a client sent.
+type Datagram struct {
+	// Peer is the client, Local the address that it means: the original destination of captured datagrams.
+	Peer, Local netip.AddrPort
+	// Captured tells that Local was restored.
+	Captured bool
+	// Payload is valid during the call only.
+	Payload []byte
+	// Reply is the way back.
+	Reply Path
+}
+
+// Handler handles the datagrams of a listener. Its methods may be called by any goroutine.
+type Handler interface {
+	// Handle takes a datagram, which is valid during the call only. It must not block.
+	Handle(d *Datagram)
+	// Drain has no new session begin; those under way go on.
+	Drain()
+	// Close ends all sessions and waits for them.
+	Close()
+	// Sessions are under way.
+	Sessions() int
+}
+
+// Path leads back to a client: the socket that its datagrams came to, and the address that they were sent to, from which the
+// client expects the answer.
+type Path struct {
+	conn *net.UDPConn
+	// from is the control message that says where to send from.
+	from    [32 + 8]byte
+	fromLen int
+}
+
+// newPath sends from a socket; from may be invalid, and is then left to the system.
+func newPath(conn *net.UDPConn, from netip.Addr, v6 bool) Path {
+	p := Path{conn: conn}
+	if !from.IsValid() || from.IsUnspecified() || from.IsMulticast() {
+		return p
+	}
+	level, kind, size := unix.SOL_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo
+	if v6 {
+		level, kind, size = unix.SOL_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo
+	}
+	const head = unix.SizeofCmsghdr
+	p.fromLen = unix.CmsgSpace(size)
+	binary.NativeEndian.PutUint64(p.from[:], uint64(head+size))
+	binary.NativeEndian.PutUint32(p.from[8:], uint32(level))
+	binary.NativeEndian.PutUint32(p.from[12:], uint32(kind))
+	if v6 {
+		addr := from.As16()
+		copy(p.from[head:], addr[:])
+	} else {
+		addr := from.As4()
+		copy(p.from[head+4:], addr[:]) // ipi_spec_dst
+	}
+	return p
+}
+
+// Same tells whether two paths go by the same socket.
+func (p *Path) Same(q *Path) bool { return p.conn == q.conn }
+
+// Send sends to a client. It does not allocate.
+func (p *Path) Send(payload []byte, to netip.AddrPort) error {
+	_, _, err := p.conn.WriteMsgUDPAddrPort(payload, p.from[:p.fromLen], to)
+	return err
+}

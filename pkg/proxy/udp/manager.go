@@ -1,0 +1,389 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+)
+
+// Options are what a manager needs. Stats, Log and NewHandler are required.
+type Options struct {
+	Stats *stats.Scope // the root
+	Log   *slog.Logger
+	// NewHandler makes the handler of a listener's datagrams.
+	NewHandler func(l *model.Listener) (Handler, error)
+	// OriginalDst is where a captured datagram was going; both addresses as the capture socket sees them. It may be nil.
+	OriginalDst func(client, local netip.AddrPort) (netip.AddrPort, bool)
+}
+
+// Status is what is known of one listener.
+type Status struct {
+	Name string
+	// Addresses that it is bound to with the actual port, or would be were it bound.
+	Addresses []netip.AddrPort
+	// Sessions that its handler has.
+	Sessions int
+}
+
+// Error is why a listener could not be built or bound.
+type Error struct {
+	// Listener is its name.
+	Listener string
+	Err      error
+}
+
+// Error implements error.
+func (e *Error) Error() string { return "listener " + e.Listener + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Manager owns all listeners of datagrams. Make it with New; it is safe for concurrent use.
+type Manager struct {
+	opts   Options
+	stats  managerStats
+	loops  sync.WaitGroup
+	routes atomic.Pointer[routes]
+	flows  flows
+
+	mu      sync.Mutex
+	active  map[string]*active
+	applied model.Set[*model.Listener]
+	failed  []string
+	retried time.Time
+	sockets map[string]*socket
+	capture []*socket
+	stopped bool
+	// inboundStopped is set once the inbound listeners were stopped.
+	inboundStopped bool
+}
+
+// managerStats are the listener_manager.* that change with listeners of any kind, and weir's own.
+type managerStats struct {
+	added, modified, removed, success, failure *stats.Counter
+	active                                     *stats.Gauge
+	noOriginalDst, noListener                  *stats.Counter
+}
+
+// active is one version of a configured listener.
+type active struct {
+	cfg     *model.Listener
+	handler Handler
+	scope   *stats.Scope
+	dropped *stats.Counter
+	sockets []*socket // Manager.mu guards it
+}
+
+// New makes a manager without listeners.
+func New(o Options) *Manager {
+	s, w := o.Stats.Scope("listener_manager"), o.Stats.Scope("weir.udp")
+	m := &Manager{
+		opts: o, active: map[string]*active{}, sockets: map[string]*socket{},
+		stats: managerStats{
+			added: s.Counter("listener_added"), modified: s.Counter("listener_modified"), removed: s.Counter("listener_removed"),
+			success: s.Counter("listener_create_success"), failure: s.Counter("listener_create_failure"), active: s.Gauge("total_listeners_active"),
+			noOriginalDst: w.Counter("captured_without_original_dst"), noListener: w.Counter("captured_without_listener"),
+		},
+	}
+	m.routes.Store(&routes{})
+	m.flows.init()
+	return m
+}
+
+// retryInterval is how far apart listeners that cannot be applied are tried again while no listener changes.
+const retryInterval = time.Second
+
+// Apply makes the listeners of datagrams those of the snapshot. A listener that cannot be built or bound is reported as an *Error
+// and keeps its present version, if it has one.
+func (m *Manager) Apply(snap *model.Snapshot) []error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped {
+		return nil // package listener tells of it
+	}
+	changed := m.changed(snap)
+	if len(changed) == 0 {
+		return nil
+	}
+	var errs []error
+	for _, name := range changed {
+		if a := m.active[name]; a != nil && wanted(snap, name) == nil {
+			m.stats.removed.Inc()
+			m.remove(a)
+		}
+	}
+	for _, name := range changed {
+		cfg := wanted(snap, name)
+		if cfg == nil || m.inboundStopped && cfg.TrafficDirection == model.TrafficInbound {
+			continue
+		}
+		if was := m.active[name]; was != nil && was.cfg == cfg {
+			continue
+		}
+		if err := m.replace(cfg); err != nil {
+			m.stats.failure.Inc()
+			m.failed = append(m.failed, name)
+			errs = append(errs, &Error{Listener: name, Err: err})
+		}
+	}
+	m.publish()
+	return errs
+}
+
+// wanted is the listener of datagrams of a name; nil when the snapshot has none.
+func wanted(snap *model.Snapshot, name string) *model.Listener {
+	if l := snap.Listeners.Get(name); l != nil && l.UDP != nil {
+		return l
+	}
+	return nil
+}
+
+// changed names the listeners that differ from those applied last, or are to be tried again.
+func (m *Manager) changed(snap *model.Snapshot) []string {
+	var names []string
+	for name, l := range snap.Listeners.Changes(m.applied) {
+		if l.Old != nil && l.Old.UDP != nil || l.New != nil && l.New.UDP != nil {
+			names = append(names, name)
+		}
+	}
+	m.applied = snap.Listeners
+	if len(m.failed) > 0 && (len(names) > 0 || time.Since(m.retried) >= retryInterval) {
+		names = append(names, m.failed...)
+		m.failed, m.retried = nil, time.Now()
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// replace puts the next version of a listener into its place. Its sessions go on when what handles them is the same.
+func (m *Manager) replace(cfg *model.Listener) error {
+	was := m.active[cfg.Name]
+	next := &active{cfg: cfg, scope: m.opts.Stats.Scope("listener." + statPrefix(cfg) + ".udp")}
+	next.dropped = next.scope.Counter("downstream_rx_datagram_dropped")
+	kept := was != nil && sameHandling(was.cfg, cfg)
+	if kept {
+		next.handler = was.handler
+	} else {
+		var err error
+		if next.handler, err = m.opts.NewHandler(cfg); err != nil {
+			next.scope.Close()
+			return err
+		}
+	}
+	opened, err := m.bind(next, was)
+	if err != nil {
+		next.scope.Close()
+		if !kept {
+			next.handler.Close()
+		}
+		return err
+	}
+	m.active[cfg.Name] = next
+	for _, s := range next.sockets {
+		s.target.Store(next)
+	}
+	for _, s := range opened {
+		m.sockets[s.key] = s
+		m.run(s, m.taker(s))
+	}
+	m.stats.success.Inc()
+	if was == nil {
+		m.stats.added.Inc()
+		m.stats.active.Inc()
+	} else {
+		m.stats.modified.Inc()
+		m.leave(was, next)
+		if !kept {
+			was.handler.Close()
+		}
+		was.scope.Close()
+	}
+	m.opts.Log.Info("listener is up", "name", cfg.Name, "protocol", "udp", "addresses", next.addresses())
+	return nil
+}
+
+// sameHandling tells whether datagrams are handled in the same way.
+func sameHandling(a, b *model.Listener) bool {
+	return reflect.DeepEqual(a.ListenerFilters, b.ListenerFilters) && reflect.DeepEqual(a.UDP, b.UDP)
+}
+
+// bind gives the next version its sockets, those of the last one where they fit, and returns those opened now. Sockets of the
+// last one that are in the way are closed for it.
+func (m *Manager) bind(next, was *active) (opened []*socket, err error) {
+	defer func() {
+		if err != nil {
+			for _, s := range opened {
+				s.shut()
+			}
+		}
+	}()
+	for _, sp := range specs(next.cfg) {
+		s := m.sockets[sp.key]
+		if s != nil && s.target.Load() != was {
+			return opened, errors.New("bind " + sp.addr.String() + ": listener " + s.target.Load().cfg.Name + " has this address")
+		}
+		if s == nil {
+			if s, err = open(context.Background(), sp); errors.Is(err, errInUse) && m.clear(was, sp) {
+				s, err = open(context.Background(), sp)
+			}
+			if err != nil {
+				return opened, err
+			}
+			opened = append(opened, s)
+		}
+		next.sockets = append(next.sockets, s)
+	}
+	return opened, nil
+}
+
+// clear closes the sockets of a version on its way out that have the port of a socket to come.
+func (m *Manager) clear(was *active, sp spec) bool {
+	if was == nil {
+		return false
+	}
+	found := false
+	for _, s := range was.sockets {
+		if s.bound.Port() == sp.addr.Port() {
+			s.shut()
+			delete(m.sockets, s.key)
+			found = true
+		}
+	}
+	return found
+}
+
+// leave closes the sockets that the next version does not go on with.
+func (m *Manager) leave(was, next *active) {
+	for _, s := range was.sockets {
+		if !slices.Contains(next.sockets, s) {
+			s.shut()
+			delete(m.sockets, s.key)
+		}
+	}
+	was.sockets = nil
+}
+
+// remove ends a listener with its sessions.
+func (m *Manager) remove(a *active) {
+	delete(m.active, a.cfg.Name)
+	m.leave(a, &active{})
+	a.handler.Close()
+	a.scope.Close()
+	m.stats.active.Dec()
+}
+
+// run receives from a socket on a goroutine of its own.
+func (m *Manager) run(s *socket, take func(*Message)) {
+	m.loops.Go(func() {
+		if err := s.receive(take); err != nil {
+			m.opts.Log.Error("socket for datagrams ended", "address", s.bound, "error", err)
+		}
+	})
+}
+
+// taker hands the datagrams of a bound socket to its listener.
+func (m *Manager) taker(s *socket) func(*Message) {
+	var d Datagram
+	var lost uint32
+	return func(msg *Message) {
+		a := s.target.Load()
+		if n := msg.Lost - lost; msg.Lost != 0 && n > 0 {
+			lost = msg.Lost
+			a.dropped.Add(uint64(n))
+		}
+		local := msg.To
+		if !local.IsValid() {
+			local = s.bound.Addr()
+		}
+		d = Datagram{Peer: msg.From, Local: netip.AddrPortFrom(local, s.bound.Port()), Reply: newPath(s.conn, local, s.v6)}
+		a.handle(msg, &d)
+	}
+}
+
+// handle gives the handler each datagram of a message, but those that are too long.
+func (a *active) handle(msg *Message, d *Datagram) {
+	limit := a.cfg.UDP.MaxDatagram
+	segment := msg.Segment
+	if segment <= 0 {
+		segment = max(1, len(msg.Payload))
+	}
+	for rest := msg.Payload; ; rest = rest[len(d.Payload):] {
+		d.Payload = rest[:min(segment, len(rest))]
+		if len(d.Payload) > limit || msg.Truncated {
+			a.dropped.Inc()
+		} else {
+			a.handler.Handle(d)
+		}
+		if len(d.Payload) == len(rest) {
+			return
+		}
+	}
+}
+
+func (a *active) addresses() []netip.AddrPort {
+	if len(a.sockets) == 0 {
+		return addresses(a.cfg)
+	}
+	var out []netip.AddrPort
+	for _, s := range a.sockets {
+		out = append(out, s.bound)
+	}
+	return out
+}
+
+// List describes the listeners, in order of their names.
+func (m *Manager) List() []Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Status
+	for _, name := range slices.Sorted(maps.Keys(m.active)) {
+		a := m.active[name]
+		out = append(out, Status{Name: name, Addresses: a.addresses(), Sessions: a.handler.Sessions()})
+	}
+	return out
+}
+
+// Drain has no new session begin; those under way go on until Stop or Close.
+func (m *Manager) Drain() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stopped = true
+	for _, a := range m.active {
+		a.handler.Drain()
+	}
+}
+
+// Stop ends all listeners, or the inbound ones, with their sessions. They do not come back.
+func (m *Manager) Stop(inboundOnly bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.inboundStopped = true
+	for _, name := range slices.Sorted(maps.Keys(m.active)) {
+		if a := m.active[name]; !inboundOnly || a.cfg.TrafficDirection == model.TrafficInbound {
+			m.remove(a)
+		}
+	}
+	if !inboundOnly {
+		m.stopped = true
+		for _, s := range m.capture {
+			s.shut()
+		}
+	}
+	m.publish()
+}
+
+// Close ends everything and waits for it.
+func (m *Manager) Close() {
+	m.Stop(false)
+	m.loops.Wait()
+}

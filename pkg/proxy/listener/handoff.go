@@ -17,6 +17,8 @@ type handOff struct {
 	any4     map[uint16]*active // listeners at 0.0.0.0
 	any6     map[uint16]*active // listeners at ::
 	catchAll *active
+	// inbound is the one of connections that come in; nil when there are no listeners for them.
+	inbound *handOff
 }
 
 func newHandOff(listeners map[string]*active, left func(*model.Listener) bool) *handOff {

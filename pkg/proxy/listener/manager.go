@@ -62,6 +62,8 @@ type Options struct {
 	Secrets      tlsctx.Secrets
 	// OriginalDst may be nil: then only SO_ORIGINAL_DST is asked.
 	OriginalDst OriginalDst
+	// Loops may be nil: then no connection is weir's own.
+	Loops Loops
 	// AccessLog is called at the end of each connection of a listener that has access logs; may be nil.
 	AccessLog func(l *model.Listener, info *streaminfo.Info)
 	// Stopping is called before a drain closes the sockets of all listeners, or with inboundOnly those of inbound ones; no lock is
@@ -165,7 +167,9 @@ func (m *Manager) List() []Status {
 
 // publish recomputes what connections look up. The caller holds mu.
 func (m *Manager) publish() {
-	m.routes.Store(newHandOff(m.active, m.drains.unreachable))
+	routes := newHandOff(m.active, m.drains.unreachable)
+	routes.inbound = inboundHandOff(m.active, m.drains.unreachable)
+	m.routes.Store(routes)
 	own := map[netip.AddrPort]struct{}{}
 	for _, s := range m.sockets {
 		a := s.target.Load()

@@ -55,7 +55,7 @@ func (m *Manager) arrived(s *socket, nc net.Conn) {
 	cn.info.ID, cn.info.Start = m.nextID.Add(1), now
 	cn.info.Local, cn.info.BoundLocal = c.Local(), c.Local()
 	cn.info.Remote, cn.info.DirectRemote = c.Remote(), c.Remote()
-	cn.info.Namespace = s.within
+	cn.info.Namespace, cn.info.Inbound = s.within, s.isInbound(c.Local())
 	cn.spread.Init(m.opts.Wheel, cn.tellDrain)
 	target := s.target.Load()
 	if !m.register(cn, target) {
@@ -129,6 +129,9 @@ func (cn *connection) panicked(value any, stack []byte) {
 // destination finds the listener of a captured connection. Without one the client sees a reset, since nobody can serve
 // what it asked for.
 func (cn *connection) destination() *active {
+	if cn.info.Inbound {
+		return cn.arrival()
+	}
 	m := cn.m
 	dst, ok := m.originalDst(cn)
 	if !ok {

@@ -7,6 +7,7 @@ type managerStats struct {
 	added, modified, removed, stopped, success, failure, inPlace    *stats.Counter
 	active, draining, chainsDraining                                *stats.Gauge
 	noOriginalDst, noListener, panics, acceptErrors, globalOverflow *stats.Counter
+	loops                                                           *stats.Counter
 }
 
 func newManagerStats(root *stats.Scope) *managerStats {
@@ -19,6 +20,7 @@ func newManagerStats(root *stats.Scope) *managerStats {
 		active: s.Gauge("total_listeners_active"), draining: s.Gauge("total_listeners_draining"),
 		chainsDraining: s.Gauge("total_filter_chains_draining"),
 		noOriginalDst:  w.Counter("captured_without_original_dst"), noListener: w.Counter("captured_without_listener"),
+		loops:  w.Counter("captured_from_self"),
 		panics: w.Counter("filter_panic"), acceptErrors: w.Counter("accept_error"),
 		globalOverflow: w.Counter("downstream_global_cx_overflow"),
 	}

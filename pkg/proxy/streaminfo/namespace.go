@@ -32,14 +32,31 @@ func (n *Namespace) GivenUp() bool { return n.givenUp.Load() }
 // different origins are never exchanged for each other.
 type Origin struct {
 	Namespace *Namespace
+	// Inbound: on behalf of a connection that was captured on its way to an application of the namespace. Connections to the
+	// namespace's own addresses then go to the application and not back to weir.
+	Inbound bool
+	// Source is what the upstream is to see as the client; the zero value is weir itself.
+	Source Source
+}
+
+// Source is a foreign address that upstream connections are made from.
+type Source struct {
+	// Addr of the client. Its port is 0 when any will do.
+	Addr netip.AddrPort
+	// Mark is the SO_MARK of the sockets, by which replies find back; 0 is weir's own.
+	Mark uint32
 }
 
 // Origin is from where upstream connections on behalf of this connection are made. A nil Connection has the zero value.
 func (c *Connection) Origin() Origin {
-	if c == nil || c.Namespace == nil {
+	switch {
+	case c == nil:
 		return Origin{}
+	case c.Inbound:
+		// The application is in the namespace that the connection came to, wherever other upstreams are connected to from.
+		return Origin{Namespace: c.Namespace, Inbound: true, Source: c.Source}
 	}
-	return Origin{Namespace: c.Namespace.Upstream()}
+	return Origin{Namespace: c.Namespace.Upstream(), Source: c.Source}
 }
 
 // Upstream is the namespace that upstream connections on behalf of a connection from n are made in.

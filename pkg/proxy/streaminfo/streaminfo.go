@@ -28,6 +28,10 @@ type Connection struct {
 	Remote, DirectRemote netip.AddrPort
 	// OriginalDst is set when the original destination was restored.
 	OriginalDst netip.AddrPort
+	// Inbound tells that it was captured on its way to an application on this host.
+	Inbound bool
+	// Source is what upstreams are to see as the client, when a listener filter says so.
+	Source Source
 	// ServerName, TransportProtocol ("raw_buffer" or "tls") and ALPN as detected by listener filters.
 	ServerName, TransportProtocol string
 	ALPN                          []string

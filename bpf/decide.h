@@ -7,20 +7,7 @@
 #ifndef WEIR_DECIDE_H
 #define WEIR_DECIDE_H
 
-#include "maps.h"
-
-#define MAPPED_WORD be32(0xffff)
-
-static __always_inline int is_mapped(const struct weir_addr *a)
-{
-	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == MAPPED_WORD;
-}
-
-static __always_inline int same_addr(const struct weir_addr *a, const struct weir_addr *b)
-{
-	return a->word[0] == b->word[0] && a->word[1] == b->word[1] && a->word[2] == b->word[2] &&
-	       a->word[3] == b->word[3];
-}
+#include "service.h"
 
 static __always_inline void count(enum weir_reason reason)
 {
@@ -50,12 +37,6 @@ static __always_inline const struct weir_endpoint *capture_of(const struct weir_
 	return endpoint->present ? endpoint : 0;
 }
 
-static __always_inline void settle(struct weir_verdict *v, enum weir_action action, enum weir_reason reason)
-{
-	v->action = action;
-	v->reason = reason;
-}
-
 /* The one place where the fail policy is applied: a connection should be captured and cannot be. */
 static __always_inline void give_up(struct weir_verdict *v, const struct weir_control *c, enum weir_reason reason)
 {
@@ -63,11 +44,10 @@ static __always_inline void give_up(struct weir_verdict *v, const struct weir_co
 }
 
 /* Most specific prefix for the port itself, else most specific prefix for any port. */
-static __always_inline const struct weir_rule *find_rule(void *map, __u32 generation, const struct weir_query *q)
+static __always_inline const struct weir_rule *find_rule(void *map, const struct weir_query *q)
 {
 	struct weir_prefix key = {
 		.prefixlen = RULE_EXACT_BITS + 128,
-		.generation = generation,
 		.port = q->port,
 		.family = is_mapped(&q->addr) ? AF_INET : AF_INET6,
 		.protocol = q->protocol,
@@ -117,19 +97,21 @@ static __always_inline void decide_by_rules(const struct weir_control *c, const 
 {
 	const struct weir_rule *rule;
 
-	v->generation = c->generation;
 	if (c->flags & FLAG_HAS_EXCLUDES) {
-		rule = find_rule(&weir_exclude, c->generation, q);
+		rule = find_rule(&weir_exclude, q);
 		if (rule) {
 			v->rule = rule->rule;
 			return settle(v, ACTION_PASS, REASON_EXCLUDED);
 		}
 	}
-	rule = find_rule(&weir_capture, c->generation, q);
+	rule = find_rule(&weir_capture, q);
 	if (!rule)
 		return settle(v, ACTION_PASS, REASON_NO_RULE);
 	v->rule = rule->rule;
 	v->listener = rule->listener;
+	v->service = rule->service;
+	if (rule->action == ACTION_OFFLOAD)
+		return settle(v, ACTION_OFFLOAD, REASON_OFFLOADED);
 	if (rule->action != ACTION_REDIRECT)
 		return settle(v, ACTION_PASS, REASON_PASS_RULE);
 	settle(v, ACTION_REDIRECT, REASON_CAPTURED);
@@ -179,8 +161,12 @@ static __always_inline void capture(void *ctx, const struct weir_control *c, con
 		give_up(v, c, reason);
 }
 
-/* The whole decision. v is zeroed by the caller. Returns the settings that it was taken under, or 0 when there are none. */
-static __always_inline const struct weir_control *decide(void *ctx, const struct weir_query *q, struct weir_verdict *v)
+/*
+ * The whole decision. v is zeroed by the caller. dry is 1 when no connection comes of it: nothing is counted and no endpoint
+ * loses its turn. Returns the settings that it was taken under, or 0 when there are none.
+ */
+static __always_inline const struct weir_control *decide(void *ctx, const struct weir_query *q, struct weir_verdict *v,
+							 int dry)
 {
 	const struct weir_control *c = control_in_force();
 	const struct weir_sockets *sockets;
@@ -197,6 +183,8 @@ static __always_inline const struct weir_control *decide(void *ctx, const struct
 		return c;
 	}
 	decide_by_rules(c, q, v);
+	if (v->action == ACTION_OFFLOAD)
+		offload(c, q, v, dry);
 	if (v->action == ACTION_REDIRECT)
 		capture(ctx, c, sockets, q, v);
 	return c;

@@ -29,6 +29,36 @@ static __always_inline struct weir_flow *flow_of(struct bpf_sock *sk)
 	return sk ? bpf_sk_storage_get(&weir_flows, sk, 0, 0) : 0;
 }
 
+/* What an application asked for when it called connect(). */
+struct weir_asked {
+	struct weir_addr addr;
+	__u16 port;
+};
+
+/* What getpeername() is to tell of a captured or offloaded socket. Returns 0 for any other. */
+static __always_inline int asked_for(struct bpf_sock *sk, struct weir_asked *asked)
+{
+	const struct weir_offload *o;
+	const struct weir_flow *flow = flow_of(sk);
+
+	if (flow) {
+		asked->addr = flow->addr;
+		asked->port = flow->port;
+		return 1;
+	}
+	o = offload_of(sk);
+	if (!o)
+		return 0;
+	asked->addr = o->addr;
+	asked->port = o->port;
+	return 1;
+}
+
+static __always_inline int sends_elsewhere(const struct weir_verdict *v)
+{
+	return v->action == ACTION_REDIRECT || v->action == ACTION_OFFLOAD;
+}
+
 /* Keeps the destination that the application asked for with its socket. Returns 0 when there is no room. */
 static __always_inline int remember(struct bpf_sock_addr *ctx, const struct weir_query *q, const struct weir_verdict *v)
 {
@@ -38,7 +68,7 @@ static __always_inline int remember(struct bpf_sock_addr *ctx, const struct weir
 		return 0;
 	flow->addr = q->addr;
 	flow->port = q->port;
-	flow->generation = v->generation;
+	flow->epoch = weir_epoch;
 	flow->listener = v->listener;
 	flow->rule = v->rule;
 	flow->cookie = bpf_get_socket_cookie(ctx);
@@ -58,6 +88,14 @@ static __always_inline void forget(struct bpf_sock_addr *ctx, const struct weir_
 		bpf_sk_storage_delete(&weir_flows, ctx->sk);
 }
 
+/* The address that a socket is bound to, folded into a word: a key for hashing. */
+static __always_inline __u32 source_of(struct bpf_sock *sk)
+{
+	if (sk->family == AF_INET)
+		return sk->src_ip4;
+	return sk->src_ip6[0] ^ sk->src_ip6[1] ^ sk->src_ip6[2] ^ sk->src_ip6[3];
+}
+
 /* The protocol of a rule that is for such a socket, or 0. */
 static __always_inline __u8 protocol_of(struct bpf_sock_addr *ctx)
 {
@@ -70,9 +108,22 @@ static __always_inline __u8 protocol_of(struct bpf_sock_addr *ctx)
 	return 0;
 }
 
+/* Offloads, or settles what happens instead. */
+static __always_inline void carry_out(struct bpf_sock_addr *ctx, const struct weir_control *c, const struct weir_query *q,
+				      struct weir_verdict *v)
+{
+	enum weir_reason reason = undertake(ctx, q, v);
+
+	if (reason == REASON_NO_STORAGE)
+		give_up(v, c, reason);
+	else if (reason != REASON_NONE)
+		settle(v, ACTION_REFUSE, reason);
+}
+
 /* Completes the query from the context, decides, remembers, counts. Returns 0 when connect() is to fail. */
 static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_query *q, struct weir_verdict *v)
 {
+	struct weir_offload *before;
 	const struct weir_control *c;
 
 	if (!ctx->sk)
@@ -82,11 +133,21 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	q->family = ctx->family;
 	q->bound_if = ctx->sk->bound_dev_if;
 	q->mark = ctx->sk->mark;
+	q->source = source_of(ctx->sk);
 	q->cgroup = bpf_get_current_cgroup_id();
 	q->netns = bpf_get_netns_cookie(ctx);
-	c = decide(ctx, q, v);
+	before = offload_of(ctx->sk);
+	if (sent_there(before, q)) {
+		count(REASON_OFFLOAD_TARGET);
+		return 1;
+	}
+	c = decide(ctx, q, v, 0);
 	if (v->action == ACTION_REDIRECT && c && !remember(ctx, q, v))
 		give_up(v, c, REASON_NO_STORAGE);
+	if (v->action == ACTION_OFFLOAD && c)
+		carry_out(ctx, c, q, v);
+	else
+		forget_offload(ctx, before);
 	if (v->action != ACTION_REDIRECT && q->protocol == IPPROTO_TCP)
 		forget(ctx, v);
 	count(v->reason);

@@ -5,8 +5,12 @@
 
 #include "types.h"
 
+enum {
+	BPF_F_MMAPABLE = 1 << 10,
+};
+
 /*
- * weir_control: the settings in force, and the generation of the rules in force.
+ * weir_control: the settings in force.
  * key: 0. value: an array map of one struct weir_control.
  * written by: user space, which fills a fresh inner map and swaps the pointer. A program therefore sees either all of the old
  *   settings or all of the new ones, and when the swap's system call returns no program still runs on the old ones.
@@ -47,10 +51,9 @@ struct {
 /*
  * weir_capture: which destinations to capture, and for which listener.
  * key: struct weir_prefix. value: struct weir_rule.
- * written by: user space, a whole rule set under the next generation before that generation is put in force.
- * deleted by: user space, the previous generation, after the swap.
- * capacity: 262144 entries, two generations together; memory is taken as entries are added.
- * full: the update is refused and the generation in force stays.
+ * written and deleted by: user space, entry by entry, in an order that gives every destination its old rule or its new one.
+ * capacity: 262144 entries; memory is taken as entries are added.
+ * full: the update is refused and taken back, the rules in force stay.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -71,6 +74,44 @@ struct {
 	__type(key, struct weir_prefix);
 	__type(value, struct weir_rule);
 } weir_exclude SEC(".maps");
+
+/*
+ * weir_arena: services, their endpoints and how these are chosen; see struct weir_service.
+ * key: number of a chunk. value: an array map of struct weir_block.
+ * written by: user space, through mapped memory; the programs count in it. A block that no longer is of use gets another one
+ *   after a grace period of the kernel's, when no program can hold it any more.
+ * deleted by: nobody. capacity: 1024 chunks, 256 MB; a chunk is made when there is need of it.
+ * full: the service is refused, what it was before stays in force.
+ */
+struct weir_chunk {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1 << CHUNK_BITS);
+	__type(key, __u32);
+	__type(value, struct weir_block);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__array(values, struct weir_chunk);
+} weir_arena SEC(".maps");
+
+/*
+ * weir_offloads: offloaded connections, kept with their sockets.
+ * key: the socket. value: struct weir_offload.
+ * written by: connect4, connect6, sockops, sock_release. deleted by: the kernel with the socket; connect4, connect6 when the
+ *   socket connects again and is not offloaded.
+ * capacity: bounded by the sockets; each entry counts against the socket's net.core.optmem_max.
+ * full: the connection cannot be offloaded, the fail policy decides (REASON_NO_STORAGE).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct weir_offload);
+} weir_offloads SEC(".maps");
 
 /*
  * weir_flows: the destination that an application asked for, kept with its socket.

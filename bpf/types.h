@@ -18,6 +18,7 @@ enum weir_action {
 	ACTION_PASS = 0,     /* leave the connection alone */
 	ACTION_REDIRECT = 1, /* send it to the capture socket */
 	ACTION_REFUSE = 2,   /* make connect() fail */
+	ACTION_OFFLOAD = 3,  /* send it to an endpoint of the rule's service */
 };
 
 /* Why a verdict was reached. Each has a counter in weir_reasons. Append only: the numbers are part of the counters' ABI. */
@@ -39,7 +40,12 @@ enum weir_reason {
 	REASON_NO_STORAGE = 14,	       /* fail policy: the original destination could not be stored with the socket */
 	REASON_HANDOFF = 15,	       /* original destination handed to user space */
 	REASON_HANDOFF_LOST = 16,      /* it could not be: the proxy will not know the original destination */
-	REASON_COUNT = 17,
+	REASON_OFFLOADED = 17,	       /* sent to an endpoint */
+	REASON_OFFLOAD_TARGET = 18,    /* the destination is the endpoint that this connection has just been sent to */
+	REASON_OFFLOAD_UNFIT = 19,     /* captured, since the service cannot be reached from this socket past the proxy */
+	REASON_NO_ENDPOINT = 20,       /* refused: the service has no usable endpoint */
+	REASON_SERVICE_FULL = 21,      /* refused: the service has as many connections as it may have */
+	REASON_COUNT = 22,
 };
 
 /* Bits of weir_control.flags. */
@@ -49,21 +55,21 @@ enum weir_flag {
 	FLAG_HAS_EXCLUDES = 1 << 2, /* weir_exclude has entries of this generation */
 };
 
-/* Key of weir_capture and weir_exclude. Generation, port, family and protocol always match exactly; prefixlen counts from generation. */
+/* Key of weir_capture and weir_exclude. Port, family and protocol always match exactly; prefixlen counts from port. */
 struct weir_prefix {
-	__u32 prefixlen;  /* RULE_EXACT_BITS + significant bits of addr */
-	__u32 generation; /* rule set that the entry belongs to */
-	__u16 port;	  /* 0: any port */
-	__u8 family;	  /* AF_INET or AF_INET6: keeps ::/0 from covering mapped IPv4 */
-	__u8 protocol;	  /* IPPROTO_TCP or IPPROTO_UDP */
+	__u32 prefixlen; /* RULE_EXACT_BITS + significant bits of addr */
+	__u16 port;	 /* 0: any port */
+	__u8 family;	 /* AF_INET or AF_INET6: keeps ::/0 from covering mapped IPv4 */
+	__u8 protocol;	 /* IPPROTO_TCP or IPPROTO_UDP */
 	struct weir_addr addr;
 };
-#define RULE_EXACT_BITS 64
+#define RULE_EXACT_BITS 32
 
 struct weir_rule {
-	enum weir_action action; /* PASS or REDIRECT; unused in weir_exclude */
-	__u32 listener;		 /* id of the listener in the plan of this generation */
-	__u32 rule;		 /* id of the rule in the plan of this generation */
+	enum weir_action action; /* PASS, REDIRECT or OFFLOAD; unused in weir_exclude */
+	__u32 listener;		 /* id of the listener */
+	__u32 rule;		 /* id of the rule */
+	__u32 service;		 /* OFFLOAD: block of its struct weir_service */
 };
 
 struct weir_endpoint {
@@ -73,11 +79,12 @@ struct weir_endpoint {
 };
 
 struct weir_control {
-	__u32 generation;
+	__u32 epoch;	  /* of the daemon: listener ids, rule ids and blocks mean something within it */
 	__u32 flags;	  /* enum weir_flag */
 	__u32 proxy_mark; /* 0: none */
 	__u32 reserved;
 	__u64 proxy_cgroup; /* cgroup v2 id, 0: none */
+	__u64 netns;	    /* cookie of the proxy's own network namespace */
 };
 
 /* The capture sockets that listen in one network namespace. */
@@ -94,7 +101,7 @@ struct weir_query {
 	__u8 family;	/* of the socket: AF_INET, or AF_INET6, also when the address is a mapped one */
 	__u32 bound_if; /* SO_BINDTODEVICE, 0: none */
 	__u32 mark;	/* SO_MARK */
-	__u32 reserved;
+	__u32 source;	/* the address that the socket is bound to, folded into a word; 0: none */
 	__u64 cgroup; /* cgroup v2 id of the calling task */
 	__u64 netns;  /* cookie of the socket's network namespace */
 };
@@ -102,11 +109,13 @@ struct weir_query {
 struct weir_verdict {
 	enum weir_action action;
 	enum weir_reason reason;
-	__u32 generation;
 	__u32 listener;
 	__u32 rule;
-	__u16 target_port; /* where REDIRECT goes */
+	__u32 service;	   /* block of the service, also when it cannot be used */
+	__u32 endpoint;	   /* OFFLOAD: block of the endpoint */
+	__u16 target_port; /* where REDIRECT or OFFLOAD goes */
 	__u16 reserved;
+	__u32 reserved2;
 	struct weir_addr target;
 };
 
@@ -115,7 +124,7 @@ struct weir_flow {
 	struct weir_addr addr; /* destination that the application asked for */
 	__u16 port;
 	__u16 reserved;
-	__u32 generation;
+	__u32 epoch; /* of listener and rule */
 	__u32 listener;
 	__u32 rule;
 	__u64 cookie; /* SO_COOKIE of the client's socket */
@@ -134,6 +143,91 @@ struct weir_pair {
 	__u64 netns; /* cookie: the same addresses may be in use in two namespaces */
 };
 
+/*
+ * Services live in the arena (weir_arena): an array of blocks of 64 bytes, which user space maps into its memory and writes
+ * without system calls. A block is known by its number; 0 is none. What each kind of block is for:
+ */
+#define CHUNK_BITS 12 /* a chunk of the arena has 4096 blocks, 256 KB */
+#define BLOCK_SLOTS 16
+
+struct weir_block {
+	__u64 word[8];
+};
+
+/* A service for as long as anything refers to it. User space writes table, the programs the rest, by atomic additions. */
+struct weir_service {
+	__u32 table;  /* block of the struct weir_table in force, 0: none. Stored when the table is complete. */
+	__u32 cursor; /* round robin: how often it was a slot's turn */
+	__u32 active; /* connections that there are, those that are being made included */
+	__u32 reserved;
+	__u64 total;	   /* connections that were begun */
+	__u64 no_endpoint; /* refused for want of an endpoint */
+	__u64 overflow;	   /* refused at the limit */
+	__u64 unused[3];
+};
+
+enum weir_select {
+	SELECT_ROUND_ROBIN = 0,
+	SELECT_RANDOM = 1,
+	SELECT_LEAST_CONNECTIONS = 2, /* the better of two drawn slots */
+	SELECT_MAGLEV = 3,	      /* by the hash of the client's address */
+};
+
+/* How a service's endpoints are chosen. Nobody writes to a table that is in force: another one takes its place. */
+struct weir_table {
+	enum weir_select select;
+	__u32 count;  /* slots of all endpoints */
+	__u32 slots;  /* first of the consecutive blocks of struct weir_slots */
+	__u32 count4; /* the same for the IPv4 endpoints alone, which are all that an AF_INET socket can reach */
+	__u32 slots4;
+	__u32 limit; /* connections that there may be; 0xffffffff: any number */
+	__u32 flags; /* enum weir_table_flag */
+	__u32 unused[9];
+};
+
+enum weir_table_flag {
+	TABLE_LOOPBACK = 1 << 0, /* some endpoint is another one in each network namespace */
+};
+
+struct weir_slots {
+	__u32 endpoint[BLOCK_SLOTS]; /* blocks of struct weir_upstream */
+};
+
+/* An endpoint of one service. User space writes addr and port before a table names it, the programs the rest. */
+struct weir_upstream {
+	struct weir_addr addr;
+	__u16 port;
+	__u16 reserved;
+	__u32 active;
+	__u64 total;
+	__u64 connect_fail; /* connections that the endpoint or the network refused or did not answer */
+	__u64 rx_bytes;	    /* payload received from it, of connections that are over */
+	__u64 tx_bytes;	    /* payload that it has acknowledged, of connections that are over */
+	__u64 unused;
+};
+
+enum weir_offload_state {
+	OFFLOAD_OVER = 0,	/* not counted as active */
+	OFFLOAD_TAKEN = 1,	/* counted as active; TCP has not begun */
+	OFFLOAD_CONNECTING = 2, /* the SYN is on its way */
+	OFFLOAD_ESTABLISHED = 3,
+};
+
+/* An offloaded connection: value of weir_offloads. */
+struct weir_offload {
+	struct weir_addr addr; /* destination that the application asked for */
+	struct weir_addr target;
+	__u16 port;
+	__u16 target_port;
+	__u8 state;  /* enum weir_offload_state */
+	__u8 closed; /* 1: the application has closed the socket */
+	__u16 reserved;
+	__u32 epoch; /* of service and endpoint */
+	__u32 service;
+	__u32 endpoint;
+	__u32 half; /* low bits of bytes_received when the connection was half closed from here */
+};
+
 /* Data of a run of the explain program: 14 bytes of Ethernet header are what the kernel wants to see first. */
 struct weir_explain {
 	__u8 ethernet[14];
@@ -142,15 +236,21 @@ struct weir_explain {
 	struct weir_verdict verdict;
 };
 
-_Static_assert(sizeof(struct weir_prefix) == 28, "weir_prefix");
-_Static_assert(sizeof(struct weir_rule) == 12, "weir_rule");
+_Static_assert(sizeof(struct weir_prefix) == 24, "weir_prefix");
+_Static_assert(sizeof(struct weir_rule) == 16, "weir_rule");
 _Static_assert(sizeof(struct weir_endpoint) == 20, "weir_endpoint");
-_Static_assert(sizeof(struct weir_control) == 24, "weir_control");
+_Static_assert(sizeof(struct weir_control) == 32, "weir_control");
 _Static_assert(sizeof(struct weir_sockets) == 40, "weir_sockets");
 _Static_assert(sizeof(struct weir_query) == 48, "weir_query");
-_Static_assert(sizeof(struct weir_verdict) == 40, "weir_verdict");
+_Static_assert(sizeof(struct weir_verdict) == 48, "weir_verdict");
 _Static_assert(sizeof(struct weir_flow) == 56, "weir_flow");
 _Static_assert(sizeof(struct weir_pair) == 48, "weir_pair");
-_Static_assert(sizeof(struct weir_explain) == 104, "weir_explain");
+_Static_assert(sizeof(struct weir_block) == 64, "weir_block");
+_Static_assert(sizeof(struct weir_service) == 64, "weir_service");
+_Static_assert(sizeof(struct weir_table) == 64, "weir_table");
+_Static_assert(sizeof(struct weir_slots) == 64, "weir_slots");
+_Static_assert(sizeof(struct weir_upstream) == 64, "weir_upstream");
+_Static_assert(sizeof(struct weir_offload) == 56, "weir_offload");
+_Static_assert(sizeof(struct weir_explain) == 112, "weir_explain");
 
 #endif

@@ -10,8 +10,18 @@
 /* No helper in use asks for a GPL-compatible program; the licence leaves room for those that do. */
 char weir_license[] SEC("license") = "GPL";
 
-/* Never read. BTF describes what maps and globals are made of; this makes it describe what the explain program is run on. */
-const volatile struct weir_explain weir_explain_layout = {};
+/*
+ * Never read. BTF describes what maps and globals are made of; this makes it describe what the explain program is run on, and
+ * what blocks of the arena are.
+ */
+const volatile struct {
+	struct weir_explain explain;
+	struct weir_block block;
+	struct weir_service service;
+	struct weir_table table;
+	struct weir_slots slots;
+	struct weir_upstream upstream;
+} weir_layouts = {};
 
 SEC("cgroup/connect4")
 int weir_connect4(struct bpf_sock_addr *ctx)
@@ -21,7 +31,7 @@ int weir_connect4(struct bpf_sock_addr *ctx)
 
 	if (!on_connect(ctx, &query, &verdict))
 		return refuse();
-	if (verdict.action == ACTION_REDIRECT) {
+	if (sends_elsewhere(&verdict)) {
 		ctx->user_ip4 = verdict.target.word[3];
 		ctx->user_port = verdict.target_port;
 	}
@@ -38,7 +48,7 @@ int weir_connect6(struct bpf_sock_addr *ctx)
 
 	if (!on_connect(ctx, &query, &verdict))
 		return refuse();
-	if (verdict.action == ACTION_REDIRECT)
+	if (sends_elsewhere(&verdict))
 		put_addr6(ctx, &verdict.target, verdict.target_port);
 	return 1;
 }
@@ -46,11 +56,11 @@ int weir_connect6(struct bpf_sock_addr *ctx)
 SEC("cgroup/getpeername4")
 int weir_getpeername4(struct bpf_sock_addr *ctx)
 {
-	const struct weir_flow *flow = flow_of(ctx->sk);
+	struct weir_asked asked = {};
 
-	if (flow) {
-		ctx->user_ip4 = flow->addr.word[3];
-		ctx->user_port = flow->port;
+	if (asked_for(ctx->sk, &asked)) {
+		ctx->user_ip4 = asked.addr.word[3];
+		ctx->user_port = asked.port;
 	}
 	return 1;
 }
@@ -58,10 +68,10 @@ int weir_getpeername4(struct bpf_sock_addr *ctx)
 SEC("cgroup/getpeername6")
 int weir_getpeername6(struct bpf_sock_addr *ctx)
 {
-	const struct weir_flow *flow = flow_of(ctx->sk);
+	struct weir_asked asked = {};
 
-	if (flow)
-		put_addr6(ctx, &flow->addr, flow->port);
+	if (asked_for(ctx->sk, &asked))
+		put_addr6(ctx, &asked.addr, asked.port);
 	return 1;
 }
 
@@ -72,8 +82,19 @@ int weir_sockops(struct bpf_sock_ops *ctx)
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		hand_off(ctx);
+		offload_begins(ctx);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		offload_changes(ctx);
 		break;
 	}
+	return 1;
+}
+
+SEC("cgroup/sock_release")
+int weir_release(struct bpf_sock *ctx)
+{
+	offload_closes(ctx);
 	return 1;
 }
 
@@ -88,7 +109,7 @@ int weir_explain(struct __sk_buff *ctx)
 	if ((void *)(explain + 1) > (void *)(long)ctx->data_end)
 		return -1;
 	query = explain->query;
-	decide(ctx, &query, &verdict);
+	decide(ctx, &query, &verdict, 1);
 	explain = (void *)(long)ctx->data;
 	if ((void *)(explain + 1) > (void *)(long)ctx->data_end)
 		return -1;

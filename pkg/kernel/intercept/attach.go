@@ -30,6 +30,7 @@ func (h hook) name() string { return h.attach.String() }
 func (o *objects) hooks() []hook {
 	return []hook{
 		{ebpf.AttachCGroupSockOps, o.Sockops, false},
+		{ebpf.AttachCgroupInetSockRelease, o.Release, false},
 		{ebpf.AttachCgroupInet4GetPeername, o.Getpeername4, false},
 		{ebpf.AttachCgroupInet6GetPeername, o.Getpeername6, false},
 		{ebpf.AttachCGroupInet4Connect, o.Connect4, true},
@@ -102,7 +103,8 @@ func (i *Interceptor) detach(dir string) error {
 	return nil
 }
 
-// Refresh resolves the plan's cgroup patterns again, attaches to cgroups that have appeared and forgets those that are gone.
+// Refresh resolves the plan's cgroup patterns again, attaches to cgroups that have appeared and forgets those that are gone. It
+// also frees the memory of services and endpoints that have left and have no connections any more.
 func (i *Interceptor) Refresh() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -111,6 +113,10 @@ func (i *Interceptor) Refresh() error {
 	}
 	if i.yielded {
 		return nil
+	}
+	i.rules.names.sweep()
+	if err := i.services.settle(); err != nil {
+		return fmt.Errorf("refresh services: %w", err)
 	}
 	if err := i.reattach(i.applied.plan); err != nil {
 		return fmt.Errorf("refresh cgroups: %w", err)
@@ -121,6 +127,10 @@ func (i *Interceptor) Refresh() error {
 // reattach makes the attachments those that the plan wants. New ones come first, so that a cgroup which moves from one
 // pattern to another is never without. What can be attached is, also when something else cannot.
 func (i *Interceptor) reattach(plan *steer.Plan) error {
+	if i.deferred {
+		return nil
+	}
+	i.attachedAll = false
 	dirs, err := i.resolve(plan)
 	if err != nil {
 		return err
@@ -137,6 +147,7 @@ func (i *Interceptor) reattach(plan *steer.Plan) error {
 	if err := errors.Join(failed...); err != nil {
 		return err
 	}
+	i.attachedAll = true
 	return i.state.settle()
 }
 

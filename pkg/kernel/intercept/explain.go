@@ -31,7 +31,10 @@ type Explanation struct {
 	// Listener and Rule that decided, if one did. For ReasonExcluded the rule is an exclusion.
 	Listener string
 	Rule     *steer.Rule
-	// Target is the capture socket that a redirected connection goes to.
+	// Service that the rule offloads to, also when the connection is refused or captured after all.
+	Service string
+	// Target is the capture socket that a redirected connection goes to, or the endpoint that an offloaded one goes to: the one
+	// whose turn it is, or one of those that may be drawn.
 	Target netip.AddrPort
 	// Generation of the rules in force.
 	Generation uint32
@@ -52,18 +55,16 @@ func (i *Interceptor) Explain(q Query) (Explanation, error) {
 	explanation := Explanation{
 		Action:     Action(verdict.Action),
 		Reason:     Reason(verdict.Reason),
-		Listener:   i.names.Load().listener(verdict.Generation, verdict.Listener),
-		Generation: verdict.Generation,
+		Listener:   i.rules.names.name(verdict.Listener),
+		Generation: i.applied.generation,
 	}
-	rules := i.applied.plan.Rules
-	if explanation.Reason == ReasonExcluded {
-		rules = i.applied.plan.Excludes
-	}
-	if n := int(verdict.Rule); n > 0 && n <= len(rules) {
-		rule := rules[n-1]
+	if rule, found := i.rules.byID[verdict.Rule]; found {
 		explanation.Rule = &rule
 	}
-	if explanation.Action == ActionRedirect {
+	if s := i.services.byBlock[verdict.Service]; s != nil {
+		explanation.Service = s.name
+	}
+	if explanation.Action == ActionRedirect || explanation.Action == ActionOffload {
 		explanation.Target = addrPort(verdict.Target, verdict.TargetPort)
 	}
 	return explanation, nil

@@ -2,7 +2,6 @@ package intercept
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"testing"
 
@@ -115,7 +114,8 @@ func TestDecision(t *testing.T) {
 
 func decidedByRule(reason Reason) bool {
 	switch reason {
-	case ReasonExcluded, ReasonPassRule, ReasonCaptured, ReasonOtherNetns, ReasonBoundDevice, ReasonNotListening:
+	case ReasonExcluded, ReasonPassRule, ReasonCaptured, ReasonOtherNetns, ReasonBoundDevice, ReasonNotListening,
+		ReasonOffloaded, ReasonOffloadUnfit, ReasonNoEndpoint, ReasonServiceFull:
 		return true
 	}
 	return false
@@ -163,74 +163,6 @@ func TestDecisionBeforeAndAfterPlans(t *testing.T) {
 	check("disabled", disabled, ReasonDisabled)
 	check("enabled again", decisionPlan(), ReasonCaptured)
 	check("empty", &steer.Plan{}, ReasonDisabled)
-}
-
-// TestUpdateIsAtomic flips between two plans while the kernel decides: each decision must belong to one of them as a whole.
-func TestUpdateIsAtomic(t *testing.T) {
-	i, _, _ := newDecider(t)
-	plans := [2]*steer.Plan{}
-	for n := range plans {
-		plan := &steer.Plan{}
-		for k := range 50 {
-			prefix := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(k)}), 32)
-			plan.Rules = append(plan.Rules, steer.Rule{
-				Prefix: prefix, Action: steer.Redirect, Listener: fmt.Sprintf("listener-%d", n),
-			})
-		}
-		if n == 1 {
-			plan.Rules = append(plan.Rules, steer.Rule{Prefix: netip.MustParsePrefix("11.0.0.0/8"), Listener: "extra"})
-		}
-		plans[n] = plan
-	}
-	if err := i.Apply(plans[0]); err != nil {
-		t.Fatal(err)
-	}
-	first := i.applied.generation
-	stop, stopped := make(chan struct{}), make(chan error, 1)
-	go func() { stopped <- watchDecisions(i, first, stop) }()
-	for n := range 100 {
-		if err := i.Apply(plans[(n+1)%2]); err != nil {
-			t.Error(err)
-			break
-		}
-	}
-	close(stop)
-	if err := <-stopped; err != nil {
-		t.Error(err)
-	}
-	t.Run("old rules are gone", func(t *testing.T) {
-		var key wirePrefix
-		var rule wireRule
-		entries := 0
-		for iterator := i.objects.Capture.Iterate(); iterator.Next(&key, &rule); entries++ {
-			if key.Generation != i.applied.generation {
-				t.Fatalf("entry of generation %d, in force is %d", key.Generation, i.applied.generation)
-			}
-		}
-		if entries != len(i.applied.plan.Rules) {
-			t.Errorf("%d entries, want %d", entries, len(i.applied.plan.Rules))
-		}
-	})
-}
-
-// watchDecisions asks until stopped. In the second plan, "extra" comes first among the listeners: ids say which plan it was.
-func watchDecisions(i *Interceptor, first uint32, stop <-chan struct{}) error {
-	for n := byte(0); ; n++ {
-		select {
-		case <-stop:
-			return nil
-		default:
-		}
-		v, err := i.run(Query{Dst: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 0, n % 50}), 80)})
-		if err != nil {
-			return err
-		}
-		wantListener := 1 + (v.Generation-first)%2
-		if v.Reason != uint32(ReasonCaptured) || v.Listener != wantListener {
-			return fmt.Errorf("generation %d: reason %s, listener id %d, want %d",
-				v.Generation, Reason(v.Reason), v.Listener, wantListener)
-		}
-	}
 }
 
 func TestFailedUpdateKeepsTheOldRules(t *testing.T) {
@@ -281,7 +213,7 @@ func TestOriginalDst(t *testing.T) {
 	pair.Client, pair.ClientPort = wireOf(clientAddr)
 	pair.Server, pair.ServerPort = wireOf(server)
 	put := func() {
-		flow := wireFlow{Generation: i.applied.generation, Listener: 1, Rule: 2, Cookie: 3, Cgroup: 4, PID: 5, UID: 6}
+		flow := wireFlow{Epoch: i.state.first, Listener: i.rules.names.used["any-port"].id, Rule: 2, Cookie: 3, Cgroup: 4, PID: 5, UID: 6}
 		flow.Addr, flow.Port = wireOf(netip.MustParseAddrPort("10.1.2.3:80"))
 		if err := i.objects.Handoff.Put(&pair, &flow); err != nil {
 			t.Fatal(err)
@@ -299,8 +231,9 @@ func TestOriginalDst(t *testing.T) {
 		put()
 		i.mustApply(t, &steer.Plan{Rules: decisionPlan().Rules[:1]})
 		if got, _ := i.OriginalDst(0, clientAddr, server); got.Listener != "any-port" {
-			t.Errorf("listener %q, want that of the generation it was captured under", got.Listener)
+			t.Errorf("listener %q, want the one it was captured for", got.Listener)
 		}
+		i.mustApply(t, decisionPlan())
 	})
 	t.Run("allocations", func(t *testing.T) {
 		put()

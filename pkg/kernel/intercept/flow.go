@@ -3,17 +3,16 @@ package intercept
 import (
 	"cmp"
 	"net/netip"
-
-	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
 // Flow is a captured connection.
 type Flow struct {
 	// Dst is the address that the application asked for, IPv4 unmapped.
 	Dst netip.AddrPort
-	// Listener that the rule was made for; empty when only Dst decides, or when two updates have passed since.
+	// Listener that the rule was made for; empty when only Dst decides, when the listener has gone for some time, or when a
+	// daemon before this one captured the connection.
 	Listener string
-	// Rule is the position of the rule in its plan, plus one.
+	// Rule is the number of the rule.
 	Rule uint32
 	// Cookie is the client socket's SO_COOKIE.
 	Cookie uint64
@@ -21,31 +20,6 @@ type Flow struct {
 	Cgroup uint64
 	// PID and UID are that task's process and user id in the initial namespaces.
 	PID, UID uint32
-}
-
-// generations remembers the listener names of the generation in force and of the one before, which connections on their way
-// still refer to.
-type generations struct {
-	current, previous generation
-}
-
-type generation struct {
-	number    uint32
-	listeners []string
-}
-
-func (g *generations) with(number uint32, plan *steer.Plan) *generations {
-	return &generations{current: generation{number, plan.Listeners()}, previous: g.current}
-}
-
-// listener returns the name of a listener by its id, or "".
-func (g *generations) listener(number, id uint32) string {
-	for _, candidate := range [...]*generation{&g.current, &g.previous} {
-		if candidate.number == number && id > 0 && int(id) <= len(candidate.listeners) {
-			return candidate.listeners[id-1]
-		}
-	}
-	return ""
 }
 
 // OriginalDst tells where an accepted connection was going before it was captured: client and server are its remote and local
@@ -66,13 +40,15 @@ func (i *Interceptor) OriginalDst(netns uint64, client, server netip.AddrPort) (
 	if i.ended || i.objects.Handoff.LookupAndDelete(pair, flow) != nil {
 		return Flow{}, false
 	}
-	return Flow{
-		Dst:      addrPort(flow.Addr, flow.Port),
-		Listener: i.names.Load().listener(flow.Generation, flow.Listener),
-		Rule:     flow.Rule,
-		Cookie:   flow.Cookie,
-		Cgroup:   flow.Cgroup,
-		PID:      flow.PID,
-		UID:      flow.UID,
-	}, true
+	out := Flow{
+		Dst:    addrPort(flow.Addr, flow.Port),
+		Cookie: flow.Cookie,
+		Cgroup: flow.Cgroup,
+		PID:    flow.PID,
+		UID:    flow.UID,
+	}
+	if flow.Epoch == i.state.first {
+		out.Listener, out.Rule = i.rules.names.name(flow.Listener), flow.Rule
+	}
+	return out, true
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 
@@ -30,6 +29,8 @@ type Options struct {
 	Pins *pin.Store
 	// KeepPins leaves everything in place on Close, too.
 	KeepPins bool
+	// Deferred attaches nothing before Activate is called, so that everything is in place when a daemon before is replaced.
+	Deferred bool
 	// Notice is told of pinned state that could not be used; nil for nobody.
 	Notice func(text string)
 }
@@ -40,7 +41,8 @@ type Interceptor struct {
 	objects      *objects
 	controlInner *ebpf.MapSpec
 	state        *pinned
-	names        atomic.Pointer[generations]
+	services     *services
+	rules        *rules
 
 	life  sync.RWMutex
 	ended bool // guarded by life
@@ -48,11 +50,15 @@ type Interceptor struct {
 	mu       sync.Mutex
 	closed   bool
 	yielded  bool // to another daemon
+	deferred bool // until Activate
 	applied  applied
-	sockets  map[uint64]wireSockets // weir_netns
-	attached map[string]*attachment
-	created  []string
-	missing  []string
+	inForce  wireControl
+	// attachedAll is set while the attachments are those of the plan, but for cgroups that Refresh will find.
+	attachedAll bool
+	sockets     map[uint64]wireSockets // weir_netns
+	attached    map[string]*attachment
+	created     []string
+	missing     []string
 }
 
 // applied is what the maps hold.
@@ -89,6 +95,9 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 func New(opts Options) (*Interceptor, error) {
 	i, err := load(opts)
 	if err != nil {
+		if opts.Pins != nil {
+			err = errors.Join(err, opts.Pins.Close())
+		}
 		return nil, &UnavailableError{Missing: probe.Missing(), Err: err}
 	}
 	return i, nil
@@ -107,17 +116,18 @@ func load(opts Options) (*Interceptor, error) {
 		}
 	}
 	state := newPinned(opts)
-	loaded, controlInner, err := loadObjects(state)
+	loaded, controlInner, arenaInner, err := loadObjects(state)
 	if err != nil {
-		return nil, errors.Join(err, state.close(true))
+		return nil, err
 	}
 	i := &Interceptor{
-		opts: opts, objects: loaded, controlInner: controlInner, state: state,
+		opts: opts, objects: loaded, controlInner: controlInner, state: state, deferred: opts.Deferred,
 		applied:  applied{plan: &steer.Plan{}},
 		sockets:  make(map[uint64]wireSockets),
 		attached: make(map[string]*attachment),
 	}
-	i.names.Store(&generations{})
+	i.services = newServices(newArena(loaded.Arena, arenaInner))
+	i.rules = newRules(loaded, i.services)
 	if err := i.putSockets(opts.Netns, wireSockets{}); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
@@ -139,7 +149,7 @@ func (i *Interceptor) Close() error {
 	}
 	i.life.Lock()
 	i.ended = true
-	failed = append(failed, i.objects.close())
+	failed = append(failed, i.services.close(), i.objects.close())
 	i.life.Unlock()
 	failed = append(failed, i.state.close(i.kept()))
 	for _, dir := range i.created {

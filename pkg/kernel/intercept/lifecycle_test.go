@@ -108,7 +108,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(status.Programs) != 5 || len(status.Cgroups) != 1 || len(status.Cgroups[0].Hooks) != 5 {
+	if len(status.Programs) != 6 || len(status.Cgroups) != 1 || len(status.Cgroups[0].Hooks) != 6 {
 		t.Fatalf("status before: %+v", status)
 	}
 	for range 2 {
@@ -241,7 +241,7 @@ func TestNestedCgroupsOfTwoDaemons(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	programs := status.Cgroups[0].Hooks[3].Programs
+	programs := status.Cgroups[0].Hooks[4].Programs
 	if len(programs) != 2 || !programs[0].Weir || programs[1].Weir {
 		t.Errorf("programs at connect4 %+v, want the inner one's, then the outer one's", programs)
 	}

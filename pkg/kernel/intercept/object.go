@@ -25,10 +25,12 @@ type objects struct {
 	Getpeername4 *ebpf.Program `ebpf:"weir_getpeername4"`
 	Getpeername6 *ebpf.Program `ebpf:"weir_getpeername6"`
 	Sockops      *ebpf.Program `ebpf:"weir_sockops"`
+	Release      *ebpf.Program `ebpf:"weir_release"`
 	Explain      *ebpf.Program `ebpf:"weir_explain"`
 
 	Control *ebpf.Map `ebpf:"weir_control"`
 	Netns   *ebpf.Map `ebpf:"weir_netns"`
+	Arena   *ebpf.Map `ebpf:"weir_arena"`
 	Capture *ebpf.Map `ebpf:"weir_capture"`
 	Exclude *ebpf.Map `ebpf:"weir_exclude"`
 	Handoff *ebpf.Map `ebpf:"weir_handoff"`
@@ -45,31 +47,34 @@ func loadSpec() (*ebpf.CollectionSpec, error) {
 }
 
 // loadObjects hands the programs and maps to the kernel. A refusal carries the verifier's whole log.
-func loadObjects(state *pinned) (*objects, *ebpf.MapSpec, error) {
+func loadObjects(state *pinned) (loaded *objects, controlInner, arenaInner *ebpf.MapSpec, err error) {
 	spec, err := loadSpec()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	reuse := state.maps(spec)
 	defer closeMaps(reuse)
 	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
 		if err := spec.Variables["weir_have_set_retval"].Set(uint8(1)); err != nil {
-			return nil, nil, fmt.Errorf("set weir_have_set_retval: %w", err)
+			return nil, nil, nil, fmt.Errorf("set weir_have_set_retval: %w", err)
 		}
+	}
+	if err := spec.Variables["weir_epoch"].Set(state.first); err != nil {
+		return nil, nil, nil, fmt.Errorf("set weir_epoch: %w", err)
 	}
 	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: reuse})
 	if err != nil {
-		return nil, nil, fmt.Errorf("load BPF programs: %w", verifierLog(err))
+		return nil, nil, nil, fmt.Errorf("load BPF programs: %w", verifierLog(err))
 	}
 	defer made.Close()
 	if err := state.commit(made.Maps, len(reuse) > 0); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	var loaded objects
-	if err := made.Assign(&loaded); err != nil {
-		return nil, nil, fmt.Errorf("load BPF programs: %w", err)
+	loaded = &objects{}
+	if err := made.Assign(loaded); err != nil {
+		return nil, nil, nil, fmt.Errorf("load BPF programs: %w", err)
 	}
-	return &loaded, spec.Maps["weir_control"].InnerMap, nil
+	return loaded, spec.Maps["weir_control"].InnerMap, spec.Maps["weir_arena"].InnerMap, nil
 }
 
 // verifierLog makes the text of an error contain the verifier's whole log, where there is one: without it, a refusal on
@@ -84,7 +89,7 @@ func verifierLog(err error) error {
 
 func (o *objects) close() error {
 	return errors.Join(
-		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(),
+		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(), o.Release.Close(), o.Arena.Close(),
 		o.Explain.Close(), o.Control.Close(), o.Netns.Close(), o.Capture.Close(), o.Exclude.Close(), o.Handoff.Close(), o.Reasons.Close(),
 	)
 }

@@ -1,6 +1,7 @@
 package intercept
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,7 +19,9 @@ const layoutEpoch = 1
 // carried names the maps that know of connections under way, and so are handed from one daemon to the next. Everything else,
 // which is configuration, each daemon writes anew into maps of its own before it leads the links to its programs: nothing
 // that another one wrote is trusted, and connections go by the old rules until the new ones are complete.
-func carried() []string { return []string{"weir_flows", "weir_handoff", "weir_reasons"} }
+func carried() []string {
+	return []string{"weir_flows", "weir_offloads", "weir_handoff", "weir_reasons"}
+}
 
 // programPrefix is what the names of all of weir's programs begin with.
 const programPrefix = "weir_"
@@ -31,7 +34,9 @@ type pinned struct {
 	links []pin.Found
 	// settled is true once what was left of them has been removed.
 	settled bool
-	first   uint32
+	// shared is true when the carried maps are those of the daemon before.
+	shared bool
+	first  uint32
 }
 
 func newPinned(o Options) *pinned {
@@ -76,6 +81,7 @@ func (s *pinned) maps(spec *ebpf.CollectionSpec) map[string]*ebpf.Map {
 		s.notice(p.Error())
 	}
 	s.links = links
+	s.shared = len(found) > 0
 	return found
 }
 
@@ -130,7 +136,7 @@ func (s *pinned) drop(found pin.Found) {
 
 // settle removes what the daemon before left and this one has no use for, once everything is in place.
 func (s *pinned) settle() error {
-	if s.store == nil || s.settled {
+	if s.store == nil || s.settled || !s.store.Locked() {
 		return nil
 	}
 	for _, found := range s.links {
@@ -180,18 +186,56 @@ func closeMaps(all map[string]*ebpf.Map) {
 
 // kept tells whether what is pinned stays when this Interceptor ends. The caller holds mu.
 func (i *Interceptor) kept() bool {
-	return i.state.store != nil && i.closed && (i.opts.KeepPins || i.yielded)
+	return i.state.store != nil && i.closed && (i.opts.KeepPins || i.yielded || !i.state.store.Locked())
+}
+
+// Shares tells whether the connections that a daemon before this one captured are known here, too, so that this one can go on with
+// its capture sockets.
+func (i *Interceptor) Shares() bool { return i.state.shared }
+
+// Activate attaches for the plan that was applied, and for those to come, when Options.Deferred held that back.
+func (i *Interceptor) Activate() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed || !i.deferred {
+		return nil
+	}
+	i.deferred = false
+	if err := i.reattach(i.applied.plan); err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	return nil
+}
+
+// Own waits until the pinned state is this process's own, and removes what the daemon before left and nobody needs.
+func (i *Interceptor) Own(ctx context.Context) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed || i.state.store == nil {
+		return nil
+	}
+	if err := i.state.store.Lock(ctx); err != nil {
+		return err
+	}
+	return i.state.settle()
+}
+
+// Freeze changes nothing in the kernel from now on, since another daemon takes over, until Reclaim. OriginalDst goes on as before.
+func (i *Interceptor) Freeze() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.yielded = i.state.store != nil
 }
 
 // Yield leaves the pinned state to another daemon, which has led the links to its programs: from now on this Interceptor changes
-// nothing any more, and its Close detaches nothing. OriginalDst goes on as before.
+// nothing any more, and its Close detaches nothing. OriginalDst goes on as before. Without pinned state it does nothing.
 func (i *Interceptor) Yield() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.yielded = true
 	if i.state.store == nil {
 		return nil
 	}
+	i.yielded = true
 	return i.state.store.Close()
 }
 
@@ -202,6 +246,7 @@ func (i *Interceptor) Reclaim() error {
 	if i.closed || i.state.store == nil {
 		return nil
 	}
+	i.yielded = false
 	var failed []error
 	for dir, a := range i.attached {
 		for n, hook := range i.objects.hooks() {

@@ -287,7 +287,7 @@ func TestForeignState(t *testing.T) {
 			}
 		}
 		left, err := pin.List(fs)
-		if err != nil || len(left) != 1 || len(left[0].Versions) != 1 || left[0].Versions[0].Links != 5 {
+		if err != nil || len(left) != 1 || len(left[0].Versions) != 1 || left[0].Versions[0].Links != len((&objects{}).hooks()) {
 			t.Errorf("state afterwards: %+v (%v)", left, err)
 		}
 	}
@@ -317,7 +317,7 @@ func TestForeignState(t *testing.T) {
 	})
 	t.Run("links that are none", func(t *testing.T) {
 		links, err := filepath.Glob(filepath.Join(version, "link_*"))
-		if err != nil || len(links) != 5 {
+		if err != nil || len(links) != len((&objects{}).hooks()) {
 			t.Fatal(links, err)
 		}
 		// One under another's name, a map under a link's name, and a half-made directory.

@@ -28,6 +28,11 @@ const (
 	ReasonNoStorage
 	ReasonHandoff
 	ReasonHandoffLost
+	ReasonOffloaded
+	ReasonOffloadTarget
+	ReasonOffloadUnfit
+	ReasonNoEndpoint
+	ReasonServiceFull
 	reasonCount
 )
 
@@ -36,7 +41,7 @@ func (r Reason) String() string {
 	names := [...]string{
 		"none", "not_tcp", "disabled", "proxy_mark", "proxy_cgroup", "capture_socket", "excluded", "no_rule", "pass_rule",
 		"captured", "no_capture_socket", "other_netns", "bound_device", "not_listening", "no_storage", "handoff",
-		"handoff_lost",
+		"handoff_lost", "offloaded", "offload_target", "offload_unfit", "no_endpoint", "service_full",
 	}
 	if int(r) < len(names) {
 		return names[r]
@@ -64,6 +69,11 @@ func (r Reason) Text() string {
 		"a rule captures the destination, but the kernel had no memory to remember where it was going",
 		"the original destination was handed to the proxy",
 		"the original destination could not be handed to the proxy",
+		"a rule sends the connection to an endpoint, past weir",
+		"the destination is the endpoint that the connection has just been sent to",
+		"a rule sends the connection to an endpoint, but from this socket only weir can reach it",
+		"the service has no usable endpoint",
+		"the service has as many connections as it may have",
 	}
 	if int(r) < len(texts) {
 		return texts[r]
@@ -82,9 +92,11 @@ const (
 	ActionRedirect
 	// ActionRefuse makes connect() fail with ECONNREFUSED, before Linux 5.18 with EPERM.
 	ActionRefuse
+	// ActionOffload sends it to an endpoint of a service.
+	ActionOffload
 )
 
-// String returns "pass", "redirect" or "refuse".
+// String returns "pass", "redirect", "refuse" or "offload".
 func (a Action) String() string {
 	switch a {
 	case ActionPass:
@@ -93,6 +105,8 @@ func (a Action) String() string {
 		return "redirect"
 	case ActionRefuse:
 		return "refuse"
+	case ActionOffload:
+		return "offload"
 	}
 	return fmt.Sprintf("action_%d", uint32(a))
 }

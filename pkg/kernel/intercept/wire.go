@@ -29,8 +29,8 @@ const (
 	protocolUDP = 17
 )
 
-// ruleExactBits is RULE_EXACT_BITS: generation, port, family and protocol.
-const ruleExactBits = 64
+// ruleExactBits is RULE_EXACT_BITS: port, family and protocol.
+const ruleExactBits = 32
 
 // Bits of wireControl.Flags, enum weir_flag.
 const (
@@ -40,18 +40,18 @@ const (
 )
 
 type wirePrefix struct {
-	PrefixLen  uint32
-	Generation uint32
-	Port       wirePort
-	Family     uint8
-	Protocol   uint8
-	Addr       wireAddr
+	PrefixLen uint32
+	Port      wirePort
+	Family    uint8
+	Protocol  uint8
+	Addr      wireAddr
 }
 
 type wireRule struct {
 	Action   uint32
 	Listener uint32
 	Rule     uint32
+	Service  uint32
 }
 
 type wireEndpoint struct {
@@ -61,11 +61,12 @@ type wireEndpoint struct {
 }
 
 type wireControl struct {
-	Generation  uint32
+	Epoch       uint32
 	Flags       uint32
 	ProxyMark   uint32
 	Reserved    uint32
 	ProxyCgroup uint64
+	Netns       uint64
 }
 
 type wireSockets struct {
@@ -80,7 +81,7 @@ type wireQuery struct {
 	Family   uint8
 	BoundIf  uint32
 	Mark     uint32
-	Reserved uint32
+	Source   uint32
 	Cgroup   uint64
 	Netns    uint64
 }
@@ -88,25 +89,27 @@ type wireQuery struct {
 type wireVerdict struct {
 	Action     uint32
 	Reason     uint32
-	Generation uint32
 	Listener   uint32
 	Rule       uint32
+	Service    uint32
+	Endpoint   uint32
 	TargetPort wirePort
 	Reserved   uint16
+	Reserved2  uint32
 	Target     wireAddr
 }
 
 type wireFlow struct {
-	Addr       wireAddr
-	Port       wirePort
-	Reserved   uint16
-	Generation uint32
-	Listener   uint32
-	Rule       uint32
-	Cookie     uint64
-	Cgroup     uint64
-	PID        uint32
-	UID        uint32
+	Addr     wireAddr
+	Port     wirePort
+	Reserved uint16
+	Epoch    uint32
+	Listener uint32
+	Rule     uint32
+	Cookie   uint64
+	Cgroup   uint64
+	PID      uint32
+	UID      uint32
 }
 
 type wirePair struct {
@@ -147,14 +150,13 @@ func addrPort(addr wireAddr, port wirePort) netip.AddrPort {
 }
 
 // prefixKey is the key of a rule in weir_capture or weir_exclude.
-func prefixKey(generation uint32, rule steer.Rule) wirePrefix {
+func prefixKey(rule steer.Rule) wirePrefix {
 	key := wirePrefix{
-		PrefixLen:  uint32(ruleExactBits + rule.Prefix.Bits()),
-		Generation: generation,
-		Port:       portOf(rule.Port),
-		Family:     familyIPv6,
-		Protocol:   protocolOf(rule.Protocol),
-		Addr:       rule.Prefix.Addr().As16(),
+		PrefixLen: uint32(ruleExactBits + rule.Prefix.Bits()),
+		Port:      portOf(rule.Port),
+		Family:    familyIPv6,
+		Protocol:  protocolOf(rule.Protocol),
+		Addr:      rule.Prefix.Addr().As16(),
 	}
 	if rule.Prefix.Addr().Is4() {
 		key.Family = familyIPv4

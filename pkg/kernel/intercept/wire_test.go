@@ -21,6 +21,9 @@ func TestStructsMatchTheObject(t *testing.T) {
 		"weir_query":   reflect.TypeFor[wireQuery](), "weir_verdict": reflect.TypeFor[wireVerdict](),
 		"weir_flow": reflect.TypeFor[wireFlow](), "weir_pair": reflect.TypeFor[wirePair](),
 		"weir_explain": reflect.TypeFor[wireExplain](),
+		"weir_block":   reflect.TypeFor[wireBlock](), "weir_service": reflect.TypeFor[wireService](),
+		"weir_table": reflect.TypeFor[wireTable](), "weir_slots": reflect.TypeFor[wireSlots](),
+		"weir_upstream": reflect.TypeFor[wireUpstream](), "weir_offload": reflect.TypeFor[wireOffload](),
 	}
 	for name, goType := range pairs {
 		t.Run(name, func(t *testing.T) {
@@ -76,6 +79,7 @@ func TestReasonsMatchTheObject(t *testing.T) {
 func TestActionsMatchTheObject(t *testing.T) {
 	want := map[string]uint64{
 		"ACTION_PASS": uint64(ActionPass), "ACTION_REDIRECT": uint64(ActionRedirect), "ACTION_REFUSE": uint64(ActionRefuse),
+		"ACTION_OFFLOAD": uint64(ActionOffload),
 	}
 	if got := enum(t, "weir_action"); !reflect.DeepEqual(got, want) {
 		t.Errorf("actions in C %v, in Go %v", got, want)

@@ -17,6 +17,7 @@ type bpfObject struct{ name, dir string }
 func bpfObjects() []bpfObject {
 	return []bpfObject{
 		{"weir", "pkg/kernel/intercept"},
+		{"policy", "pkg/kernel/intercept"},
 		{"accel", "pkg/kernel/accel"},
 		{"inbound", "pkg/kernel/inbound"},
 	}

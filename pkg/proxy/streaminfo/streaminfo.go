@@ -53,6 +53,8 @@ type Connection struct {
 	TerminationDetails string
 	// Dynamic metadata that network filters have set: filter name -> values; nil until one does.
 	Dynamic map[string]map[string]any
+	// Latest is where its latest stream went.
+	Latest Latest
 	// RxBytes and TxBytes count wire bytes as seen by the socket.
 	RxBytes, TxBytes atomic.Uint64
 }

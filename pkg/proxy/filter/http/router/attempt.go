@@ -127,6 +127,7 @@ func (x *exchange) describeAttempt(h *upstream.Host) {
 	x.host = h
 	up := &s.Info.Upstream
 	up.Host, up.Pipe, up.Hostname, up.AttemptCount = h.Address, h.Pipe, h.Hostname, x.attempts
+	x.s.Info.Conn.Endpoint(&h.Address)
 	up.TransportFailure = ""
 	if h.Endpoint != nil {
 		s.Format.HostMetadata = h.Endpoint.Metadata

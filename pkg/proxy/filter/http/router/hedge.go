@@ -103,6 +103,7 @@ func (r *race) launch() *upstream.Error {
 	x.host = h
 	up := &x.s.Info.Upstream
 	up.Host, up.Pipe, up.Hostname, up.AttemptCount = h.Address, h.Pipe, h.Hostname, x.attempts
+	x.s.Info.Conn.Endpoint(&h.Address)
 	if x.pick.AvoidTried {
 		x.pick.Tried = append(x.pick.Tried, h)
 	}

@@ -150,6 +150,7 @@ func (f *Filter) forward(s *filter.Stream, rt filter.Route) (*message.Response, 
 	}
 	cfg := c.Config()
 	s.Info.Upstream.Cluster, s.Info.Upstream.ClusterRaw = cfg.StatName(), cfg.Name
+	s.Info.Conn.Cluster(&rt.Route.Name, &cfg.Name)
 	if bad := f.checkStrictly(s); bad != nil {
 		return bad, nil
 	}

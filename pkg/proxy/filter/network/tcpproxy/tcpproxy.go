@@ -156,6 +156,7 @@ func (s *session) connect(ctx context.Context) *Lease {
 		return nil
 	}
 	s.info.Upstream.Cluster = cl.Config().StatName()
+	s.info.Conn.Cluster(nil, &cl.Config().Name)
 	pc := &upstream.PickContext{OriginalDst: s.down.Info.OriginalDst, Origin: s.down.Info.Origin()}
 	if !pc.OriginalDst.IsValid() {
 		pc.OriginalDst = s.down.Info.Local
@@ -178,6 +179,7 @@ func (s *session) connected(l *Lease) {
 	up := &s.info.Upstream
 	s.info.Timing.UpstreamConnected = s.info.Since(time.Now())
 	up.Host, up.Pipe, up.Hostname = l.Host.Address, l.Host.Pipe, l.Host.Hostname
+	s.info.Conn.Endpoint(&l.Host.Address)
 	up.Local, up.ConnectionID, up.TLS = l.Info.Local, l.Info.ID, l.Info.TLS
 	s.info.Flags = 0 // of attempts that did not succeed
 }

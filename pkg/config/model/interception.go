@@ -25,6 +25,9 @@ type Interception struct {
 	Inbound Inbound
 	// Namespaces says in which network namespaces captured processes are served.
 	Namespaces Namespaces
+	// UDP says what happens to datagrams by their destination, beside what follows from the listeners; the first of two rules for
+	// one destination counts.
+	UDP []UDPPolicy
 	// Offload says which captured connections the kernel may send to an endpoint by itself.
 	Offload Offload
 }
@@ -85,6 +88,7 @@ func (i *Interception) With(later *Interception) *Interception {
 	out.Inbound.IncludeLoopback = i.Inbound.IncludeLoopback || later.Inbound.IncludeLoopback
 	out.Inbound.Include = append(i.Inbound.Include[:len(i.Inbound.Include):len(i.Inbound.Include)], later.Inbound.Include...)
 	out.Inbound.Exclude = append(i.Inbound.Exclude[:len(i.Inbound.Exclude):len(i.Inbound.Exclude)], later.Inbound.Exclude...)
+	out.UDP = slices.Concat(i.UDP, later.UDP)
 	out.Offload.Off = i.Offload.Off || later.Offload.Off
 	out.Offload.ExcludeListeners = slices.Concat(i.Offload.ExcludeListeners, later.Offload.ExcludeListeners)
 	return &out

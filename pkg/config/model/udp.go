@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // UDPSocket is how datagrams are received (envoy.config.core.v3.UdpSocketConfig).
 type UDPSocket struct {
@@ -38,3 +41,21 @@ type UDPProxy struct {
 
 // UDPRoute is an action of UDPProxy.Matcher.
 type UDPRoute struct{ Cluster string }
+
+// UDPPolicy is weir.interception.v1.Udp.Rule.
+type UDPPolicy struct {
+	Prefix netip.Prefix
+	// Ports is empty for all ports.
+	Ports  []uint16
+	Action UDPAction
+}
+
+// UDPAction is weir.interception.v1.Udp.Action.
+type UDPAction uint8
+
+// What happens to a datagram.
+const (
+	UDPPass UDPAction = iota
+	UDPProxied
+	UDPRefuse
+)

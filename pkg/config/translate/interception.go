@@ -24,11 +24,13 @@ func interceptionFactory() extension.Factory {
 	return extension.Factory{
 		Category: extension.Bootstrap, Name: "weir.interception", Config: &interceptionv1.Interception{}, Decode: decodeInterception,
 		Support: map[string]extension.Fields{
-			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required", "inbound", "namespaces", "offload", "life_cycle"),
+			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required", "inbound", "namespaces", "udp", "offload", "life_cycle"),
 			"weir.interception.v1.Inbound":      effective("mode", "include", "exclude", "include_loopback"),
 			"weir.interception.v1.Range":        effective("prefix", "ports"),
 			"weir.interception.v1.Namespaces":   effective("upstream", "paths", "own_only"),
 			"weir.interception.v1.LifeCycle":    effective("persistence", "bpf_fs"),
+			"weir.interception.v1.Udp":          effective("rules"),
+			"weir.interception.v1.Udp.Rule":     effective("prefix", "ports", "action"),
 			"weir.interception.v1.Offload":      effective("mode", "exclude_listeners"),
 		},
 	}
@@ -72,6 +74,9 @@ func decodeInterception(m proto.Message) (any, error) {
 	}
 	if out.Namespaces, err = decodeNamespaces(i.GetNamespaces()); err != nil {
 		errs = append(errs, fmt.Errorf("namespaces.%w", err))
+	}
+	if out.UDP, err = decodeUDP(i.GetUdp()); err != nil {
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -275,6 +275,58 @@ func (LifeCycle_Persistence) EnumDescriptor() ([]byte, []int) {
 	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4, 0}
 }
 
+type Udp_Action int32
+
+const (
+	// Leave the datagram alone.
+	Udp_PASS Udp_Action = 0
+	// Give it to weir, to the listener of protocol UDP that its destination is for.
+	Udp_PROXY Udp_Action = 1
+	// connect() and sendmsg() fail with ECONNREFUSED (with EPERM before Linux 5.18).
+	Udp_REFUSE Udp_Action = 2
+)
+
+// Enum value maps for Udp_Action.
+var (
+	Udp_Action_name = map[int32]string{
+		0: "PASS",
+		1: "PROXY",
+		2: "REFUSE",
+	}
+	Udp_Action_value = map[string]int32{
+		"PASS":   0,
+		"PROXY":  1,
+		"REFUSE": 2,
+	}
+)
+
+func (x Udp_Action) Enum() *Udp_Action {
+	p := new(Udp_Action)
+	*p = x
+	return p
+}
+
+func (x Udp_Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Udp_Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_interception_v1_interception_proto_enumTypes[5].Descriptor()
+}
+
+func (Udp_Action) Type() protoreflect.EnumType {
+	return &file_weir_interception_v1_interception_proto_enumTypes[5]
+}
+
+func (x Udp_Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Udp_Action.Descriptor instead.
+func (Udp_Action) EnumDescriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5, 0}
+}
+
 // Which outbound TCP connections of this host the kernel hands to weir. Given as a bootstrap extension
 // (envoy.config.bootstrap.v3.Bootstrap.bootstrap_extensions) with this type URL:
 //
@@ -312,6 +364,8 @@ type Interception struct {
 	Inbound *Inbound `protobuf:"bytes,7,opt,name=inbound,proto3" json:"inbound,omitempty"`
 	// In which network namespaces captured processes are served.
 	Namespaces *Namespaces `protobuf:"bytes,8,opt,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// What happens to datagrams of UDP beside what follows from the listeners. Default: what no listener asks for passes.
+	Udp *Udp `protobuf:"bytes,9,opt,name=udp,proto3" json:"udp,omitempty"`
 	// Which captured connections the kernel sends to an endpoint by itself, so that weir never sees them.
 	Offload       *Offload `protobuf:"bytes,10,opt,name=offload,proto3" json:"offload,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -407,6 +461,13 @@ func (x *Interception) GetInbound() *Inbound {
 func (x *Interception) GetNamespaces() *Namespaces {
 	if x != nil {
 		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *Interception) GetUdp() *Udp {
+	if x != nil {
+		return x.Udp
 	}
 	return nil
 }
@@ -682,6 +743,58 @@ func (x *LifeCycle) GetBpfFs() string {
 	return ""
 }
 
+// What happens to datagrams, by destination. Without rules, those to the addresses of listeners of protocol UDP with bind_to_port
+// false are given to weir, and everything else when such a listener has use_original_dst. A rule goes before that. Like rules of
+// listeners, one with a port goes before one for every port, then the longer prefix before the shorter one.
+//
+// REFUSE is the way to have clients of HTTP/3 fall back to TCP, which weir can look into:
+//
+//	udp: {rules: [{ports: [443], action: REFUSE}]}
+type Udp struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of two rules for the same destination the first counts.
+	Rules         []*Udp_Rule `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Udp) Reset() {
+	*x = Udp{}
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Udp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Udp) ProtoMessage() {}
+
+func (x *Udp) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Udp.ProtoReflect.Descriptor instead.
+func (*Udp) Descriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Udp) GetRules() []*Udp_Rule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
 // A set of destinations.
 type Range struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -695,7 +808,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +820,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +833,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Range) GetPrefix() string {
@@ -737,11 +850,74 @@ func (x *Range) GetPorts() []uint32 {
 	return nil
 }
 
+type Udp_Rule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An IPv4 or IPv6 prefix in CIDR notation, or a single address. Empty: every address of both families.
+	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// Destination ports, 1 to 65535. Empty: every port.
+	Ports []uint32 `protobuf:"varint,2,rep,packed,name=ports,proto3" json:"ports,omitempty"`
+	// Default: PASS.
+	Action        Udp_Action `protobuf:"varint,3,opt,name=action,proto3,enum=weir.interception.v1.Udp_Action" json:"action,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Udp_Rule) Reset() {
+	*x = Udp_Rule{}
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Udp_Rule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Udp_Rule) ProtoMessage() {}
+
+func (x *Udp_Rule) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Udp_Rule.ProtoReflect.Descriptor instead.
+func (*Udp_Rule) Descriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5, 0}
+}
+
+func (x *Udp_Rule) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *Udp_Rule) GetPorts() []uint32 {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *Udp_Rule) GetAction() Udp_Action {
+	if x != nil {
+		return x.Action
+	}
+	return Udp_PASS
+}
+
 var File_weir_interception_v1_interception_proto protoreflect.FileDescriptor
 
 const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\n" +
-	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xb6\x04\n" +
+	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xe3\x04\n" +
 	"\fInterception\x12\x18\n" +
 	"\acgroups\x18\x01 \x03(\tR\acgroups\x125\n" +
 	"\ainclude\x18\x02 \x03(\v2\x1b.weir.interception.v1.RangeR\ainclude\x125\n" +
@@ -755,7 +931,8 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\ainbound\x18\a \x01(\v2\x1d.weir.interception.v1.InboundR\ainbound\x12@\n" +
 	"\n" +
 	"namespaces\x18\b \x01(\v2 .weir.interception.v1.NamespacesR\n" +
-	"namespaces\x127\n" +
+	"namespaces\x12+\n" +
+	"\x03udp\x18\t \x01(\v2\x19.weir.interception.v1.UdpR\x03udp\x127\n" +
 	"\aoffload\x18\n" +
 	" \x01(\v2\x1d.weir.interception.v1.OffloadR\aoffload\"\"\n" +
 	"\n" +
@@ -793,7 +970,18 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\aPROCESS\x10\x00\x12\x11\n" +
 	"\rUNTIL_STOPPED\x10\x01\x12\n" +
 	"\n" +
-	"\x06ALWAYS\x10\x02\"5\n" +
+	"\x06ALWAYS\x10\x02\"\xd6\x01\n" +
+	"\x03Udp\x124\n" +
+	"\x05rules\x18\x01 \x03(\v2\x1e.weir.interception.v1.Udp.RuleR\x05rules\x1an\n" +
+	"\x04Rule\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05ports\x18\x02 \x03(\rR\x05ports\x128\n" +
+	"\x06action\x18\x03 \x01(\x0e2 .weir.interception.v1.Udp.ActionR\x06action\")\n" +
+	"\x06Action\x12\b\n" +
+	"\x04PASS\x10\x00\x12\t\n" +
+	"\x05PROXY\x10\x01\x12\n" +
+	"\n" +
+	"\x06REFUSE\x10\x02\"5\n" +
 	"\x05Range\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
 	"\x05ports\x18\x02 \x03(\rR\x05portsBHZFgithub.com/weir-proxy/weir/pkg/api/weir/interception/v1;interceptionv1b\x06proto3"
@@ -810,40 +998,46 @@ func file_weir_interception_v1_interception_proto_rawDescGZIP() []byte {
 	return file_weir_interception_v1_interception_proto_rawDescData
 }
 
-var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_weir_interception_v1_interception_proto_goTypes = []any{
 	(Interception_FailPolicy)(0), // 0: weir.interception.v1.Interception.FailPolicy
 	(Offload_Mode)(0),            // 1: weir.interception.v1.Offload.Mode
 	(Inbound_Mode)(0),            // 2: weir.interception.v1.Inbound.Mode
 	(Namespaces_Upstream)(0),     // 3: weir.interception.v1.Namespaces.Upstream
 	(LifeCycle_Persistence)(0),   // 4: weir.interception.v1.LifeCycle.Persistence
-	(*Interception)(nil),         // 5: weir.interception.v1.Interception
-	(*Offload)(nil),              // 6: weir.interception.v1.Offload
-	(*Inbound)(nil),              // 7: weir.interception.v1.Inbound
-	(*Namespaces)(nil),           // 8: weir.interception.v1.Namespaces
-	(*LifeCycle)(nil),            // 9: weir.interception.v1.LifeCycle
-	(*Range)(nil),                // 10: weir.interception.v1.Range
+	(Udp_Action)(0),              // 5: weir.interception.v1.Udp.Action
+	(*Interception)(nil),         // 6: weir.interception.v1.Interception
+	(*Offload)(nil),              // 7: weir.interception.v1.Offload
+	(*Inbound)(nil),              // 8: weir.interception.v1.Inbound
+	(*Namespaces)(nil),           // 9: weir.interception.v1.Namespaces
+	(*LifeCycle)(nil),            // 10: weir.interception.v1.LifeCycle
+	(*Udp)(nil),                  // 11: weir.interception.v1.Udp
+	(*Range)(nil),                // 12: weir.interception.v1.Range
+	(*Udp_Rule)(nil),             // 13: weir.interception.v1.Udp.Rule
 }
 var file_weir_interception_v1_interception_proto_depIdxs = []int32{
-	10, // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
-	10, // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
+	12, // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
+	12, // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
 	0,  // 2: weir.interception.v1.Interception.fail_policy:type_name -> weir.interception.v1.Interception.FailPolicy
-	9,  // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
-	7,  // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
-	8,  // 5: weir.interception.v1.Interception.namespaces:type_name -> weir.interception.v1.Namespaces
-	6,  // 6: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
-	1,  // 7: weir.interception.v1.Offload.mode:type_name -> weir.interception.v1.Offload.Mode
-	2,  // 8: weir.interception.v1.Inbound.mode:type_name -> weir.interception.v1.Inbound.Mode
-	10, // 9: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
-	10, // 10: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
-	3,  // 11: weir.interception.v1.Namespaces.upstream:type_name -> weir.interception.v1.Namespaces.Upstream
-	4,  // 12: weir.interception.v1.LifeCycle.persistence:type_name -> weir.interception.v1.LifeCycle.Persistence
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	10, // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
+	8,  // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
+	9,  // 5: weir.interception.v1.Interception.namespaces:type_name -> weir.interception.v1.Namespaces
+	11, // 6: weir.interception.v1.Interception.udp:type_name -> weir.interception.v1.Udp
+	7,  // 7: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
+	1,  // 8: weir.interception.v1.Offload.mode:type_name -> weir.interception.v1.Offload.Mode
+	2,  // 9: weir.interception.v1.Inbound.mode:type_name -> weir.interception.v1.Inbound.Mode
+	12, // 10: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
+	12, // 11: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
+	3,  // 12: weir.interception.v1.Namespaces.upstream:type_name -> weir.interception.v1.Namespaces.Upstream
+	4,  // 13: weir.interception.v1.LifeCycle.persistence:type_name -> weir.interception.v1.LifeCycle.Persistence
+	13, // 14: weir.interception.v1.Udp.rules:type_name -> weir.interception.v1.Udp.Rule
+	5,  // 15: weir.interception.v1.Udp.Rule.action:type_name -> weir.interception.v1.Udp.Action
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_weir_interception_v1_interception_proto_init() }
@@ -856,8 +1050,8 @@ func file_weir_interception_v1_interception_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_interception_v1_interception_proto_rawDesc), len(file_weir_interception_v1_interception_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   6,
+			NumEnums:      6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

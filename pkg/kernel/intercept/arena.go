@@ -19,6 +19,8 @@ type arena struct {
 	outer  *ebpf.Map
 	inner  *ebpf.MapSpec
 	chunks []chunk
+	// capacity is how many chunks there may be.
+	capacity uint32
 	// free extents, by their start; neighbours are one extent.
 	free []extent
 	// limbo is what was retired since the last reclaim.
@@ -34,7 +36,7 @@ type chunk struct {
 type extent struct{ start, n uint32 }
 
 func newArena(outer *ebpf.Map, inner *ebpf.MapSpec) *arena {
-	return &arena{outer: outer, inner: inner}
+	return &arena{outer: outer, inner: inner, capacity: outer.MaxEntries()}
 }
 
 // alloc returns n consecutive blocks, all zero. The error is a *FullError when there are no more.
@@ -116,8 +118,8 @@ func (a *arena) grow(n uint32) error {
 	if first == 0 && n == chunkBlocks {
 		end++
 	}
-	if end > a.outer.MaxEntries() {
-		return &FullError{Map: "weir_arena", Capacity: a.outer.MaxEntries() * chunkBlocks, Err: unix.E2BIG}
+	if end > a.capacity {
+		return &FullError{Map: "weir_arena", Capacity: a.capacity * chunkBlocks, Err: unix.E2BIG}
 	}
 	for number := first; number < end; number++ {
 		if err := a.addChunk(number); err != nil {

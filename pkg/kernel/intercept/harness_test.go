@@ -30,7 +30,7 @@ type bench struct {
 }
 
 // newBench loads the programs and makes a cgroup with a unique name; both go with the test.
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	t.Helper()
 	h, err := cgroup.Find()
 	if err != nil {
@@ -50,7 +50,7 @@ func newBench(t *testing.T) *bench {
 	return &bench{i, h, dir, name}
 }
 
-func makeCgroup(t *testing.T, h *cgroup.Hierarchy, name string) string {
+func makeCgroup(t testing.TB, h *cgroup.Hierarchy, name string) string {
 	t.Helper()
 	dir, _, err := h.Create(name)
 	if err != nil {
@@ -75,7 +75,7 @@ func (b *bench) plan(port uint16, prefixes ...string) *steer.Plan {
 	return plan
 }
 
-func (b *bench) apply(t *testing.T, plan *steer.Plan) {
+func (b *bench) apply(t testing.TB, plan *steer.Plan) {
 	t.Helper()
 	if err := b.Apply(plan); err != nil {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func client(t *testing.T, dir string, req request, change ...func(*syscall.SysPr
 }
 
 // spawn prepares the test binary in another role. It is born in the cgroup, so that all its sockets belong to it.
-func spawn(t *testing.T, dir, role string, change ...func(*syscall.SysProcAttr)) *exec.Cmd {
+func spawn(t testing.TB, dir, role string, change ...func(*syscall.SysProcAttr)) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)

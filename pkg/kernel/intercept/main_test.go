@@ -3,6 +3,7 @@ package intercept
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"testing"
 )
@@ -12,6 +13,10 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("WEIR_TEST_ROLE") {
 	case "client":
 		json.NewEncoder(os.Stdout).Encode(runClient(os.Getenv("WEIR_TEST_REQUEST")))
+	case "clients":
+		tally := runBurst(os.Getenv("WEIR_TEST_REQUEST"))
+		json.NewEncoder(os.Stdout).Encode(tally)
+		io.Copy(io.Discard, os.Stdin)
 	case "unprivileged":
 		_, err := New(Options{})
 		fmt.Println(err)

@@ -35,6 +35,9 @@ type objects struct {
 	Exclude *ebpf.Map `ebpf:"weir_exclude"`
 	Handoff *ebpf.Map `ebpf:"weir_handoff"`
 	Reasons *ebpf.Map `ebpf:"weir_reasons"`
+	// What is kept with sockets; read through sock_diag.
+	Flows    *ebpf.Map `ebpf:"weir_flows"`
+	Offloads *ebpf.Map `ebpf:"weir_offloads"`
 }
 
 // loadSpec decodes the embedded object.
@@ -91,5 +94,6 @@ func (o *objects) close() error {
 	return errors.Join(
 		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(), o.Release.Close(), o.Arena.Close(),
 		o.Explain.Close(), o.Control.Close(), o.Netns.Close(), o.Capture.Close(), o.Exclude.Close(), o.Handoff.Close(), o.Reasons.Close(),
+		o.Flows.Close(), o.Offloads.Close(),
 	)
 }

@@ -2,10 +2,14 @@ package intercept
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
@@ -74,4 +78,161 @@ func TestConnectIsOffloaded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// crowd serves its name to any number of clients at a time, and keeps their connections for as long as they do.
+func crowd(t testing.TB, addr, name string) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer conn.Close()
+				fmt.Fprint(conn, name)
+				io.Copy(io.Discard, conn)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		conns.Wait()
+	})
+	return addrOf(l.Addr())
+}
+
+// serviceStats reads the counters of "shop".
+func (i *Interceptor) serviceStats(t testing.TB) ServiceStats {
+	t.Helper()
+	stats, found := i.ServiceStats("shop")
+	if !found {
+		t.Fatal("the service is not known")
+	}
+	return stats
+}
+
+// idle waits until the service has no connections: those that were closed go on without their application for a moment.
+func (i *Interceptor) idle(t *testing.T) ServiceStats {
+	t.Helper()
+	eventually(t, "the service has no connections", func() bool { return i.serviceStats(t).Active == 0 })
+	stats := i.serviceStats(t)
+	for _, e := range stats.Endpoints {
+		if e.Active != 0 {
+			t.Errorf("endpoint %s has %d connections, the service none", e.Addr, e.Active)
+		}
+	}
+	return stats
+}
+
+func TestSelection(t *testing.T) {
+	b := newBench(t)
+	a, c, d := crowd(t, "127.0.0.1:0", "a"), crowd(t, "127.0.0.1:0", "c"), crowd(t, "127.0.0.1:0", "d")
+	b.apply(t, b.offloadPlan("192.0.2.80/32"))
+	const times = 600
+	tests := []struct {
+		name  string
+		how   steer.Select
+		table []uint32
+		check func(t *testing.T, got map[string]int)
+	}{
+		{"round robin", steer.RoundRobin, nil, func(t *testing.T, got map[string]int) {
+			if got["a"] != 200 || got["c"] != 200 || got["d"] != 200 {
+				t.Errorf("%v, want 200 each", got)
+			}
+		}},
+		{"round robin by table", steer.RoundRobin, []uint32{0, 1, 0, 2, 0, 1}, func(t *testing.T, got map[string]int) {
+			if got["a"] != 300 || got["c"] != 200 || got["d"] != 100 {
+				t.Errorf("%v, want 300, 200 and 100", got)
+			}
+		}},
+		{"random", steer.Random, nil, func(t *testing.T, got map[string]int) {
+			near(t, got, map[string]int{"a": 200, "c": 200, "d": 200})
+		}},
+		{"random by table", steer.Random, []uint32{0, 0, 0, 1, 1, 2}, func(t *testing.T, got map[string]int) {
+			near(t, got, map[string]int{"a": 300, "c": 200, "d": 100})
+		}},
+		{"least connections, none busy", steer.LeastConnections, nil, func(t *testing.T, got map[string]int) {
+			near(t, got, map[string]int{"a": 200, "c": 200, "d": 200})
+		}},
+		{"maglev", steer.Maglev, []uint32{1, 2, 0, 1, 2, 0, 1}, func(t *testing.T, got map[string]int) {
+			if len(got) != 1 {
+				t.Errorf("%v, want the same endpoint for one client address", got)
+			}
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := offloaded("shop", test.how, a, c, d)
+			s.Table = test.table
+			b.applyServices(t, s)
+			got := clients(t, b.dir, burst{Addr: nowhere4, Times: times, Threads: 4})
+			if len(got.Errnos) > 0 {
+				t.Fatalf("errors %v", got.Errnos)
+			}
+			test.check(t, got.Greetings)
+			b.idle(t)
+		})
+	}
+}
+
+// near allows for six standard deviations of 600 draws: one run in a billion fails by chance.
+func near(t *testing.T, got, want map[string]int) {
+	t.Helper()
+	for name, n := range want {
+		if d := got[name] - n; d < -75 || d > 75 {
+			t.Errorf("%s was chosen %d times, want about %d", name, got[name], n)
+		}
+	}
+}
+
+func TestLeastConnectionsSparesTheBusy(t *testing.T) {
+	b := newBench(t)
+	busy, free := crowd(t, "127.0.0.1:0", "busy"), crowd(t, "127.0.0.1:0", "free")
+	b.apply(t, b.offloadPlan("192.0.2.80/32"))
+	b.applyServices(t, offloaded("shop", steer.LeastConnections, busy))
+	startClients(t, b.dir, burst{Addr: nowhere4, Times: 50, Hold: true})
+	b.applyServices(t, offloaded("shop", steer.LeastConnections, busy, free))
+	got := clients(t, b.dir, burst{Addr: nowhere4, Times: 400, Threads: 2})
+	// The busy one is taken when both draws are for it: a quarter of the times.
+	if n := got.Greetings["busy"]; n < 50 || n > 150 {
+		t.Errorf("%v, want the busy endpoint in about 100 of 400", got.Greetings)
+	}
+}
+
+func TestNoEndpoint(t *testing.T) {
+	b := newBench(t)
+	b.capture(t)
+	b.apply(t, b.offloadPlan("192.0.2.80/32"))
+	check := func(when, greeting string, errno unix.Errno) {
+		t.Helper()
+		if ans := client(t, b.dir, request{Addr: nowhere4}); ans.Greeting != greeting || ans.Errno != int(errno) {
+			t.Errorf("%s: %+v, want %q, errno %d", when, ans, greeting, errno)
+		}
+	}
+	check("before the service is known", "captured", 0)
+	b.applyServices(t, offloaded("shop", steer.RoundRobin))
+	check("without endpoints", "", unix.ECONNREFUSED)
+	stats := b.serviceStats(t)
+	if stats.NoEndpoint != 1 || stats.Total != 0 || stats.Active != 0 {
+		t.Errorf("counters %+v, want one refusal", stats)
+	}
+	if got := b.count(t, ReasonNoEndpoint); got != 1 {
+		t.Errorf("counter no_endpoint is %d, want 1", got)
+	}
+	b.applyServices(t, offloaded("shop", steer.RoundRobin, unused(t)))
+	check("with one that refuses", "", unix.ECONNREFUSED)
+	if stats := b.idle(t); stats.Total != 1 || stats.Endpoints[0].ConnectFail != 1 {
+		t.Errorf("counters %+v, want one failed connection", stats)
+	}
+	if err := b.ApplyServices(nil, []string{"shop"}); err != nil {
+		t.Fatal(err)
+	}
+	check("when it is gone", "captured", 0)
 }

@@ -58,7 +58,7 @@ func (i *Interceptor) ApplyServices(now []*steer.Service, gone []string) error {
 		i.services.forget(name)
 	}
 	for _, s := range now {
-		if err := i.services.apply(s); err != nil {
+		if err := i.services.applyOrSettle(s); err != nil {
 			failed = append(failed, fmt.Errorf("apply service %s: %w", s.Name, err))
 		}
 	}
@@ -115,6 +115,19 @@ func (s *services) forget(name string) {
 	s.swapTable(have, extent{}, extent{})
 	s.leave(have, nil)
 	s.dropIfUnused(have)
+}
+
+// applyOrSettle applies a service; when there is no room, once more when what has left is freed.
+func (s *services) applyOrSettle(spec *steer.Service) error {
+	err := s.apply(spec)
+	var noRoom *FullError
+	if !errors.As(err, &noRoom) {
+		return err
+	}
+	if err := s.settle(); err != nil {
+		return err
+	}
+	return s.apply(spec)
 }
 
 // apply writes the new table beside the one in force, and swaps.

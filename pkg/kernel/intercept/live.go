@@ -1,0 +1,120 @@
+package intercept
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
+)
+
+// LiveSocket is the socket of an application, captured or offloaded, as it is now.
+type LiveSocket struct {
+	// Local is the application's address, Dst where it wanted to go, Peer where it was sent: a capture socket or an endpoint.
+	// IPv4 is unmapped.
+	Local, Dst, Peer netip.AddrPort
+	// Offloaded tells that the kernel has sent it to an endpoint of Service. Otherwise Listener has it, as in Flow.
+	Offloaded         bool
+	Service, Listener string
+	// State of the TCP connection.
+	State sockdiag.State
+	// Cgroup is the id of the cgroup that the socket was created in, Inode its number in /proc/PID/fd. PID is the process that
+	// called connect(), 0 where the kernel did not note it (offloaded connections).
+	Cgroup          uint64
+	Inode, PID, UID uint32
+	// RTT is the smoothed round-trip time; Sent counts the acknowledged bytes of the application, Received those that came.
+	RTT            time.Duration
+	Sent, Received uint64
+
+	service uint32 // block of the service, 0 when it is an earlier daemon's
+}
+
+// liveStates are those of connections that somebody may look at.
+var liveStates = [...]sockdiag.State{
+	sockdiag.SynSent, sockdiag.Established, sockdiag.FinWait1, sockdiag.FinWait2, sockdiag.CloseWait, sockdiag.LastAck, sockdiag.Closing,
+}
+
+// LiveSockets lists the captured and offloaded TCP sockets in the network namespace of the calling thread, in no order. It asks the
+// kernel for all sockets of the namespace, twice, and takes time in proportion to their number. Storage of sockets can be asked
+// for from Linux 5.7 on.
+func (i *Interceptor) LiveSockets() ([]LiveSocket, error) {
+	found, err := i.dump()
+	if err != nil {
+		return nil, fmt.Errorf("list sockets: %w", err)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for n, l := range found {
+		if s := i.services.byBlock[l.service]; s != nil && l.Offloaded {
+			found[n].Service = s.name
+		}
+	}
+	return found, nil
+}
+
+func (i *Interceptor) dump() (found []LiveSocket, err error) {
+	i.life.RLock()
+	defer i.life.RUnlock()
+	if i.ended {
+		return nil, errClosed
+	}
+	c, err := sockdiag.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	for _, m := range []struct {
+		storage *ebpf.Map
+		fill    func(*LiveSocket, []byte) bool
+	}{{i.objects.Flows, i.fillCaptured}, {i.objects.Offloads, i.fillOffloaded}} {
+		q := sockdiag.Query{States: liveStates[:], Info: true, Storage: m.storage.FD()}
+		if err := c.Dump(q, func(s *sockdiag.Socket) {
+			if s.Stored == nil {
+				return
+			}
+			if l := liveOf(s); m.fill(&l, s.Stored) {
+				found = append(found, l)
+			}
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func liveOf(s *sockdiag.Socket) LiveSocket {
+	return LiveSocket{
+		Local: unmap(s.Local), Peer: unmap(s.Remote), State: s.State, Cgroup: s.Cgroup, Inode: s.Inode, UID: s.UID,
+		RTT: s.RTT, Sent: s.Sent, Received: s.Received,
+	}
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+func (i *Interceptor) fillCaptured(l *LiveSocket, stored []byte) bool {
+	var flow wireFlow
+	if _, err := binary.Decode(stored, binary.NativeEndian, &flow); err != nil {
+		return false
+	}
+	l.Dst, l.PID = addrPort(flow.Addr, flow.Port), flow.PID
+	if flow.Epoch == i.state.first {
+		l.Listener = i.rules.names.name(flow.Listener)
+	}
+	return true
+}
+
+func (i *Interceptor) fillOffloaded(l *LiveSocket, stored []byte) bool {
+	var o wireOffload
+	if _, err := binary.Decode(stored, binary.NativeEndian, &o); err != nil {
+		return false
+	}
+	l.Offloaded, l.Dst = true, addrPort(o.Addr, o.Port)
+	if o.Epoch == i.state.first {
+		l.service = o.Service
+	}
+	return true
+}

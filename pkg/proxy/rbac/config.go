@@ -118,6 +118,9 @@ func under(path string, err error) error {
 		}
 		return errors.Join(out...)
 	}
+	if inner, ok := errors.AsType[*decode.PathError](err); ok && inner.Path != "" {
+		return &decode.PathError{Path: path + "." + inner.Path, Err: inner.Err}
+	}
 	return &decode.PathError{Path: path, Err: err}
 }
 

@@ -74,8 +74,8 @@ type Agent struct {
 	udp       *udp.Manager
 	capture   *capture
 	// before is the weir that this one takes over from, handover waits for the one that takes over from this one; mostly nil.
-	before   *handover.Predecessor
-	handover *handover.Server
+	before    *handover.Predecessor
+	handover  *handover.Server
 	store     *store.Store
 	sources   *xds.Sources
 	admin     *admin.Server
@@ -133,6 +133,9 @@ func Run(ctx context.Context, o *options.Options) error {
 
 // build makes every part; nothing listens, dials or attaches yet.
 func build(o *options.Options, cfg *Configuration) (*Agent, error) {
+	if o.UseDynamicBaseID {
+		o.BaseID = uint(os.Getpid()) // no other weir of this host has it
+	}
 	a := &Agent{opt: o, cfg: cfg, start: time.Now(), quit: make(chan struct{}), localAddr: findLocalAddress(o.LocalAddressIPv6)}
 	a.state.Store(statePreInitializing)
 	a.secrets.Store(&model.Set[*model.Secret]{})

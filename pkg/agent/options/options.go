@@ -59,10 +59,12 @@ type Options struct {
 	SocketPath         string
 	SocketMode         uint32
 	HotRestartDisabled bool
-	MutexTracing       bool
-	CPUSetThreads      bool
-	CoreDump           bool
-	FineGrainLogging   bool
+	// SkipNoParent starts without taking over when there is nobody to take over from.
+	SkipNoParent     bool
+	MutexTracing     bool
+	CPUSetThreads    bool
+	CoreDump         bool
+	FineGrainLogging bool
 
 	// Version and Help ask for that text and nothing else.
 	Version, Help, HotRestartVersion bool

@@ -29,7 +29,6 @@ func TestParse(t *testing.T) {
 				o.HotRestartDisabled, o.AllowUnknownStatic, o.LogLevel, o.Concurrency = true, true, slog.LevelWarn, 2
 				o.ComponentLogText, o.ComponentLogLevels = "misc:error", map[string]slog.Level{"misc": slog.LevelError}
 				o.WithoutMeaning = []string{
-					"--disable-hot-restart: there is no hot restart yet",
 					"--skip-deprecated-logs: weir does not log deprecated fields twice",
 				}
 			},

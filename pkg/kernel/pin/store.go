@@ -85,6 +85,9 @@ func same(open *os.File, path string) bool {
 // Dir is the directory of the instance.
 func (s *Store) Dir() string { return s.dir }
 
+// Locked tells whether the state is this process's own.
+func (s *Store) Locked() bool { return s.locked }
+
 // Lock waits until the state is this process's own. It is for a Store that was opened to take over.
 func (s *Store) Lock(ctx context.Context) error {
 	tick := time.NewTicker(lockRetry)

@@ -1,0 +1,137 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
+)
+
+// persistence is what of the kernel half outlives the process.
+type persistence struct {
+	model.LifeCycle
+	// instance keeps the state of several weirs apart.
+	instance string
+	// takeOver is true when another weir is about to give the state up.
+	takeOver bool
+	// problem is why the state is not what was asked for; nil when it is.
+	problem error
+}
+
+// persist opens the place of the pinned state for an interceptor, when there is to be one. A problem is kept for begin; the state
+// of another weir that runs is not touched.
+func (c *capture) persist(o *intercept.Options) error {
+	p := &c.persistence
+	if p.Persistence == model.PersistProcess {
+		return nil
+	}
+	store, err := pin.Open(pin.Options{FS: p.FS, Instance: p.instance, TakeOver: p.takeOver})
+	var busy *pin.BusyError
+	if errors.As(err, &busy) {
+		p.problem = fmt.Errorf("%w; --base-id keeps two of them apart, --restart-epoch takes over", err)
+		return p.problem
+	}
+	if err != nil {
+		p.problem = fmt.Errorf("interception does not outlive this process: %w", err)
+		c.log.Error("life_cycle.persistence has no effect", "error", err)
+		return nil
+	}
+	o.Pins, o.KeepPins, o.Deferred = store, p.Persistence == model.PersistAlways, true
+	o.Notice = func(text string) { c.log.Warn(text) }
+	return nil
+}
+
+// settlePersistence is the end of begin: programs of an earlier weir are exchanged now that everything is in place, or removed when
+// this one captures nothing. The error is fatal.
+func (c *capture) settlePersistence(required bool) error {
+	p := &c.persistence
+	var busy *pin.BusyError
+	if p.problem != nil && (required || errors.As(p.problem, &busy)) {
+		return p.problem
+	}
+	if k := c.kernel.Load(); k != nil {
+		if err := k.Activate(); err != nil {
+			c.log.Error("the kernel kept its earlier rules", "error", err)
+		}
+		return nil
+	}
+	c.leftovers()
+	return nil
+}
+
+// leftovers removes what an earlier weir of this instance has pinned, or tells of it when that is not this one's to do.
+func (c *capture) leftovers() {
+	p := &c.persistence
+	states, err := pin.List(pin.Places(p.FS)...)
+	if err != nil {
+		return // there is no BPF file system that could be read
+	}
+	for _, s := range states {
+		switch {
+		case s.Instance != p.instance || s.Owned:
+		case p.Persistence == model.PersistProcess:
+			c.log.Warn("an earlier weir has left programs attached; `weirctl cleanup` removes them", "dir", s.Dir)
+		default:
+			if err := pin.Discard(s); err != nil {
+				c.log.Warn("remove what an earlier weir left", "error", err)
+				continue
+			}
+			c.log.Info("removed what an earlier weir left, as nothing is to be captured", "dir", s.Dir)
+		}
+	}
+}
+
+// inherits tells whether the capture sockets of the weir before are of use here: its connections are known.
+func (c *capture) inherits() bool {
+	k := c.kernel.Load()
+	return k != nil && k.Shares()
+}
+
+// ending stops capturing because the process ends, unless the fail policy is to hold without it.
+func (c *capture) ending() {
+	if p := &c.persistence; p.Persistence == model.PersistAlways && p.problem == nil {
+		return
+	}
+	c.release()
+}
+
+// own makes the pinned state this process's own, once the weir before has given it up.
+func (c *capture) own(ctx context.Context) {
+	if k := c.kernel.Load(); k != nil {
+		if err := k.Own(ctx); err != nil {
+			c.log.Error("take over the pinned state", "error", err)
+		}
+	}
+}
+
+// freeze leaves the kernel as it is while another weir takes over.
+func (c *capture) freeze() {
+	if k := c.kernel.Load(); k != nil {
+		k.Freeze()
+	}
+}
+
+// reclaim undoes freeze, and what the other weir did. Rules that came meanwhile are for the caller to apply.
+func (c *capture) reclaim() {
+	if k := c.kernel.Load(); k != nil {
+		if err := k.Reclaim(); err != nil {
+			c.log.Error("take the programs back", "error", err)
+		}
+	}
+}
+
+// yield gives the pinned state up for another weir, which has taken over.
+func (c *capture) yield() {
+	if k := c.kernel.Load(); k != nil {
+		if err := k.Yield(); err != nil {
+			c.log.Warn("give up the pinned state", "error", err)
+		}
+	}
+}
+
+// instanceOf is the name of the pinned state of a base id.
+func instanceOf(baseID uint) string { return strconv.FormatUint(uint64(baseID), 10) }

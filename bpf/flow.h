@@ -4,6 +4,7 @@
 #define WEIR_FLOW_H
 
 #include "decide.h"
+#include "netns.h"
 
 /* Set at load: whether this kernel has bpf_set_retval (5.18). Without it a refused connect() fails with EPERM. */
 const volatile __u8 weir_have_set_retval = 0;
@@ -150,6 +151,8 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 		forget_offload(ctx, before);
 	if (v->action != ACTION_REDIRECT && q->protocol == IPPROTO_TCP)
 		forget(ctx, v);
+	if (v->reason == REASON_OTHER_NETNS)
+		report_stranger(q);
 	count(v->reason);
 	return v->action != ACTION_REFUSE;
 }

@@ -48,6 +48,7 @@ enum {
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
+	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
 enum {
@@ -152,6 +153,7 @@ OFFSET_IS(struct __sk_buff, data_end, 80);
 /* Helpers, by their number in the kernel. The comment names the first kernel that offers them to every hook used here. */
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
+static __u64 (*bpf_ktime_get_ns)(void) = (void *)5;
 static __u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;
 static __u64 (*bpf_get_current_uid_gid)(void) = (void *)15;
 static __u64 (*bpf_get_socket_cookie)(void *ctx) = (void *)46;
@@ -162,6 +164,7 @@ static long (*bpf_sk_release)(void *sk) = (void *)86;
 static void *(*bpf_sk_storage_get)(void *map, void *sk, void *value, __u64 flags) = (void *)107;
 static long (*bpf_sk_storage_delete)(void *map, void *sk) = (void *)108;
 static __u64 (*bpf_get_netns_cookie)(void *ctx) = (void *)122; /* sockops: 5.15 */
+static long (*bpf_ringbuf_output)(void *map, void *data, __u64 size, __u64 flags) = (void *)130; /* 5.8 */
 static int (*bpf_set_retval)(int retval) = (void *)187;	       /* 5.18, optional */
 
 #endif

@@ -49,6 +49,29 @@ struct {
 } weir_netns SEC(".maps");
 
 /*
+ * weir_strangers: the last report of a connection that should have been captured and came from a network namespace without
+ * capture sockets.
+ * key: cookie of the namespace. value: struct weir_stranger.
+ * written by: the programs. deleted by: nobody. capacity: 1024 namespaces; the least recently used entry makes room.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct weir_stranger);
+} weir_strangers SEC(".maps");
+
+/*
+ * weir_stranger_news: struct weir_stranger, each namespace's at most once in STRANGER_INTERVAL.
+ * written by: the programs. read by: user space. capacity: 65536 bytes, the largest page of the supported machines.
+ * full: the report is lost; the next connection after the interval makes another one.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+} weir_stranger_news SEC(".maps");
+
+/*
  * weir_capture: which destinations to capture, and for which listener.
  * key: struct weir_prefix. value: struct weir_rule.
  * written and deleted by: user space, entry by entry, in an order that gives every destination its old rule or its new one.

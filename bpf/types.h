@@ -253,4 +253,13 @@ _Static_assert(sizeof(struct weir_upstream) == 64, "weir_upstream");
 _Static_assert(sizeof(struct weir_offload) == 56, "weir_offload");
 _Static_assert(sizeof(struct weir_explain) == 112, "weir_explain");
 
+/* A task whose connection should have been captured, in a network namespace without capture sockets. */
+struct weir_stranger {
+	__u64 netns; /* cookie */
+	__u64 at;    /* bpf_ktime_get_ns() */
+	__u32 task;  /* thread id in the initial pid namespace */
+	__u32 unused;
+};
+_Static_assert(sizeof(struct weir_stranger) == 24, "weir_stranger");
+
 #endif

@@ -31,6 +31,7 @@ type objects struct {
 	Control *ebpf.Map `ebpf:"weir_control"`
 	Netns   *ebpf.Map `ebpf:"weir_netns"`
 	Arena   *ebpf.Map `ebpf:"weir_arena"`
+	News    *ebpf.Map `ebpf:"weir_stranger_news"`
 	Capture *ebpf.Map `ebpf:"weir_capture"`
 	Exclude *ebpf.Map `ebpf:"weir_exclude"`
 	Handoff *ebpf.Map `ebpf:"weir_handoff"`
@@ -92,7 +93,7 @@ func verifierLog(err error) error {
 
 func (o *objects) close() error {
 	return errors.Join(
-		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(), o.Release.Close(), o.Arena.Close(),
+		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(), o.Release.Close(), o.Arena.Close(), o.News.Close(),
 		o.Explain.Close(), o.Control.Close(), o.Netns.Close(), o.Capture.Close(), o.Exclude.Close(), o.Handoff.Close(), o.Reasons.Close(),
 		o.Flows.Close(), o.Offloads.Close(),
 	)

@@ -17,8 +17,8 @@ func TestStructsMatchTheObject(t *testing.T) {
 	pairs := map[string]reflect.Type{
 		"weir_prefix": reflect.TypeFor[wirePrefix](), "weir_rule": reflect.TypeFor[wireRule](),
 		"weir_endpoint": reflect.TypeFor[wireEndpoint](), "weir_control": reflect.TypeFor[wireControl](),
-		"weir_sockets": reflect.TypeFor[wireSockets](),
-		"weir_query":   reflect.TypeFor[wireQuery](), "weir_verdict": reflect.TypeFor[wireVerdict](),
+		"weir_sockets": reflect.TypeFor[wireSockets](), "weir_stranger": reflect.TypeFor[wireStranger](),
+		"weir_query": reflect.TypeFor[wireQuery](), "weir_verdict": reflect.TypeFor[wireVerdict](),
 		"weir_flow": reflect.TypeFor[wireFlow](), "weir_pair": reflect.TypeFor[wirePair](),
 		"weir_explain": reflect.TypeFor[wireExplain](),
 		"weir_block":   reflect.TypeFor[wireBlock](), "weir_service": reflect.TypeFor[wireService](),

@@ -20,6 +20,7 @@ func bpfObjects() []bpfObject {
 		{"policy", "pkg/kernel/intercept"},
 		{"accel", "pkg/kernel/accel"},
 		{"inbound", "pkg/kernel/inbound"},
+		{"udp", "pkg/kernel/datagram"},
 	}
 }
 

@@ -18,15 +18,19 @@ const (
 	Pass Action = iota
 	// Redirect gives it to weir.
 	Redirect
+	// Refuse makes the attempt fail. Only rules of datagrams do.
+	Refuse
 	// Offload sends it to an endpoint of the rule's service, past weir.
-	Offload Action = 3
+	Offload
 )
 
-// String returns "pass", "redirect" or "offload".
+// String returns "pass", "redirect", "refuse" or "offload".
 func (a Action) String() string {
 	switch a {
 	case Redirect:
 		return "redirect"
+	case Refuse:
+		return "refuse"
 	case Offload:
 		return "offload"
 	}

@@ -11,6 +11,7 @@ import (
 
 // listener replaces what a listener contributes; either may be nil.
 func (c *Compiler) listener(name string, old, now *model.Listener) {
+	old, now = ofConnections(old), ofConnections(now)
 	own := owner{ownListener, name}
 	if name == c.catchAll {
 		for to := range c.targetsOf(name) {

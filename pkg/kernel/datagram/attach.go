@@ -1,0 +1,122 @@
+package datagram
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/cilium/ebpf/link"
+
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+)
+
+// attachment is the links of one cgroup, in the order of hooks. The id tells it from a later cgroup of the same name.
+type attachment struct {
+	id    uint64
+	links []link.Link
+}
+
+// close detaches in reverse: nothing new is captured before the rest goes.
+func (a *attachment) close() error {
+	var failed []error
+	for _, l := range slices.Backward(a.links) {
+		failed = append(failed, l.Close())
+	}
+	return errors.Join(failed...)
+}
+
+// Refresh resolves the plan's cgroup patterns again, attaches to cgroups that have appeared and forgets those that are gone.
+func (i *Interceptor) Refresh() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed || i.objects == nil {
+		return nil
+	}
+	if err := i.reattach(); err != nil {
+		return fmt.Errorf("refresh cgroups for datagrams: %w", err)
+	}
+	return nil
+}
+
+// reattach makes the attachments those that the plan wants. What can be attached is, also when something else cannot.
+func (i *Interceptor) reattach() error {
+	dirs, err := i.resolve()
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, dir := range dirs {
+		failed = append(failed, i.ensure(dir))
+	}
+	for dir := range i.attached {
+		if !slices.Contains(dirs, dir) {
+			failed = append(failed, i.detach(dir))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// resolve finds the cgroups of the plan, none when it has no rules. The default one is created when it is not there.
+func (i *Interceptor) resolve() ([]string, error) {
+	if len(i.plan.Rules) == 0 || i.plan.Disabled {
+		return nil, nil
+	}
+	if slices.Contains(i.plan.Cgroups, steer.DefaultCgroup) {
+		dir, created, err := i.opts.Hierarchy.Create(steer.DefaultCgroup)
+		if err != nil {
+			return nil, err
+		}
+		if created {
+			i.created = append(i.created, dir)
+		}
+	}
+	dirs, _, err := i.opts.Hierarchy.Resolve(i.plan.Cgroups)
+	return dirs, err
+}
+
+// ensure attaches to a cgroup unless that has been done.
+func (i *Interceptor) ensure(dir string) error {
+	id, err := cgroup.ID(dir)
+	if err != nil {
+		return err
+	}
+	if a := i.attached[dir]; a != nil {
+		if a.id == id {
+			return nil
+		}
+		if err := i.detach(dir); err != nil {
+			return err
+		}
+	}
+	return i.attach(dir, id)
+}
+
+// attach puts all programs on a cgroup through links, always "multi": they run beside the programs of others.
+func (i *Interceptor) attach(dir string, id uint64) error {
+	target, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("attach to cgroup: %w", err)
+	}
+	defer target.Close()
+	made := &attachment{id: id}
+	for _, hook := range i.objects.hooks() {
+		l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(target.Fd()), Program: hook.program, Attach: hook.attach})
+		if err != nil {
+			return errors.Join(fmt.Errorf("attach %s to cgroup %s: %w", hook.attach, dir, err), made.close())
+		}
+		made.links = append(made.links, l)
+	}
+	i.attached[dir] = made
+	return nil
+}
+
+func (i *Interceptor) detach(dir string) error {
+	err := i.attached[dir].close()
+	delete(i.attached, dir)
+	if err != nil {
+		return fmt.Errorf("detach from cgroup %s: %w", dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package datagram
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+)
+
+// OriginalDst tells where a captured datagram was going: client sent it, and local is the address of the capture socket that it came
+// to. false when it was not captured, when its destination is forgotten (65536 others of IPv4 came since), or when the client's
+// socket of IPv6 is closed. It may be asked as often as one likes; a question costs a system call, so remember the answer for a
+// while. For IPv6 the calling thread must be in the network namespace of the capture sockets.
+func (i *Interceptor) OriginalDst(client, local netip.AddrPort) (netip.AddrPort, bool) {
+	i.life.RLock()
+	defer i.life.RUnlock()
+	if i.objects == nil {
+		return netip.AddrPort{}, false
+	}
+	if number, ok := numberOf(local.Addr()); ok {
+		var dest wireDest
+		if i.objects.Dests.Lookup(number, &dest) != nil {
+			return netip.AddrPort{}, false
+		}
+		return dest.addrPort(), true
+	}
+	slot := slices.Index(i.port6, local.Port()) // written before objects were
+	if slot < 0 {
+		return netip.AddrPort{}, false
+	}
+	find := wireFind{Slot: uint32(slot), LocalPort: portOf(local.Port())}
+	find.Client, find.ClientPort = wireOf(client)
+	if run(i.objects.Find, &find) != nil || find.Found == 0 {
+		return netip.AddrPort{}, false
+	}
+	return find.Dest.addrPort(), true
+}
+
+// run runs a program on data, which it may change.
+func run(program *ebpf.Program, data any) error {
+	in, err := binary.Append(nil, binary.NativeEndian, data)
+	if err != nil {
+		return fmt.Errorf("encode data: %w", err)
+	}
+	out := make([]byte, len(in))
+	code, err := program.Run(&ebpf.RunOptions{Data: in, DataOut: out})
+	if err != nil {
+		return fmt.Errorf("run program: %w", err)
+	}
+	if code != 0 {
+		return fmt.Errorf("run program: it returned %d", int32(code))
+	}
+	if _, err := binary.Decode(out, binary.NativeEndian, data); err != nil {
+		return fmt.Errorf("decode data: %w", err)
+	}
+	return nil
+}
+
+// Query is a datagram that somebody might send.
+type Query struct {
+	// Dst is where to.
+	Dst netip.AddrPort
+	// Mark is the socket's SO_MARK, Device the index of the device it is bound to; mostly 0.
+	Mark, Device uint32
+	// Cgroup is the id of the caller's cgroup, 0 for one that is not the proxy's.
+	Cgroup uint64
+	// Netns is the cookie of the caller's network namespace; 0 for that of the capture sockets.
+	Netns uint64
+}
+
+// Explanation is the kernel's decision about a Query. Rule is what decided, nil when none did; for ReasonExcluded it is an exclusion.
+type Explanation struct {
+	Action steer.Action
+	Reason Reason
+	Rule   *steer.Rule
+}
+
+// Explain lets the kernel take its decision about a datagram without sending it; counters are not touched. Without rules nothing is
+// loaded, and everything passes.
+func (i *Interceptor) Explain(q Query) (Explanation, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.objects == nil {
+		return Explanation{Action: steer.Pass, Reason: ReasonDisabled}, nil
+	}
+	e := wireExplain{Query: wireQuery{BoundIf: q.Device, Mark: q.Mark, Cgroup: q.Cgroup, Netns: q.Netns}}
+	e.Query.Addr, e.Query.Port = wireOf(q.Dst)
+	if q.Netns == 0 {
+		e.Query.Netns = i.opts.Netns
+	}
+	if err := run(i.objects.Explain, &e); err != nil {
+		return Explanation{}, fmt.Errorf("explain udp %s: %w", q.Dst, err)
+	}
+	out := Explanation{Action: steer.Action(e.Verdict.Action), Reason: Reason(e.Verdict.Reason)}
+	rules := i.plan.Rules
+	if out.Reason == ReasonExcluded {
+		rules = i.plan.Excludes
+	}
+	if n := int(e.Verdict.Rule); n > 0 && n <= len(rules) {
+		rule := rules[n-1]
+		out.Rule = &rule
+	}
+	return out, nil
+}

@@ -1,0 +1,95 @@
+package datagram
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+)
+
+// objectCode is bpf/udp.bpf.c compiled for little-endian machines by tools/generate.
+//
+//go:embed udp_bpfel.o
+var objectCode []byte
+
+// objects are the loaded programs and maps.
+type objects struct {
+	Connect4     *ebpf.Program `ebpf:"weir_udp_connect4"`
+	Connect6     *ebpf.Program `ebpf:"weir_udp_connect6"`
+	Sendmsg4     *ebpf.Program `ebpf:"weir_udp_sendmsg4"`
+	Sendmsg6     *ebpf.Program `ebpf:"weir_udp_sendmsg6"`
+	Recvmsg4     *ebpf.Program `ebpf:"weir_udp_recvmsg4"`
+	Recvmsg6     *ebpf.Program `ebpf:"weir_udp_recvmsg6"`
+	Getpeername4 *ebpf.Program `ebpf:"weir_udp_getpeername4"`
+	Getpeername6 *ebpf.Program `ebpf:"weir_udp_getpeername6"`
+	Explain      *ebpf.Program `ebpf:"weir_udp_explain"`
+	Find         *ebpf.Program `ebpf:"weir_udp_find"`
+
+	Control *ebpf.Map `ebpf:"weir_udp_control"`
+	Rules   *ebpf.Map `ebpf:"weir_udp_rules"`
+	Exclude *ebpf.Map `ebpf:"weir_udp_exclude"`
+	Dests   *ebpf.Map `ebpf:"weir_udp_dests"`
+	Reasons *ebpf.Map `ebpf:"weir_udp_reasons"`
+}
+
+// loadSpec decodes the embedded object.
+func loadSpec() (*ebpf.CollectionSpec, error) {
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(objectCode))
+	if err != nil {
+		return nil, fmt.Errorf("decode embedded BPF object: %w", err)
+	}
+	return spec, nil
+}
+
+// loadObjects hands the programs and maps to the kernel, and gives what control maps are made by. A refusal carries the verifier's whole log.
+func loadObjects() (*objects, *ebpf.MapSpec, error) {
+	spec, err := loadSpec()
+	if err != nil {
+		return nil, nil, err
+	}
+	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
+		if err := spec.Variables["weir_udp_have_set_retval"].Set(uint8(1)); err != nil {
+			return nil, nil, fmt.Errorf("set weir_udp_have_set_retval: %w", err)
+		}
+	}
+	var loaded objects
+	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
+		if refused, ok := errors.AsType[*ebpf.VerifierError](err); ok {
+			err = fmt.Errorf("%w\n%+v", err, refused)
+		}
+		return nil, nil, fmt.Errorf("load BPF programs: %w", err)
+	}
+	return &loaded, spec.Maps["weir_udp_control"].InnerMap, nil
+}
+
+// hook is a place in a cgroup that one of the programs runs at.
+type hook struct {
+	attach  ebpf.AttachType
+	program *ebpf.Program
+}
+
+// hooks lists them in the order of attaching: what completes a captured exchange is in place before datagrams are captured.
+func (o *objects) hooks() []hook {
+	return []hook{
+		{ebpf.AttachCgroupInet4GetPeername, o.Getpeername4},
+		{ebpf.AttachCgroupInet6GetPeername, o.Getpeername6},
+		{ebpf.AttachCGroupUDP4Recvmsg, o.Recvmsg4},
+		{ebpf.AttachCGroupUDP6Recvmsg, o.Recvmsg6},
+		{ebpf.AttachCGroupInet4Connect, o.Connect4},
+		{ebpf.AttachCGroupInet6Connect, o.Connect6},
+		{ebpf.AttachCGroupUDP4Sendmsg, o.Sendmsg4},
+		{ebpf.AttachCGroupUDP6Sendmsg, o.Sendmsg6},
+	}
+}
+
+func (o *objects) close() error {
+	var failed []error
+	for _, h := range o.hooks() {
+		failed = append(failed, h.program.Close())
+	}
+	return errors.Join(append(failed, o.Explain.Close(), o.Find.Close(), o.Control.Close(), o.Rules.Close(), o.Exclude.Close(), o.Dests.Close(), o.Reasons.Close())...)
+}

@@ -6,22 +6,20 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/inbound"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/netns"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/udp"
 )
-
-// refreshInterval is how often cgroup globs are resolved again: a new container is captured this soon.
-const refreshInterval = 2 * time.Second
 
 // capture is the kernel half as the rest of the agent sees it. It loads nothing until a snapshot has something to capture. Its
 // methods but OriginalDst are called with Agent.mu held, or when nothing else runs.
@@ -29,6 +27,8 @@ type capture struct {
 	log       *slog.Logger
 	listeners *listener.Manager
 	udp       *udp.Manager
+	// services keep the kernel's rules and services what configuration and hosts ask for.
+	services *services
 
 	kernel atomic.Pointer[intercept.Interceptor]
 	// unavailable is why this host does not intercept; set once.
@@ -36,11 +36,20 @@ type capture struct {
 	// retired is set once the listeners were drained, inboundRetired once the inbound ones were.
 	retired, inboundRetired bool
 	persistence             persistence
-	stop                    chan struct{}
-	refreshing              sync.WaitGroup
+	closed                  bool
+	namespaces              namespaces
+	inbound                 *inboundCapture
+	// strangers tell of captured processes in namespaces that nobody has noticed.
+	strangers *intercept.Strangers
+	// followed is what namespaces are looked for in.
+	followed struct{ cgroups, paths []string }
 }
 
-func newCapture(log *slog.Logger) *capture { return &capture{log: log, stop: make(chan struct{})} }
+func newCapture(log *slog.Logger) *capture {
+	c := &capture{log: log, inbound: newInboundCapture(log)}
+	c.namespaces.log, c.namespaces.users = log, []namespaceUser{c, c.inbound}
+	return c
+}
 
 // mark is the SO_MARK of weir's own connections.
 func (c *capture) mark() uint32 { return sock.DefaultMark }
@@ -82,13 +91,12 @@ func (c *capture) problem() error {
 	if err := c.unavailable.Load(); err != nil {
 		return *err
 	}
-	return nil
+	return c.inbound.problem()
 }
 
 // shrink stops capturing for listeners that the next snapshot has not, before they close.
 func (c *capture) shrink(now, next *model.Snapshot) {
-	k := c.kernel.Load()
-	if k == nil || now == nil || c.retired {
+	if c.kernel.Load() == nil || now == nil || c.retired {
 		return
 	}
 	now, next = c.wanted(now), c.wanted(next)
@@ -98,11 +106,9 @@ func (c *capture) shrink(now, next *model.Snapshot) {
 			both.Listeners = both.Listeners.Without(name)
 		}
 	}
-	from, _ := steer.Compile(now)
-	to, _ := steer.Compile(&both)
-	if !steer.Diff(from, to).Empty() {
-		c.install(k, to)
-	}
+	c.services.snapshot(&both)
+	c.services.settle()
+	c.inbound.apply(inbound.Compile(&both))
 }
 
 // apply captures what a snapshot asks for.
@@ -110,13 +116,14 @@ func (c *capture) apply(snap *model.Snapshot) {
 	if c.retired {
 		return
 	}
-	plan, notices := steer.Compile(c.wanted(snap))
+	plan, notices := c.services.snapshot(c.wanted(snap))
 	for _, n := range notices {
 		c.log.Warn("interception: " + n.String())
 	}
+	coming := inbound.Compile(c.wanted(snap))
 	k := c.kernel.Load()
 	if k == nil {
-		if len(plan.Rules) == 0 || plan.Disabled || c.problem() != nil {
+		if (len(plan.Rules) == 0 || plan.Disabled) && coming.Empty() || c.problem() != nil {
 			return
 		}
 		var err error
@@ -125,14 +132,27 @@ func (c *capture) apply(snap *model.Snapshot) {
 			c.log.Error("interception is off; everything else works", "error", err)
 			return
 		}
+		c.services.start(k)
 	}
-	c.install(k, plan)
+	c.follow(plan, snap.Interception)
+	c.services.settle()
+	c.inbound.apply(coming)
+}
+
+// learn follows a snapshot whose listeners are those of the one before.
+func (c *capture) learn(snap *model.Snapshot) {
+	if c.kernel.Load() == nil || c.retired {
+		return
+	}
+	c.services.snapshot(c.wanted(snap))
+	c.services.settle()
 }
 
 // load opens the capture sockets and loads the programs, for the connections of cgroups.
 func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
 	o := intercept.Options{ProxyMark: c.mark()}
-	if h, err := cgroup.Find(); err == nil && !chosen(h, cgroups) {
+	h, found := cgroup.Find() // without one, the interceptor says what is missing
+	if found == nil && !chosen(h, cgroups) {
 		o.ProxyCgroup = h.OwnID()
 	}
 	if err := c.persist(&o); err != nil {
@@ -155,9 +175,15 @@ func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
 	if err := k.SetCapture(0, addrs...); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
+	if err := errors.Join(found, c.namespaces.watch(h, c.refresh)); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
+	if c.strangers, err = k.Strangers(func(s intercept.Stranger) { c.namespaces.census.Look(s.Task) }); err != nil {
+		c.namespaces.close()
+		return nil, errors.Join(err, k.Close())
+	}
 	c.kernel.Store(k)
 	c.log.Info("interception is on", "capture", fmt.Sprint(addrs))
-	c.refreshing.Go(c.refresh)
 	return k, nil
 }
 
@@ -178,26 +204,51 @@ func (c *capture) install(k *intercept.Interceptor, plan *steer.Plan) {
 	}
 }
 
-// refresh follows cgroups that come and go.
+// refresh attaches to cgroups that have come.
 func (c *capture) refresh() {
-	tick := time.NewTicker(refreshInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-c.stop:
-			return
-		case <-tick.C:
-			if err := c.kernel.Load().Refresh(); err != nil {
-				c.log.Warn("look for cgroups", "error", err)
-			}
-		}
+	if err := c.kernel.Load().Refresh(); err != nil {
+		c.log.Warn("look for cgroups", "error", err)
 	}
+	c.inbound.refresh()
+}
+
+// follow looks for the network namespaces that a plan's cgroups live in, and opens capture sockets there.
+func (c *capture) follow(plan *steer.Plan, i *model.Interception) {
+	var n model.Namespaces
+	if i != nil {
+		n = i.Namespaces
+	}
+	if slices.Equal(c.followed.cgroups, plan.Cgroups) && slices.Equal(c.followed.paths, n.Paths) {
+		return
+	}
+	c.followed.cgroups, c.followed.paths = plan.Cgroups, n.Paths
+	c.namespaces.hostUpstream.Store(n.HostUpstream)
+	c.namespaces.ownOnly.Store(n.OwnOnly)
+	c.namespaces.census.Follow(plan.Cgroups, n.Paths)
+}
+
+// enter implements namespaceUser.
+func (c *capture) enter(n *netns.Namespace, in *streaminfo.Namespace) error {
+	addrs, err := c.listeners.OpenCaptureIn(in)
+	if len(addrs) == 0 {
+		return err
+	}
+	return errors.Join(c.kernel.Load().SetCapture(n.Cookie(), addrs...), err)
+}
+
+// leave implements namespaceUser.
+func (c *capture) leave(n *netns.Namespace, in *streaminfo.Namespace) {
+	if err := c.kernel.Load().ClearCapture(n.Cookie()); err != nil {
+		c.log.Warn("leave network namespace", "error", err)
+	}
+	c.listeners.CloseCaptureIn(in)
 }
 
 // release stops capturing; connections that were captured already still learn where they were going.
 func (c *capture) release() {
+	c.inbound.apply(nil)
 	if k := c.kernel.Load(); k != nil {
-		c.install(k, nil)
+		c.services.release(func() { c.install(k, nil) })
 	}
 }
 
@@ -232,16 +283,16 @@ func (c *capture) wanted(snap *model.Snapshot) *model.Snapshot {
 // close detaches everything. It may be called more than once.
 func (c *capture) close() {
 	k := c.kernel.Load()
-	if k == nil {
+	if k == nil || c.closed {
 		return
 	}
-	select {
-	case <-c.stop:
-		return
-	default:
-		close(c.stop)
+	c.closed = true
+	if err := c.strangers.Close(); err != nil {
+		c.log.Warn("detach from the kernel", "error", err)
 	}
-	c.refreshing.Wait()
+	c.namespaces.close()
+	c.inbound.close()
+	c.services.close()
 	if err := k.Close(); err != nil {
 		c.log.Warn("detach from the kernel", "error", err)
 	}

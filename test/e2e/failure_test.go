@@ -10,8 +10,8 @@ import (
 	"github.com/weir-proxy/weir/test/harness"
 )
 
-// An application that is captured but cannot reach weir, here since it lives in another network namespace, goes its own way or
-// is refused, as the policy says.
+// An application that is captured but cannot reach weir, here since it lives in another network namespace and weir serves its own
+// only, goes its own way or is refused, as the policy says.
 func TestFailPolicy(t *testing.T) {
 	t.Parallel()
 	harness.NeedInterception(t)
@@ -29,7 +29,7 @@ func TestFailPolicy(t *testing.T) {
 			other.TCPBackend("10.50.0.1:7000", harness.Greets("direct"))
 			group := harness.NewCgroup(t)
 			weir := proxied.StartWeir(harness.WeirOptions{
-				Config: passthrough(), Capture: []*harness.Cgroup{group}, Interception: "fail_policy: " + tc.policy,
+				Config: passthrough(), Capture: []*harness.Cgroup{group}, Interception: "namespaces: {own_only: true}, fail_policy: " + tc.policy,
 			})
 			to := harness.Connect{To: "10.50.0.1:7000", HalfClose: true}
 			if got := proxied.App().In(group).Connect(to); got.Received != "proxied" {

@@ -1,8 +1,6 @@
 package view
 
 import (
-	"fmt"
-
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
@@ -20,9 +18,30 @@ type Interception struct {
 	Interceptor func() Interceptor
 	// Unavailable tells why there is none; it may be nil.
 	Unavailable func() error
+	// Offload tells which listeners the kernel stands in for; it may be nil.
+	Offload func() []steer.ListenerStatus
+	// Namespaces lists the network namespaces of captured processes beside weir's own; it may be nil.
+	Namespaces func() []Namespace
 }
 
 var _ admin.Interception = Interception{}
+
+// Namespace is a network namespace that captured processes live in.
+type Namespace struct {
+	// Name is that of its file, else its number.
+	Name  string `json:"name"`
+	Inode uint64 `json:"inode"`
+	// Cookie is 0 for one that could not be opened.
+	Cookie uint64 `json:"netns_cookie"`
+	// Process is one of those in it, Cgroup the directory of that one's cgroup; or Path is the file that it was found by.
+	Process int    `json:"process,omitempty"`
+	Cgroup  string `json:"cgroup,omitempty"`
+	Path    string `json:"path,omitempty"`
+	// CaptureSockets are weir's in it; empty when connections from it are left to the fail policy.
+	CaptureSockets []string `json:"capture_sockets"`
+	// Error says why it has none, or not all.
+	Error string `json:"error,omitempty"`
+}
 
 // interceptionStatus is the answer of /weir/interception.
 type interceptionStatus struct {
@@ -36,8 +55,10 @@ type interceptionStatus struct {
 	ProxyCgroup    uint64         `json:"proxy_cgroup"`
 	Netns          uint64         `json:"netns_cookie"`
 	Programs       []programInfo  `json:"programs"`
+	Namespaces     []Namespace    `json:"namespaces"`
 	Cgroups        []cgroupInfo   `json:"cgroups"`
 	MissingCgroups []string       `json:"missing_cgroups"`
+	Listeners      []listenerInfo `json:"listeners"`
 	Rules          []ruleInfo     `json:"rules"`
 	Excludes       []ruleInfo     `json:"excludes"`
 	Reasons        []reasonCounts `json:"reasons"`
@@ -69,7 +90,10 @@ type ruleInfo struct {
 	Port     uint16 `json:"port"`
 	Action   string `json:"action"`
 	Listener string `json:"listener,omitempty"`
-	Origin   string `json:"origin"`
+	Service  string `json:"service,omitempty"`
+	// Kept says what keeps the rule's connections in user space.
+	Kept   string `json:"kept,omitempty"`
+	Origin string `json:"origin"`
 }
 
 type reasonCounts struct {
@@ -82,8 +106,8 @@ type reasonCounts struct {
 func (v Interception) InterceptionStatus() any {
 	// Empty lists are printed as such.
 	out := &interceptionStatus{
-		CaptureSockets: []string{}, Programs: []programInfo{}, Cgroups: []cgroupInfo{}, MissingCgroups: []string{},
-		Rules: []ruleInfo{}, Excludes: []ruleInfo{}, Reasons: []reasonCounts{},
+		CaptureSockets: []string{}, Programs: []programInfo{}, Namespaces: []Namespace{}, Cgroups: []cgroupInfo{}, MissingCgroups: []string{},
+		Listeners: []listenerInfo{}, Rules: []ruleInfo{}, Excludes: []ruleInfo{}, Reasons: []reasonCounts{},
 	}
 	i := v.Interceptor()
 	if i == nil {
@@ -99,7 +123,13 @@ func (v Interception) InterceptionStatus() any {
 		out.Error = err.Error()
 		return out
 	}
+	if v.Namespaces != nil {
+		out.Namespaces = v.Namespaces()
+	}
 	out.fill(&status)
+	if v.Offload != nil {
+		out.Listeners = listeners(v.Offload())
+	}
 	counters, err := i.Counters()
 	if err != nil {
 		out.Error = err.Error()
@@ -118,14 +148,16 @@ func (out *interceptionStatus) fill(s *intercept.Status) {
 	out.Active, out.Generation, out.ProxyMark = true, s.Generation, s.ProxyMark
 	out.ProxyCgroup, out.Netns = s.ProxyCgroup, s.Netns
 	out.MissingCgroups = append(out.MissingCgroups, s.MissingCgroups...)
+	sockets := make(map[uint64][]string)
 	for _, c := range s.Capture {
 		for _, a := range c.Addrs {
-			text := a.String()
-			if c.Netns != s.Netns {
-				text += fmt.Sprintf(" in network namespace %d", c.Netns)
-			}
-			out.CaptureSockets = append(out.CaptureSockets, text)
+			sockets[c.Netns] = append(sockets[c.Netns], a.String())
 		}
+	}
+	out.CaptureSockets = append(out.CaptureSockets, sockets[s.Netns]...)
+	for i := range out.Namespaces {
+		n := &out.Namespaces[i]
+		n.CaptureSockets = append([]string{}, sockets[n.Cookie]...)
 	}
 	for _, p := range s.Programs {
 		out.Programs = append(out.Programs, programInfo{p.Name, p.ID, true})
@@ -150,7 +182,7 @@ func (out *interceptionStatus) fill(s *intercept.Status) {
 func rules(list []steer.Rule) []ruleInfo {
 	out := make([]ruleInfo, 0, len(list))
 	for _, r := range list {
-		out = append(out, ruleInfo{r.Prefix.String(), r.Port, r.Action.String(), r.Listener, r.Origin})
+		out = append(out, ruleInfo{r.Prefix.String(), r.Port, r.Action.String(), r.Listener, r.Service, r.Kept, r.Origin})
 	}
 	return out
 }

@@ -43,6 +43,7 @@ func (m *Manager) OpenCaptureIn(in *streaminfo.Namespace) ([]netip.AddrPort, err
 	if len(opened) > 0 {
 		m.within[in] = append(m.within[in], opened...)
 		m.serveCapture(in, opened)
+		m.publishWithin()
 	}
 	return boundAddrs(m.within[in]), err
 }
@@ -62,6 +63,7 @@ func (m *Manager) CloseCaptureIn(in *streaminfo.Namespace) {
 		s.shut()
 	}
 	delete(m.within, in)
+	m.publishWithin()
 	m.mu.Unlock()
 	m.abort(func(cn *connection) bool { return cn.info.Namespace == in })
 }
@@ -131,8 +133,8 @@ func (m *Manager) closeCapture() {
 	clear(m.within)
 }
 
-// SelfIn is SelfAddrs for another network namespace, where nothing but capture sockets is weir's: addrs are those.
-func SelfIn(addrs []netip.AddrPort) func(netip.AddrPort) bool {
+// SelfIn is SelfAddrs for another network namespace, where nothing but its capture sockets is weir's.
+func (m *Manager) SelfIn(in *streaminfo.Namespace) func(netip.AddrPort) bool {
 	return func(addr netip.AddrPort) bool {
 		addr = conn.Unmap(addr)
 		if ip := addr.Addr(); ip.IsUnspecified() { // connects to loopback
@@ -142,6 +144,16 @@ func SelfIn(addrs []netip.AddrPort) func(netip.AddrPort) bool {
 			}
 			addr = netip.AddrPortFrom(loopback, addr.Port())
 		}
-		return slices.Contains(addrs, addr)
+		own := m.ownWithin.Load()
+		return own != nil && slices.Contains((*own)[in], addr)
 	}
+}
+
+// publishWithin recomputes what SelfIn looks up. The caller holds mu.
+func (m *Manager) publishWithin() {
+	own := make(map[*streaminfo.Namespace][]netip.AddrPort, len(m.within))
+	for in, sockets := range m.within {
+		own[in] = boundAddrs(sockets)
+	}
+	m.ownWithin.Store(&own)
 }

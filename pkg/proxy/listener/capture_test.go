@@ -61,7 +61,7 @@ func TestCaptureInNamespaces(t *testing.T) {
 		if diff := cmp.Diff(addrs, again, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); err != nil || diff != "" {
 			t.Errorf("opened again: %v, %s", err, diff)
 		}
-		own := SelfIn(addrs)
+		own := b.SelfIn(in)
 		if !own(addrs[0]) || !own(netip.AddrPortFrom(netip.IPv4Unspecified(), addrs[0].Port())) || own(netip.MustParseAddrPort("127.0.0.1:1")) {
 			t.Error("SelfIn does not know the capture sockets, or others too")
 		}

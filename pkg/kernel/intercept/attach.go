@@ -84,9 +84,13 @@ func (i *Interceptor) attachHook(target *os.File, id uint64, hook hook) (link.Li
 	if l := i.state.inherit(id, hook); l != nil {
 		return l, nil
 	}
-	l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(target.Fd()), Program: hook.program, Attach: hook.attach})
-	if err != nil {
-		return nil, err
+	l := i.lingering.take(id, hook)
+	if l == nil {
+		made, err := link.AttachRawLink(link.RawLinkOptions{Target: int(target.Fd()), Program: hook.program, Attach: hook.attach})
+		if err != nil {
+			return nil, err
+		}
+		l = made
 	}
 	if err := i.state.pin(id, hook, l); err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -95,8 +99,14 @@ func (i *Interceptor) attachHook(target *os.File, id uint64, hook hook) (link.Li
 }
 
 func (i *Interceptor) detach(dir string) error {
-	err := i.attached[dir].close(i.kept())
+	a := i.attached[dir]
 	delete(i.attached, dir)
+	var err error
+	if !i.closed && i.services.busy() {
+		err = i.linger(a)
+	} else {
+		err = a.close(i.kept())
+	}
 	if err != nil {
 		return fmt.Errorf("detach from cgroup %s: %w", dir, err)
 	}
@@ -117,6 +127,11 @@ func (i *Interceptor) Refresh() error {
 	i.rules.names.sweep()
 	if err := i.services.settle(); err != nil {
 		return fmt.Errorf("refresh services: %w", err)
+	}
+	if len(i.lingering) > 0 {
+		if err := i.lingering.end(!i.services.busy()); err != nil {
+			return err
+		}
 	}
 	if err := i.reattach(i.applied.plan); err != nil {
 		return fmt.Errorf("refresh cgroups: %w", err)

@@ -57,6 +57,7 @@ type Interceptor struct {
 	attachedAll bool
 	sockets     map[uint64]wireSockets // weir_netns
 	attached    map[string]*attachment
+	lingering   lingering
 	created     []string
 	missing     []string
 }
@@ -122,9 +123,10 @@ func load(opts Options) (*Interceptor, error) {
 	}
 	i := &Interceptor{
 		opts: opts, objects: loaded, controlInner: controlInner, state: state, deferred: opts.Deferred,
-		applied:  applied{plan: &steer.Plan{}},
-		sockets:  make(map[uint64]wireSockets),
-		attached: make(map[string]*attachment),
+		applied:   applied{plan: &steer.Plan{}},
+		sockets:   make(map[uint64]wireSockets),
+		attached:  make(map[string]*attachment),
+		lingering: make(lingering),
 	}
 	i.services = newServices(newArena(loaded.Arena, arenaInner))
 	i.rules = newRules(loaded, i.services)
@@ -147,6 +149,7 @@ func (i *Interceptor) Close() error {
 	for dir := range i.attached {
 		failed = append(failed, i.detach(dir))
 	}
+	failed = append(failed, i.lingering.end(true))
 	i.life.Lock()
 	i.ended = true
 	failed = append(failed, i.services.close(), i.objects.close())

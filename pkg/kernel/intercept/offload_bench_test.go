@@ -136,36 +136,43 @@ func BenchmarkApplyServices(b *testing.B) {
 	}
 }
 
-// BenchmarkConnectOffloaded compares connect() to a service of 1,000 endpoints with connect() to the endpoint itself, in turns.
-func BenchmarkConnectOffloaded(b *testing.B) {
+// BenchmarkConnect compares connect() in a cgroup with weir's programs to the same outside of it, in turns: to an endpoint of a
+// service of 1,000, and to a destination that no rule is for.
+func BenchmarkConnect(b *testing.B) {
+	const spread = 1000
 	bench := newBench(b)
-	server := crowd(b, "127.0.0.1:0", "hello")
+	server := crowd(b, "0.0.0.0:0", "hello")
 	outside := makeCgroup(b, bench.hierarchy, bench.name+"-outside")
+	first := netip.AddrPortFrom(netip.MustParseAddr("127.0.1.0"), server.Port())
 	s := offloaded("shop", steer.RoundRobin)
-	// The same server under a thousand addresses of loopback.
-	every := crowd(b, "0.0.0.0:0", "hello")
-	for n := range 1000 {
-		addr := netip.AddrFrom4([4]byte{127, 0, byte(1 + n>>8), byte(n)})
-		s.Endpoints = append(s.Endpoints, steer.Endpoint{Addr: netip.AddrPortFrom(addr, every.Port()), Cluster: "shop"})
+	for n := range spread {
+		s.Endpoints = append(s.Endpoints, steer.Endpoint{Addr: spreadAddr(first, n, spread), Cluster: "shop"})
 	}
 	bench.apply(b, bench.offloadPlan("192.0.2.80/32"))
 	bench.applyServices(b, s)
-	one := burst{Times: 3000, How: []string{endReset}}
-	var ratios []float64
-	var directly, throughService []int64
-	for b.Loop() {
-		one.Addr = server.String()
-		direct := clients(b, outside, one)
-		one.Addr = nowhere4
-		offload := clients(b, bench.dir, one)
-		ratios = append(ratios, float64(offload.PerConnect)/float64(direct.PerConnect))
-		directly, throughService = append(directly, direct.PerConnect), append(throughService, offload.PerConnect)
+	direct := burst{Addr: first.String(), Spread: spread, Times: 4000, How: []string{endReset}}
+	offload := direct
+	offload.Addr, offload.Spread = nowhere4, 0
+	for _, test := range []struct {
+		name string
+		with burst
+	}{{"offloaded", offload}, {"left alone", direct}} {
+		b.Run(test.name, func(b *testing.B) {
+			var ratios, without, with []float64
+			for b.Loop() {
+				x, y := clients(b, outside, direct), clients(b, bench.dir, test.with)
+				without, with = append(without, float64(x.PerConnect)), append(with, float64(y.PerConnect))
+				ratios = append(ratios, float64(y.PerConnect)/float64(x.PerConnect))
+			}
+			b.ReportMetric(median(ratios), "x-direct")
+			b.ReportMetric(median(without), "ns/direct")
+			b.ReportMetric(median(with), "ns/with-weir")
+			b.ReportMetric(0, "ns/op")
+		})
 	}
-	slices.Sort(ratios)
-	slices.Sort(directly)
-	slices.Sort(throughService)
-	b.ReportMetric(ratios[len(ratios)/2], "x-direct")
-	b.ReportMetric(float64(directly[len(directly)/2]), "ns/direct")
-	b.ReportMetric(float64(throughService[len(throughService)/2]), "ns/offloaded")
-	b.ReportMetric(0, "ns/op")
+}
+
+func median(of []float64) float64 {
+	slices.Sort(of)
+	return of[len(of)/2]
 }

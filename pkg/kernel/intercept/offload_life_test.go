@@ -357,3 +357,49 @@ func TestServiceIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestDetachedWithConnections has a cgroup leave the plan, and one be removed, while there are connections.
+func TestDetachedWithConnections(t *testing.T) {
+	b := newBench(t)
+	b.applyServices(t, offloaded("shop", steer.RoundRobin, crowd(t, "127.0.0.1:0", "hello")))
+	hold := burst{Addr: nowhere4, Times: 10, Hold: true}
+	plan := b.offloadPlan("192.0.2.80/32")
+	b.apply(t, plan)
+	p := startClients(t, b.dir, hold)
+	b.apply(t, nil)
+	if got := b.cgroups(t); got != "" {
+		t.Errorf("attached to %q, want nothing", got)
+	}
+	b.apply(t, plan)
+	second := startClients(t, b.dir, hold)
+	if len(b.lingering) != 0 {
+		t.Errorf("attached twice: %v", b.lingering)
+	}
+	b.apply(t, nil)
+	if n := b.serviceStats(t).Active; n != 20 {
+		t.Errorf("%d connections, want 20", n)
+	}
+	p.kill()
+	second.stop()
+	if stats := b.idle(t); stats.Total != 20 {
+		t.Errorf("%d connections, want 20", stats.Total)
+	}
+	if err := b.Refresh(); err != nil || len(b.lingering) != 0 {
+		t.Errorf("after the last connection: %v, %v is attached", err, b.lingering)
+	}
+	t.Run("removed", func(t *testing.T) {
+		plan.Cgroups = []string{b.name + "/gone"}
+		dir, _, err := b.hierarchy.Create(b.name + "/gone")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.apply(t, plan)
+		startClients(t, dir, hold).kill()
+		eventually(t, "the cgroup is removed", func() bool { return b.hierarchy.Remove(dir) == nil })
+		if err := b.Refresh(); err != nil {
+			t.Fatal(err)
+		}
+		b.idle(t)
+		eventually(t, "nothing is attached", func() bool { return b.Refresh() == nil && len(b.lingering) == 0 })
+	})
+}

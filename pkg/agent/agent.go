@@ -168,7 +168,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	a.buffers, a.relays = h1.NewBuffers(), &relay.Pool{}
 	a.access = accesslog.NewManager(accesslog.Options{FlushInterval: o.FileFlushInterval, Stats: root, Runtime: a.runtime.Readers(), Dial: a.dialControlPlane, Node: a.node})
 	a.buildProxy(root)
-	a.runtime.Notify(a.clusters.RuntimeChanged)
+	a.runtime.Notify(a.runtimeChanged)
 	a.store = store.New(store.Options{
 		Translate: cfg.Translator, Publish: a.publish, Stats: root, Log: a.logs.Logger("config"), Watch: watch,
 		RejectUnknown: o.RejectUnknownDynamic, IgnoreUnknown: o.IgnoreUnknownDynamic,
@@ -199,7 +199,10 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 	})
 	a.udp = a.newUDP(root)
 	a.capture.listeners, a.capture.udp = a.listeners, a.udp
-	a.clusters = cluster.New(a.clusterOptions(root))
+	options := a.clusterOptions(root)
+	a.capture.services = newServices(a.logs.Logger("intercept"), root, a.runtime.Readers(), func() *cluster.Manager { return a.clusters })
+	options.Changed = a.capture.services.changed
+	a.clusters = cluster.New(options)
 	a.health = a.newHealthDiscovery(root)
 }
 
@@ -210,6 +213,12 @@ func (a *Agent) clusterOptions(root *stats.Scope) cluster.Options {
 		Self:       a.listeners.SelfAddrs,
 		HealthGRPC: newGRPCHealth, HealthEvent: a.logHealthEvent, Runtime: a.runtime.Readers(),
 	}
+}
+
+// runtimeChanged tells those who do more than look keys up when they need them.
+func (a *Agent) runtimeChanged(keys []string) {
+	a.clusters.RuntimeChanged(keys)
+	a.capture.services.changed("")
 }
 
 // obeyFlags acts on the flags that concern the process as a whole.
@@ -303,6 +312,8 @@ func (a *Agent) applyListeners(snap *model.Snapshot) {
 	}
 	if changed {
 		a.capture.apply(snap)
+	} else {
+		a.capture.learn(snap)
 	}
 }
 

@@ -144,7 +144,11 @@ func (b *HTTPBackend) Last(t testing.TB) Request {
 type TCPBackend struct {
 	Addr     netip.AddrPort
 	accepted atomic.Int64
+	listener net.Listener
 }
+
+// Close refuses connections from now on; those that there are go on. It is called at the end of the test in any case.
+func (b *TCPBackend) Close() { b.listener.Close() }
 
 // Accepted is the number of connections so far.
 func (b *TCPBackend) Accepted() int { return int(b.accepted.Load()) }
@@ -154,7 +158,7 @@ func (b *TCPBackend) Accepted() int { return int(b.accepted.Load()) }
 func (h *Host) TCPBackend(addr string, serve func(*net.TCPConn)) *TCPBackend {
 	h.t.Helper()
 	l := h.Listen(addr)
-	b := &TCPBackend{Addr: addrPort(l.Addr())}
+	b := &TCPBackend{Addr: addrPort(l.Addr()), listener: l}
 	var open sync.WaitGroup
 	open.Go(func() {
 		for {
@@ -167,7 +171,7 @@ func (h *Host) TCPBackend(addr string, serve func(*net.TCPConn)) *TCPBackend {
 		}
 	})
 	h.t.Cleanup(func() {
-		l.Close()
+		b.Close()
 		open.Wait()
 	})
 	return b

@@ -120,6 +120,7 @@ const (
 	fateCaptured
 	fateRefused
 	fateUnknown
+	fateOffloaded
 )
 
 // Outcomes of a connection, for programs.
@@ -127,6 +128,7 @@ const (
 	OutcomeNotSeen   = "not_seen"   // it goes where it would go without weir
 	OutcomeRefused   = "refused"    // connect() fails
 	OutcomeClosed    = "closed"     // weir accepts it and closes it, or resets it
+	OutcomeOffloaded = "offloaded"  // the kernel sends it to an endpoint, past weir
 	OutcomeAnswered  = "answered"   // weir answers the request itself
 	OutcomeForwarded = "forwarded"  // it reaches an endpoint
 	OutcomeNoHost    = "no_cluster" // it is meant for a cluster that is not there, or has no endpoint
@@ -139,6 +141,8 @@ func (w *walk) run() {
 	switch {
 	case what == fateRefused:
 		w.verdict(OutcomeRefused, "the kernel refuses this connection, connect() fails: "+why+".")
+	case w.prefix == "" && what == fateOffloaded:
+		w.verdict(OutcomeOffloaded, "the kernel sends this connection to "+why+". It does not pass through weir.")
 	case w.prefix == "" && what == fateUnknown:
 		w.verdict(OutcomeUnknown, "whether weir sees this connection is unknown: "+why+".")
 	case w.prefix == "":
@@ -155,7 +159,7 @@ func (w *walk) run() {
 
 // taker finds the listener, and how the connection comes to it: prefix stays empty when it does not come to weir.
 func (w *walk) taker(what fate) (listener.Route, bool) {
-	if what == fateRefused {
+	if what == fateRefused || what == fateOffloaded && !w.q.AssumeCaptured {
 		return listener.Route{}, false
 	}
 	if what == fateCaptured || w.q.AssumeCaptured {

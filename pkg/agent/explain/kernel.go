@@ -42,6 +42,12 @@ func (w *walk) kernel() (fate, string) {
 	if x.Rule != nil {
 		s.detail("rule", "%s", rule(x.Rule))
 		s.detail("from", "%s", x.Rule.Origin)
+		if x.Rule.Kept != "" {
+			s.detail("not offloaded", "%s", x.Rule.Kept)
+		}
+	}
+	if x.Service != "" {
+		s.detail("service", "%s", x.Service)
 	}
 	s.detail("rules", "generation %d", x.Generation)
 	attached, why := w.attached(k, s)
@@ -52,6 +58,9 @@ func (w *walk) kernel() (fate, string) {
 		return fatePassed, why
 	case x.Action == intercept.ActionRefuse:
 		return fateRefused, x.Reason.Text()
+	case x.Action == intercept.ActionOffload:
+		s.note("The endpoint is the one whose turn it is, or one that may be drawn.")
+		return fateOffloaded, "endpoint " + x.Target.String() + " of service " + x.Service
 	}
 	return fateCaptured, ""
 }
@@ -62,6 +71,8 @@ func action(x *intercept.Explanation) string {
 		return "pass: the kernel leaves the connection alone"
 	case intercept.ActionRedirect:
 		return fmt.Sprintf("redirect to weir's capture socket %s", x.Target)
+	case intercept.ActionOffload:
+		return fmt.Sprintf("offload to the endpoint %s, past weir", x.Target)
 	case intercept.ActionRefuse:
 		return "refuse: connect() fails with ECONNREFUSED"
 	}

@@ -203,7 +203,7 @@ func (w *world) server(t testing.TB) *admin.Server {
 			return nil
 		}},
 		Runtime:      layers(t, nil),
-		Interception: Interception{Interceptor: func() Interceptor { return fakeInterceptor{} }},
+		Interception: Interception{Interceptor: func() Interceptor { return fakeInterceptor{} }, Offload: offloaded},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -361,5 +361,15 @@ func TestCommandLineIsComplete(t *testing.T) {
 		if _, ok := without[fd.Name()]; !ok && !m.Has(fd) {
 			t.Errorf("%s is not shown", fd.Name())
 		}
+	}
+}
+
+// offloaded has a listener of each outcome.
+func offloaded() []steer.ListenerStatus {
+	return []steer.ListenerStatus{
+		{Listener: "kept", Kept: []string{"access_log needs user space"}},
+		{Listener: "mixed", Offloaded: []string{"mixed/filter_chains[0]"}, Kept: []string{"filter_chains[1].filters[0] (http) needs user space"}},
+		{Listener: "past", Offloaded: []string{"past"}},
+		{Listener: "through", Passed: true},
 	}
 }

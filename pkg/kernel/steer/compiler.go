@@ -109,6 +109,9 @@ func Compile(snap *model.Snapshot) (*Plan, []Notice) {
 	c := NewCompiler()
 	c.held = "nobody provides services"
 	u := c.Snapshot(snap)
+	for i := range u.Plan.Rules {
+		u.Plan.Rules[i].Kept = ""
+	}
 	return u.Plan, u.Notices
 }
 

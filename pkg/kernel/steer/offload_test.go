@@ -124,8 +124,12 @@ func withDefault(l *model.Listener, fc *model.FilterChain) *model.Listener {
 func TestOffload(t *testing.T) {
 	for name, snap := range offloadCases() {
 		t.Run(name, func(t *testing.T) {
-			u := NewCompiler().Snapshot(snap)
+			c := NewCompiler()
+			u := c.Snapshot(snap)
 			got := render(u.Plan, u.Notices)
+			for _, s := range c.Status() {
+				got += fmt.Sprintf("status   %s: offloaded %q, passed %t, kept %q\n", s.Listener, s.Offloaded, s.Passed, s.Kept)
+			}
 			for _, s := range u.Services {
 				got += fmt.Sprintf("service  %s: listener %s, clusters %v\n", s.Name, s.Listener.Name, s.Clusters())
 			}

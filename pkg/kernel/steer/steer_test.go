@@ -141,7 +141,7 @@ func more(r Rule) string {
 	switch {
 	case r.Service != "":
 		return ", service " + r.Service
-	case r.Kept != "" && !strings.HasPrefix(r.Kept, "filter_chains: ") && !strings.HasPrefix(r.Kept, "nobody"): // most tests are about capturing alone
+	case r.Kept != "" && !strings.HasPrefix(r.Kept, "filter_chains: "): // most tests are about capturing alone
 		return ", kept by " + r.Kept
 	}
 	return ""

@@ -35,3 +35,45 @@ func (c *Cluster) Direct(h *upstream.Host) string {
 	}
 	return ""
 }
+
+// Traffic is what connections did that were made past the cluster, as counted since the last time.
+type Traffic struct {
+	// Connections that were begun, Failed of them, and by how many more or fewer there are now.
+	Connections, Failed uint64
+	Active              int64
+	// RxBytes were received from hosts, TxBytes sent to them.
+	RxBytes, TxBytes uint64
+	// NoneHealthy found no host, Overflow too many connections.
+	NoneHealthy, Overflow uint64
+}
+
+// Count adds traffic to the statistics of the cluster, as if Dial had made the connections.
+func (c *Cluster) Count(t *Traffic) {
+	s := c.Stats()
+	s.CxTotal.Add(t.Connections)
+	s.RqTotal.Add(t.requests())
+	s.CxConnectFail.Add(t.Failed)
+	s.CxConnectAttempts.Add(t.Failed)
+	s.CxActive.Add(t.Active)
+	s.RqActive.Add(t.Active)
+	s.CxDestroy.Add(t.ended())
+	s.CxRxBytes.Add(t.RxBytes)
+	s.CxTxBytes.Add(t.TxBytes)
+	s.CxNoneHealthy.Add(t.NoneHealthy)
+	s.CxOverflow.Add(t.Overflow)
+}
+
+// requests is how many connections were made, of those that were begun since the last time as far as is known.
+func (t *Traffic) requests() uint64 { return t.Connections - min(t.Connections, t.Failed) }
+
+// ended is how many connections are over.
+func (t *Traffic) ended() uint64 { return uint64(max(0, int64(t.Connections)-t.Active)) }
+
+// CountHost adds traffic to the counters of a host.
+func CountHost(s *upstream.HostStats, t *Traffic) {
+	s.CxTotal.Add(t.Connections)
+	s.RqTotal.Add(t.requests())
+	s.CxConnectFail.Add(t.Failed)
+	s.CxActive.Add(t.Active)
+	s.RqActive.Add(t.Active)
+}

@@ -1,0 +1,370 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/lb"
+)
+
+// collectInterval is how old statistics may get which nobody asks for. Health checks go by them: they are made less often while
+// a cluster has no traffic.
+const collectInterval = 5 * time.Second
+
+// steered is the kernel half that services and rules are put into, an *intercept.Interceptor.
+type steered interface {
+	Apply(plan *steer.Plan) error
+	ApplyServices(now []*steer.Service, gone []string) error
+	ServiceStats(name string) (intercept.ServiceStats, bool)
+}
+
+// services keeps what the kernel is to do for the present configuration and hosts: the plan, and the services that it refers
+// to. Whoever tells it of something new only marks that; settle does the work, once for all that was marked, in an order that
+// makes before it breaks: services, then rules that refer to them, then what nobody refers to any more.
+type services struct {
+	log      *slog.Logger
+	root     *stats.Scope
+	runtime  *model.Runtime
+	clusters func() *cluster.Manager
+
+	// live is set while there is a kernel half to tell. dirty are the clusters whose hosts may have changed since the last
+	// settle; wake tells the worker.
+	live    atomic.Bool
+	dirtyMu sync.Mutex
+	dirty   map[string]struct{}
+	wake    chan struct{}
+	stop    chan struct{}
+	working sync.WaitGroup
+
+	// mu guards what follows. It is taken after Agent.mu, and before the locks of the kernel half.
+	mu       sync.Mutex
+	kernel   steered // nil before there is one, and when it is not to be told any more
+	compiler *steer.Compiler
+	specs    map[string]steer.Spec
+	// pending are services to be made anew, gone such as the kernel is to forget; planned tells that it has the plan.
+	pending map[string]struct{}
+	gone    map[string]struct{}
+	planned bool
+	made    map[string]*service
+}
+
+// service is what the kernel was told of one, and who its connections are counted for.
+type service struct {
+	steer.Service
+	counts *counts
+}
+
+func newServices(log *slog.Logger, root *stats.Scope, runtime *model.Runtime, clusters func() *cluster.Manager) *services {
+	return &services{
+		log: log, root: root, runtime: runtime, clusters: clusters,
+		dirty: make(map[string]struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		compiler: steer.NewCompiler(), specs: make(map[string]steer.Spec),
+		pending: make(map[string]struct{}), gone: make(map[string]struct{}), made: make(map[string]*service),
+	}
+}
+
+// changed marks a cluster; "" has only the runtime looked at again. It may be called with any lock held but dirtyMu.
+func (s *services) changed(name string) {
+	if !s.live.Load() {
+		return
+	}
+	s.dirtyMu.Lock()
+	if name != "" {
+		s.dirty[name] = struct{}{}
+	}
+	s.dirtyMu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// snapshot makes a configuration the present one; the kernel learns it by settle. The plan says what is captured.
+func (s *services) snapshot(snap *model.Snapshot) (*steer.Plan, []steer.Notice) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.compiler.Snapshot(snap)
+	s.take(&u)
+	return s.compiler.Plan(), u.Notices
+}
+
+// take notes what a step of the compiler wants done.
+func (s *services) take(u *steer.Update) {
+	for _, spec := range u.Services {
+		s.specs[spec.Name] = spec
+		s.pending[spec.Name] = struct{}{}
+		delete(s.gone, spec.Name)
+	}
+	for _, name := range u.GoneServices {
+		delete(s.specs, name)
+		delete(s.pending, name)
+		s.gone[name] = struct{}{}
+	}
+	if !u.Empty() {
+		s.planned = false
+	}
+}
+
+// review makes the services anew that were marked, and says of each whether it is fit. The caller holds mu.
+func (s *services) review() []*steer.Service {
+	s.dirtyMu.Lock()
+	dirty := s.dirty
+	s.dirty = make(map[string]struct{})
+	s.dirtyMu.Unlock()
+	for name := range dirty {
+		for _, spec := range s.compiler.UsersOf(name) {
+			s.pending[spec.Name] = struct{}{}
+		}
+	}
+	if _, limited := s.runtime.Number(model.RuntimeGlobalLimit); limited {
+		s.compiler.Hold("the runtime key " + model.RuntimeGlobalLimit + " needs user space")
+	} else {
+		s.compiler.Hold("")
+	}
+	puts := s.remake()
+	u := s.compiler.Flush()
+	s.take(&u)
+	return puts
+}
+
+// remake makes the pending services. Unfit ones are forgotten once no rule refers to them.
+func (s *services) remake() []*steer.Service {
+	var puts []*steer.Service
+	for _, name := range slices.Sorted(maps.Keys(s.pending)) {
+		spec := s.specs[name]
+		made, hosts, err := s.build(&spec)
+		if err != nil {
+			s.unfit(name, err.Error())
+			continue
+		}
+		s.compiler.Unfit(name, "")
+		delete(s.gone, name)
+		have := s.made[name]
+		if have == nil {
+			have = &service{counts: newCounts(s.root, &spec)}
+			s.made[name] = have
+		}
+		have.Service = *made
+		have.counts.serve(&spec, hosts)
+		puts = append(puts, made)
+	}
+	clear(s.pending)
+	return puts
+}
+
+// unfit has the connections of a service go through user space.
+func (s *services) unfit(name, why string) {
+	s.compiler.Unfit(name, why)
+	if s.made[name] != nil {
+		s.gone[name] = struct{}{}
+	}
+}
+
+// settle has the kernel go by what was marked. It does nothing without a kernel half, until there is one.
+func (s *services) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kernel == nil {
+		return
+	}
+	puts := s.review()
+	s.put(puts)
+	if !s.planned {
+		if err := s.kernel.Apply(s.compiler.Plan()); err != nil {
+			s.log.Error("the kernel kept its earlier rules", "error", err)
+			return
+		}
+		s.planned = true
+	}
+	s.forget()
+}
+
+// put gives services to the kernel. What it does not take goes through user space.
+func (s *services) put(made []*steer.Service) {
+	if len(made) == 0 || s.kernel.ApplyServices(made, nil) == nil {
+		return
+	}
+	for i := range made {
+		if err := s.kernel.ApplyServices(made[i:i+1], nil); err != nil {
+			s.log.Error("a service is not offloaded", "error", err)
+			s.unfit(made[i].Name, "the kernel did not take the service: "+err.Error())
+		}
+	}
+	u := s.compiler.Flush()
+	s.take(&u)
+}
+
+// forget drops the services that no rule refers to any more.
+func (s *services) forget() {
+	if len(s.gone) == 0 {
+		return
+	}
+	names := slices.Sorted(maps.Keys(s.gone))
+	for _, name := range names {
+		if have := s.made[name]; have != nil {
+			have.counts.collect(s.kernel, name, s.clusters().Get)
+			have.counts.close(s.clusters().Get)
+			delete(s.made, name)
+		}
+	}
+	if err := s.kernel.ApplyServices(nil, names); err != nil {
+		s.log.Error("forget services", "error", err)
+	}
+	clear(s.gone)
+}
+
+// start settles with k from now on, whenever a cluster changes.
+func (s *services) start(k steered) {
+	s.mu.Lock()
+	s.kernel = k
+	s.mu.Unlock()
+	s.live.Store(true)
+	s.working.Go(func() {
+		tick := time.NewTicker(collectInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-s.stop:
+				return
+			case <-s.wake:
+				s.settle()
+			case <-tick.C:
+				s.collect()
+			}
+		}
+	})
+}
+
+// release ends what the kernel does, by f, and has it learn nothing more.
+func (s *services) release(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live.Store(false)
+	if s.kernel != nil {
+		s.collectAll()
+		s.kernel = nil
+	}
+	f()
+}
+
+// collect brings the statistics of offloaded connections up to date.
+func (s *services) collect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kernel != nil {
+		s.collectAll()
+	}
+}
+
+func (s *services) collectAll() {
+	for name, have := range s.made {
+		have.counts.collect(s.kernel, name, s.clusters().Get)
+	}
+}
+
+// status tells of each listener whether its connections reach user space, and why.
+func (s *services) status() []steer.ListenerStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.compiler.Status()
+}
+
+// close ends the work that start began. It may be called once.
+func (s *services) close() {
+	s.release(func() {})
+	close(s.stop)
+	s.working.Wait()
+}
+
+// build makes the service that stands in for the TCP proxy of spec, and the hosts that its endpoints are. The error says why
+// the kernel could not do as the proxy does.
+func (s *services) build(spec *steer.Spec) (*steer.Service, map[steer.Endpoint]*upstream.HostStats, error) {
+	out := &steer.Service{Name: spec.Name, MaxConnections: math.MaxUint32}
+	var choices []lb.Choice
+	of := make(map[*upstream.Host]*cluster.Cluster)
+	hosts := 0
+	for _, w := range spec.Proxy.Clusters {
+		c := s.clusters().Get(w.Name)
+		if c == nil {
+			return nil, nil, fmt.Errorf("cluster %s is not there", w.Name)
+		}
+		if out.Cluster == "" {
+			out.Cluster, out.Select = w.Name, selectOf(c.Config().LB)
+		}
+		if len(spec.Proxy.Clusters) == 1 {
+			out.MaxConnections = c.MaxConnections()
+		}
+		choices = append(choices, lb.Choice{Outline: c.Outline(), Weight: float64(w.Weight)})
+		for _, h := range c.Hosts() {
+			of[h] = c
+		}
+		hosts += len(c.Hosts())
+	}
+	table, err := lb.Flatten(choices, max(1024, 8*hosts))
+	if err != nil {
+		return nil, nil, fmt.Errorf("cluster %s: %w", out.Cluster, err)
+	}
+	counted := make(map[steer.Endpoint]*upstream.HostStats, len(table.Hosts))
+	at := make(map[steer.Endpoint]uint32, len(table.Hosts))
+	places := make([]uint32, len(table.Hosts))
+	for i, h := range table.Hosts {
+		c := of[h]
+		if c == nil {
+			return nil, nil, errors.New("its hosts are changing")
+		}
+		if why := c.Direct(h); why != "" {
+			return nil, nil, fmt.Errorf("cluster %s: endpoint %s %s", c.Config().Name, h.Name(), why)
+		}
+		e := steer.Endpoint{Addr: netip.AddrPortFrom(h.Address.Addr().Unmap(), h.Address.Port()), Cluster: c.Config().Name}
+		place, known := at[e]
+		if !known {
+			place = uint32(len(out.Endpoints))
+			at[e], counted[e] = place, h.Stats
+			out.Endpoints = append(out.Endpoints, e)
+		}
+		places[i] = place
+	}
+	out.Table = placed(table.Slots, places, len(out.Endpoints))
+	return out, counted, nil
+}
+
+// placed turns slots that are positions among hosts into such among endpoints, of which two hosts may be one.
+func placed(slots, places []uint32, endpoints int) []uint32 {
+	if slots == nil {
+		if len(places) == endpoints {
+			return nil
+		}
+		return places
+	}
+	out := make([]uint32, len(slots))
+	for i, s := range slots {
+		out[i] = places[s]
+	}
+	return out
+}
+
+// selectOf is how the kernel does what a balancer does. Without a hash policy, which TCP proxies have none of, consistent
+// balancers draw at random.
+func selectOf(policy model.LBPolicy) steer.Select {
+	switch policy {
+	case model.LBRandom, model.LBRingHash, model.LBMaglev:
+		return steer.Random
+	case model.LBLeastRequest:
+		return steer.LeastConnections
+	}
+	return steer.RoundRobin
+}

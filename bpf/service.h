@@ -7,6 +7,7 @@
 #define WEIR_SERVICE_H
 
 #include "maps.h"
+#include "policy.h"
 
 enum {
 	TCP_ESTABLISHED = 1,
@@ -133,6 +134,31 @@ static __always_inline int unfit(const struct weir_control *c, const struct weir
 	       ((t->flags & TABLE_LOOPBACK) && q->netns != c->netns);
 }
 
+/* Whether the filters in front of the TCP proxy let the connection pass, as far as rules go. The source is not known yet. */
+static __always_inline int permits(const struct weir_table *t, const struct weir_query *q, int dry)
+{
+	struct policy_query asked = { .port = q->port };
+
+	if (!t->policy)
+		return 1;
+	__builtin_memcpy(&asked.destination, &q->addr, sizeof(asked.destination));
+	return policy_allows(t->policy, &asked, dry);
+}
+
+/* Whether one more connection beside n would be too many for a connection_limit filter. */
+static __always_inline int full_house(const struct weir_table *t, __u32 n)
+{
+	return t->admit && n >= t->admit;
+}
+
+/* Refuses, and counts that. */
+static __always_inline void turn_away(struct weir_verdict *v, __u64 *counter, enum weir_reason reason, int dry)
+{
+	if (!dry)
+		__sync_fetch_and_add(counter, 1);
+	settle(v, ACTION_REFUSE, reason);
+}
+
 /* Turns OFFLOAD by rule into a target, or into another action. */
 static __always_inline void offload(const struct weir_control *c, const struct weir_query *q, struct weir_verdict *v,
 				    int dry)
@@ -143,38 +169,47 @@ static __always_inline void offload(const struct weir_control *c, const struct w
 
 	if (!s || unfit(c, t, q))
 		return settle(v, ACTION_REDIRECT, REASON_OFFLOAD_UNFIT);
+	if (full_house(t, READ_ONCE(s->active)))
+		return turn_away(v, &s->limited, REASON_CONNECTION_LIMIT, dry);
+	if (!permits(t, q, dry))
+		return turn_away(v, &s->denied, REASON_POLICY_DENIED, dry);
 	if (t->count)
 		v->endpoint = choose(s, t, q, dry);
 	u = block_at(v->endpoint);
-	if (!u) {
-		if (!dry)
-			__sync_fetch_and_add(&s->no_endpoint, 1);
-		return settle(v, ACTION_REFUSE, REASON_NO_ENDPOINT);
-	}
+	if (!u)
+		return turn_away(v, &s->no_endpoint, REASON_NO_ENDPOINT, dry);
 	v->target = u->addr;
 	v->target_port = u->port;
 	if (dry && READ_ONCE(s->active) >= t->limit)
 		settle(v, ACTION_REFUSE, REASON_SERVICE_FULL);
 }
 
-/* Counts a connection to the chosen endpoint. Returns 0 when there are as many as there may be. */
-static __always_inline int take(const struct weir_verdict *v)
+/* Counts a connection to the chosen endpoint. Returns why there may be no more, or REASON_NONE. */
+static __always_inline enum weir_reason take(const struct weir_verdict *v)
 {
 	struct weir_service *s = block_at(v->service);
 	struct weir_upstream *u = block_at(v->endpoint);
 	const struct weir_table *t = s ? block_at(READ_ONCE(s->table)) : 0;
 
+	__u32 before;
+
 	if (!s || !u)
-		return 0;
-	if (__sync_fetch_and_add(&s->active, 1) >= (t ? t->limit : 0xffffffff)) {
+		return REASON_SERVICE_FULL;
+	before = __sync_fetch_and_add(&s->active, 1);
+	if (t && full_house(t, before)) {
+		__sync_fetch_and_add(&s->active, -1);
+		__sync_fetch_and_add(&s->limited, 1);
+		return REASON_CONNECTION_LIMIT;
+	}
+	if (before >= (t ? t->limit : 0xffffffff)) {
 		__sync_fetch_and_add(&s->active, -1);
 		__sync_fetch_and_add(&s->overflow, 1);
-		return 0;
+		return REASON_SERVICE_FULL;
 	}
 	__sync_fetch_and_add(&s->total, 1);
 	__sync_fetch_and_add(&u->active, 1);
 	__sync_fetch_and_add(&u->total, 1);
-	return 1;
+	return REASON_NONE;
 }
 
 /* The connection is over, or never came to be: once for each take. The endpoint's block is not touched after this. */
@@ -226,12 +261,14 @@ static __always_inline enum weir_reason undertake(struct bpf_sock_addr *ctx, con
 						  const struct weir_verdict *v)
 {
 	struct weir_offload *o = bpf_sk_storage_get(&weir_offloads, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	enum weir_reason reason;
 
 	if (!o)
 		return REASON_NO_STORAGE;
 	give_back(o);
-	if (!take(v))
-		return REASON_SERVICE_FULL;
+	reason = take(v);
+	if (reason != REASON_NONE)
+		return reason;
 	o->addr = q->addr;
 	o->port = q->port;
 	o->target = v->target;

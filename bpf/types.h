@@ -45,7 +45,9 @@ enum weir_reason {
 	REASON_OFFLOAD_UNFIT = 19,     /* captured, since the service cannot be reached from this socket past the proxy */
 	REASON_NO_ENDPOINT = 20,       /* refused: the service has no usable endpoint */
 	REASON_SERVICE_FULL = 21,      /* refused: the service has as many connections as it may have */
-	REASON_COUNT = 22,
+	REASON_POLICY_DENIED = 22,     /* refused: the rules in front of the service's TCP proxy deny it */
+	REASON_CONNECTION_LIMIT = 23,  /* refused: the service has as many connections as a connection_limit filter admits */
+	REASON_COUNT = 24,
 };
 
 /* Bits of weir_control.flags. */
@@ -163,7 +165,9 @@ struct weir_service {
 	__u64 total;	   /* connections that were begun */
 	__u64 no_endpoint; /* refused for want of an endpoint */
 	__u64 overflow;	   /* refused at the limit */
-	__u64 unused[3];
+	__u64 denied;	   /* refused by the policy */
+	__u64 limited;	   /* refused since no more are admitted */
+	__u64 unused;
 };
 
 enum weir_select {
@@ -182,7 +186,9 @@ struct weir_table {
 	__u32 slots4;
 	__u32 limit; /* connections that there may be; 0xffffffff: any number */
 	__u32 flags; /* enum weir_table_flag */
-	__u32 unused[9];
+	__u32 policy; /* of weir_policies, 0: none */
+	__u32 admit;  /* connections that a connection_limit filter admits; 0: any number */
+	__u32 unused[7];
 };
 
 enum weir_table_flag {

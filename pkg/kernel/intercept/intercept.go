@@ -128,7 +128,7 @@ func load(opts Options) (*Interceptor, error) {
 		attached:  make(map[string]*attachment),
 		lingering: make(lingering),
 	}
-	i.services = newServices(newArena(loaded.Arena, arenaInner))
+	i.services = newServices(newArena(loaded.Arena, arenaInner), loaded.Policies)
 	i.rules = newRules(loaded, i.services)
 	if err := i.putSockets(opts.Netns, wireSockets{}); err != nil {
 		return nil, errors.Join(err, i.Close())

@@ -28,14 +28,15 @@ type objects struct {
 	Release      *ebpf.Program `ebpf:"weir_release"`
 	Explain      *ebpf.Program `ebpf:"weir_explain"`
 
-	Control *ebpf.Map `ebpf:"weir_control"`
-	Netns   *ebpf.Map `ebpf:"weir_netns"`
-	Arena   *ebpf.Map `ebpf:"weir_arena"`
-	News    *ebpf.Map `ebpf:"weir_stranger_news"`
-	Capture *ebpf.Map `ebpf:"weir_capture"`
-	Exclude *ebpf.Map `ebpf:"weir_exclude"`
-	Handoff *ebpf.Map `ebpf:"weir_handoff"`
-	Reasons *ebpf.Map `ebpf:"weir_reasons"`
+	Control  *ebpf.Map `ebpf:"weir_control"`
+	Netns    *ebpf.Map `ebpf:"weir_netns"`
+	Arena    *ebpf.Map `ebpf:"weir_arena"`
+	Policies *ebpf.Map `ebpf:"weir_policies"`
+	News     *ebpf.Map `ebpf:"weir_stranger_news"`
+	Capture  *ebpf.Map `ebpf:"weir_capture"`
+	Exclude  *ebpf.Map `ebpf:"weir_exclude"`
+	Handoff  *ebpf.Map `ebpf:"weir_handoff"`
+	Reasons  *ebpf.Map `ebpf:"weir_reasons"`
 	// What is kept with sockets; read through sock_diag.
 	Flows    *ebpf.Map `ebpf:"weir_flows"`
 	Offloads *ebpf.Map `ebpf:"weir_offloads"`
@@ -93,7 +94,7 @@ func verifierLog(err error) error {
 
 func (o *objects) close() error {
 	return errors.Join(
-		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(), o.Release.Close(), o.Arena.Close(), o.News.Close(),
+		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(), o.Release.Close(), o.Arena.Close(), o.Policies.Close(), o.News.Close(),
 		o.Explain.Close(), o.Control.Close(), o.Netns.Close(), o.Capture.Close(), o.Exclude.Close(), o.Handoff.Close(), o.Reasons.Close(),
 		o.Flows.Close(), o.Offloads.Close(),
 	)

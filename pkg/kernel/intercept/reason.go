@@ -33,6 +33,8 @@ const (
 	ReasonOffloadUnfit
 	ReasonNoEndpoint
 	ReasonServiceFull
+	ReasonPolicyDenied
+	ReasonConnectionLimit
 	reasonCount
 )
 
@@ -42,6 +44,7 @@ func (r Reason) String() string {
 		"none", "not_tcp", "disabled", "proxy_mark", "proxy_cgroup", "capture_socket", "excluded", "no_rule", "pass_rule",
 		"captured", "no_capture_socket", "other_netns", "bound_device", "not_listening", "no_storage", "handoff",
 		"handoff_lost", "offloaded", "offload_target", "offload_unfit", "no_endpoint", "service_full",
+		"policy_denied", "connection_limit",
 	}
 	if int(r) < len(names) {
 		return names[r]
@@ -74,6 +77,8 @@ func (r Reason) Text() string {
 		"a rule sends the connection to an endpoint, but from this socket only weir can reach it",
 		"the service has no usable endpoint",
 		"the service has as many connections as it may have",
+		"the rules of an rbac filter in front of the service deny it",
+		"the service has as many connections as a connection_limit filter admits",
 	}
 	if int(r) < len(texts) {
 		return texts[r]

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -16,6 +18,7 @@ type services struct {
 	// leaving are services that nobody refers to any more, with connections perhaps; draining such with endpoints that leave.
 	leaving  []*service
 	draining map[*service]struct{}
+	policies *policies
 }
 
 // service is a service that was applied or that a rule refers to.
@@ -31,10 +34,16 @@ type service struct {
 	leaving map[steer.Endpoint]uint32
 	// gone is what the endpoints that have left have counted, by cluster.
 	gone map[string]EndpointStats
+	// policy is the id of the policy in force, 0 for none; policyGone is what earlier ones have counted.
+	policy     uint32
+	policyGone map[policyKey]PolicyStats
 }
 
-func newServices(a *arena) *services {
-	return &services{arena: a, byName: make(map[string]*service), byBlock: make(map[uint32]*service), draining: make(map[*service]struct{})}
+func newServices(a *arena, policyMap *ebpf.Map) *services {
+	return &services{
+		arena: a, byName: make(map[string]*service), byBlock: make(map[uint32]*service), draining: make(map[*service]struct{}),
+		policies: newPolicies(policyMap),
+	}
 }
 
 // ApplyServices makes services what the kernel goes by, new ones and such as it has already, and forgets those that are gone.
@@ -77,7 +86,7 @@ func (s *services) named(name string) (*service, error) {
 	made := &service{
 		name: name, number: number,
 		endpoints: make(map[steer.Endpoint]uint32), leaving: make(map[steer.Endpoint]uint32),
-		gone: make(map[string]EndpointStats),
+		gone: make(map[string]EndpointStats), policyGone: make(map[policyKey]PolicyStats),
 	}
 	s.byName[name], s.byBlock[number] = made, made
 	return made, nil
@@ -111,8 +120,9 @@ func (s *services) forget(name string) {
 	if have == nil || have.spec == nil {
 		return
 	}
-	have.spec = nil
 	s.swapTable(have, extent{}, extent{})
+	s.policies.retire(have, 0)
+	have.spec = nil
 	s.leave(have, nil)
 	s.dropIfUnused(have)
 }
@@ -144,12 +154,19 @@ func (s *services) apply(spec *steer.Service) error {
 		s.takeBack(have, added)
 		return err
 	}
-	table, slots, err := s.writeTable(have, spec)
+	policy, err := s.policies.of(have, spec.Policy)
 	if err != nil {
 		s.takeBack(have, added)
 		return err
 	}
+	table, slots, err := s.writeTable(have, spec, policy)
+	if err != nil {
+		s.policies.discard(have, policy)
+		s.takeBack(have, added)
+		return err
+	}
 	s.swapTable(have, table, slots)
+	s.policies.retire(have, policy)
 	s.leave(have, spec.Endpoints)
 	have.spec = spec
 	return nil
@@ -227,7 +244,7 @@ func (s *services) swapTable(have *service, table, slots extent) {
 
 // writeTable writes a table that nothing leads to yet. The slots of IPv4 endpoints are a table of their own when there are
 // others too.
-func (s *services) writeTable(have *service, spec *steer.Service) (table, slots extent, err error) {
+func (s *services) writeTable(have *service, spec *steer.Service, policy uint32) (table, slots extent, err error) {
 	all, four, flags := s.slotsOf(have, spec)
 	blocks := blocksOf(len(all))
 	total := blocks
@@ -248,6 +265,7 @@ func (s *services) writeTable(have *service, spec *steer.Service) (table, slots 
 	}
 	t := s.table(table.start)
 	t.Select, t.Limit, t.Flags = uint32(spec.Select), spec.MaxConnections, flags
+	t.Policy, t.Admit = policy, spec.ConnectionLimit
 	t.Count, t.Slots, t.Count4, t.Slots4 = uint32(len(all)), slots.start, uint32(len(four)), slots.start
 	s.fill(slots.start, all)
 	if len(four) != len(all) {
@@ -301,12 +319,13 @@ func blocksOf(slots int) uint32 { return uint32((slots + blockSlots - 1) / block
 
 // settle frees what has left and has no connections any more. It waits once for the programs that run, if there is anything.
 func (s *services) settle() error {
-	if len(s.draining)+len(s.leaving)+len(s.limbo) == 0 {
+	if len(s.draining)+len(s.leaving)+len(s.limbo)+len(s.policies.retired) == 0 {
 		return nil
 	}
 	if err := s.reclaim(); err != nil {
 		return err
 	}
+	s.policies.drop()
 	var free []extent
 	for have := range s.draining {
 		for e, number := range have.leaving {

@@ -17,6 +17,10 @@ type ServiceStats struct {
 	// NoEndpoint is how many were refused because the service had no endpoint, Overflow how many because it had as many
 	// connections as it may have.
 	NoEndpoint, Overflow uint64
+	// Denied is how many the policy refused, Limited how many were too many for a connection_limit filter.
+	Denied, Limited uint64
+	// Policies are the results of the service's policies, those of earlier ones included, by where they are counted.
+	Policies []PolicyStats
 	// Endpoints are those of the service, in its order, then such as have left it and have connections still.
 	Endpoints []EndpointStats
 	// Gone sums up the endpoints that have left and have no connections any more, one entry for each cluster, without Addr.
@@ -66,6 +70,7 @@ func (i *Interceptor) ServiceStats(name string) (ServiceStats, bool) {
 			stats.Endpoints = append(stats.Endpoints, left)
 		}
 	}
+	stats.Policies = i.services.policies.stats(have)
 	for _, cluster := range slices.Sorted(maps.Keys(have.gone)) {
 		stats.Gone = append(stats.Gone, have.gone[cluster])
 	}
@@ -80,6 +85,7 @@ func (s *services) stats(have *service) ServiceStats {
 	return ServiceStats{
 		Active: uint64(atomic.LoadUint32(&w.Active)), Total: atomic.LoadUint64(&w.Total),
 		NoEndpoint: atomic.LoadUint64(&w.NoEndpoint), Overflow: atomic.LoadUint64(&w.Overflow),
+		Denied: atomic.LoadUint64(&w.Denied), Limited: atomic.LoadUint64(&w.Limited),
 	}
 }
 

@@ -25,7 +25,9 @@ type wireService struct {
 	Total      uint64
 	NoEndpoint uint64
 	Overflow   uint64
-	Unused     [3]uint64
+	Denied     uint64
+	Limited    uint64
+	Unused     uint64
 }
 
 type wireTable struct {
@@ -36,7 +38,9 @@ type wireTable struct {
 	Slots4 uint32
 	Limit  uint32
 	Flags  uint32
-	Unused [9]uint32
+	Policy uint32
+	Admit  uint32
+	Unused [7]uint32
 }
 
 type wireSlots struct {

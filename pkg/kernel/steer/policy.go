@@ -3,6 +3,7 @@ package steer
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -99,6 +100,16 @@ func CompilePolicy(filters []*model.NetworkRBAC) (*Policy, string) {
 		return nil, fmt.Sprintf("rbac: %d tests are more than the kernel's %d", len(c.out.Tests), MaxPolicyTests)
 	}
 	return c.out, ""
+}
+
+// Same tells whether two policies decide alike and count in the same places; both may be nil.
+func (p *Policy) Same(other *Policy) bool {
+	if p == nil || other == nil {
+		return p == other
+	}
+	return slices.Equal(p.Tests, other.Tests) && slices.EqualFunc(p.Engines, other.Engines, func(a, b PolicyEngine) bool {
+		return a.Stat == b.Stat && a.Action == b.Action && a.Shadow == b.Shadow && a.Entry == b.Entry && slices.Equal(a.Policies, b.Policies)
+	})
 }
 
 // rbacField is a field of a filter that the kernel does not carry out.

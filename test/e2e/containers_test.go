@@ -13,6 +13,9 @@ import (
 	"github.com/weir-proxy/weir/test/harness"
 )
 
+// userSpace has weir proxy what the kernel could answer by itself.
+const userSpace = `offload: {mode: "OFF"}`
+
 // pod is a container as a runtime makes it: a cgroup, a network namespace, and a process that waits in both.
 type pod struct {
 	*harness.Host
@@ -104,7 +107,7 @@ func TestPods(t *testing.T) {
 	pods := harness.NewCgroup(t)
 	other := harness.NewCgroup(t)
 	one := newPod(t, node, pods, "one", "192.0.2.0/30") // before weir
-	weir := node.StartWeir(harness.WeirOptions{Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}, Interception: "fail_policy: CLOSED"})
+	weir := node.StartWeir(harness.WeirOptions{Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}, Interception: userSpace + ", fail_policy: CLOSED"})
 	two := newPod(t, node, pods, "two", "192.0.2.4/30") // after it
 	free := newPod(t, node, other, "free", "192.0.2.8/30")
 	served(t, weir, one, two)
@@ -152,7 +155,7 @@ func TestPodAnew(t *testing.T) {
 	node := harness.NewHost(t).AddAddress("10.60.0.1")
 	backend := node.HTTPBackend("shop", "10.60.0.1:8080")
 	pods := harness.NewCgroup(t)
-	weir := node.StartWeir(harness.WeirOptions{Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}})
+	weir := node.StartWeir(harness.WeirOptions{Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}, Interception: userSpace})
 	before := newPod(t, node, pods, "shop", "192.0.2.0/30")
 	served(t, weir, before)
 	wantOK(t, before.app.Curl("http://10.99.0.1/"), "shop")
@@ -179,7 +182,7 @@ func TestPodsFromHost(t *testing.T) {
 	backend := node.HTTPBackend("shop", "10.60.0.1:8080")
 	pods := harness.NewCgroup(t)
 	weir := node.StartWeir(harness.WeirOptions{
-		Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}, Interception: "namespaces: {upstream: HOST}",
+		Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}, Interception: userSpace + ", namespaces: {upstream: HOST}",
 	})
 	one, two := newPod(t, node, pods, "one", ""), newPod(t, node, pods, "two", "")
 	served(t, weir, one, two)
@@ -201,7 +204,7 @@ func TestPodsComeAndGo(t *testing.T) {
 	node := harness.NewHost(t).AddAddress("10.60.0.1")
 	backend := node.HTTPBackend("shop", "10.60.0.1:8080")
 	pods := harness.NewCgroup(t)
-	weir := node.StartWeir(harness.WeirOptions{Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}})
+	weir := node.StartWeir(harness.WeirOptions{Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}, Interception: userSpace})
 	steady := newPod(t, node, pods, "steady", "192.0.2.0/30")
 	served(t, weir, steady)
 	wantOK(t, steady.app.Curl("http://10.99.0.1/"), "shop")
@@ -254,7 +257,7 @@ func TestPodsAndRestart(t *testing.T) {
 	node := harness.NewHost(t).AddAddress("10.60.0.1")
 	backend := node.HTTPBackend("shop", "10.60.0.1:8080")
 	pods := harness.NewCgroup(t)
-	options := harness.WeirOptions{Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}}
+	options := harness.WeirOptions{Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}, Interception: userSpace}
 	one := newPod(t, node, pods, "one", "192.0.2.0/30")
 	for _, end := range []func(*harness.Weir){(*harness.Weir).Kill, func(w *harness.Weir) { w.Stop() }} {
 		weir := node.StartWeir(options)
@@ -275,7 +278,7 @@ func TestLateNamespace(t *testing.T) {
 	backend := node.HTTPBackend("shop", "10.60.0.1:8080")
 	pods := harness.NewCgroup(t)
 	weir := node.StartWeir(harness.WeirOptions{
-		Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}, Interception: "namespaces: {upstream: HOST}, fail_policy: CLOSED",
+		Config: containers(backend.Addr), Capture: []*harness.Cgroup{pods}, Interception: userSpace + ", namespaces: {upstream: HOST}, fail_policy: CLOSED",
 	})
 	const program = `
 read line
@@ -284,7 +287,16 @@ exec unshare -n sh -c 'ip link set lo up; until curl -s --max-time 5 http://10.9
 	app := node.App().In(pods).Start("sh", "-c", "sleep 2.5; echo | { "+program+"}")
 	wantOK(t, app.Wait(), "shop")
 	served(t, weir)
-	if n := weir.Stat("weir.interception.other_netns"); n == 0 {
-		t.Log("the namespace was noticed before its first connection")
+	var status struct {
+		Reasons []struct {
+			Reason string
+			Count  int
+		}
+	}
+	weir.JSON("/weir/interception", &status)
+	for _, r := range status.Reasons {
+		if r.Reason == "other_netns" && (r.Count == 0 || r.Count > 50) {
+			t.Errorf("%d connections went before the namespace was served", r.Count)
+		}
 	}
 }

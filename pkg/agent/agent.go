@@ -72,6 +72,7 @@ type Agent struct {
 	health    *healthDiscovery
 	listeners *listener.Manager
 	udp       *udp.Manager
+	datagrams *datagramCapture
 	capture   *capture
 	// before is the weir that this one takes over from, handover waits for the one that takes over from this one; mostly nil.
 	before    *handover.Predecessor
@@ -194,15 +195,16 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 		strategy = listener.DrainImmediate
 	}
 	a.listeners = listener.New(listener.Options{
-		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, FilterConfig: a.filterConfig, Secrets: a, OriginalDst: a.capture,
+		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, FilterConfig: a.filterConfig, Secrets: a, OriginalDst: a.capture, Loops: a.capture.inbound,
 		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy, Runtime: a.runtime.Readers(), Inherit: a.inherit,
 	})
 	a.udp = a.newUDP(root)
-	a.capture.listeners, a.capture.udp = a.listeners, a.udp
+	a.capture.listeners, a.capture.inbound.listeners = a.listeners, a.listeners
 	options := a.clusterOptions(root)
 	a.capture.services = newServices(a.logs.Logger("intercept"), root, a.runtime.Readers(), func() *cluster.Manager { return a.clusters })
 	options.Changed = a.capture.services.changed
 	a.clusters = cluster.New(options)
+	a.capture.namespaces.vacate, a.capture.namespaces.self = a.clusters.Vacate, a.listeners.SelfIn
 	a.health = a.newHealthDiscovery(root)
 }
 
@@ -211,6 +213,7 @@ func (a *Agent) clusterOptions(root *stats.Scope) cluster.Options {
 	return cluster.Options{
 		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Poller: a.poller, Secrets: a, Mark: a.capture.mark(),
 		Self:       a.listeners.SelfAddrs,
+		Passage:    a.capture.inbound,
 		HealthGRPC: newGRPCHealth, HealthEvent: a.logHealthEvent, Runtime: a.runtime.Readers(),
 	}
 }
@@ -306,12 +309,14 @@ func (a *Agent) applyListeners(snap *model.Snapshot) {
 	if changed {
 		a.openListenerLogs(a.last.Listeners, snap)
 		a.capture.shrink(a.last, snap)
+		a.datagrams.shrink(a.last, snap)
 	}
 	for _, err := range slices.Concat(a.listeners.Apply(snap), a.udp.Apply(snap)) {
 		a.log.Error("listener is not served", "error", err)
 	}
 	if changed {
 		a.capture.apply(snap)
+		a.datagrams.apply(snap)
 	} else {
 		a.capture.learn(snap)
 	}
@@ -323,8 +328,12 @@ func (a *Agent) retireCapture(inboundOnly bool) {
 	defer a.mu.Unlock()
 	if inboundOnly {
 		a.capture.retireInbound(a.last)
+		if a.last != nil {
+			a.datagrams.apply(a.last)
+		}
 	} else {
 		a.capture.retire()
+		a.datagrams.retire()
 	}
 	a.udp.Stop(inboundOnly)
 }
@@ -348,6 +357,7 @@ func (a *Agent) close() {
 	a.flusher.Close(lastFlush)
 	a.channels.close()
 	a.capture.close()
+	a.datagrams.close()
 	a.clusters.Close()
 	if err := a.poller.Close(); err != nil {
 		a.logs.Logger("main").Warn("close poller", "error", err)

@@ -18,7 +18,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
-	"github.com/weir-proxy/weir/pkg/proxy/udp"
 )
 
 // capture is the kernel half as the rest of the agent sees it. It loads nothing until a snapshot has something to capture. Its
@@ -26,7 +25,6 @@ import (
 type capture struct {
 	log       *slog.Logger
 	listeners *listener.Manager
-	udp       *udp.Manager
 	// services keep the kernel's rules and services what configuration and hosts ask for.
 	services *services
 

@@ -150,7 +150,7 @@ func (a *Agent) goLive() error {
 	}
 	a.last = snap
 	if len(errs) == 0 {
-		errs = append(errs, a.capture.begin(snap))
+		errs = append(errs, a.capture.begin(snap), a.datagrams.begin(snap))
 	}
 	a.mu.Unlock()
 	if err := errors.Join(errs...); err != nil {
@@ -196,6 +196,7 @@ func (a *Agent) shutdown(signals <-chan os.Signal) error {
 		}
 	}()
 	a.log.Info("draining", "limit", limit)
+	a.datagrams.retire()
 	a.udp.Drain()
 	a.listeners.StopAccepting()
 	a.listeners.Finish()

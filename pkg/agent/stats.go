@@ -148,6 +148,8 @@ func (a *Agent) updateGauges() {
 	a.server.allocated.Set(m.HeapAlloc)
 	a.server.heap.Set(m.HeapSys)
 	a.server.physical.Set(admin.ResidentBytes())
+	a.capture.inbound.count(a.stats.Root())
+	a.datagrams.count(a.stats.Root())
 	connections := 0
 	for _, l := range a.listeners.List() {
 		connections += l.Connections

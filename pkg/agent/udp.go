@@ -16,9 +16,11 @@ import (
 
 // newUDP makes the manager of the listeners of datagrams.
 func (a *Agent) newUDP(root *stats.Scope) *udp.Manager {
-	return udp.New(udp.Options{
-		Stats: root, Log: a.logs.Logger("udp"), NewHandler: a.newUDPHandler,
+	a.datagrams = newDatagramCapture(a.logs.Logger("intercept"), a.capture.wanted)
+	a.datagrams.udp = udp.New(udp.Options{
+		Stats: root, Log: a.logs.Logger("udp"), NewHandler: a.newUDPHandler, OriginalDst: a.datagrams.OriginalDst,
 	})
+	return a.datagrams.udp
 }
 
 // newUDPHandler makes what handles the datagrams of a listener.

@@ -77,19 +77,19 @@ type Capture struct {
 	IPv6 []uint16
 }
 
-// OpenCapture opens the capture sockets in the calling thread's network namespace. It may be called once. They are bound to the loopback device, so that nobody else's
-// datagrams reach them.
+// OpenCapture opens the capture sockets in the calling thread's network namespace. It may be called once. What does not come to a
+// loopback address is dropped by the kernel, so that nobody else's datagrams reach them.
 func (m *Manager) OpenCapture() (Capture, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out Capture
-	s, err := m.openCapture(spec{addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), device: "lo", room: groBatch, size: largest})
+	s, err := m.openCapture(spec{addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), loopback: true, room: groBatch, size: largest})
 	if err != nil {
 		return out, fmt.Errorf("open capture socket for datagrams: %w", err)
 	}
 	out.IPv4 = s.bound.Port()
 	for range IPv6Slots {
-		s, err := m.openCapture(spec{addr: netip.AddrPortFrom(netip.IPv6Loopback(), 0), device: "lo", room: 1, size: largest})
+		s, err := m.openCapture(spec{addr: netip.AddrPortFrom(netip.IPv6Loopback(), 0), room: 1, size: largest})
 		if err != nil {
 			m.opts.Log.Warn("IPv6 datagrams are not captured", "error", err)
 			return Capture{IPv4: out.IPv4}, nil

@@ -42,8 +42,8 @@ type spec struct {
 	key  string
 	addr netip.AddrPort
 	dual bool
-	// device to bind to, for capture sockets.
-	device string
+	// loopback has what comes to other addresses than those of 127.0.0.0/8 dropped.
+	loopback bool
 	// transparent and freebind are socket options, gro takes several datagrams as one.
 	transparent, freebind, gro bool
 	// room and size of a batch of datagrams.
@@ -132,13 +132,26 @@ func (s *spec) control(raw syscall.RawConn, v6 bool) error {
 				failed = errors.Join(failed, fmt.Errorf("set %s: %w", o.name, err))
 			}
 		}
-		if s.device != "" {
-			if err := unix.BindToDevice(int(fd), s.device); err != nil {
-				failed = errors.Join(failed, fmt.Errorf("bind to device %s: %w", s.device, err))
+		if s.loopback {
+			if err := unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, loopbackOnly()); err != nil {
+				failed = errors.Join(failed, fmt.Errorf("attach filter: %w", err))
 			}
 		}
 	})
 	return errors.Join(err, failed)
+}
+
+// loopbackOnly is a filter (classic BPF) that takes packets whose destination begins with 127. A socket that is bound to the loopback
+// device would do as well, if it could answer clients that are bound to another address of this host.
+func loopbackOnly() *unix.SockFprog {
+	const destination = 0xfff00000 + 16 // in the network header (SKF_NET_OFF), that of IPv4
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: destination},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: 127},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
+		{Code: unix.BPF_RET | unix.BPF_K},
+	}
+	return &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 }
 
 // shut closes the socket, which ends its goroutine.

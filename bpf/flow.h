@@ -135,6 +135,8 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	q->bound_if = ctx->sk->bound_dev_if;
 	q->mark = ctx->sk->mark;
 	q->source = source_of(ctx->sk);
+	if (weir_have_mptcp_sock && bpf_skc_to_mptcp_sock(ctx->sk))
+		q->flags |= QUERY_SUBFLOW;
 	q->cgroup = bpf_get_current_cgroup_id();
 	q->netns = bpf_get_netns_cookie(ctx);
 	before = offload_of(ctx->sk);

@@ -32,6 +32,7 @@ OFFSET_IS(struct bpf_sock_ops, ops_snd_una, 108);
 OFFSET_IS(struct bpf_sock_ops, bytes_received, 168);
 
 static __u32 (*bpf_get_prandom_u32)(void) = (void *)7;
+static void *(*bpf_skc_to_mptcp_sock)(void *sk) = (void *)196; /* 5.19, optional */
 static int (*bpf_sock_ops_cb_flags_set)(struct bpf_sock_ops *ctx, int flags) = (void *)59;
 
 #define MAPPED_WORD be32(0xffff)
@@ -55,6 +56,9 @@ static __always_inline void settle(struct weir_verdict *v, enum weir_action acti
 
 /* Set at load: which daemon's blocks weir_offload entries of these programs speak of. */
 const volatile __u32 weir_epoch = 0;
+
+/* Set at load: whether this kernel has bpf_skc_to_mptcp_sock. Without it multipath TCP is offloaded like any other. */
+const volatile __u8 weir_have_mptcp_sock = 0;
 
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 
@@ -126,12 +130,19 @@ static __always_inline __u32 choose(struct weir_service *s, const struct weir_ta
 
 /*
  * Whether this socket has to go through the proxy after all: the service is not known yet, its endpoints are of the other
- * address family, or an endpoint on loopback is meant in the proxy's network namespace.
+ * address family, or an endpoint on loopback is meant in the proxy's network namespace. Nobody tells when the kernel closes a
+ * subflow that could not begin to connect, so that it would count for ever.
  */
 static __always_inline int unfit(const struct weir_control *c, const struct weir_table *t, const struct weir_query *q)
 {
-	return !t || (q->family == AF_INET && t->count && !t->count4) ||
+	return !t || (q->flags & QUERY_SUBFLOW) || (q->family == AF_INET && t->count && !t->count4) ||
 	       ((t->flags & TABLE_LOOPBACK) && q->netns != c->netns);
+}
+
+/* A socket that is bound to a source address can reach one address family only: that of the address it asks for. */
+static __always_inline int other_family(const struct weir_query *q, const struct weir_upstream *u)
+{
+	return q->source && is_mapped(&q->addr) != is_mapped(&u->addr);
 }
 
 /* Whether the filters in front of the TCP proxy let the connection pass, as far as rules go. The source is not known yet. */
@@ -178,6 +189,8 @@ static __always_inline void offload(const struct weir_control *c, const struct w
 	u = block_at(v->endpoint);
 	if (!u)
 		return turn_away(v, &s->no_endpoint, REASON_NO_ENDPOINT, dry);
+	if (other_family(q, u))
+		return settle(v, ACTION_REDIRECT, REASON_OFFLOAD_UNFIT);
 	v->target = u->addr;
 	v->target_port = u->port;
 	if (dry && READ_ONCE(s->active) >= t->limit)

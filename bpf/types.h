@@ -106,6 +106,12 @@ struct weir_query {
 	__u32 source;	/* the address that the socket is bound to, folded into a word; 0: none */
 	__u64 cgroup; /* cgroup v2 id of the calling task */
 	__u64 netns;  /* cookie of the socket's network namespace */
+	__u32 flags;  /* enum weir_query_flag */
+	__u32 reserved;
+};
+
+enum weir_query_flag {
+	QUERY_SUBFLOW = 1 << 0, /* the socket is one that the kernel has made for a multipath TCP connection */
 };
 
 struct weir_verdict {
@@ -247,7 +253,7 @@ _Static_assert(sizeof(struct weir_rule) == 16, "weir_rule");
 _Static_assert(sizeof(struct weir_endpoint) == 20, "weir_endpoint");
 _Static_assert(sizeof(struct weir_control) == 32, "weir_control");
 _Static_assert(sizeof(struct weir_sockets) == 40, "weir_sockets");
-_Static_assert(sizeof(struct weir_query) == 48, "weir_query");
+_Static_assert(sizeof(struct weir_query) == 56, "weir_query");
 _Static_assert(sizeof(struct weir_verdict) == 48, "weir_verdict");
 _Static_assert(sizeof(struct weir_flow) == 56, "weir_flow");
 _Static_assert(sizeof(struct weir_pair) == 48, "weir_pair");
@@ -257,7 +263,7 @@ _Static_assert(sizeof(struct weir_table) == 64, "weir_table");
 _Static_assert(sizeof(struct weir_slots) == 64, "weir_slots");
 _Static_assert(sizeof(struct weir_upstream) == 64, "weir_upstream");
 _Static_assert(sizeof(struct weir_offload) == 56, "weir_offload");
-_Static_assert(sizeof(struct weir_explain) == 112, "weir_explain");
+_Static_assert(sizeof(struct weir_explain) == 120, "weir_explain");
 
 /* A task whose connection should have been captured, in a network namespace without capture sockets. */
 struct weir_stranger {

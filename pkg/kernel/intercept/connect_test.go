@@ -207,6 +207,21 @@ func TestMPTCP(t *testing.T) {
 	}
 }
 
+// TestMPTCPIsNotOffloaded has the connection captured instead; see unfit in bpf/service.h.
+func TestMPTCPIsNotOffloaded(t *testing.T) {
+	b := newBench(t)
+	b.capture(t)
+	b.apply(t, b.offloadPlan("192.0.2.80/32"))
+	b.applyServices(t, offloaded("shop", steer.RoundRobin, crowd(t, "127.0.0.1:0", "hello")))
+	ans := client(t, b.dir, request{Addr: nowhere4, Protocol: unix.IPPROTO_MPTCP})
+	if ans.Errno == int(unix.EPROTONOSUPPORT) || ans.Errno == int(unix.ENOPROTOOPT) {
+		t.Skip("this kernel has no multipath TCP")
+	}
+	if ans.Greeting != "captured" || b.count(t, ReasonOffloadUnfit) != 1 {
+		t.Errorf("client: %+v, want it captured", ans)
+	}
+}
+
 // TestAttachedAboveAndBelow is what an update from a cgroup to its parent passes through: the programs run twice.
 func TestAttachedAboveAndBelow(t *testing.T) {
 	b := newBench(t)

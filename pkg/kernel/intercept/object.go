@@ -59,13 +59,8 @@ func loadObjects(state *pinned) (loaded *objects, controlInner, arenaInner *ebpf
 	}
 	reuse := state.maps(spec)
 	defer closeMaps(reuse)
-	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
-		if err := spec.Variables["weir_have_set_retval"].Set(uint8(1)); err != nil {
-			return nil, nil, nil, fmt.Errorf("set weir_have_set_retval: %w", err)
-		}
-	}
-	if err := spec.Variables["weir_epoch"].Set(state.first); err != nil {
-		return nil, nil, nil, fmt.Errorf("set weir_epoch: %w", err)
+	if err := setConstants(spec, state.first); err != nil {
+		return nil, nil, nil, err
 	}
 	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: reuse})
 	if err != nil {
@@ -80,6 +75,30 @@ func loadObjects(state *pinned) (loaded *objects, controlInner, arenaInner *ebpf
 		return nil, nil, nil, fmt.Errorf("load BPF programs: %w", err)
 	}
 	return loaded, spec.Maps["weir_control"].InnerMap, spec.Maps["weir_arena"].InnerMap, nil
+}
+
+// optionalHelpers are what the programs use where the kernel has it, by the constant that tells them.
+func optionalHelpers() map[string]asm.BuiltinFunc {
+	return map[string]asm.BuiltinFunc{
+		"weir_have_set_retval": asm.FnSetRetval,      // 5.18
+		"weir_have_mptcp_sock": asm.FnSkcToMptcpSock, // 5.19
+	}
+}
+
+// setConstants tells the programs about this kernel and this daemon.
+func setConstants(spec *ebpf.CollectionSpec, epoch uint32) error {
+	if err := spec.Variables["weir_epoch"].Set(epoch); err != nil {
+		return fmt.Errorf("set weir_epoch: %w", err)
+	}
+	for name, helper := range optionalHelpers() {
+		if features.HaveProgramHelper(ebpf.CGroupSockAddr, helper) != nil {
+			continue
+		}
+		if err := spec.Variables[name].Set(uint8(1)); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // verifierLog makes the text of an error contain the verifier's whole log, where there is one: without it, a refusal on

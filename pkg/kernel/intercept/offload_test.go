@@ -64,6 +64,8 @@ func TestConnectIsOffloaded(t *testing.T) {
 		{"IPv6 to an IPv4 endpoint", request{Addr: nowhere6}, []netip.AddrPort{four}, nowhere6, "four"},
 		{"mapped to an IPv6 endpoint", request{Addr: nowhere4, Mapped: true}, []netip.AddrPort{six}, "[::ffff:192.0.2.80]:80", "six"},
 		{"IPv4 to an IPv6 endpoint", request{Addr: nowhere4}, []netip.AddrPort{six}, nowhere4, "captured"},
+		{"bound source", request{Addr: nowhere4, Source: "127.0.0.7:0"}, []netip.AddrPort{four}, nowhere4, "four"},
+		{"bound source of the other family", request{Addr: nowhere6, Source: "[::1]:0"}, []netip.AddrPort{four}, nowhere6, "captured"},
 		{"IPv4 to either", request{Addr: nowhere4}, []netip.AddrPort{six, four, six}, nowhere4, "four"},
 	}
 	for _, test := range tests {

@@ -84,6 +84,8 @@ type wireQuery struct {
 	Source   uint32
 	Cgroup   uint64
 	Netns    uint64
+	Flags    uint32
+	Reserved uint32
 }
 
 type wireVerdict struct {

@@ -79,6 +79,10 @@ func (c *counts) close(clusters func(string) *cluster.Cluster) {
 
 // collect adds what was counted since the last time.
 func (c *counts) collect(k steered, name string, clusters func(string) *cluster.Cluster) {
+	totals, ok := k.ServiceTotals(name)
+	if !ok || same(&totals, &c.last) {
+		return
+	}
 	now, ok := k.ServiceStats(name)
 	if !ok {
 		return
@@ -125,6 +129,11 @@ func (c *counts) countDown(now *intercept.ServiceStats, rx, tx uint64, clusters 
 	c.down.destroy.Add(uint64(max(0, int64(all)-active)))
 	c.down.rx.Add(rx)
 	c.down.tx.Add(tx)
+}
+
+// same tells that nothing was counted between two readings: what endpoints count changes only with connections that begin or end.
+func same(a, b *intercept.ServiceStats) bool {
+	return a.Active == b.Active && a.Total == b.Total && a.NoEndpoint == b.NoEndpoint && a.Overflow == b.Overflow
 }
 
 // later is by how much a counter went up; one that is lower than before began anew.

@@ -28,8 +28,10 @@ const collectInterval = 5 * time.Second
 // steered is the kernel half that services and rules are put into, an *intercept.Interceptor.
 type steered interface {
 	Apply(plan *steer.Plan) error
+	Update(before, plan *steer.Plan, change steer.Change) error
 	ApplyServices(now []*steer.Service, gone []string) error
 	ServiceStats(name string) (intercept.ServiceStats, bool)
+	ServiceTotals(name string) (intercept.ServiceStats, bool)
 }
 
 // services keeps what the kernel is to do for the present configuration and hosts: the plan, and the services that it refers
@@ -55,11 +57,14 @@ type services struct {
 	kernel   steered // nil before there is one, and when it is not to be told any more
 	compiler *steer.Compiler
 	specs    map[string]steer.Spec
-	// pending are services to be made anew, gone such as the kernel is to forget; planned tells that it has the plan.
+	// pending are services to be made anew, gone such as the kernel is to forget.
 	pending map[string]struct{}
 	gone    map[string]struct{}
-	planned bool
 	made    map[string]*service
+	// told is the plan that the kernel has, plan the one that it is to have; change leads from one to the other when only one
+	// step did.
+	told, plan *steer.Plan
+	change     *steer.Change
 }
 
 // service is what the kernel was told of one, and who its connections are counted for.
@@ -69,11 +74,12 @@ type service struct {
 }
 
 func newServices(log *slog.Logger, root *stats.Scope, runtime *model.Runtime, clusters func() *cluster.Manager) *services {
+	empty := &steer.Plan{}
 	return &services{
 		log: log, root: root, runtime: runtime, clusters: clusters,
 		dirty: make(map[string]struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}),
 		compiler: steer.NewCompiler(), specs: make(map[string]steer.Spec),
-		pending: make(map[string]struct{}), gone: make(map[string]struct{}), made: make(map[string]*service),
+		told: empty, plan: empty, pending: make(map[string]struct{}), gone: make(map[string]struct{}), made: make(map[string]*service),
 	}
 }
 
@@ -114,9 +120,14 @@ func (s *services) take(u *steer.Update) {
 		delete(s.pending, name)
 		s.gone[name] = struct{}{}
 	}
-	if !u.Empty() {
-		s.planned = false
+	if u.Empty() {
+		return
 	}
+	s.change = nil
+	if s.plan == s.told {
+		s.change = &u.Change
+	}
+	s.plan = u.Plan
 }
 
 // review makes the services anew that were marked, and says of each whether it is fit. The caller holds mu.
@@ -162,7 +173,7 @@ func (s *services) remake() []*steer.Service {
 		have.counts.serve(&spec, hosts)
 		puts = append(puts, made)
 	}
-	clear(s.pending)
+	s.pending = make(map[string]struct{})
 	return puts
 }
 
@@ -183,14 +194,28 @@ func (s *services) settle() {
 	}
 	puts := s.review()
 	s.put(puts)
-	if !s.planned {
-		if err := s.kernel.Apply(s.compiler.Plan()); err != nil {
-			s.log.Error("the kernel kept its earlier rules", "error", err)
-			return
-		}
-		s.planned = true
+	if s.tell() {
+		s.forget()
 	}
-	s.forget()
+}
+
+// tell gives the kernel the plan, if it has another one, and says whether it has this one now.
+func (s *services) tell() bool {
+	if s.plan == s.told {
+		return true
+	}
+	var err error
+	if s.change != nil {
+		err = s.kernel.Update(s.told, s.plan, *s.change)
+	} else {
+		err = s.kernel.Apply(s.plan)
+	}
+	if s.change = nil; err != nil {
+		s.log.Error("the kernel kept its earlier rules", "error", err)
+		return false
+	}
+	s.told = s.plan
+	return true
 }
 
 // put gives services to the kernel. What it does not take goes through user space.
@@ -224,7 +249,7 @@ func (s *services) forget() {
 	if err := s.kernel.ApplyServices(nil, names); err != nil {
 		s.log.Error("forget services", "error", err)
 	}
-	clear(s.gone)
+	s.gone = make(map[string]struct{})
 }
 
 // start settles with k from now on, whenever a cluster changes.

@@ -146,10 +146,13 @@ func (c *Compiler) settleCatchAll() {
 // finish settles the rules of all targets that were touched.
 func (c *Compiler) finish(all bool) Update {
 	c.settleCatchAll()
-	for to := range maps.Clone(c.dirty) {
-		if to.port == 0 || to.prefix.Bits() > 0 {
-			continue
+	var wide []target
+	for to := range c.dirty {
+		if to.port != 0 && to.prefix.Bits() == 0 {
+			wide = append(wide, to)
 		}
+	}
+	for _, to := range wide {
 		for _, inside := range c.parts[owner{ownInclude, ""}] {
 			if inside.port == to.port {
 				c.dirty[inside] = struct{}{}
@@ -160,7 +163,7 @@ func (c *Compiler) finish(all bool) Update {
 	for to := range c.dirty {
 		c.settle(to, &u.Change)
 	}
-	clear(c.dirty)
+	c.dirty = emptied(c.dirty)
 	for _, rules := range [][]Rule{u.Added, u.Removed, u.Altered} {
 		slices.SortFunc(rules, compareRules)
 	}
@@ -281,7 +284,16 @@ func (c *Compiler) finishServices(u *Update) {
 			u.Services = append(u.Services, now.Spec)
 		}
 	}
-	clear(c.from)
+	c.from = emptied(c.from)
+}
+
+// emptied is an empty map: m, unless that has become so large that to empty it would cost every later step.
+func emptied[K comparable, V any](m map[K]V) map[K]V {
+	if len(m) > 64 {
+		return make(map[K]V)
+	}
+	clear(m)
+	return m
 }
 
 // finishPlan makes the next plan of the one before and what changed.

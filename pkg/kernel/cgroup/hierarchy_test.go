@@ -105,6 +105,8 @@ func TestLocate(t *testing.T) {
 		{"part", At("/a", "/run/part"), "/a/b", "/run/part/b", false},
 		{"part itself", At("/a", "/run/part"), "/a", "/run/part", false},
 		{"outside", At("/a", "/run/part"), "/ab", "", true},
+		{"container with the host's hierarchy", At("/../..", "/sys/fs/cgroup"), "/../../system.slice/a", "/sys/fs/cgroup/system.slice/a", false},
+		{"container's own part of it", At("/../..", "/sys/fs/cgroup"), "/", "", true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

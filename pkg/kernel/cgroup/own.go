@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 )
 
@@ -38,15 +39,14 @@ func (h *Hierarchy) Of(pid int) (string, error) {
 	return h.locate(own)
 }
 
-// locate turns a path of the kernel's view into a directory, given that only a part of the hierarchy may be mounted.
+// locate turns a path of the kernel's view into a directory, given that only a part of the hierarchy may be mounted. In a cgroup
+// namespace whose root is further down, both paths begin with as many ".." as lead up to where they part.
 func (h *Hierarchy) locate(own string) (string, error) {
-	if h.mount.Root == "/" {
-		return path.Join(h.mount.Point, own), nil
-	}
-	if own != h.mount.Root && !below(own, h.mount.Root) {
+	rel, err := filepath.Rel(strings.TrimPrefix(h.mount.Root, "/"), strings.TrimPrefix(own, "/"))
+	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
 		return "", fmt.Errorf("cgroup %s, mounted %s: %w", own, h.mount.Root, ErrOutside)
 	}
-	return path.Join(h.mount.Point, strings.TrimPrefix(own, h.mount.Root)), nil
+	return path.Join(h.mount.Point, rel), nil
 }
 
 // OwnID returns the id of the calling process's cgroup when the process is the only one in it and it is not the root, so that

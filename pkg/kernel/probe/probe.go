@@ -47,7 +47,7 @@ type check struct {
 // All runs every probe. The order is that in which a person would mend things: privileges, mounts, kernel features.
 func All() []Result {
 	var results []Result
-	for _, c := range slices.Concat(privileges(), host(), kernelFeatures()) {
+	for _, c := range slices.Concat(privileges(), namespaces(), host(), kernelFeatures()) {
 		result := c.Result
 		if err := c.probe(); err != nil {
 			result.Missing = err.Error()
@@ -148,7 +148,7 @@ func kernelFeatures() []check {
 	mapTypes := []struct {
 		kind  ebpf.MapType
 		needs string
-	}{{ebpf.LPMTrie, "4.11"}, {ebpf.LRUHash, "4.10"}, {ebpf.SkStorage, "5.2"}, {ebpf.ArrayOfMaps, "4.12"}}
+	}{{ebpf.LPMTrie, "4.11"}, {ebpf.LRUHash, "4.10"}, {ebpf.SkStorage, "5.2"}, {ebpf.ArrayOfMaps, "4.12"}, {ebpf.RingBuf, "5.8"}}
 	for _, m := range mapTypes {
 		checks = append(checks, check{
 			Result{Name: "map type " + m.kind.String(), Needs: m.needs, Consequence: noInterception},

@@ -25,6 +25,7 @@ type App struct {
 	cgroup *Cgroup
 	user   uint32
 	hosts  string
+	resolv string
 }
 
 // App is an application on the host: root, and not captured.
@@ -140,6 +141,9 @@ func (a App) command(args []string) *exec.Cmd {
 	}
 	if a.hosts != "" {
 		args = append([]string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/hosts && exec "$@"`, a.hosts}, args...)
+	}
+	if a.resolv != "" {
+		args = append([]string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, a.resolv}, args...)
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

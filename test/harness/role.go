@@ -14,6 +14,7 @@ import (
 // The test binary is a client when it is started with these.
 const (
 	connectRole     = "connect"
+	lookupRole      = "lookup"
 	requestVariable = "WEIR_HARNESS_REQUEST"
 )
 
@@ -45,6 +46,9 @@ type Connected struct {
 }
 
 func runRole(role string) int {
+	if role == lookupRole {
+		return lookup(os.Getenv(requestVariable))
+	}
 	if role != connectRole {
 		fmt.Fprintf(os.Stderr, "there is no role %q\n", role)
 		return 1

@@ -60,12 +60,11 @@ type knownNamespace struct {
 
 // watch starts to look for namespaces. changed is called when cgroups came or went.
 func (s *namespaces) watch(h *cgroup.Hierarchy, changed func()) error {
-	own, err := netns.Current()
+	own, err := netns.CurrentID()
 	if err != nil {
-		return fmt.Errorf("look at network namespaces: %w", err)
+		return err
 	}
-	defer own.Close()
-	s.own, s.known = own.ID(), make(map[netns.ID]*knownNamespace)
+	s.own, s.known = own, make(map[netns.ID]*knownNamespace)
 	s.census = census.New(census.Options{Hierarchy: h, Log: s.log, Changed: changed, Found: s.found})
 	return nil
 }

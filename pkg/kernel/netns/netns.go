@@ -41,6 +41,9 @@ func OfProcess(pid int) (*Namespace, error) {
 // Open opens the network namespace that a path stands for, such as /run/netns/NAME or /proc/PID/ns/net. Its name is the path.
 func Open(path string) (*Namespace, error) { return open(path, path) }
 
+// CurrentID tells the network namespace of the calling thread without opening it, for which no privilege is needed.
+func CurrentID() (ID, error) { return Stat("/proc/thread-self/ns/net") }
+
 // OfProcessID tells the network namespace of a process without opening it.
 func OfProcessID(pid int) (ID, error) { return Stat(processPath(pid)) }
 

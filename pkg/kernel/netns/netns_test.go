@@ -70,6 +70,9 @@ func TestIdentity(t *testing.T) {
 	if id, err := OfProcessID(os.Getpid()); err != nil || id != own.ID() {
 		t.Errorf("id of own process %+v (%v), want %+v", id, err, own.ID())
 	}
+	if id, err := CurrentID(); err != nil || id != own.ID() {
+		t.Errorf("id of own thread %+v (%v), want %+v", id, err, own.ID())
+	}
 	if want := "pid " + strconv.Itoa(os.Getpid()); again.Name() != want {
 		t.Errorf("name %q, want %q", again.Name(), want)
 	}

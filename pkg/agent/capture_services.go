@@ -1,12 +1,8 @@
 package agent
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
-	"math"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,9 +12,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
-	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
-	"github.com/weir-proxy/weir/pkg/proxy/upstream/lb"
 )
 
 // collectInterval is how old statistics may get which nobody asks for. Health checks go by them: they are made less often while
@@ -313,83 +307,4 @@ func (s *services) close() {
 	s.release(func() {})
 	close(s.stop)
 	s.working.Wait()
-}
-
-// build makes the service that stands in for the TCP proxy of spec, and the hosts that its endpoints are. The error says why
-// the kernel could not do as the proxy does.
-func (s *services) build(spec *steer.Spec) (*steer.Service, map[steer.Endpoint]*upstream.HostStats, error) {
-	out := &steer.Service{Name: spec.Name, MaxConnections: math.MaxUint32}
-	var choices []lb.Choice
-	of := make(map[*upstream.Host]*cluster.Cluster)
-	hosts := 0
-	for _, w := range spec.Proxy.Clusters {
-		c := s.clusters().Get(w.Name)
-		if c == nil {
-			return nil, nil, fmt.Errorf("cluster %s is not there", w.Name)
-		}
-		if out.Cluster == "" {
-			out.Cluster, out.Select = w.Name, selectOf(c.Config().LB)
-		}
-		if len(spec.Proxy.Clusters) == 1 {
-			out.MaxConnections = c.MaxConnections()
-		}
-		choices = append(choices, lb.Choice{Outline: c.Outline(), Weight: float64(w.Weight)})
-		for _, h := range c.Hosts() {
-			of[h] = c
-		}
-		hosts += len(c.Hosts())
-	}
-	table, err := lb.Flatten(choices, max(1024, 8*hosts))
-	if err != nil {
-		return nil, nil, fmt.Errorf("cluster %s: %w", out.Cluster, err)
-	}
-	counted := make(map[steer.Endpoint]*upstream.HostStats, len(table.Hosts))
-	at := make(map[steer.Endpoint]uint32, len(table.Hosts))
-	places := make([]uint32, len(table.Hosts))
-	for i, h := range table.Hosts {
-		c := of[h]
-		if c == nil {
-			return nil, nil, errors.New("its hosts are changing")
-		}
-		if why := c.Direct(h); why != "" {
-			return nil, nil, fmt.Errorf("cluster %s: endpoint %s %s", c.Config().Name, h.Name(), why)
-		}
-		e := steer.Endpoint{Addr: netip.AddrPortFrom(h.Address.Addr().Unmap(), h.Address.Port()), Cluster: c.Config().Name}
-		place, known := at[e]
-		if !known {
-			place = uint32(len(out.Endpoints))
-			at[e], counted[e] = place, h.Stats
-			out.Endpoints = append(out.Endpoints, e)
-		}
-		places[i] = place
-	}
-	out.Table = placed(table.Slots, places, len(out.Endpoints))
-	return out, counted, nil
-}
-
-// placed turns slots that are positions among hosts into such among endpoints, of which two hosts may be one.
-func placed(slots, places []uint32, endpoints int) []uint32 {
-	if slots == nil {
-		if len(places) == endpoints {
-			return nil
-		}
-		return places
-	}
-	out := make([]uint32, len(slots))
-	for i, s := range slots {
-		out[i] = places[s]
-	}
-	return out
-}
-
-// selectOf is how the kernel does what a balancer does. Without a hash policy, which TCP proxies have none of, consistent
-// balancers draw at random.
-func selectOf(policy model.LBPolicy) steer.Select {
-	switch policy {
-	case model.LBRandom, model.LBRingHash, model.LBMaglev:
-		return steer.Random
-	case model.LBLeastRequest:
-		return steer.LeastConnections
-	}
-	return steer.RoundRobin
 }

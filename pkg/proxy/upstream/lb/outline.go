@@ -1,6 +1,8 @@
 package lb
 
 import (
+	"iter"
+
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
@@ -34,6 +36,21 @@ type Group struct {
 	Shares []float64
 	// Slots is the table of a Maglev balancer, which a hash is looked up in by its remainder; nil with other policies.
 	Slots []*upstream.Host
+}
+
+// Hosts yields the hosts, each at least once.
+func (o *Outline) Hosts() iter.Seq[*upstream.Host] {
+	return func(yield func(*upstream.Host) bool) {
+		for _, p := range o.Parts {
+			for _, g := range p.Groups {
+				for _, h := range g.Hosts {
+					if !yield(h) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // Outline tells what Pick does with requests that avoid nothing.

@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/lb"
+)
+
+// build makes the service that stands in for the TCP proxy of spec, and the hosts that its endpoints are. The error says why
+// the kernel could not do as the proxy does.
+func (s *services) build(spec *steer.Spec) (*steer.Service, map[steer.Endpoint]*upstream.HostStats, error) {
+	out := service{Service: steer.Service{Name: spec.Name, MaxConnections: math.MaxUint32}}
+	var choices []lb.Choice
+	of := make(map[*upstream.Host]*cluster.Cluster)
+	for _, w := range spec.Proxy.Clusters {
+		c := s.clusters().Get(w.Name)
+		if c == nil {
+			return nil, nil, fmt.Errorf("cluster %s is not there", w.Name)
+		}
+		if out.Cluster == "" {
+			out.Cluster, out.Select = w.Name, selectOf(c.Config().LB)
+		}
+		if len(spec.Proxy.Clusters) == 1 {
+			out.MaxConnections = c.MaxConnections()
+		}
+		choice := lb.Choice{Outline: c.Outline(), Weight: float64(w.Weight)}
+		choices = append(choices, choice)
+		for h := range choice.Outline.Hosts() {
+			of[h] = c
+		}
+	}
+	table, err := lb.Flatten(choices, max(1024, 8*len(of)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("cluster %s: %w", out.Cluster, err)
+	}
+	counted, err := out.place(&table, of)
+	return &out.Service, counted, err
+}
+
+// place makes endpoints of the hosts of a table, which are of clusters, and returns who counts for each.
+func (s *service) place(table *lb.Table, of map[*upstream.Host]*cluster.Cluster) (map[steer.Endpoint]*upstream.HostStats, error) {
+	counted := make(map[steer.Endpoint]*upstream.HostStats, len(table.Hosts))
+	at := make(map[steer.Endpoint]uint32, len(table.Hosts))
+	places := make([]uint32, len(table.Hosts))
+	for i, h := range table.Hosts {
+		c := of[h]
+		if why := c.Direct(h); why != "" {
+			return nil, fmt.Errorf("cluster %s: endpoint %s %s", c.Config().Name, h.Name(), why)
+		}
+		e := steer.Endpoint{Addr: netip.AddrPortFrom(h.Address.Addr().Unmap(), h.Address.Port()), Cluster: c.Config().Name}
+		place, known := at[e]
+		if !known {
+			place = uint32(len(s.Endpoints))
+			at[e], counted[e] = place, h.Stats
+			s.Endpoints = append(s.Endpoints, e)
+		}
+		places[i] = place
+	}
+	s.Table = placed(table.Slots, places, len(s.Endpoints))
+	return counted, nil
+}
+
+// placed turns slots that are positions among hosts into such among endpoints, of which two hosts may be one.
+func placed(slots, places []uint32, endpoints int) []uint32 {
+	if slots == nil {
+		if len(places) == endpoints {
+			return nil
+		}
+		return places
+	}
+	out := make([]uint32, len(slots))
+	for i, s := range slots {
+		out[i] = places[s]
+	}
+	return out
+}
+
+// selectOf is how the kernel does what a balancer does. Without a hash policy, which TCP proxies have none of, consistent
+// balancers draw at random.
+func selectOf(policy model.LBPolicy) steer.Select {
+	switch policy {
+	case model.LBRandom, model.LBRingHash, model.LBMaglev:
+		return steer.Random
+	case model.LBLeastRequest:
+		return steer.LeastConnections
+	}
+	return steer.RoundRobin
+}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -298,5 +299,72 @@ exec unshare -n sh -c 'ip link set lo up; until curl -s --max-time 5 http://10.9
 		if r.Reason == "other_netns" && (r.Count == 0 || r.Count > 50) {
 			t.Errorf("%d connections went before the namespace was served", r.Count)
 		}
+	}
+}
+
+// TestNamespacesDie makes 200 namespaces, each with a device whose other end is on the node, and a process of a captured cgroup in
+// it. When the processes have ended nothing of weir's keeps a namespace alive, which the devices show.
+func TestNamespacesDie(t *testing.T) {
+	t.Parallel()
+	harness.NeedInterception(t)
+	node := &pod{Host: harness.NewHost(t)}
+	pods := harness.NewCgroup(t)
+	weir := node.StartWeir(harness.WeirOptions{Config: passthrough(), Capture: []*harness.Cgroup{pods}, Interception: userSpace})
+	devices := func() int {
+		r := node.App().Run("ip", "-o", "link", "show", "type", "veth")
+		return strings.Count(r.Out, "\n")
+	}
+	threads := func() int {
+		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", weir.Pid()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	files, before := 0, 0
+	const rounds, each = 5, 40
+	for round := range rounds {
+		var some []*harness.Process
+		for n := range each {
+			p := node.App().In(pods).Start("unshare", "-n", "sleep", "1000")
+			some = append(some, p)
+			node.inPod(t, fmt.Sprintf(`
+for n in $(seq 100); do [ "$(readlink /proc/%[1]d/ns/net)" != "$(readlink /proc/self/ns/net)" ] && break; sleep 0.01; done
+ip link add d%[2]d type veth peer name e0 netns %[1]d; nsenter -t %[1]d -n ip link set lo up`, p.Pid(), n))
+		}
+		harness.EventuallyNil(t, "all to be served", func() error {
+			served := 0
+			for _, n := range servedNamespaces(weir) {
+				if len(n.CaptureSockets) == 2 {
+					served++
+				}
+			}
+			if served != each || devices() != each {
+				return fmt.Errorf("%d are served, there are %d devices", served, devices())
+			}
+			return nil
+		})
+		for _, p := range some {
+			p.Signal(syscall.SIGKILL)
+			p.Wait()
+		}
+		harness.EventuallyNil(t, "all namespaces to end", func() error {
+			if n := len(servedNamespaces(weir)); n > 0 || devices() > 0 {
+				return fmt.Errorf("%d are served, there are %d devices", n, devices())
+			}
+			return nil
+		})
+		if round == 0 {
+			files, before = len(weir.Files()), threads()
+		}
+	}
+	harness.EventuallyNil(t, "the same descriptors as before", func() error {
+		if now := weir.Files(); len(now) > files {
+			return fmt.Errorf("%d descriptors were %d:\n%s", len(now), files, strings.Join(now, " "))
+		}
+		return nil
+	})
+	if now := threads(); now > before+4 {
+		t.Errorf("%d threads, %d before", now, before)
 	}
 }

@@ -18,7 +18,9 @@ enum {
 	TCP_LAST_ACK = 9,
 	TCP_CLOSING = 11,
 	BPF_SOCK_OPS_STATE_CB = 10,
+	BPF_SOCK_OPS_RTT_CB = 12,
 	BPF_SOCK_OPS_STATE_CB_FLAG = 1 << 2,
+	BPF_SOCK_OPS_RTT_CB_FLAG = 1 << 3,
 };
 
 /* Members of struct bpf_sock_ops that kernel.h keeps only as room. */
@@ -32,6 +34,7 @@ OFFSET_IS(struct bpf_sock_ops, ops_snd_una, 108);
 OFFSET_IS(struct bpf_sock_ops, bytes_received, 168);
 
 static __u32 (*bpf_get_prandom_u32)(void) = (void *)7;
+static __u64 (*bpf_jiffies64)(void) = (void *)118;
 static void *(*bpf_skc_to_mptcp_sock)(void *sk) = (void *)196; /* 5.19, optional */
 static int (*bpf_sock_ops_cb_flags_set)(struct bpf_sock_ops *ctx, int flags) = (void *)59;
 
@@ -59,6 +62,9 @@ const volatile __u32 weir_epoch = 0;
 
 /* Set at load: whether this kernel has bpf_skc_to_mptcp_sock. Without it multipath TCP is offloaded like any other. */
 const volatile __u8 weir_have_mptcp_sock = 0;
+
+/* A quarter of a second at 1000 Hz, two and a half at 100 Hz. */
+#define TELL_JIFFIES 256
 
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 
@@ -291,6 +297,9 @@ static __always_inline enum weir_reason undertake(struct bpf_sock_addr *ctx, con
 	o->endpoint = v->endpoint;
 	o->half = 0;
 	o->closed = 0;
+	o->told_at = 0;
+	o->rx_told = 0;
+	o->tx_told = 0;
 	o->state = OFFLOAD_TAKEN;
 	return REASON_NONE;
 }
@@ -303,14 +312,39 @@ static __always_inline void offload_begins(struct bpf_sock_ops *ctx)
 	if (!o || o->state != OFFLOAD_TAKEN)
 		return;
 	o->state = OFFLOAD_CONNECTING;
-	bpf_sock_ops_cb_flags_set(ctx, ctx->ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
+}
+
+/* Credits the endpoint with what has come since the last time. The totals may be lower than what was told then, by a FIN. */
+static __always_inline void tell_bytes(struct weir_offload *o, struct weir_upstream *u, __u64 rx, __u64 tx)
+{
+	__sync_fetch_and_add(&u->rx_bytes, rx - o->rx_told);
+	__sync_fetch_and_add(&u->tx_bytes, tx - o->tx_told);
+	o->rx_told = rx;
+	o->tx_told = tx;
+}
+
+/* TCP has measured a round trip: what was sent has been acknowledged. Counts the bytes so far, if that is some time ago. */
+static __always_inline void offload_lives(struct bpf_sock_ops *ctx)
+{
+	struct weir_offload *o = offload_of(ctx->sk);
+	__u32 now = bpf_jiffies64();
+	struct weir_upstream *u;
+
+	if (!o || o->state != OFFLOAD_ESTABLISHED || now - o->told_at < TELL_JIFFIES || o->epoch != weir_epoch)
+		return;
+	u = block_at(o->endpoint);
+	if (!u)
+		return;
+	o->told_at = now;
+	tell_bytes(o, u, ctx->bytes_received, ctx->bytes_acked ? ctx->bytes_acked - 1 : 0);
 }
 
 /*
  * Payload bytes of a connection that ends in the given state. TCP counts SYN and FIN as bytes of the stream; whether a FIN was
  * received or acknowledged follows from the state. In FIN_WAIT2 a received FIN shows in the count, unless data followed it.
  */
-static __always_inline void count_bytes(struct bpf_sock_ops *ctx, const struct weir_offload *o, struct weir_upstream *u,
+static __always_inline void count_bytes(struct bpf_sock_ops *ctx, struct weir_offload *o, struct weir_upstream *u,
 					__u32 state)
 {
 	int acked = state == TCP_FIN_WAIT2 ||
@@ -322,8 +356,7 @@ static __always_inline void count_bytes(struct bpf_sock_ops *ctx, const struct w
 	rx -= received && rx ? 1 : 0;
 	tx -= tx ? 1 : 0;
 	tx -= acked && tx ? 1 : 0;
-	__sync_fetch_and_add(&u->rx_bytes, rx);
-	__sync_fetch_and_add(&u->tx_bytes, tx);
+	tell_bytes(o, u, rx, tx);
 }
 
 /* A connection changes its state, from args[0] to args[1]. */

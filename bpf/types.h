@@ -213,8 +213,8 @@ struct weir_upstream {
 	__u32 active;
 	__u64 total;
 	__u64 connect_fail; /* connections that the endpoint or the network refused or did not answer */
-	__u64 rx_bytes;	    /* payload received from it, of connections that are over */
-	__u64 tx_bytes;	    /* payload that it has acknowledged, of connections that are over */
+	__u64 rx_bytes;	    /* payload received from it */
+	__u64 tx_bytes;	    /* payload that it has acknowledged */
 	__u64 unused;
 };
 
@@ -237,7 +237,11 @@ struct weir_offload {
 	__u32 epoch; /* of service and endpoint */
 	__u32 service;
 	__u32 endpoint;
-	__u32 half; /* low bits of bytes_received when the connection was half closed from here */
+	__u32 half;	/* low bits of bytes_received when the connection was half closed from here */
+	__u32 told_at;	/* low bits of jiffies when the bytes were counted last */
+	__u32 reserved2;
+	__u64 rx_told; /* bytes that the endpoint has been credited with */
+	__u64 tx_told;
 };
 
 /* Data of a run of the explain program: 14 bytes of Ethernet header are what the kernel wants to see first. */
@@ -262,7 +266,7 @@ _Static_assert(sizeof(struct weir_service) == 64, "weir_service");
 _Static_assert(sizeof(struct weir_table) == 64, "weir_table");
 _Static_assert(sizeof(struct weir_slots) == 64, "weir_slots");
 _Static_assert(sizeof(struct weir_upstream) == 64, "weir_upstream");
-_Static_assert(sizeof(struct weir_offload) == 56, "weir_offload");
+_Static_assert(sizeof(struct weir_offload) == 80, "weir_offload");
 _Static_assert(sizeof(struct weir_explain) == 120, "weir_explain");
 
 /* A task whose connection should have been captured, in a network namespace without capture sockets. */

@@ -87,6 +87,9 @@ int weir_sockops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_STATE_CB:
 		offload_changes(ctx);
 		break;
+	case BPF_SOCK_OPS_RTT_CB:
+		offload_lives(ctx);
+		break;
 	}
 	return 1;
 }

@@ -44,6 +44,8 @@ type tally struct {
 	Errnos    map[int]int
 	// PerConnect is the time of connect() in nanoseconds, the lower quartile: what it takes when nothing else runs.
 	PerConnect int64
+	// Elapsed is how long all of it took, in nanoseconds.
+	Elapsed int64
 	mu         sync.Mutex
 	times      []int64
 }
@@ -55,7 +57,7 @@ func runBurst(text string) *tally {
 		return out
 	}
 	dst := netip.MustParseAddrPort(b.Addr)
-	next := make(chan int)
+	next, start := make(chan int), time.Now()
 	var threads sync.WaitGroup
 	for range max(b.Threads, 1) {
 		threads.Go(func() {
@@ -69,6 +71,7 @@ func runBurst(text string) *tally {
 	}
 	close(next)
 	threads.Wait()
+	out.Elapsed = time.Since(start).Nanoseconds()
 	if len(out.times) > 0 {
 		slices.Sort(out.times)
 		out.PerConnect = out.times[len(out.times)/4]

@@ -172,6 +172,25 @@ func BenchmarkConnect(b *testing.B) {
 	}
 }
 
+// BenchmarkThroughput compares one stream to an endpoint, offloaded, with the same stream without weir, in turns.
+func BenchmarkThroughput(b *testing.B) {
+	bench := newBench(b)
+	server := crowd(b, "127.0.0.1:0", "hello")
+	outside := makeCgroup(b, bench.hierarchy, bench.name+"-outside")
+	bench.apply(b, bench.offloadPlan("192.0.2.80/32"))
+	bench.applyServices(b, offloaded("shop", steer.RoundRobin, server))
+	direct := burst{Addr: server.String(), Times: 2, Send: 512 << 20}
+	offload := direct
+	offload.Addr = nowhere4
+	var ratios []float64
+	for b.Loop() {
+		x, y := clients(b, outside, direct), clients(b, bench.dir, offload)
+		ratios = append(ratios, float64(x.Elapsed)/float64(y.Elapsed))
+	}
+	b.ReportMetric(median(ratios), "x-direct")
+	b.ReportMetric(0, "ns/op")
+}
+
 func median(of []float64) float64 {
 	slices.Sort(of)
 	return of[len(of)/2]

@@ -79,6 +79,19 @@ func TestBytes(t *testing.T) {
 	}
 }
 
+// TestBytesOfLiveConnections looks at the counters while the connections are there.
+func TestBytesOfLiveConnections(t *testing.T) {
+	const sent, times = 100_000, 5
+	b := newBench(t)
+	b.apply(t, b.offloadPlan("192.0.2.80/32"))
+	b.applyServices(t, offloaded("shop", steer.RoundRobin, crowd(t, "127.0.0.1:0", "hello")))
+	startClients(t, b.dir, burst{Addr: nowhere4, Times: times, Threads: times, Send: sent, Hold: true})
+	stats := b.serviceStats(t)
+	if e := stats.Endpoints[0]; stats.Active != times || e.TxBytes == 0 || e.TxBytes > sent*times {
+		t.Errorf("%d connections, endpoint %+v, want some of %d bytes", stats.Active, e, sent*times)
+	}
+}
+
 func TestConnectionLimit(t *testing.T) {
 	b := newBench(t)
 	b.apply(t, b.offloadPlan("192.0.2.80/32"))

@@ -37,7 +37,8 @@ type EndpointStats struct {
 	// that the application gave up on is no failure.
 	Total, ConnectFail uint64
 	// RxBytes is the payload that was received from the endpoint, TxBytes the payload that it acknowledged. A connection adds
-	// to them when it is over.
+	// to them when it is over, and about once in a second while what it sends is acknowledged; what a connection receives that
+	// sends nothing is added at its end.
 	RxBytes, TxBytes uint64
 }
 

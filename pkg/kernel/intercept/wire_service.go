@@ -71,4 +71,8 @@ type wireOffload struct {
 	Service    uint32
 	Endpoint   uint32
 	Half       uint32
+	ToldAt     uint32
+	Reserved2  uint32
+	RxTold     uint64
+	TxTold     uint64
 }

@@ -129,6 +129,8 @@ func TestPods(t *testing.T) {
 		if got := p.app.Connect(harness.Connect{To: "10.50.0.1:7000", Mapped: true, HalfClose: true}); got.Received != "pod "+name || got.Peer != "[::ffff:10.50.0.1]:7000" {
 			t.Errorf("pod %s, IPv4-mapped: %+v", name, got)
 		}
+		wantContains(t, "pod "+name, weir.Page(fmt.Sprintf("/weir/explain?dst=10.99.0.1:80&pid=%d", p.pause.Pid())),
+			"redirect to weir's capture socket 127.0.0.1:", "captured: ", "cluster shop")
 		if got := p.app.Connect(harness.Connect{To: "10.50.0.1:7001"}); got.Failed == "" && got.End != "ECONNRESET" {
 			t.Errorf("pod %s to a closed port: %+v", name, got)
 		}

@@ -13,8 +13,9 @@ type Caller struct {
 	// Dir is the directory of its cgroup, Cgroup its name below the hierarchy's root, ID what the kernel knows it by.
 	Dir, Cgroup string
 	ID          uint64
-	// OtherNetns tells that it is in another network namespace than this process.
+	// OtherNetns tells that it is in another network namespace than this process: that of the process PID, 0 when it is not known.
 	OtherNetns bool
+	PID        int
 }
 
 // HostCaller finds a cgroup, or that of a process as this process sees pids. A cgroup alone says nothing about the network
@@ -51,7 +52,9 @@ func HostCaller(name string, pid int) (Caller, error) {
 	if err != nil {
 		return Caller{}, fmt.Errorf("find network namespace of process: %w", err)
 	}
-	c.OtherNetns = !os.SameFile(own, its)
+	if !os.SameFile(own, its) {
+		c.OtherNetns, c.PID = true, pid
+	}
 	return c, nil
 }
 

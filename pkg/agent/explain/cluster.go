@@ -107,7 +107,7 @@ func (w *walk) cluster(t *target) (text string, reachable bool) {
 	}
 	for _, h := range hosts {
 		s.Endpoints = append(s.Endpoints, endpoint(h))
-		if h.Pipe == "" && w.opt.Listeners.SelfAddrs(h.Address) {
+		if h.Pipe == "" && w.isSelf(h.Address) {
 			s.note("%s is weir itself, which is never connected to.", h.Address)
 		}
 	}
@@ -366,7 +366,7 @@ func (w *walk) originalDst(s *Step, cfg *model.Cluster, t *target) (string, bool
 		dst = netip.AddrPortFrom(dst.Addr(), port)
 	}
 	s.detail("endpoint", "%s, by %s", dst, by)
-	if w.opt.Listeners.SelfAddrs(dst) {
+	if w.isSelf(dst) {
 		s.note("That is weir itself, which is never connected to.")
 		return "to cluster " + t.name + ", whose destination is weir itself: " + refused(t), false
 	}

@@ -48,6 +48,8 @@ type Options struct {
 	// Caller finds the process or cgroup that a question is about; HostCaller looks at this host.
 	Caller    func(cgroup string, pid int) (Caller, error)
 	Listeners Listeners
+	// Datagrams answers questions about datagrams; nil answers none.
+	Datagrams *Datagrams
 	// Routes gives the RDS route configuration of a name, nil when there is none yet.
 	Routes func(name string) *model.RouteConfig
 	// Scope gives the SRDS scope of a source (model.Source.ID) and key, and Hosts the virtual hosts that VHDS delivered for a route configuration, nil when
@@ -94,7 +96,11 @@ func (e *Explainer) Answer(q *Query) (*Answer, error) {
 		}
 		w.caller = &caller
 	}
-	w.run()
+	if q.UDP {
+		w.datagram()
+	} else {
+		w.run()
+	}
 	return w.answer, nil
 }
 

@@ -2,9 +2,11 @@ package explain
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/netns"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -27,11 +29,8 @@ func (w *walk) kernel() (fate, string) {
 	query := intercept.Query{Dst: w.q.Dst}
 	if c := w.caller; c != nil {
 		query.Cgroup = c.ID
-		if c.OtherNetns {
-			query.Netns = elsewhere
-		}
 	}
-	x, err := k.Explain(query)
+	x, err := w.decide(k, query)
 	if err != nil {
 		w.step("kernel", "unknown: "+err.Error())
 		return fateUnknown, err.Error()
@@ -63,6 +62,31 @@ func (w *walk) kernel() (fate, string) {
 		return fateOffloaded, "endpoint " + x.Target.String() + " of service " + x.Service
 	}
 	return fateCaptured, ""
+}
+
+// decide asks in the caller's network namespace, since that is where a capture socket is looked for. One that cannot be entered is
+// none that weir has sockets in.
+func (w *walk) decide(k Kernel, query intercept.Query) (x intercept.Explanation, err error) {
+	if w.caller == nil || !w.caller.OtherNetns {
+		return k.Explain(query)
+	}
+	query.Netns = elsewhere
+	n, err := netns.OfProcess(w.caller.PID)
+	if err != nil {
+		return k.Explain(query)
+	}
+	defer n.Close()
+	query.Netns = n.Cookie()
+	err = n.Do(func() (err error) {
+		x, err = k.Explain(query)
+		return err
+	})
+	return x, err
+}
+
+// isSelf tells whether an address is weir's own for upstream connections of the caller.
+func (w *walk) isSelf(addr netip.AddrPort) bool {
+	return (w.caller == nil || !w.caller.OtherNetns) && w.opt.Listeners.SelfAddrs(addr)
 }
 
 func action(x *intercept.Explanation) string {

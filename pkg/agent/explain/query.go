@@ -33,6 +33,8 @@ type Query struct {
 	// Cgroup of the caller by its name below the root or its directory, or PID of the caller; the other is empty.
 	Cgroup string
 	PID    int
+	// UDP asks about a datagram.
+	UDP bool
 	// AssumeCaptured goes on although the kernel does not give the connection to weir.
 	AssumeCaptured bool
 }
@@ -47,7 +49,7 @@ const (
 )
 
 // ParseQuery reads the parameters of a question: dst=IP:PORT, and optionally host, path, method, header=NAME:VALUE (any number
-// of times), tls, sni, alpn (repeated or separated by commas), src=IP or IP:PORT, cgroup or pid, and assume_captured. The
+// of times), udp, tls, sni, alpn (repeated or separated by commas), src=IP or IP:PORT, cgroup or pid, and assume_captured. The
 // error names every parameter that is wrong and why.
 func ParseQuery(params url.Values) (*Query, error) {
 	q := &Query{}
@@ -88,6 +90,7 @@ func fields() map[string]func(*Query, string) error {
 		"src":             (*Query).setSrc,
 		"cgroup":          func(q *Query, v string) error { q.Cgroup = v; return nil },
 		"pid":             (*Query).setPID,
+		"udp":             func(q *Query, v string) error { return setBool(&q.UDP, v) },
 		"assume_captured": func(q *Query, v string) error { return setBool(&q.AssumeCaptured, v) },
 	}
 }
@@ -98,6 +101,9 @@ func (q *Query) check() error {
 		return errors.New("dst: is missing; give the destination as IP:PORT")
 	case q.Cgroup != "" && q.PID != 0:
 		return errors.New("pid: the process has a cgroup; give one of pid and cgroup")
+	}
+	if q.UDP && (q.TLS || q.SNI != "" || len(q.ALPN) > 0) {
+		return errors.New("udp: a datagram has no TLS")
 	}
 	q.TLS = q.TLS || q.SNI != "" || len(q.ALPN) > 0
 	return nil
@@ -250,6 +256,9 @@ func (q *Query) Params() url.Values {
 // String is the question in words, with what is assumed.
 func (q *Query) String() string {
 	text := "connection to " + q.Dst.String()
+	if q.UDP {
+		text = "datagram to " + q.Dst.String()
+	}
 	if q.Src.IsValid() {
 		text += " from " + q.source().String()
 	}

@@ -155,6 +155,9 @@ func finish(fd int) error {
 func greeting(fd int) (string, error) {
 	buf := make([]byte, 64)
 	n, err := unix.Read(fd, buf)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Read(fd, buf)
+	}
 	if err != nil {
 		return "", fmt.Errorf("read: %w", err)
 	}

@@ -90,6 +90,15 @@ func spreadAddr(first netip.AddrPort, n, over int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4(addr), first.Port())
 }
 
+// reach connects, also when a signal of the Go runtime comes in between: the kernel goes on connecting then.
+func reach(fd int, dst netip.AddrPort) error {
+	err := unix.Connect(fd, sockaddr(dst, false))
+	if errors.Is(err, unix.EINTR) {
+		err = finish(fd)
+	}
+	return err
+}
+
 func (t *tally) one(b burst, dst netip.AddrPort, how string) {
 	fd, err := openSocket(request{NonBlocking: how == endAborted}, dst)
 	if err == nil && b.SynCount > 0 {
@@ -98,14 +107,14 @@ func (t *tally) one(b burst, dst netip.AddrPort, how string) {
 	var took time.Duration
 	if err == nil {
 		start := time.Now()
-		err = unix.Connect(fd, sockaddr(dst, false))
+		err = reach(fd, dst)
 		took = time.Since(start)
 	}
 	text := ""
 	if err == nil && how == endTwice {
 		err = disconnect(fd)
 		if err == nil {
-			err = unix.Connect(fd, sockaddr(dst, false))
+			err = reach(fd, dst)
 		}
 	}
 	if err == nil && b.Send > 0 {

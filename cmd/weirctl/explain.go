@@ -34,6 +34,7 @@ DST is IP:PORT, NAME:PORT or a URL; a name is resolved here, and gives the host 
   --path PATH       its path (default: that of the URL, or /)
   --method METHOD   its method (default: GET)
   --header K:V      one of its headers; may be repeated
+  --udp             a datagram of UDP, not a connection
   --tls             the client speaks TLS (default for https URLs)
   --sni NAME        with this server name
   --alpn PROTOCOLS  offering these protocols, separated by commas
@@ -137,6 +138,8 @@ func (a *explainArguments) flag(name string, joined bool) (done bool, err error)
 		a.json = true
 	case "--tls":
 		a.params.Set("tls", "true")
+	case "--udp":
+		a.params.Set("udp", "true")
 	case "--assume-captured":
 		a.params.Set("assume_captured", "true")
 	default:

@@ -31,6 +31,15 @@ func (a *Agent) newExplainer() *explain.Explainer {
 			}
 			return nil
 		},
+		Datagrams: &explain.Datagrams{
+			Kernel: func() explain.DatagramKernel {
+				if k := a.datagrams.kernel.Load(); k != nil {
+					return k
+				}
+				return nil
+			},
+			Route: a.udp.Route, Bound: a.udp.Bound,
+		},
 		Unavailable: a.capture.problem, Caller: explain.HostCaller, Listeners: a.listeners,
 		Scope: a.scope, Hosts: a.hostSet, FilterConfig: a.filterConfig, Routes: a.route, Runtime: a.runtime.Readers(), Secret: a.Secret, ServiceCluster: a.cfg.Static.Node.Cluster,
 		Cluster: func(name string) explain.Cluster {

@@ -112,6 +112,15 @@ func TestUDPCapture(t *testing.T) {
 			t.Errorf("QUIC to %s: %+v", ip, refused)
 		}
 	}
+	for question, want := range map[string]string{
+		"dst=10.99.0.1:53":     "weir takes this datagram and sends it to cluster backend",
+		"dst=[fd00:99::1]:443": "refuse_rule: the most specific rule refuses the destination",
+		"dst=10.99.0.1:54":     "weir does not see this datagram: no rule covers the destination.",
+	} {
+		if answer := weir.Page("/weir/explain?udp=true&" + question); !strings.Contains(answer, want) {
+			t.Errorf("%s: no %q in\n%s", question, want, answer)
+		}
+	}
 	outside := host.App().Python(udpClient, "10.99.0.1", "53") // the host has no way there
 	if !strings.Contains(outside.Err, "unreachable") {
 		t.Errorf("outside of the cgroup: %+v", outside)

@@ -48,6 +48,8 @@ type UDPPolicy struct {
 	// Ports is empty for all ports.
 	Ports  []uint16
 	Action UDPAction
+	// Rule is the position of the rule that it comes from: one without a prefix makes two policies.
+	Rule int
 }
 
 // UDPAction is weir.interception.v1.Udp.Action.

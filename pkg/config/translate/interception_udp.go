@@ -28,7 +28,7 @@ func decodeUDP(m *interceptionv1.Udp) (out []model.UDPPolicy, err error) {
 			errs = append(errs, fmt.Errorf("udp.rules[%d].%w", n, err))
 		}
 		for _, at := range ranges {
-			out = append(out, model.UDPPolicy{Prefix: at.Prefix, Ports: at.Ports, Action: action})
+			out = append(out, model.UDPPolicy{Prefix: at.Prefix, Ports: at.Ports, Action: action, Rule: n})
 		}
 	}
 	return out, errors.Join(errs...)

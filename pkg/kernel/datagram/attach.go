@@ -3,6 +3,7 @@ package datagram
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
@@ -119,4 +120,11 @@ func (i *Interceptor) detach(dir string) error {
 		return fmt.Errorf("detach from cgroup %s: %w", dir, err)
 	}
 	return nil
+}
+
+// Attached are the directories of the cgroups that the programs are attached to.
+func (i *Interceptor) Attached() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Sorted(maps.Keys(i.attached))
 }

@@ -52,7 +52,7 @@ func Compile(snap *model.Snapshot) *Plan {
 		return p
 	}
 	for _, l := range snap.Listeners.All() {
-		if l.TrafficDirection == model.TrafficInbound && l.Pipe == "" {
+		if l.TrafficDirection == model.TrafficInbound && l.Pipe == "" && l.UDP == nil {
 			p.addListener(l, i.Inbound.Include)
 		}
 	}

@@ -158,14 +158,14 @@ var groups = [...]netip.Prefix{
 // policies adds what the configuration says of destinations.
 func (d *datagrams) policies(list []model.UDPPolicy) {
 	actions := map[model.UDPAction]Action{model.UDPPass: Pass, model.UDPProxied: Redirect, model.UDPRefuse: Refuse}
-	for i, p := range list {
+	for _, p := range list {
 		ports := p.Ports
 		if len(ports) == 0 {
 			ports = []uint16{0}
 		}
 		for _, port := range ports {
 			d.add(udpPolicy, Rule{
-				Prefix: unmapped(p.Prefix), Port: port, Action: actions[p.Action], Origin: fmt.Sprintf("udp.rules[%d] of interception", i),
+				Prefix: unmapped(p.Prefix), Port: port, Action: actions[p.Action], Origin: fmt.Sprintf("udp.rules[%d] of interception", p.Rule),
 			})
 		}
 	}

@@ -353,6 +353,30 @@ func (m *Manager) List() []Status {
 	return out
 }
 
+// Route is the listener that takes captured datagrams to an address; nil when there is none.
+func (m *Manager) Route(dst netip.AddrPort) *model.Listener {
+	if a := m.routes.Load().find(dst); a != nil {
+		return a.cfg
+	}
+	return nil
+}
+
+// Bound is the listener whose socket takes datagrams to an address; nil when there is none.
+func (m *Manager) Bound(dst netip.AddrPort) *model.Listener {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var anywhere *model.Listener
+	for _, s := range m.sockets {
+		switch {
+		case s.bound == dst:
+			return s.target.Load().cfg
+		case s.bound.Port() == dst.Port() && s.bound.Addr().IsUnspecified() && s.bound.Addr().Is4() == dst.Addr().Is4():
+			anywhere = s.target.Load().cfg
+		}
+	}
+	return anywhere
+}
+
 // Drain has no new session begin; those under way go on until Stop or Close.
 func (m *Manager) Drain() {
 	m.mu.Lock()

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -35,6 +36,15 @@ func (s *services) build(spec *steer.Spec) (*steer.Service, map[steer.Endpoint]*
 			of[h] = c
 		}
 	}
+	if spec.Proxy.HashSourceIP && out.Select == steer.Random && s.clusters().Get(out.Cluster).WantsHash() {
+		out.Select = steer.Maglev
+		table, err := maglev(&choices[0].Outline)
+		if err != nil {
+			return nil, nil, fmt.Errorf("cluster %s: %w", out.Cluster, err)
+		}
+		counted, err := out.place(&table, of)
+		return &out.Service, counted, err
+	}
 	table, err := lb.Flatten(choices, max(1024, 8*len(of)))
 	if err != nil {
 		return nil, nil, fmt.Errorf("cluster %s: %w", out.Cluster, err)
@@ -66,6 +76,26 @@ func (s *service) place(table *lb.Table, of map[*upstream.Host]*cluster.Cluster)
 	return counted, nil
 }
 
+// maglev is the table that hashes are looked up in. Where there are several, which one it is depends on the hash, too.
+func maglev(o *lb.Outline) (lb.Table, error) {
+	switch {
+	case len(o.Parts) == 0 || len(o.Parts) == 1 && len(o.Parts[0].Groups) == 0:
+		return lb.Table{}, nil
+	case len(o.Parts) > 1:
+		return lb.Table{}, errors.New("its priorities share the load, which a hash_policy needs user space for")
+	}
+	g := &o.Parts[0].Groups[0]
+	at := make(map[*upstream.Host]uint32, len(g.Hosts))
+	for i, h := range g.Hosts {
+		at[h] = uint32(i)
+	}
+	t := lb.Table{Hosts: g.Hosts, Slots: make([]uint32, len(g.Slots))}
+	for i, h := range g.Slots {
+		t.Slots[i] = at[h]
+	}
+	return t, nil
+}
+
 // placed turns slots that are positions among hosts into such among endpoints, of which two hosts may be one.
 func placed(slots, places []uint32, endpoints int) []uint32 {
 	if slots == nil {
@@ -81,8 +111,7 @@ func placed(slots, places []uint32, endpoints int) []uint32 {
 	return out
 }
 
-// selectOf is how the kernel does what a balancer does. Without a hash policy, which TCP proxies have none of, consistent
-// balancers draw at random.
+// selectOf is how the kernel does what a balancer does. Without a hash policy, consistent balancers draw at random.
 func selectOf(policy model.LBPolicy) steer.Select {
 	switch policy {
 	case model.LBRandom, model.LBRingHash, model.LBMaglev:

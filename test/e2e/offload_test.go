@@ -211,6 +211,28 @@ func TestOffloadBalances(t *testing.T) {
 	}
 }
 
+// TestOffloadHashes sends what comes from one place to one endpoint, as long as that is there.
+func TestOffloadHashes(t *testing.T) {
+	t.Parallel()
+	host := harness.NewHost(t)
+	var addrs []netip.AddrPort
+	for n := range 5 {
+		addrs = append(addrs, host.TCPBackend("127.0.0.1:0", harness.Greets(fmt.Sprint(n))).Addr)
+	}
+	hashed := strings.Replace(plainTCP("shop", offloadedAddr, "backend"), "cluster: backend", "cluster: backend, hash_policy: [{source_ip: {}}]", 1)
+	app, weir := offloads(t, host, "", []string{hashed}, []string{harness.Cluster("backend", addrs, "lb_policy: MAGLEV")})
+	says := func() string { return app.Connect(harness.Connect{To: offloadedAddr, HalfClose: true}).Received }
+	first := says()
+	for range 4 {
+		if got := says(); got != first || got == "" {
+			t.Errorf("got %q after %q", got, first)
+		}
+	}
+	if page := weir.Page("/weir/explain?format=text&dst=" + offloadedAddr); !strings.Contains(page, "past weir") {
+		t.Errorf("it is not offloaded:\n%s", page)
+	}
+}
+
 // TestOffloadObeysHealth goes by health checks at once.
 func TestOffloadObeysHealth(t *testing.T) {
 	t.Parallel()

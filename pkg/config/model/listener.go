@@ -132,6 +132,8 @@ type TCPProxy struct {
 	// MaxDownstreamConnectionDuration bounds the life of the connection; 0 is unlimited.
 	MaxDownstreamConnectionDuration time.Duration
 	AccessLogs                      []*AccessLog
+	// HashSourceIP has consistent balancers go by the client's address (hash_policy).
+	HashSourceIP bool
 	// OnDemand fetches a cluster that is not there; nil closes the connection.
 	OnDemand *OnDemandClusters
 }

@@ -222,6 +222,9 @@ func (c *call) tcpProxy(m *tcpv3.TcpProxy, p *path) *model.TCPProxy {
 			Source: c.source(o.GetOdcdsConfig(), at.field("odcds_config")), Timeout: c.duration(o.GetTimeout(), defaultODCDSTimeout, at, "timeout"),
 		}
 	}
+	for _, h := range m.GetHashPolicy() { // there may be one
+		out.HashSourceIP = h.GetSourceIp() != nil
+	}
 	if m.GetTunnelingConfig() != nil {
 		c.unsupported(p.field("tunneling_config"))
 	}

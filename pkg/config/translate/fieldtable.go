@@ -71,8 +71,10 @@ func listenerTable() table {
 			"transport_protocol application_protocols")
 	t.message("envoy.config.listener.v3.Filter", "name typed_config config_discovery")
 	t.message("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-		"stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts max_downstream_connection_duration on_demand",
+		"stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts max_downstream_connection_duration on_demand hash_policy",
 		"metadata_match", subsets)
+	t.message("envoy.type.v3.HashPolicy", "source_ip")
+	t.message("envoy.type.v3.HashPolicy.SourceIp", "")
 	t.message("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand", "odcds_config timeout")
 	t.message("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", "clusters")
 	t.message("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight", "name weight", "metadata_match", subsets)

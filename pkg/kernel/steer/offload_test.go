@@ -209,6 +209,10 @@ func TestKept(t *testing.T) {
 		{"cluster web: common_lb_config.consistent_hashing_lb_config.hash_balance_factor needs user space", func(_ *model.Listener, _ *model.TCPProxy, c *model.Cluster) {
 			c.LB, c.HashLB.BalanceFactor = model.LBMaglev, 120
 		}},
+		{"cluster web: lb_policy RING_HASH with a hash_policy needs user space", func(_ *model.Listener, p *model.TCPProxy, c *model.Cluster) {
+			c.LB, p.HashSourceIP = model.LBRingHash, true
+		}},
+		{"", func(_ *model.Listener, p *model.TCPProxy, c *model.Cluster) { c.LB, p.HashSourceIP = model.LBMaglev, true }},
 		{"cluster web: least_request_lb_config.selection_method needs user space", func(_ *model.Listener, _ *model.TCPProxy, c *model.Cluster) {
 			c.LB, c.LeastRequest.FullScan = model.LBLeastRequest, true
 		}},

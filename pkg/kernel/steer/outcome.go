@@ -95,6 +95,10 @@ func (c *Compiler) clustersKept(p *model.TCPProxy) (Action, string) {
 			return Redirect, kept
 		}
 		switch {
+		case p.HashSourceIP && cl.LB == model.LBRingHash:
+			return Redirect, fmt.Sprintf("cluster %s: lb_policy RING_HASH with a hash_policy needs user space", name)
+		case p.HashSourceIP && cl.LB == model.LBMaglev && len(names) > 1:
+			return Redirect, "weighted_clusters: a hash_policy needs user space"
 		case cl.Type == model.ClusterOriginalDst && len(names) == 1:
 			return Pass, ""
 		case cl.Type == model.ClusterOriginalDst:

@@ -14,6 +14,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
@@ -160,6 +162,9 @@ func (s *session) connect(ctx context.Context) *Lease {
 	pc := &upstream.PickContext{OriginalDst: s.down.Info.OriginalDst, Origin: s.down.Info.Origin()}
 	if !pc.OriginalDst.IsValid() {
 		pc.OriginalDst = s.down.Info.Local
+	}
+	if s.p.cfg.HashSourceIP && cl.WantsHash() {
+		pc.Hash, pc.HasHash = xxhash.Sum64String(s.down.Info.Remote.Addr().String()), true
 	}
 	for pc.Attempts = 1; ; pc.Attempts++ {
 		s.info.Upstream.AttemptCount = uint32(pc.Attempts)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
@@ -39,6 +41,8 @@ type fakeCluster struct {
 func (f *fakeCluster) Config() *model.Cluster {
 	return &model.Cluster{Resource: model.Resource{Name: f.name}, AltStatName: f.name + "_stat"}
 }
+
+func (f *fakeCluster) WantsHash() bool { return true }
 
 func (f *fakeCluster) Dial(ctx context.Context, pc *upstream.PickContext) (*Lease, error) {
 	f.mu.Lock()
@@ -112,7 +116,7 @@ func (b *bed) client(ctx context.Context) *net.TCPConn {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	info := &streaminfo.Connection{ID: 3, Local: netip.MustParseAddrPort("10.0.0.1:5432")}
+	info := &streaminfo.Connection{ID: 3, Local: netip.MustParseAddrPort("10.0.0.1:5432"), Remote: netip.MustParseAddrPort("10.0.0.9:1234")}
 	down := conntest.AdoptCounted(b.t, nc, &info.RxBytes, &info.TxBytes)
 	done := make(chan struct{})
 	go func() {
@@ -174,6 +178,27 @@ func TestProxies(t *testing.T) {
 	} {
 		if got := b.store.Root().Counter(name).Value(); got != want {
 			t.Errorf("%s = %d, want %d", name, got, want)
+		}
+	}
+}
+
+// TestHashesBySource wants Envoy's hash of the client's address, and none where nobody asked for one.
+func TestHashesBySource(t *testing.T) {
+	for _, asked := range []bool{true, false} {
+		cfg := single("a")
+		cfg.HashSourceIP = asked
+		f := &fakeCluster{name: "a", addr: echo(t)}
+		c := newBed(t, cfg, map[string]*fakeCluster{"a": f}).client(t.Context())
+		c.CloseWrite()
+		if _, err := io.ReadAll(c); err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(0)
+		if asked {
+			want = xxhash.Sum64String("10.0.0.9")
+		}
+		if f.seen.HasHash != asked || f.seen.Hash != want {
+			t.Errorf("asked %t: hash %d (%t), want %d", asked, f.seen.Hash, f.seen.HasHash, want)
 		}
 	}
 }

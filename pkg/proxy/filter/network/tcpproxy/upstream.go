@@ -14,6 +14,8 @@ import (
 type Cluster interface {
 	// Config is the cluster's current configuration.
 	Config() *model.Cluster
+	// WantsHash tells whether Dial looks at a hash.
+	WantsHash() bool
 	// Dial picks a host and connects to it. Errors are *upstream.Error or wrap one.
 	Dial(ctx context.Context, pc *upstream.PickContext) (*Lease, error)
 	// AttemptsExceeded is told when a connection was given up after as many attempts as are allowed.

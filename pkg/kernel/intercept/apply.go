@@ -99,7 +99,7 @@ func (i *Interceptor) swapControl(control wireControl) error {
 
 func (i *Interceptor) control(plan *steer.Plan) wireControl {
 	control := wireControl{
-		Epoch:       i.state.first,
+		Epoch:       i.state.epoch,
 		ProxyMark:   i.opts.ProxyMark,
 		ProxyCgroup: i.opts.ProxyCgroup,
 		Netns:       i.opts.Netns,

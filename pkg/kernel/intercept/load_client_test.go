@@ -46,8 +46,8 @@ type tally struct {
 	PerConnect int64
 	// Elapsed is how long all of it took, in nanoseconds.
 	Elapsed int64
-	mu         sync.Mutex
-	times      []int64
+	mu      sync.Mutex
+	times   []int64
 }
 
 func runBurst(text string) *tally {

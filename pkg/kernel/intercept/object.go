@@ -59,7 +59,7 @@ func loadObjects(state *pinned) (loaded *objects, controlInner, arenaInner *ebpf
 	}
 	reuse := state.maps(spec)
 	defer closeMaps(reuse)
-	if err := setConstants(spec, state.first); err != nil {
+	if err := setConstants(spec, state.epoch); err != nil {
 		return nil, nil, nil, err
 	}
 	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: reuse})

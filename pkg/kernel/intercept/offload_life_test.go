@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -415,4 +416,45 @@ func TestDetachedWithConnections(t *testing.T) {
 		b.idle(t)
 		eventually(t, "nothing is attached", func() bool { return b.Refresh() == nil && len(b.lingering) == 0 })
 	})
+}
+
+// TestOffloadTakeOver lets one interceptor take over from another while there are connections: these go on telling what the
+// application asked for, and what the new one counts is its own.
+func TestOffloadTakeOver(t *testing.T) {
+	b := newBench(t)
+	fs := bpffs(t)
+	service := offloaded("shop", steer.RoundRobin, crowd(t, "127.0.0.1:0", "hello"))
+	plan := b.offloadPlan("192.0.2.80/32")
+	load := func(takeOver bool) *Interceptor {
+		store, err := pin.Open(pin.Options{FS: fs, Instance: "test", TakeOver: takeOver})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i, err := New(Options{ProxyMark: testMark, Hierarchy: b.hierarchy, Pins: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { i.Close() })
+		i.applyServices(t, service)
+		i.mustApply(t, plan)
+		return i
+	}
+	old := load(false)
+	held := startClients(t, b.dir, burst{Addr: nowhere4, Times: 5, Hold: true})
+	next := load(true)
+	if err := errors.Join(old.Yield(), next.state.store.Lock(t.Context()), old.Close()); err != nil {
+		t.Fatal(err)
+	}
+	own := startClients(t, b.dir, burst{Addr: nowhere4, Times: 3, Hold: true})
+	held.stop()
+	if stats := next.serviceStats(t); stats.Active != 3 || stats.Total != 3 {
+		t.Errorf("counters %+v, want those of 3 connections", stats)
+	}
+	own.stop()
+	if stats := next.idle(t); stats.Total != 3 {
+		t.Errorf("counters %+v, want those of 3 connections", stats)
+	}
+	if ans := client(t, b.dir, request{Addr: nowhere4}); ans.Greeting != "hello" || ans.Peer != nowhere4 {
+		t.Errorf("client %+v", ans)
+	}
 }

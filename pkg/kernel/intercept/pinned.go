@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"time"
 
@@ -37,15 +38,19 @@ type pinned struct {
 	// shared is true when the carried maps are those of the daemon before.
 	shared bool
 	first  uint32
+	// epoch tells this daemon's numbers in sockets from those of a daemon before.
+	epoch uint32
 }
 
 func newPinned(o Options) *pinned {
-	s := &pinned{store: o.Pins, notice: o.Notice, first: 1}
+	s := &pinned{store: o.Pins, notice: o.Notice, first: 1, epoch: 1}
 	if s.notice == nil {
 		s.notice = func(string) {}
 	}
 	if s.store != nil {
-		// The generations of a daemon before must not be taken for this one's: their listeners have other numbers.
+		// Daemons that share sockets must not take the other's numbers for theirs: neither those of listeners, rules and blocks,
+		// nor, for people, the generations.
+		s.epoch = max(1, rand.Uint32())
 		s.first = uint32(time.Now().Unix())
 	}
 	return s

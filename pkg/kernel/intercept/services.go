@@ -52,7 +52,8 @@ func newServices(a *arena, policyMap *ebpf.Map) *services {
 //
 // Rules may refer to a service that is not known, or not any more: its connections are captured until it is.
 //
-// A service that there is no room for stays what it was; the error is a *FullError then, and the others are applied.
+// A service that there is no room for stays what it was; the error is a *FullError then, and the others are applied. Services must
+// not be written to afterwards.
 func (i *Interceptor) ApplyServices(now []*steer.Service, gone []string) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -6,19 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-
 	"github.com/weir-proxy/weir/pkg/agent/explain"
-	"github.com/weir-proxy/weir/pkg/config/bootstrap"
 )
 
 const explainHelp = `usage: weirctl explain [OPTIONS] DST
@@ -45,14 +39,8 @@ DST is IP:PORT, NAME:PORT or a URL; a name is resolved here, and gives the host 
   --json            print JSON
 `
 
-// defaultAdmin is where Envoy's example configurations have their admin interface.
-const defaultAdmin = "127.0.0.1:9901"
-
-// Bounds of an answer.
-const (
-	explainTimeout = 30 * time.Second
-	maxExplanation = 16 << 20
-)
+// explainTimeout bounds an answer.
+const explainTimeout = 30 * time.Second
 
 // explainArguments are the command line of explain.
 type explainArguments struct {
@@ -261,72 +249,5 @@ func portOf(text string) (uint16, error) {
 
 // ask puts the question to the daemon.
 func (a *explainArguments) ask(ctx context.Context) (string, error) {
-	address := a.admin
-	switch {
-	case a.config != "":
-		var err error
-		if address, err = adminAddress(a.config); err != nil {
-			return "", err
-		}
-	case address == "":
-		address = defaultAdmin
-	}
-	network, target := "tcp", address
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		network, target = "unix", path
-	}
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, target)
-	}}
-	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weir/weir/explain?"+a.params.Encode(), nil)
-	if err != nil {
-		return "", fmt.Errorf("ask weir: %w", err)
-	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		var nobody *net.OpError
-		if errors.As(err, &nobody) && nobody.Op == "dial" || errors.Is(err, syscall.ECONNREFUSED) {
-			return "", fmt.Errorf("reach weir's admin interface at %s: %w\n"+
-				"Is weir running? Say where its admin interface is with --admin ADDR, --admin unix:PATH or -c FILE", address, err)
-		}
-		return "", fmt.Errorf("ask weir at %s: %w", address, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxExplanation))
-	if err != nil {
-		return "", fmt.Errorf("read weir's answer: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		first, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\nadmin commands")
-		return "", fmt.Errorf("weir at %s answers %s: %s", address, resp.Status, first)
-	}
-	return string(body), nil
-}
-
-// adminAddress reads where a bootstrap configuration has its admin interface.
-func adminAddress(path string) (string, error) {
-	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("read configuration: %w", err)
-	}
-	b, _, err := bootstrap.Load(bootstrap.Options{Path: path, AllowUnknownStatic: true})
-	if err != nil {
-		return "", err
-	}
-	switch at := b.GetAdmin().GetAddress().GetAddress().(type) {
-	case *corev3.Address_Pipe:
-		return "unix:" + at.Pipe.GetPath(), nil
-	case *corev3.Address_SocketAddress:
-		host, port := at.SocketAddress.GetAddress(), at.SocketAddress.GetPortValue()
-		if port == 0 {
-			return "", fmt.Errorf("%s: admin.address has port 0: give the actual address with --admin (weir --admin-address-path writes it)", path)
-		}
-		if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
-			if host = "127.0.0.1"; ip.Is6() {
-				host = "::1"
-			}
-		}
-		return net.JoinHostPort(host, strconv.FormatUint(uint64(port), 10)), nil
-	}
-	return "", fmt.Errorf("%s has no admin.address: give it with --admin", path)
+	return askAdmin(ctx, a.admin, a.config, "/weir/explain?"+a.params.Encode())
 }

@@ -9,7 +9,7 @@ func verbs() []verb {
 		{"compat", "[--write FILE | --check FILE]", "write which fields of Envoy's configuration do what", runCompat},
 		{"xds", "serve --listen ADDR DIR", "serve a directory of resources over xDS", runXDS},
 		{"cleanup", "", "remove what a killed weir may have left behind", runCleanup},
-		{"doctor", "", "say what of weir works on this host", runDoctor},
+		{"doctor", "[--admin ADDR | -c FILE]", "say what of weir works on this host", runDoctor},
 		{"demo", "", "show weir at work: an online shop, intercepted (root)", runDemo},
 	}
 }

@@ -149,6 +149,8 @@ func TestPods(t *testing.T) {
 		t.Errorf("the pod that is not captured: %+v", got)
 	}
 	wantContains(t, "the status", weir.Page("/weir/interception"), `"namespaces"`, one.group.Dir, two.group.Dir)
+	doctor := node.App().Run(harness.Binary("weirctl"), "doctor", "--admin", harness.AdminAddr)
+	wantContains(t, "the doctor", doctor.Out, "weir's own", "in "+one.group.Dir, "in "+two.group.Dir)
 }
 
 // TestPodAnew removes a pod and makes one of the same name.

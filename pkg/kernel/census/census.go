@@ -71,7 +71,11 @@ type Census struct {
 	why             map[netns.ID]Resident
 	full, reported  time.Time // when everything was looked at, and when Found was called
 	limited         bool      // inotify's limit was reached and told of
+	blind           bool      // hidden has spoken
 }
+
+// anyPath stands in dirty for the files of namespaces: such a file is made first, and then the namespace is mounted on it.
+const anyPath = ""
 
 // pending is what the goroutine is to do.
 type pending struct {
@@ -216,6 +220,9 @@ func (c *Census) round(now time.Time) {
 	if all || todo.tree {
 		c.survey(now, all)
 	}
+	if todo.tree && len(c.paths) > 0 {
+		c.dirty[anyPath] = due{at: now}
+	}
 	for dir := range todo.dirs {
 		if _, ours := c.places[dir]; ours {
 			c.dirty[dir] = due{at: now}
@@ -270,7 +277,7 @@ func (c *Census) survey(now time.Time, all bool) {
 	}
 	c.watch(watch) // before anything is looked at, so that nothing is missed in between
 	maps.DeleteFunc(c.places, func(dir string, _ place) bool { _, there := present[dir]; return !there })
-	maps.DeleteFunc(c.dirty, func(dir string, _ due) bool { _, there := present[dir]; return !there })
+	maps.DeleteFunc(c.dirty, func(dir string, _ due) bool { _, there := present[dir]; return !there && dir != anyPath })
 	for dir := range present {
 		if _, known := c.places[dir]; known && !all {
 			continue
@@ -294,17 +301,29 @@ func (c *Census) watch(dirs map[string]struct{}) {
 
 // look finds the namespaces of a cgroup's processes. What has ended meanwhile is left out.
 func (c *Census) look(dir string) {
+	if dir == anyPath {
+		return // report looks at all of them
+	}
 	found := make(place)
 	pids, _ := cgroup.Processes(dir) // a cgroup that vanished has none
 	for _, pid := range pids {
 		if pid == 0 {
-			continue // of a pid namespace that weir does not see into
+			c.hidden(dir)
+			continue
 		}
 		if id, err := netns.OfProcessID(pid); err == nil {
 			found[id] = pid
 		}
 	}
 	c.places[dir] = found
+}
+
+// hidden says once that processes are in a pid namespace that weir does not see into.
+func (c *Census) hidden(dir string) {
+	if !c.blind {
+		c.blind = true
+		c.opt.Log.Warn("captured processes are not seen, nor which network namespaces they are in: weir needs the host's process ids", "cgroup", dir)
+	}
 }
 
 // report says who lives where, and forgets what nobody lives in any more.

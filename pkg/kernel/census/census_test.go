@@ -270,7 +270,7 @@ func TestPaths(t *testing.T) {
 			unix.Unmount(file, unix.MNT_DETACH)
 		}
 	})
-	b.until("the file", 2*interval, has(a.namespace()))
+	b.until("the file", soon, has(a.namespace()))
 	if r := b.residents()[a.namespace()]; r.Path != file || r.Task != 0 {
 		t.Errorf("resident %+v", r)
 	}

@@ -16,7 +16,7 @@ import (
 type Event struct {
 	// Dir is the cgroup's directory. It is empty when events were lost: anything may have changed.
 	Dir string
-	// Tree tells that a cgroup in Dir came or went. Otherwise Dir's processes did: somebody put one in, the first one came, or the
+	// Tree tells that a cgroup in Dir, or a file of a directory that is none, came or went. Otherwise Dir's processes did: somebody put one in, the first one came, or the
 	// last one ended. Processes that fork are not told of.
 	Tree bool
 }
@@ -171,7 +171,7 @@ func (w *Watcher) event(id int32, mask uint32, name string) {
 	w.mu.Unlock()
 	switch {
 	case !known || mask&unix.IN_IGNORED != 0:
-	case mask&unix.IN_ISDIR != 0:
+	case mask&(unix.IN_CREATE|unix.IN_DELETE) != 0:
 		w.told(Event{Dir: dir, Tree: true})
 	case events || name == "cgroup.procs":
 		w.told(Event{Dir: dir})

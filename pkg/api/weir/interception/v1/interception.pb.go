@@ -343,7 +343,8 @@ func (Udp_Action) EnumDescriptor() ([]byte, []int) {
 // are left alone unless a listener's exact address or include names them. weir's own connections are never captured.
 type Interception struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Paths, or globs of path elements as in path.Match, below the root of cgroup v2. The processes in the matching cgroups, and
+	// Paths below the root of cgroup v2. Their elements may be globs as in path.Match; ** stands for any number of elements, none
+	// included, as in kubepods.slice/**/cri-containerd-*.scope. The processes in the matching cgroups, and
 	// in cgroups below them, are captured; which cgroup counts is the one that a socket was created in. Default: weir.exec, which
 	// weir creates.
 	Cgroups []string `protobuf:"bytes,1,rep,name=cgroups,proto3" json:"cgroups,omitempty"`

@@ -252,3 +252,17 @@ func TestNothingLeaks(t *testing.T) {
 		t.Errorf("%d threads, %d before", now, threads)
 	}
 }
+
+// BenchmarkDo is what a new upstream connection in another namespace costs beside the connection.
+func BenchmarkDo(b *testing.B) {
+	n, err := Current()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer n.Close()
+	for b.Loop() {
+		if err := n.Do(func() error { return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -16,7 +16,13 @@ import (
 // build makes the service that stands in for the TCP proxy of spec, and the hosts that its endpoints are. The error says why
 // the kernel could not do as the proxy does.
 func (s *services) build(spec *steer.Spec) (*steer.Service, map[steer.Endpoint]*upstream.HostStats, error) {
-	out := service{Service: steer.Service{Name: spec.Name, MaxConnections: math.MaxUint32}}
+	admission, kept := steer.AdmissionOf(spec.Chain)
+	if kept != "" {
+		return nil, nil, errors.New(kept)
+	}
+	out := service{Service: steer.Service{
+		Name: spec.Name, MaxConnections: math.MaxUint32, ConnectionLimit: admission.ConnectionLimit(), Policy: admission.Policy,
+	}}
 	var choices []lb.Choice
 	of := make(map[*upstream.Host]*cluster.Cluster)
 	for _, w := range spec.Proxy.Clusters {

@@ -16,6 +16,7 @@ type counts struct {
 	listener, proxy *stats.Scope
 	first           string // the first cluster
 	down            downstreamCounts
+	before          beforeCounts
 	hosts           map[steer.Endpoint]*upstream.HostStats
 	// What was added up to now.
 	last     intercept.ServiceStats
@@ -60,6 +61,7 @@ func (c *counts) serve(spec *steer.Spec, hosts map[steer.Endpoint]*upstream.Host
 	}
 	listener.Close()
 	proxy.Close()
+	c.before.serve(c.root, spec, c.last.Active)
 }
 
 // close gives the statistics up; connections that go on are not counted any more.
@@ -75,6 +77,7 @@ func (c *counts) close(clusters func(string) *cluster.Cluster) {
 	}
 	c.listener.Close()
 	c.proxy.Close()
+	c.before.close(c.last.Active)
 }
 
 // collect adds what was counted since the last time.
@@ -115,6 +118,7 @@ func (c *counts) collect(k steered, name string, clusters func(string) *cluster.
 
 // countDown counts for the listener and the TCP proxy, which saw what was refused, too.
 func (c *counts) countDown(now *intercept.ServiceStats, rx, tx uint64, clusters func(string) *cluster.Cluster) {
+	refused := c.before.count(c.root, &c.last, now)
 	nobody, overflow := later(c.last.NoEndpoint, now.NoEndpoint), later(c.last.Overflow, now.Overflow)
 	if nobody+overflow > 0 {
 		if cl := clusters(c.first); cl != nil {
@@ -122,7 +126,7 @@ func (c *counts) countDown(now *intercept.ServiceStats, rx, tx uint64, clusters 
 		}
 	}
 	begun, active := later(c.last.Total, now.Total), int64(now.Active)-int64(c.last.Active)
-	all := begun + nobody + overflow
+	all := begun + nobody + overflow + refused
 	c.down.total.Add(all)
 	c.down.proxied.Add(all)
 	c.down.active.Add(active)

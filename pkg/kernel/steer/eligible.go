@@ -128,23 +128,30 @@ func longest(l *model.Listener, list []int, whole netip.Prefix) (kept []int, ins
 	return kept, -1
 }
 
-// proxyOf is the TCP proxy that is all there is to a chain. path is where the chain is in its listener.
+// proxyOf is the TCP proxy of a chain whose other filters only decide, by what the kernel knows, whether there is a connection.
+// path is where the chain is in its listener.
 func proxyOf(fc *model.FilterChain, path string) (*model.TCPProxy, string) {
 	if fc.TLS != nil {
 		return nil, path + ".transport_socket: weir terminates TLS, which needs user space"
 	}
-	for i, f := range fc.Filters {
-		proxy, ok := f.Config.(*model.TCPProxy)
-		at := fmt.Sprintf("%s.filters[%d]", path, i)
-		if !ok || f.Discovery != nil {
-			return nil, fmt.Sprintf("%s (%s) needs user space", at, f.Name)
-		}
-		if field := proxyField(proxy); field != "" {
-			return nil, at + "." + field + " needs user space"
-		}
-		return proxy, ""
+	if len(fc.Filters) == 0 {
+		return nil, path + ".filters: there is none"
 	}
-	return nil, path + ".filters: there is none"
+	last := len(fc.Filters) - 1
+	f, at := fc.Filters[last], fmt.Sprintf("%s.filters[%d]", path, last)
+	proxy, ok := f.Config.(*model.TCPProxy)
+	if !ok || f.Discovery != nil {
+		return nil, fmt.Sprintf("%s (%s) needs user space", at, f.Name)
+	}
+	if last > 0 {
+		if _, kept := AdmissionOf(fc); kept != "" {
+			return nil, path + "." + kept
+		}
+	}
+	if field := proxyField(proxy); field != "" {
+		return nil, at + "." + field + " needs user space"
+	}
+	return proxy, ""
 }
 
 // proxyField is a field of a TCP proxy that the kernel does not carry out.

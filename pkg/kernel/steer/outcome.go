@@ -11,8 +11,9 @@ import (
 type Spec struct {
 	// Name of the service.
 	Name string
-	// Listener and Proxy that it stands in for.
+	// Listener, its filter chain, and the TCP proxy of that, which it stands in for.
 	Listener *model.Listener
+	Chain    *model.FilterChain
 	Proxy    *model.TCPProxy
 }
 
@@ -57,6 +58,9 @@ func (c *Compiler) outcomeOf(l *model.Listener, to target) outcome {
 		return outcome{action: Redirect, kept: kept}
 	}
 	action, kept := c.clustersKept(proxy)
+	if action == Pass && len(fc.Filters) > 1 {
+		return outcome{action: Redirect, kept: path + ".filters: nobody would apply them to what passes"}
+	}
 	if action != Offload {
 		return outcome{action: action, kept: kept}
 	}
@@ -64,7 +68,7 @@ func (c *Compiler) outcomeOf(l *model.Listener, to target) outcome {
 	if len(l.FilterChains) > 1 || index < 0 {
 		name += "/" + path
 	}
-	out := outcome{action: Offload, spec: Spec{Name: name, Listener: l, Proxy: proxy}, kept: c.unfit[name]}
+	out := outcome{action: Offload, spec: Spec{Name: name, Listener: l, Chain: fc, Proxy: proxy}, kept: c.unfit[name]}
 	if out.kept != "" {
 		out.action = Redirect
 	}

@@ -92,7 +92,9 @@ func (w *walk) chain(r listener.Route) {
 		w.closed("its filter chain has no network filter")
 		return
 	}
-	w.network(fc, fc.Filters[0])
+	if last := len(fc.Filters) - 1; w.admitted(fc.Filters[:last]) {
+		w.network(fc, fc.Filters[last])
+	}
 }
 
 // transport says what is spoken on the connection.

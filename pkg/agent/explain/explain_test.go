@@ -228,6 +228,8 @@ func TestGolden(t *testing.T) {
 		{name: "require_tls", query: "dst=192.0.2.7:443&host=pay.shop", outcome: explain.OutcomeAnswered},
 		{name: "no_chain", query: "dst=192.0.2.7:443&sni=other.shop", outcome: explain.OutcomeClosed},
 		{name: "tcp", query: "dst=10.99.0.3:5432", outcome: explain.OutcomeForwarded},
+		{name: "authorized", query: "dst=10.99.0.4:5432&src=192.0.2.1", outcome: explain.OutcomeForwarded},
+		{name: "denied", query: "dst=10.99.0.4:5432&src=192.0.3.1", outcome: explain.OutcomeClosed},
 		{name: "original_dst", query: "dst=203.0.113.9:9", outcome: explain.OutcomeForwarded},
 		{name: "loopback", query: "dst=127.0.0.1:9", outcome: explain.OutcomeNotSeen},
 		{name: "assume_captured", query: "dst=127.0.0.1:9&assume_captured", outcome: explain.OutcomeForwarded},

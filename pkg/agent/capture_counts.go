@@ -137,7 +137,8 @@ func (c *counts) countDown(now *intercept.ServiceStats, rx, tx uint64, clusters 
 
 // same tells that nothing was counted between two readings: what endpoints count changes only with connections that begin or end.
 func same(a, b *intercept.ServiceStats) bool {
-	return a.Active == b.Active && a.Total == b.Total && a.NoEndpoint == b.NoEndpoint && a.Overflow == b.Overflow
+	return a.Active == b.Active && a.Total == b.Total && a.NoEndpoint == b.NoEndpoint && a.Overflow == b.Overflow &&
+		a.Denied == b.Denied && a.Limited == b.Limited
 }
 
 // later is by how much a counter went up; one that is lower than before began anew.

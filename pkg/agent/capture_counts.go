@@ -83,7 +83,7 @@ func (c *counts) close(clusters func(string) *cluster.Cluster) {
 // collect adds what was counted since the last time.
 func (c *counts) collect(k steered, name string, clusters func(string) *cluster.Cluster) {
 	totals, ok := k.ServiceTotals(name)
-	if !ok || same(&totals, &c.last) {
+	if !ok || idle(&c.last, &totals) {
 		return
 	}
 	now, ok := k.ServiceStats(name)
@@ -135,10 +135,11 @@ func (c *counts) countDown(now *intercept.ServiceStats, rx, tx uint64, clusters 
 	c.down.tx.Add(tx)
 }
 
-// same tells that nothing was counted between two readings: what endpoints count changes only with connections that begin or end.
-func same(a, b *intercept.ServiceStats) bool {
-	return a.Active == b.Active && a.Total == b.Total && a.NoEndpoint == b.NoEndpoint && a.Overflow == b.Overflow &&
-		a.Denied == b.Denied && a.Limited == b.Limited
+// idle tells that nothing was counted between two readings: there are no connections, which go on counting bytes, and none was
+// begun or refused.
+func idle(before, now *intercept.ServiceStats) bool {
+	return before.Active == 0 && now.Active == 0 && before.Total == now.Total && before.NoEndpoint == now.NoEndpoint &&
+		before.Overflow == now.Overflow && before.Denied == now.Denied && before.Limited == now.Limited
 }
 
 // later is by how much a counter went up; one that is lower than before began anew.

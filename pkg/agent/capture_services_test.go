@@ -284,6 +284,20 @@ func TestServicesCount(t *testing.T) {
 	}
 }
 
+// TestIdleServicesAreNotRead has one case for each counter that moves.
+func TestIdleServicesAreNotRead(t *testing.T) {
+	for name, now := range map[string]intercept.ServiceStats{
+		"": {}, "begun": {Total: 1}, "nobody": {NoEndpoint: 1}, "overflow": {Overflow: 1}, "denied": {Denied: 1}, "limited": {Limited: 1}, "open": {Active: 1},
+	} {
+		if got := idle(&intercept.ServiceStats{}, &now); got != (name == "") {
+			t.Errorf("%s: idle is %t", name, got)
+		}
+	}
+	if open := (intercept.ServiceStats{Active: 1}); idle(&open, &open) {
+		t.Error("an open connection, which counts bytes, is idle")
+	}
+}
+
 // TestOneChangeTellsOneService counts what an update of one cluster among many has the kernel told.
 func TestOneChangeTellsOneService(t *testing.T) {
 	s := newSteering(t)

@@ -85,7 +85,7 @@ static __always_inline int remember(struct bpf_sock_addr *ctx, const struct weir
  */
 static __always_inline void forget(struct bpf_sock_addr *ctx, const struct weir_verdict *v)
 {
-	if (v->reason != REASON_CAPTURE_SOCKET)
+	if (v->reason != REASON_CAPTURE_SOCKET && flow_of(ctx->sk))
 		bpf_sk_storage_delete(&weir_flows, ctx->sk);
 }
 
@@ -110,10 +110,10 @@ static __always_inline __u8 protocol_of(struct bpf_sock_addr *ctx)
 }
 
 /* Offloads, or settles what happens instead. */
-static __always_inline void carry_out(struct bpf_sock_addr *ctx, const struct weir_control *c, const struct weir_query *q,
-				      struct weir_verdict *v)
+static __always_inline void carry_out(struct bpf_sock_addr *ctx, const struct weir_control *c, struct weir_offload *before,
+				      const struct weir_query *q, struct weir_verdict *v)
 {
-	enum weir_reason reason = undertake(ctx, q, v);
+	enum weir_reason reason = undertake(ctx, before, q, v);
 
 	if (reason == REASON_NO_STORAGE)
 		give_up(v, c, reason);
@@ -148,7 +148,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	if (v->action == ACTION_REDIRECT && c && !remember(ctx, q, v))
 		give_up(v, c, REASON_NO_STORAGE);
 	if (v->action == ACTION_OFFLOAD && c)
-		carry_out(ctx, c, q, v);
+		carry_out(ctx, c, before, q, v);
 	else
 		forget_offload(ctx, before);
 	if (v->action != ACTION_REDIRECT && q->protocol == IPPROTO_TCP)

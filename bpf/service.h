@@ -234,14 +234,16 @@ static __always_inline enum weir_reason take(const struct weir_verdict *v)
 /* The connection is over, or never came to be: once for each take. The endpoint's block is not touched after this. */
 static __always_inline void give_back(struct weir_offload *o)
 {
-	struct weir_service *s = block_at(o->service);
-	struct weir_upstream *u = block_at(o->endpoint);
+	struct weir_upstream *u;
+	struct weir_service *s;
 
 	if (o->state == OFFLOAD_OVER)
 		return;
 	o->state = OFFLOAD_OVER;
 	if (o->epoch != weir_epoch)
 		return;
+	s = block_at(o->service);
+	u = block_at(o->endpoint);
 	if (u)
 		__sync_fetch_and_add(&u->active, -1);
 	if (s)
@@ -275,16 +277,20 @@ static __always_inline void forget_offload(struct bpf_sock_addr *ctx, struct wei
 	bpf_sk_storage_delete(&weir_offloads, ctx->sk);
 }
 
-/* Carries out an offload. Returns why it cannot be, or REASON_NONE. */
-static __always_inline enum weir_reason undertake(struct bpf_sock_addr *ctx, const struct weir_query *q,
-						  const struct weir_verdict *v)
+/*
+ * Carries out an offload. o is what the socket has from an earlier connect(), or 0. Returns why it cannot be, or REASON_NONE.
+ */
+static __always_inline enum weir_reason undertake(struct bpf_sock_addr *ctx, struct weir_offload *o,
+						  const struct weir_query *q, const struct weir_verdict *v)
 {
-	struct weir_offload *o = bpf_sk_storage_get(&weir_offloads, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	enum weir_reason reason;
 
+	if (o)
+		give_back(o);
+	else
+		o = bpf_sk_storage_get(&weir_offloads, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!o)
 		return REASON_NO_STORAGE;
-	give_back(o);
 	reason = take(v);
 	if (reason != REASON_NONE)
 		return reason;
@@ -312,7 +318,7 @@ static __always_inline void offload_begins(struct bpf_sock_ops *ctx)
 	if (!o || o->state != OFFLOAD_TAKEN)
 		return;
 	o->state = OFFLOAD_CONNECTING;
-	bpf_sock_ops_cb_flags_set(ctx, ctx->ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /* Credits the endpoint with what has come since the last time. The totals may be lower than what was told then, by a FIN. */
@@ -368,8 +374,10 @@ static __always_inline void offload_changes(struct bpf_sock_ops *ctx)
 
 	if (!o || o->state == OFFLOAD_OVER)
 		return;
-	if (now == TCP_ESTABLISHED)
+	if (now == TCP_ESTABLISHED) {
 		o->state = OFFLOAD_ESTABLISHED;
+		bpf_sock_ops_cb_flags_set(ctx, ctx->ops_cb_flags | BPF_SOCK_OPS_RTT_CB_FLAG);
+	}
 	if (now == TCP_FIN_WAIT2)
 		o->half = ctx->bytes_received;
 	if (now != TCP_CLOSE)

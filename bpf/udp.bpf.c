@@ -59,23 +59,25 @@ static __always_inline int udp_refuse(void)
 }
 
 /* The slot of a capture socket of IPv6, or UDP_SLOTS. */
-static __always_inline __u32 udp_slot_of(const struct weir_udp_control *c, __u16 port)
+static __always_inline __u32 udp_slot_of(const struct weir_udp_ports *p, __u16 port)
 {
 	__u32 i;
 
 	for (i = 0; i < UDP_SLOTS; i++) {
-		if (c->port6[i] == port && port)
+		if (p->port6[i] == port && port)
 			return i;
 	}
 	return UDP_SLOTS;
 }
 
 /* Whether an address is that of a capture socket. */
-static __always_inline int udp_is_capture(const struct weir_udp_control *c, const struct weir_udp_addr *a, __u16 port)
+static __always_inline int udp_is_capture(const struct weir_udp_ports *p, const struct weir_udp_addr *a, __u16 port)
 {
+	if (!p)
+		return 0;
 	if (udp_mapped(a))
-		return c->port4 && port == c->port4 && (be32(a->word[3]) >> 24) == LOOPBACK_NET;
-	return udp_loopback6(a) && udp_slot_of(c, port) < UDP_SLOTS;
+		return p->port4 && port == p->port4 && (be32(a->word[3]) >> 24) == LOOPBACK_NET;
+	return udp_loopback6(a) && udp_slot_of(p, port) < UDP_SLOTS;
 }
 
 static __always_inline const struct weir_udp_rule *udp_rule(void *map, __u32 generation, const struct weir_udp_query *q)
@@ -110,7 +112,8 @@ static __always_inline void udp_give_up(struct weir_udp_verdict *v, const struct
 }
 
 /* Datagrams that are out of the question whatever the rules say: reason, or UDP_NONE. */
-static __always_inline enum weir_udp_reason udp_exempt(const struct weir_udp_control *c, const struct weir_udp_query *q)
+static __always_inline enum weir_udp_reason udp_exempt(const struct weir_udp_control *c, const struct weir_udp_ports *p,
+						       const struct weir_udp_query *q)
 {
 	if (!(c->flags & UDP_FLAG_ENABLED))
 		return UDP_DISABLED;
@@ -118,17 +121,17 @@ static __always_inline enum weir_udp_reason udp_exempt(const struct weir_udp_con
 		return UDP_PROXY_MARK;
 	if (c->proxy_cgroup && c->proxy_cgroup == q->cgroup)
 		return UDP_PROXY_CGROUP;
-	if (udp_is_capture(c, &q->addr, q->port))
+	if (udp_is_capture(p, &q->addr, q->port))
 		return UDP_CAPTURE_SOCKET;
 	return UDP_NONE;
 }
 
 /* The whole decision, which knows a query and no hook. v is zeroed by the caller. */
-static __always_inline void udp_decide(const struct weir_udp_control *c, const struct weir_udp_query *q,
-				       struct weir_udp_verdict *v)
+static __always_inline void udp_decide(const struct weir_udp_control *c, const struct weir_udp_ports *p,
+				       const struct weir_udp_query *q, struct weir_udp_verdict *v)
 {
 	const struct weir_udp_rule *rule;
-	enum weir_udp_reason reason = udp_exempt(c, q);
+	enum weir_udp_reason reason = udp_exempt(c, p, q);
 
 	v->generation = c->generation;
 	if (reason != UDP_NONE)
@@ -148,9 +151,9 @@ static __always_inline void udp_decide(const struct weir_udp_control *c, const s
 		return udp_settle(v, UDP_REFUSE, UDP_REFUSE_RULE);
 	if (rule->action != UDP_REDIRECT)
 		return udp_settle(v, UDP_PASS, UDP_PASS_RULE);
-	if (q->netns != c->netns)
+	if (!p)
 		return udp_give_up(v, c, UDP_OTHER_NETNS);
-	if (!(udp_mapped(&q->addr) ? c->port4 : c->port6[0]))
+	if (!(udp_mapped(&q->addr) ? p->port4 : p->port6[0]))
 		return udp_give_up(v, c, UDP_NO_CAPTURE_SOCKET);
 	if (q->bound_if)
 		return udp_give_up(v, c, UDP_BOUND_DEVICE);
@@ -212,7 +215,7 @@ static __always_inline __u32 udp_slot(struct weir_udp_slots *s, const struct wei
 }
 
 /* Gives a datagram its way to a capture socket. Returns 0 when there is none. */
-static __always_inline int udp_lead(struct bpf_sock_addr *ctx, const struct weir_udp_control *c,
+static __always_inline int udp_lead(struct bpf_sock *sk, const struct weir_udp_ports *p,
 				    const struct weir_udp_dest *dest, struct weir_udp_dest *to)
 {
 	struct weir_udp_slots *slots;
@@ -224,15 +227,15 @@ static __always_inline int udp_lead(struct bpf_sock_addr *ctx, const struct weir
 			return 0;
 		to->addr.word[2] = UDP_MAPPED;
 		to->addr.word[3] = be32((__u32)LOOPBACK_NET << 24 | at);
-		to->port = c->port4;
+		to->port = p->port4;
 		return 1;
 	}
-	slots = bpf_sk_storage_get(&weir_udp_sockets, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	slots = bpf_sk_storage_get(&weir_udp_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	at = slots ? udp_slot(slots, dest) : UDP_SLOTS;
 	if (at >= UDP_SLOTS)
 		return 0;
 	to->addr.word[3] = be32(1);
-	to->port = c->port6[at];
+	to->port = p->port6[at];
 	return 1;
 }
 
@@ -242,16 +245,19 @@ static __always_inline enum weir_udp_action udp_send(struct bpf_sock_addr *ctx, 
 {
 	const struct weir_udp_control *c = udp_control();
 	struct weir_udp_query q = { .addr = dest->addr, .port = dest->port };
+	const struct weir_udp_ports *p;
 	struct weir_udp_verdict v = {};
+	struct bpf_sock *sk = ctx->sk;
 
-	if (!c || !ctx->sk)
+	if (!c || !sk)
 		return UDP_PASS;
-	q.bound_if = ctx->sk->bound_dev_if;
-	q.mark = ctx->sk->mark;
+	q.bound_if = sk->bound_dev_if;
+	q.mark = sk->mark;
 	q.cgroup = bpf_get_current_cgroup_id();
 	q.netns = bpf_get_netns_cookie(ctx);
-	udp_decide(c, &q, &v);
-	if (v.action == UDP_REDIRECT && !udp_lead(ctx, c, dest, to))
+	p = bpf_map_lookup_elem(&weir_udp_netns, &q.netns);
+	udp_decide(c, p, &q, &v);
+	if (v.action == UDP_REDIRECT && (!p || !udp_lead(sk, p, dest, to)))
 		udp_give_up(&v, c, UDP_NO_ROOM);
 	udp_count(v.reason);
 	return v.action;
@@ -260,12 +266,13 @@ static __always_inline enum weir_udp_action udp_send(struct bpf_sock_addr *ctx, 
 /* The address that a capture socket's stands for, into dest. Returns 0, and does nothing, when it is not one or unknown. */
 static __always_inline int udp_meant(struct bpf_sock_addr *ctx, struct weir_udp_dest *dest)
 {
-	const struct weir_udp_control *c = udp_control();
+	__u64 netns = bpf_get_netns_cookie(ctx);
+	const struct weir_udp_ports *p = bpf_map_lookup_elem(&weir_udp_netns, &netns);
 	const struct weir_udp_slots *slots;
 	const struct weir_udp_dest *known;
 	__u32 at;
 
-	if (!c || !udp_is_capture(c, &dest->addr, dest->port))
+	if (!p || !udp_is_capture(p, &dest->addr, dest->port))
 		return 0;
 	if (udp_mapped(&dest->addr)) {
 		at = be32(dest->addr.word[3]) & 0xffffff;
@@ -275,7 +282,7 @@ static __always_inline int udp_meant(struct bpf_sock_addr *ctx, struct weir_udp_
 		*dest = *known;
 		return 1;
 	}
-	at = udp_slot_of(c, dest->port);
+	at = udp_slot_of(p, dest->port);
 	slots = ctx->sk ? bpf_sk_storage_get(&weir_udp_sockets, ctx->sk, 0, 0) : 0;
 	if (!slots || at >= UDP_SLOTS || slots->slot[at].state != SLOT_READY)
 		return 0;
@@ -465,7 +472,10 @@ int weir_udp_explain(struct __sk_buff *ctx)
 	if (!c || (void *)(explain + 1) > (void *)(long)ctx->data_end)
 		return -1;
 	query = explain->query;
-	udp_decide(c, &query, &verdict);
+	udp_decide(c, bpf_map_lookup_elem(&weir_udp_netns, &query.netns), &query, &verdict);
+	explain = (void *)(long)ctx->data;
+	if ((void *)(explain + 1) > (void *)(long)ctx->data_end)
+		return -1;
 	explain->verdict = verdict;
 	return 0;
 }

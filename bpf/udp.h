@@ -48,7 +48,7 @@ enum weir_udp_reason {
 	UDP_REFUSE_RULE = 8,	   /* the most specific rule says to refuse */
 	UDP_CAPTURED = 9,	   /* sent to a capture socket */
 	UDP_NO_CAPTURE_SOCKET = 10, /* fail policy: no capture socket of this address family */
-	UDP_OTHER_NETNS = 11,	   /* fail policy: the caller is in another network namespace than the capture sockets */
+	UDP_OTHER_NETNS = 11,	   /* fail policy: the caller is in a network namespace without capture sockets */
 	UDP_BOUND_DEVICE = 12,	   /* fail policy: the socket is bound to a device, loopback is out of its reach */
 	UDP_NO_ROOM = 13,	   /* fail policy: no memory for the destination, or too many IPv6 destinations of one socket */
 	UDP_ANSWERED = 14,	   /* an answer was given the address that the application asked */
@@ -68,11 +68,14 @@ struct weir_udp_control {
 	__u32 generation;
 	__u32 flags;
 	__u32 proxy_mark; /* 0: none */
-	__u16 port4;	  /* of the capture socket for 127.0.0.0/8; 0: there is none */
-	__u16 reserved;
-	__u64 proxy_cgroup;	 /* cgroup v2 id, 0: none */
-	__u64 netns;		 /* cookie of the network namespace of the capture sockets */
-	__u16 port6[UDP_SLOTS]; /* of the capture sockets at ::1; 0: there are none */
+	__u32 reserved;
+	__u64 proxy_cgroup; /* cgroup v2 id, 0: none */
+};
+
+/* The capture sockets of one network namespace. */
+struct weir_udp_ports {
+	__u16 port4;		/* of the one for 127.0.0.0/8; 0: there is none */
+	__u16 port6[UDP_SLOTS]; /* of those at ::1; 0: there are none */
 };
 
 /* Key of weir_udp_rules and weir_udp_exclude; prefixlen counts from generation, and all before addr matches exactly. */
@@ -145,7 +148,8 @@ struct weir_udp_find {
 	struct weir_udp_dest dest;
 };
 
-_Static_assert(sizeof(struct weir_udp_control) == 64, "weir_udp_control");
+_Static_assert(sizeof(struct weir_udp_control) == 24, "weir_udp_control");
+_Static_assert(sizeof(struct weir_udp_ports) == 34, "weir_udp_ports");
 _Static_assert(sizeof(struct weir_udp_prefix) == 28, "weir_udp_prefix");
 _Static_assert(sizeof(struct weir_udp_rule) == 8, "weir_udp_rule");
 _Static_assert(sizeof(struct weir_udp_query) == 48, "weir_udp_query");
@@ -174,6 +178,19 @@ struct {
 } weir_udp_control SEC(".maps") = {
 	.values = { &weir_udp_off },
 };
+
+/*
+ * weir_udp_netns: the capture sockets of each network namespace that has some.
+ * key: cookie of the namespace. written and deleted by: user space. capacity: 8192, memory is taken as entries are added.
+ * full: the update is refused; datagrams from the namespace are left to the fail policy (UDP_OTHER_NETNS).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, struct weir_udp_ports);
+} weir_udp_netns SEC(".maps");
 
 /*
  * weir_udp_rules, weir_udp_exclude: what happens to datagrams by their destination; exclusions are looked up first.

@@ -37,6 +37,8 @@ type capture struct {
 	closed                  bool
 	namespaces              namespaces
 	inbound                 *inboundCapture
+	// datagrams are captured in the same namespaces.
+	datagrams *datagramCapture
 	// strangers tell of captured processes in namespaces that nobody has noticed.
 	strangers *intercept.Strangers
 	// followed is what namespaces are looked for in.
@@ -121,7 +123,7 @@ func (c *capture) apply(snap *model.Snapshot) {
 	coming := inbound.Compile(c.wanted(snap))
 	k := c.kernel.Load()
 	if k == nil {
-		if (len(plan.Rules) == 0 || plan.Disabled) && coming.Empty() || c.problem() != nil {
+		if (len(plan.Rules) == 0 || plan.Disabled) && coming.Empty() && len(c.datagrams.cgroups(snap)) == 0 || c.problem() != nil {
 			return
 		}
 		var err error
@@ -132,7 +134,7 @@ func (c *capture) apply(snap *model.Snapshot) {
 		}
 		c.services.start(k)
 	}
-	c.follow(plan, snap.Interception)
+	c.follow(slices.Concat(plan.Cgroups, c.datagrams.cgroups(snap)), snap.Interception)
 	c.services.settle()
 	c.inbound.apply(coming)
 }
@@ -210,19 +212,21 @@ func (c *capture) refresh() {
 	c.inbound.refresh()
 }
 
-// follow looks for the network namespaces that a plan's cgroups live in, and opens capture sockets there.
-func (c *capture) follow(plan *steer.Plan, i *model.Interception) {
+// follow looks for the network namespaces that cgroups live in, and opens capture sockets there.
+func (c *capture) follow(cgroups []string, i *model.Interception) {
+	slices.Sort(cgroups)
+	cgroups = slices.Compact(cgroups)
 	var n model.Namespaces
 	if i != nil {
 		n = i.Namespaces
 	}
-	if slices.Equal(c.followed.cgroups, plan.Cgroups) && slices.Equal(c.followed.paths, n.Paths) {
+	if slices.Equal(c.followed.cgroups, cgroups) && slices.Equal(c.followed.paths, n.Paths) {
 		return
 	}
-	c.followed.cgroups, c.followed.paths = plan.Cgroups, n.Paths
+	c.followed.cgroups, c.followed.paths = cgroups, n.Paths
 	c.namespaces.hostUpstream.Store(n.HostUpstream)
 	c.namespaces.ownOnly.Store(n.OwnOnly)
-	c.namespaces.census.Follow(plan.Cgroups, n.Paths)
+	c.namespaces.census.Follow(cgroups, n.Paths)
 }
 
 // enter implements namespaceUser.

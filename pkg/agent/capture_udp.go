@@ -10,9 +10,11 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/datagram"
+	"github.com/weir-proxy/weir/pkg/kernel/netns"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/udp"
 )
 
@@ -34,19 +36,65 @@ type datagramCapture struct {
 	running sync.WaitGroup
 	// counted is what the statistics have been told of.
 	counted map[string]uint64
+
+	// mu guards within: the other network namespaces that are served, and whether they have capture sockets.
+	mu     sync.Mutex
+	within map[*streaminfo.Namespace]bool
 }
 
 func newDatagramCapture(log *slog.Logger, wanted func(*model.Snapshot) *model.Snapshot) *datagramCapture {
-	return &datagramCapture{log: log, wanted: wanted, stop: make(chan struct{}), counted: map[string]uint64{}}
+	return &datagramCapture{log: log, wanted: wanted, stop: make(chan struct{}), counted: map[string]uint64{}, within: map[*streaminfo.Namespace]bool{}}
 }
 
-// OriginalDst is where a captured datagram was going.
-func (c *datagramCapture) OriginalDst(client, local netip.AddrPort) (netip.AddrPort, bool) {
+// OriginalDst is where a captured datagram was going. Where the client's socket has to be found for it, that is done on a thread in
+// its network namespace.
+func (c *datagramCapture) OriginalDst(in *streaminfo.Namespace, client, local netip.AddrPort) (dst netip.AddrPort, ok bool) {
 	k := c.kernel.Load()
-	if k == nil {
+	switch {
+	case k == nil:
 		return netip.AddrPort{}, false
+	case in == nil:
+		return k.OriginalDst(0, client, local)
+	case local.Addr().Is4():
+		return k.OriginalDst(in.Cookie, client, local)
 	}
-	return k.OriginalDst(client, local)
+	err := in.Inside(func() error { dst, ok = k.OriginalDst(in.Cookie, client, local); return nil })
+	return dst, ok && err == nil
+}
+
+// enter implements namespaceUser: a namespace is remembered until there is something to capture.
+func (c *datagramCapture) enter(_ *netns.Namespace, in *streaminfo.Namespace) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.within[in]; !known {
+		c.within[in] = false
+	}
+	return c.serve(in)
+}
+
+// leave implements namespaceUser.
+func (c *datagramCapture) leave(_ *netns.Namespace, in *streaminfo.Namespace) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.kernel.Load(); k != nil && c.within[in] {
+		k.ClearCapture(in.Cookie)
+	}
+	c.udp.CloseCapture(in)
+	delete(c.within, in)
+}
+
+// serve opens the capture sockets of a namespace that was entered, once there is something to capture. The caller holds mu.
+func (c *datagramCapture) serve(in *streaminfo.Namespace) error {
+	k := c.kernel.Load()
+	if c.within[in] || k == nil || !k.Loaded() {
+		return nil
+	}
+	at, err := c.udp.OpenCapture(in)
+	if err != nil {
+		return err
+	}
+	c.within[in] = true
+	return k.SetCapture(in.Cookie, datagram.Ports(at))
 }
 
 // begin captures for the first snapshot. The error is fatal: the configuration requires what this host does not allow.
@@ -96,9 +144,9 @@ func (c *datagramCapture) apply(snap *model.Snapshot) {
 
 // load makes the interceptor for the processes of cgroups.
 func (c *datagramCapture) load(cgroups []string) error {
-	o := datagram.Options{ProxyMark: sock.DefaultMark, OpenCapture: func() (uint16, []uint16, error) {
-		at, err := c.udp.OpenCapture()
-		return at.IPv4, at.IPv6, err
+	o := datagram.Options{ProxyMark: sock.DefaultMark, OpenCapture: func() (datagram.Ports, error) {
+		at, err := c.udp.OpenCapture(nil)
+		return datagram.Ports(at), err
 	}}
 	h, err := cgroup.Find()
 	if err != nil {
@@ -121,6 +169,22 @@ func (c *datagramCapture) install(plan *steer.Plan) {
 		c.failure = err
 		c.log.Error("the kernel kept its earlier rules for datagrams", "error", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for in := range c.within {
+		if err := c.serve(in); err != nil {
+			c.log.Warn("datagrams of a network namespace are not captured", "namespace", in.Name, "error", err)
+		}
+	}
+}
+
+// cgroups are those that datagrams are captured of; none while nothing happens to datagrams.
+func (c *datagramCapture) cgroups(snap *model.Snapshot) []string {
+	plan, _ := steer.CompileUDP(c.wanted(snap))
+	if plan.Disabled {
+		return nil
+	}
+	return plan.Cgroups
 }
 
 // refresh attaches to cgroups that have come.

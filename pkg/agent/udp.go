@@ -20,6 +20,8 @@ func (a *Agent) newUDP(root *stats.Scope) *udp.Manager {
 	a.datagrams.udp = udp.New(udp.Options{
 		Stats: root, Log: a.logs.Logger("udp"), NewHandler: a.newUDPHandler, OriginalDst: a.datagrams.OriginalDst,
 	})
+	a.capture.datagrams = a.datagrams
+	a.capture.namespaces.users = append(a.capture.namespaces.users, a.datagrams)
 	return a.datagrams.udp
 }
 

@@ -53,13 +53,13 @@ func newBench(t testing.TB) *bench {
 }
 
 // open opens the capture sockets.
-func (b *bench) open() (uint16, []uint16, error) {
+func (b *bench) open() (Ports, error) {
 	v4 := b.serve("udp4", "0.0.0.0:0", unix.IPPROTO_IP, unix.IP_PKTINFO)
 	var v6 []uint16
 	for range slots {
 		v6 = append(v6, b.serve("udp6", "[::1]:0", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO))
 	}
-	return v4, v6, nil
+	return Ports{v4, v6}, nil
 }
 
 func (b *bench) serve(network, addr string, level, option int) uint16 {
@@ -88,7 +88,7 @@ func (b *bench) serve(network, addr string, level, option int) uint16 {
 				return
 			}
 			local := localOf(oob[:n])
-			dst, ok := b.OriginalDst(from, netip.AddrPortFrom(local, port))
+			dst, ok := b.OriginalDst(0, from, netip.AddrPortFrom(local, port))
 			c.WriteMsgUDPAddrPort(fmt.Appendf(nil, "%s %t", dst, ok), sourceOf(local), from)
 		}
 	}()

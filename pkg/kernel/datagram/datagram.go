@@ -25,25 +25,31 @@ type Options struct {
 	Hierarchy *cgroup.Hierarchy
 	// Netns is the cookie of the network namespace of the capture sockets; 0 for the caller's.
 	Netns uint64
-	// OpenCapture opens the capture sockets when they are first needed: the port of the one for 127.0.0.0/8, and those of at most 16 at
-	// ::1, which may be none.
-	OpenCapture func() (ipv4 uint16, ipv6 []uint16, err error)
+	// OpenCapture opens the capture sockets of that namespace when they are first needed.
+	OpenCapture func() (Ports, error)
+}
+
+// Ports are those of the capture sockets of a network namespace.
+type Ports struct {
+	// IPv4 is the port of the socket that takes what comes to any address of 127.0.0.0/8.
+	IPv4 uint16
+	// IPv6 are the ports of at most 16 sockets at ::1; there may be none.
+	IPv6 []uint16
 }
 
 // Interceptor is the kernel half of capturing datagrams. It is safe for concurrent use.
 type Interceptor struct {
 	opts Options
 
-	// life guards the pointer to what is loaded, which changes under mu too.
+	// life guards the pointer to what is loaded, which changes under mu too, and the ports by the cookies of their namespaces.
 	life    sync.RWMutex
 	objects *objects
+	ports   map[uint64]Ports
 	// controlInner is what control maps are made by.
 	controlInner *ebpf.MapSpec
 
 	mu         sync.Mutex
 	closed     bool
-	port4      uint16
-	port6      []uint16
 	generation uint32
 	plan       *steer.Plan
 	attached   map[string]*attachment
@@ -63,7 +69,7 @@ func New(o Options) (*Interceptor, error) {
 			return nil, err
 		}
 	}
-	return &Interceptor{opts: o, plan: &steer.Plan{}, attached: map[string]*attachment{}}, nil
+	return &Interceptor{opts: o, plan: &steer.Plan{}, ports: map[uint64]Ports{}, attached: map[string]*attachment{}}, nil
 }
 
 // Apply makes the plan what the kernel goes by; nil captures nothing. A datagram goes by the old rules or the new ones, never by a
@@ -100,13 +106,58 @@ func (i *Interceptor) load() error {
 	if err != nil {
 		return err
 	}
-	if i.port4, i.port6, err = i.opts.OpenCapture(); err != nil {
+	ports, err := i.opts.OpenCapture()
+	if err != nil {
 		return errors.Join(err, loaded.close())
 	}
 	i.life.Lock()
 	i.objects, i.controlInner = loaded, inner
 	i.life.Unlock()
+	return i.setCapture(i.opts.Netns, ports)
+}
+
+// Loaded tells whether there was a plan with rules, so that capture sockets are of use.
+func (i *Interceptor) Loaded() bool {
+	i.life.RLock()
+	defer i.life.RUnlock()
+	return i.objects != nil
+}
+
+// SetCapture names the capture sockets of a network namespace by its cookie. Nothing is captured there without. It is for a loaded
+// Interceptor.
+func (i *Interceptor) SetCapture(netns uint64, ports Ports) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed || i.objects == nil {
+		return fmt.Errorf("set capture sockets for datagrams: %w", errClosed)
+	}
+	return i.setCapture(netns, ports)
+}
+
+func (i *Interceptor) setCapture(netns uint64, ports Ports) error {
+	wire := wirePorts{Port4: portOf(ports.IPv4)}
+	for n, port := range ports.IPv6[:min(len(ports.IPv6), slots)] {
+		wire.Port6[n] = portOf(port)
+	}
+	i.life.Lock()
+	i.ports[netns] = ports
+	i.life.Unlock()
+	if err := i.objects.Netns.Put(netns, &wire); err != nil {
+		return fmt.Errorf("set capture sockets for datagrams: %w", err)
+	}
 	return nil
+}
+
+// ClearCapture stops capturing in a network namespace.
+func (i *Interceptor) ClearCapture(netns uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.life.Lock()
+	delete(i.ports, netns)
+	i.life.Unlock()
+	if i.objects != nil {
+		_ = i.objects.Netns.Delete(netns) // it may never have been there
+	}
 }
 
 // switchTo puts a plan in force. Rules are rewritten under a new generation only when they differ.
@@ -179,12 +230,7 @@ func (i *Interceptor) swap(generation uint32, plan *steer.Plan) error {
 }
 
 func (i *Interceptor) control(generation uint32, plan *steer.Plan) wireControl {
-	c := wireControl{
-		Generation: generation, ProxyMark: i.opts.ProxyMark, ProxyCgroup: i.opts.ProxyCgroup, Netns: i.opts.Netns, Port4: portOf(i.port4),
-	}
-	for n, port := range i.port6[:min(len(i.port6), slots)] {
-		c.Port6[n] = portOf(port)
-	}
+	c := wireControl{Generation: generation, ProxyMark: i.opts.ProxyMark, ProxyCgroup: i.opts.ProxyCgroup}
 	if !plan.Disabled && len(plan.Rules) > 0 {
 		c.Flags |= flagEnabled
 	}

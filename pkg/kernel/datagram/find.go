@@ -11,11 +11,11 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
-// OriginalDst tells where a captured datagram was going: client sent it, and local is the address of the capture socket that it came
-// to. false when it was not captured, when its destination is forgotten (65536 others of IPv4 came since), or when the client's
+// OriginalDst tells where a captured datagram was going: client sent it in the network namespace with that cookie, 0 for the proxy's
+// own, and local is the address of the capture socket that it came to. false when it was not captured, when its destination is forgotten (65536 others of IPv4 came since), or when the client's
 // socket of IPv6 is closed. It may be asked as often as one likes; a question costs a system call, so remember the answer for a
-// while. For IPv6 the calling thread must be in the network namespace of the capture sockets.
-func (i *Interceptor) OriginalDst(client, local netip.AddrPort) (netip.AddrPort, bool) {
+// while. For IPv6 the calling thread must be in that namespace.
+func (i *Interceptor) OriginalDst(netns uint64, client, local netip.AddrPort) (netip.AddrPort, bool) {
 	i.life.RLock()
 	defer i.life.RUnlock()
 	if i.objects == nil {
@@ -28,7 +28,10 @@ func (i *Interceptor) OriginalDst(client, local netip.AddrPort) (netip.AddrPort,
 		}
 		return dest.addrPort(), true
 	}
-	slot := slices.Index(i.port6, local.Port()) // written before objects were
+	if netns == 0 {
+		netns = i.opts.Netns
+	}
+	slot := slices.Index(i.ports[netns].IPv6, local.Port())
 	if slot < 0 {
 		return netip.AddrPort{}, false
 	}

@@ -33,6 +33,7 @@ type objects struct {
 	Rules   *ebpf.Map `ebpf:"weir_udp_rules"`
 	Exclude *ebpf.Map `ebpf:"weir_udp_exclude"`
 	Dests   *ebpf.Map `ebpf:"weir_udp_dests"`
+	Netns   *ebpf.Map `ebpf:"weir_udp_netns"`
 	Reasons *ebpf.Map `ebpf:"weir_udp_reasons"`
 }
 
@@ -91,5 +92,5 @@ func (o *objects) close() error {
 	for _, h := range o.hooks() {
 		failed = append(failed, h.program.Close())
 	}
-	return errors.Join(append(failed, o.Explain.Close(), o.Find.Close(), o.Control.Close(), o.Rules.Close(), o.Exclude.Close(), o.Dests.Close(), o.Reasons.Close())...)
+	return errors.Join(append(failed, o.Explain.Close(), o.Find.Close(), o.Control.Close(), o.Rules.Close(), o.Exclude.Close(), o.Dests.Close(), o.Netns.Close(), o.Reasons.Close())...)
 }

@@ -37,11 +37,13 @@ type wireControl struct {
 	Generation  uint32
 	Flags       uint32
 	ProxyMark   uint32
-	Port4       wirePort
-	Reserved    uint16
+	Reserved    uint32
 	ProxyCgroup uint64
-	Netns       uint64
-	Port6       [slots]wirePort
+}
+
+type wirePorts struct {
+	Port4 wirePort
+	Port6 [slots]wirePort
 }
 
 type wirePrefix struct {

@@ -16,7 +16,7 @@ func TestStructsMatchTheObject(t *testing.T) {
 	}
 	for name, goType := range map[string]reflect.Type{
 		"weir_udp_control": reflect.TypeFor[wireControl](), "weir_udp_prefix": reflect.TypeFor[wirePrefix](),
-		"weir_udp_rule": reflect.TypeFor[wireRule](), "weir_udp_query": reflect.TypeFor[wireQuery](),
+		"weir_udp_ports": reflect.TypeFor[wirePorts](), "weir_udp_rule": reflect.TypeFor[wireRule](), "weir_udp_query": reflect.TypeFor[wireQuery](),
 		"weir_udp_verdict": reflect.TypeFor[wireVerdict](), "weir_udp_dest": reflect.TypeFor[wireDest](),
 		"weir_udp_explain": reflect.TypeFor[wireExplain](), "weir_udp_find": reflect.TypeFor[wireFind](),
 	} {

@@ -2,6 +2,7 @@ package udp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 const errInUse = syscall.EADDRINUSE
@@ -77,47 +79,78 @@ type Capture struct {
 	IPv6 []uint16
 }
 
-// OpenCapture opens the capture sockets in the calling thread's network namespace. It may be called once. What does not come to a
-// loopback address is dropped by the kernel, so that nobody else's datagrams reach them.
-func (m *Manager) OpenCapture() (Capture, error) {
+// OpenCapture opens the capture sockets of a network namespace, nil for weir's own. It may be called once for each. What does not
+// come to a loopback address is dropped by the kernel, so that nobody else's datagrams reach them.
+func (m *Manager) OpenCapture(in *streaminfo.Namespace) (Capture, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out Capture
-	s, err := m.openCapture(spec{addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), loopback: true, room: groBatch, size: largest})
-	if err != nil {
-		return out, fmt.Errorf("open capture socket for datagrams: %w", err)
+	if m.stopped {
+		return Capture{}, errors.New("open capture sockets for datagrams: listeners are stopped")
 	}
-	out.IPv4 = s.bound.Port()
-	for range IPv6Slots {
-		s, err := m.openCapture(spec{addr: netip.AddrPortFrom(netip.IPv6Loopback(), 0), room: 1, size: largest})
-		if err != nil {
-			m.opts.Log.Warn("IPv6 datagrams are not captured", "error", err)
-			return Capture{IPv4: out.IPv4}, nil
+	var sockets []*socket
+	bind := func() (err error) { sockets, err = openCapture(); return err }
+	inside := func(f func() error) error { return f() }
+	if in != nil {
+		inside = in.Inside
+	}
+	if err := inside(bind); len(sockets) == 0 {
+		return Capture{}, fmt.Errorf("open capture socket for datagrams: %w", err)
+	} else if err != nil {
+		m.opts.Log.Warn("IPv6 datagrams are not captured", "error", err)
+	}
+	out := Capture{IPv4: sockets[0].bound.Port()}
+	for i, s := range sockets {
+		if i > 0 {
+			out.IPv6 = append(out.IPv6, s.bound.Port())
 		}
-		out.IPv6 = append(out.IPv6, s.bound.Port())
+		m.run(s, m.captured(s, in))
 	}
+	m.capture[in] = sockets
 	return out, nil
 }
 
-func (m *Manager) openCapture(sp spec) (*socket, error) {
-	s, err := open(context.Background(), sp)
+// openCapture binds the socket for IPv4, and those for IPv6 unless there is an error.
+func openCapture() ([]*socket, error) {
+	s, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), loopback: true, room: groBatch, size: largest})
 	if err != nil {
 		return nil, err
 	}
-	m.capture = append(m.capture, s)
-	m.run(s, m.captured(s))
-	return s, nil
+	var six []*socket
+	for range IPv6Slots {
+		s, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv6Loopback(), 0), room: 1, size: largest})
+		if err != nil {
+			for _, s := range six {
+				s.shut()
+			}
+			return []*socket{s}, err
+		}
+		six = append(six, s)
+	}
+	return append([]*socket{s}, six...), nil
+}
+
+// CloseCapture closes the capture sockets of a network namespace and ends the sessions that came from it: they keep it alive.
+func (m *Manager) CloseCapture(in *streaminfo.Namespace) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.capture[in] {
+		s.shut()
+	}
+	delete(m.capture, in)
+	for _, a := range m.active {
+		a.handler.Vacate(in)
+	}
 }
 
 // captured hands the datagrams of a capture socket to the listener of their original destination.
-func (m *Manager) captured(s *socket) func(*Message) {
+func (m *Manager) captured(s *socket, in *streaminfo.Namespace) func(*Message) {
 	var d Datagram
 	return func(msg *Message) {
 		if !msg.To.IsLoopback() {
 			return
 		}
 		local := netip.AddrPortFrom(msg.To, s.bound.Port())
-		dst, ok := m.flows.find(flow{msg.From, local}, m.opts.OriginalDst)
+		dst, ok := m.flows.find(flow{in, msg.From, local}, m.opts.OriginalDst)
 		if !ok {
 			m.stats.noOriginalDst.Inc()
 			return
@@ -127,13 +160,16 @@ func (m *Manager) captured(s *socket) func(*Message) {
 			m.stats.noListener.Inc()
 			return
 		}
-		d = Datagram{Peer: msg.From, Local: dst, Captured: true, Reply: newPath(s.conn, msg.To, s.v6)}
+		d = Datagram{Peer: msg.From, Local: dst, Captured: true, Within: in, Reply: newPath(s.conn, msg.To, s.v6)}
 		a.handle(msg, &d)
 	}
 }
 
 // flow is a captured exchange as a capture socket sees it.
-type flow struct{ client, local netip.AddrPort }
+type flow struct {
+	in            *streaminfo.Namespace
+	client, local netip.AddrPort
+}
 
 // How long an answer of the kernel counts, and how many are remembered. The port of a socket that was closed may be another
 // one's soon, so that answers are not kept for longer.
@@ -157,7 +193,7 @@ type known struct {
 func (f *flows) init() { f.start, f.known = time.Now(), map[flow]known{} }
 
 // find gives the destination of a flow, as ask says it. It allocates only for flows that are new.
-func (f *flows) find(key flow, ask func(client, local netip.AddrPort) (netip.AddrPort, bool)) (netip.AddrPort, bool) {
+func (f *flows) find(key flow, ask func(in *streaminfo.Namespace, client, local netip.AddrPort) (netip.AddrPort, bool)) (netip.AddrPort, bool) {
 	if ask == nil {
 		return netip.AddrPort{}, false
 	}
@@ -168,7 +204,7 @@ func (f *flows) find(key flow, ask func(client, local netip.AddrPort) (netip.Add
 	if ok && now < k.until {
 		return k.dst, true
 	}
-	dst, ok := ask(key.client, key.local)
+	dst, ok := ask(key.in, key.client, key.local)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !ok {

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // Datagram is what a client sent.
@@ -14,6 +16,8 @@ type Datagram struct {
 	Peer, Local netip.AddrPort
 	// Captured tells that Local was restored.
 	Captured bool
+	// Within is the network namespace that it was captured in; nil for weir's own.
+	Within *streaminfo.Namespace
 	// Payload is valid during the call only.
 	Payload []byte
 	// Reply is the way back.
@@ -26,6 +30,8 @@ type Handler interface {
 	Handle(d *Datagram)
 	// Drain has no new session begin; those under way go on.
 	Drain()
+	// Vacate ends the sessions of a network namespace and waits for them.
+	Vacate(in *streaminfo.Namespace)
 	// Close ends all sessions and waits for them.
 	Close()
 	// Sessions are under way.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // Options are what a manager needs. Stats, Log and NewHandler are required.
@@ -22,8 +23,9 @@ type Options struct {
 	Log   *slog.Logger
 	// NewHandler makes the handler of a listener's datagrams.
 	NewHandler func(l *model.Listener) (Handler, error)
-	// OriginalDst is where a captured datagram was going; both addresses as the capture socket sees them. It may be nil.
-	OriginalDst func(client, local netip.AddrPort) (netip.AddrPort, bool)
+	// OriginalDst is where a datagram was going that was captured in a network namespace, nil for weir's own; both addresses as the
+	// capture socket sees them. It may be nil.
+	OriginalDst func(in *streaminfo.Namespace, client, local netip.AddrPort) (netip.AddrPort, bool)
 }
 
 // Status is what is known of one listener.
@@ -62,7 +64,7 @@ type Manager struct {
 	failed  []string
 	retried time.Time
 	sockets map[string]*socket
-	capture []*socket
+	capture map[*streaminfo.Namespace][]*socket
 	stopped bool
 	// inboundStopped is set once the inbound listeners were stopped.
 	inboundStopped bool
@@ -88,7 +90,7 @@ type active struct {
 func New(o Options) *Manager {
 	s, w := o.Stats.Scope("listener_manager"), o.Stats.Scope("weir.udp")
 	m := &Manager{
-		opts: o, active: map[string]*active{}, sockets: map[string]*socket{},
+		opts: o, active: map[string]*active{}, sockets: map[string]*socket{}, capture: map[*streaminfo.Namespace][]*socket{},
 		stats: managerStats{
 			added: s.Counter("listener_added"), modified: s.Counter("listener_modified"), removed: s.Counter("listener_removed"),
 			success: s.Counter("listener_create_success"), failure: s.Counter("listener_create_failure"), active: s.Gauge("total_listeners_active"),
@@ -399,8 +401,10 @@ func (m *Manager) Stop(inboundOnly bool) {
 	}
 	if !inboundOnly {
 		m.stopped = true
-		for _, s := range m.capture {
-			s.shut()
+		for _, sockets := range m.capture {
+			for _, s := range sockets {
+				s.shut()
+			}
 		}
 	}
 	m.publish()

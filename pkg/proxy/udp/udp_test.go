@@ -17,6 +17,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // recorder is a handler that answers and keeps what came.
@@ -32,9 +33,10 @@ func (r *recorder) Handle(d *Datagram) {
 	r.mu.Unlock()
 	_ = d.Reply.Send(d.Payload, d.Peer)
 }
-func (r *recorder) Drain()        {}
-func (r *recorder) Close()        { r.mu.Lock(); r.closed = true; r.mu.Unlock() }
-func (r *recorder) Sessions() int { return 0 }
+func (r *recorder) Drain()                       {}
+func (r *recorder) Vacate(*streaminfo.Namespace) {}
+func (r *recorder) Close()                       { r.mu.Lock(); r.closed = true; r.mu.Unlock() }
+func (r *recorder) Sessions() int                { return 0 }
 
 type bed struct {
 	*Manager
@@ -53,7 +55,9 @@ func newBed(t testing.TB) *bed {
 			b.handlers = append(b.handlers, h)
 			return h, nil
 		},
-		OriginalDst: func(client, local netip.AddrPort) (netip.AddrPort, bool) { return b.dst(client, local) },
+		OriginalDst: func(_ *streaminfo.Namespace, client, local netip.AddrPort) (netip.AddrPort, bool) {
+			return b.dst(client, local)
+		},
 	})
 	t.Cleanup(b.Close)
 	return b
@@ -148,7 +152,7 @@ func TestCaptured(t *testing.T) {
 	if errs := b.Apply(snapshot(listener("exact", "10.0.0.1:53", virtual), listener("any", "0.0.0.0:53", virtual), listener("rest", "0.0.0.0:1", all))); errs != nil {
 		t.Fatal(errs)
 	}
-	at, err := b.OpenCapture()
+	at, err := b.OpenCapture(nil)
 	if err != nil || len(at.IPv6) != IPv6Slots {
 		t.Fatal(at, err)
 	}
@@ -212,9 +216,12 @@ func TestFlows(t *testing.T) {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(n >> 16), byte(n >> 8), byte(n)}), 1)
 	}
 	asked := 0
-	ask := func(_, local netip.AddrPort) (netip.AddrPort, bool) { asked++; return local, true }
+	ask := func(_ *streaminfo.Namespace, _, local netip.AddrPort) (netip.AddrPort, bool) {
+		asked++
+		return local, true
+	}
 	for n := range 2*maxFlows + 10 {
-		if got, ok := f.find(flow{addr(0), addr(n)}, ask); !ok || got != addr(n) {
+		if got, ok := f.find(flow{nil, addr(0), addr(n)}, ask); !ok || got != addr(n) {
 			t.Fatalf("%d: %s", n, got)
 		}
 		if len(f.known) > maxFlows {
@@ -222,10 +229,12 @@ func TestFlows(t *testing.T) {
 		}
 	}
 	before := asked
-	if n := testing.AllocsPerRun(100, func() { f.find(flow{addr(0), addr(2*maxFlows + 9)}, ask) }); n != 0 || asked != before {
+	if n := testing.AllocsPerRun(100, func() { f.find(flow{nil, addr(0), addr(2*maxFlows + 9)}, ask) }); n != 0 || asked != before {
 		t.Errorf("%v allocations, asked %d times", n, asked-before)
 	}
-	if _, ok := f.find(flow{addr(1), addr(1)}, func(_, _ netip.AddrPort) (netip.AddrPort, bool) { return netip.AddrPort{}, false }); ok {
+	if _, ok := f.find(flow{nil, addr(1), addr(1)}, func(_ *streaminfo.Namespace, _, _ netip.AddrPort) (netip.AddrPort, bool) {
+		return netip.AddrPort{}, false
+	}); ok {
 		t.Error("an unknown flow has a destination")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
 )
@@ -42,6 +43,9 @@ type UDPOptions struct {
 	// Source is the address to send from, which need not be one of this host (IP_TRANSPARENT); the zero value leaves it to
 	// the cluster.
 	Source netip.Addr
+	// Within is the network namespace that the client is in, where the socket is made unless the namespace says otherwise; nil for
+	// weir's own.
+	Within *streaminfo.Namespace
 	// GRO asks for several datagrams at once.
 	GRO bool
 }
@@ -65,7 +69,15 @@ func (c *Cluster) DialUDP(ctx context.Context, h *upstream.Host, o UDPOptions) (
 	nd := net.Dialer{ControlContext: func(_ context.Context, _, _ string, raw syscall.RawConn) error {
 		return datagramOptions(raw, dialer, o)
 	}}
-	return nd.DialUDP(ctx, "udp", bind, h.Address)
+	if o.Within == nil || o.Within.HostUpstream {
+		return nd.DialUDP(ctx, "udp", bind, h.Address)
+	}
+	var made *net.UDPConn
+	err := o.Within.Inside(func() (err error) {
+		made, err = nd.DialUDP(ctx, "udp", bind, h.Address)
+		return err
+	})
+	return made, err
 }
 
 // dialerOf is the dialer whose source address is meant for the family of a destination.

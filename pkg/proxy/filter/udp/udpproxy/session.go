@@ -30,6 +30,7 @@ type session struct {
 	idle    timer.Timer
 	flush   timer.Timer
 	unwatch func()
+	done    chan struct{} // closed when nothing of the session is left
 	info    streaminfo.Info
 	totals  totals
 	ended   atomic.Uint32 // an endReason
@@ -56,7 +57,7 @@ const (
 
 // begin makes a session with its socket and enters it. The caller holds creating.
 func (p *Proxy) begin(k key, d *udp.Datagram, cl Cluster, h *upstream.Host) (*session, error) {
-	o := cluster.UDPOptions{GRO: p.cfg.Upstream.GRO}
+	o := cluster.UDPOptions{Within: d.Within, GRO: p.cfg.Upstream.GRO}
 	if p.cfg.UseOriginalSource {
 		o.Source = d.Peer.Addr()
 	}
@@ -64,7 +65,7 @@ func (p *Proxy) begin(k key, d *udp.Datagram, cl Cluster, h *upstream.Host) (*se
 	if err != nil {
 		return nil, err
 	}
-	s := &session{p: p, key: k, cluster: cl, stats: p.clusterStats(cl), host: h, conn: conn}
+	s := &session{p: p, key: k, done: make(chan struct{}), cluster: cl, stats: p.clusterStats(cl), host: h, conn: conn}
 	if s.raw, err = conn.SyscallConn(); err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -118,7 +119,7 @@ func (s *session) better() bool {
 	if now == nil || now.Healthy() || now.Degraded() {
 		return false
 	}
-	d := udp.Datagram{Peer: s.key.peer, Local: s.key.local}
+	d := udp.Datagram{Peer: s.key.peer, Local: s.key.local, Within: s.key.within}
 	cl := s.p.cluster(&d)
 	if cl == nil {
 		return false
@@ -172,6 +173,7 @@ func (s *session) write(fd uintptr) bool {
 
 // run brings the client what the host sends, until the session ends.
 func (s *session) run() {
+	defer close(s.done)
 	_ = s.raw.Read(s.drain) // ends by the deadline that end sets
 	_ = s.conn.Close()
 	s.sending.Lock()

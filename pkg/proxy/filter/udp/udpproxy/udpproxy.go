@@ -87,9 +87,10 @@ type Proxy struct {
 
 var _ udp.Handler = (*Proxy)(nil)
 
-// key tells sessions apart: by the client and the address that it sent to, and with a choice for each datagram by the host too.
+// key tells sessions apart: by the client with its network namespace and the address that it sent to, and with a choice for each datagram by the host too.
 type key struct {
 	peer, local netip.AddrPort
+	within      *streaminfo.Namespace
 	host        *upstream.HostStats
 }
 
@@ -112,7 +113,7 @@ func New(cfg *model.UDPProxy, d Deps) *Proxy {
 
 // Handle implements udp.Handler. It does not allocate for a session that is there.
 func (p *Proxy) Handle(d *udp.Datagram) {
-	k := key{peer: d.Peer, local: d.Local}
+	k := key{peer: d.Peer, local: d.Local, within: d.Within}
 	if p.cfg.PerPacket {
 		p.handleByHost(k, d)
 		return
@@ -179,7 +180,7 @@ func (p *Proxy) cluster(d *udp.Datagram) Cluster {
 
 // connectionOf is what is known of a client.
 func connectionOf(d *udp.Datagram) *streaminfo.Connection {
-	c := &streaminfo.Connection{Start: time.Now(), Local: d.Local, BoundLocal: d.Local, Remote: d.Peer, DirectRemote: d.Peer}
+	c := &streaminfo.Connection{Namespace: d.Within, Start: time.Now(), Local: d.Local, BoundLocal: d.Local, Remote: d.Peer, DirectRemote: d.Peer}
 	if d.Captured {
 		c.OriginalDst = d.Local
 	}
@@ -260,6 +261,26 @@ func (p *Proxy) Sessions() int {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return len(p.sessions)
+}
+
+// Vacate implements udp.Handler.
+func (p *Proxy) Vacate(in *streaminfo.Namespace) {
+	var leaving []*session
+	p.creating.Lock()
+	p.mu.RLock()
+	for k, s := range p.sessions {
+		if k.within == in {
+			leaving = append(leaving, s)
+		}
+	}
+	p.mu.RUnlock()
+	p.creating.Unlock()
+	for _, s := range leaving {
+		s.end(endClosed)
+	}
+	for _, s := range leaving {
+		<-s.done
+	}
 }
 
 // Close implements udp.Handler.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -113,6 +114,38 @@ func TestRealKernel(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("explaining counts:\n%s", diff)
+	}
+}
+
+// TestOffloaded asks about listeners that the kernel stands in for.
+func TestOffloaded(t *testing.T) {
+	b := newBed(t)
+	k, name := attach(t, b)
+	b.opt.Kernel = func() explain.Kernel { return k }
+	b.opt.Caller = explain.HostCaller
+	e := explain.New(b.opt)
+	endpoint := netip.MustParseAddrPort("10.1.2.3:4567")
+	rule := func(addr, service string) steer.Rule {
+		return steer.Rule{Prefix: netip.PrefixFrom(netip.MustParseAddr(addr), 32), Port: 80, Action: steer.Offload, Listener: service, Service: service, Origin: "a test"}
+	}
+	if err := k.ApplyServices([]*steer.Service{
+		{Name: "shop", Cluster: "web", MaxConnections: 1, Endpoints: []steer.Endpoint{{Addr: endpoint, Cluster: "web"}}}, {Name: "empty", Cluster: "web", MaxConnections: 1},
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	plan := steer.Plan{Cgroups: []string{name}, Rules: []steer.Rule{rule("10.99.7.1", "shop"), rule("10.99.7.2", "empty")}}
+	if err := k.Apply(&plan); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ query, outcome, verdict string }{
+		{"dst=10.99.7.1:80", explain.OutcomeOffloaded, "endpoint 10.1.2.3:4567 of service shop"},
+		{"dst=10.99.7.2:80", explain.OutcomeRefused, "connect() fails"},
+		{fmt.Sprintf("dst=10.99.7.1:80&pid=%d", os.Getpid()), explain.OutcomeNotSeen, "does not see"},
+	}
+	for _, tt := range tests {
+		if a := ask(t, e, tt.query); a.Outcome != tt.outcome || !strings.Contains(a.Verdict, tt.verdict) {
+			t.Errorf("%s: outcome %s, want %s\n%s", tt.query, a.Outcome, tt.outcome, a.Text())
+		}
 	}
 }
 

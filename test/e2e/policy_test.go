@@ -98,7 +98,9 @@ func TestNetworkFiltersBeforeHTTP(t *testing.T) {
 	if got := host.App().Curl("-s", "http://127.0.0.1:8080/"); got.Status != 0 {
 		t.Errorf("after it has ended: %+v", got)
 	}
-	weir.AwaitStat("guard.rbac.allowed", func(n int) bool { return n == 2 })
+	for name, want := range map[string]int{"guard.rbac.allowed": 2, "http.ingress.downstream_cx_total": 3, "http.ingress.downstream_cx_destroy_local": 1} {
+		weir.AwaitStat(name, func(n int) bool { return n == want })
+	}
 }
 
 // guarded is a listener at many addresses whose connections are judged by where they go.

@@ -112,7 +112,10 @@ type upgrade struct {
 	chain   *chain // nil: the manager's own
 }
 
-var _ filter.Network = (*Manager)(nil)
+var (
+	_ filter.Network = (*Manager)(nil)
+	_ filter.Denier  = (*Manager)(nil)
+)
 
 // lastResponse tells whether the response that is about to be sent ends its connection.
 func (d *Deps) lastResponse() bool {
@@ -234,6 +237,18 @@ func (m *Manager) Close() {
 	m.closeChains()
 	m.closeTables()
 	m.stats.close()
+}
+
+// Denied implements filter.Denier: a connection that a filter in front of the manager closes counts, as in Envoy.
+func (m *Manager) Denied(fc *filter.Connection) {
+	st := m.stats
+	st.cxTotal.Inc()
+	if fc.Info.TLS != nil {
+		st.cxSSLTotal.Inc()
+	}
+	st.cxDestroy.Inc()
+	st.cxDestroyLocal.Inc()
+	st.cxLength.Record(uint64(time.Since(fc.Info.Start).Milliseconds()))
 }
 
 // Serve implements filter.Network.

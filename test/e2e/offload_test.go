@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -313,6 +314,60 @@ func TestOffloadFollowsControlPlane(t *testing.T) {
 			t.Errorf("with an idle timeout, a stopped weir served %+v", got)
 		}
 	})
+}
+
+// connectsUntil makes connections until there is a file, and prints those that failed and how many did not.
+const connectsUntil = `
+import os, socket, sys
+served = 0
+while not os.path.exists(sys.argv[1]):
+    try:
+        with socket.create_connection(("10.99.0.1", 80), 5) as s:
+            if s.recv(5) != b"hello":
+                print("closed without an answer")
+            served += 1
+    except OSError as e:
+        print(e)
+print("served", served > 100)
+`
+
+// TestOffloadWhileEverythingChanges has endpoints, the cluster and the listener change under an application that connects all the
+// time: no connection fails, whether the kernel or user space takes it.
+func TestOffloadWhileEverythingChanges(t *testing.T) {
+	t.Parallel()
+	harness.NeedInterception(t)
+	host := harness.NewHost(t)
+	one, two := host.TCPBackend("127.0.0.1:0", harness.Greets("hello")), host.TCPBackend("127.0.0.1:0", harness.Greets("hello"))
+	control, group := host.ControlPlane(controlPlaneAddr), harness.NewCgroup(t)
+	serve := func(n int) {
+		shop, policy := plainTCP("shop", offloadedAddr, "backend"), [...]string{"ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "MAGLEV"}[n/3%4]
+		if n%5 == 4 {
+			shop = strings.Replace(shop, "cluster: backend", "cluster: backend, idle_timeout: 5s", 1)
+		}
+		control.Set(harness.Resource(t, &listenerv3.Listener{}, shop),
+			harness.Resource(t, &clusterv3.Cluster{}, fmt.Sprintf(`{name: backend, type: EDS, lb_policy: %s, eds_cluster_config: {eds_config: {resource_api_version: V3, ads: {}}}}`, policy)),
+			harness.Resource(t, &endpointv3.ClusterLoadAssignment{}, harness.Endpoints("backend", [][]netip.AddrPort{{one.Addr}, {two.Addr}, {one.Addr, two.Addr}}[n%3]...)))
+	}
+	serve(0)
+	host.StartWeir(harness.WeirOptions{
+		Config: harness.Bootstrap{
+			Clusters: []string{harness.Cluster("xds", harness.To(netip.MustParseAddrPort(controlPlaneAddr)), harness.HTTP2())}, More: harness.ADS("DELTA_GRPC"),
+		}.YAML(),
+		Capture: []*harness.Cgroup{group},
+	})
+	end := filepath.Join(harness.Dir(t), "end")
+	app := host.App().In(group).Start("python3", "-I", "-c", connectsUntil, end)
+	for n := 1; n < 60; n++ {
+		seen := len(control.Events())
+		serve(n)
+		harness.Eventually(t, "an acknowledgement", func() bool {
+			return slices.ContainsFunc(control.Events()[seen:], func(e controlplane.Event) bool {
+				return e.Kind == controlplane.Acknowledged && e.Type == "ClusterLoadAssignment"
+			})
+		})
+	}
+	harness.WriteFile(t, end, "")
+	wantOK(t, app.Wait(), "served True")
 }
 
 // TestOffloadPassesThrough does not capture what would only be passed on.

@@ -35,6 +35,9 @@ type chunk struct {
 // extent is n consecutive blocks.
 type extent struct{ start, n uint32 }
 
+// limboBlocks is how many blocks, 4 MB, may be in limbo before alloc waits for them rather than adding to the arena.
+const limboBlocks = 16 * chunkBlocks
+
 func newArena(outer *ebpf.Map, inner *ebpf.MapSpec) *arena {
 	return &arena{outer: outer, inner: inner, capacity: outer.MaxEntries()}
 }
@@ -45,14 +48,19 @@ func (a *arena) alloc(n uint32) (uint32, error) {
 		if at := slices.IndexFunc(a.free, func(e extent) bool { return e.n >= n }); at >= 0 {
 			return a.cut(at, n), nil
 		}
-		if len(a.limbo) > chunkBlocks/4 {
+		// Either way the kernel waits for a grace period. A larger arena has to do so less often: what is in limbo becomes free
+		// by and by.
+		var noRoom error
+		if a.inLimbo() < limboBlocks {
+			noRoom = a.grow(n)
+		}
+		switch {
+		case noRoom != nil && len(a.limbo) == 0:
+			return 0, noRoom
+		case noRoom != nil || a.inLimbo() >= limboBlocks:
 			if err := a.reclaim(); err != nil {
 				return 0, err
 			}
-			continue
-		}
-		if err := a.grow(n); err != nil {
-			return 0, err
 		}
 	}
 }
@@ -69,6 +77,14 @@ func (a *arena) cut(at int, n uint32) uint32 {
 		*a.block(number) = wireBlock{}
 	}
 	return start
+}
+
+// inLimbo is how many blocks there are in limbo.
+func (a *arena) inLimbo() (n uint32) {
+	for _, e := range a.limbo {
+		n += e.n
+	}
+	return n
 }
 
 // retire gives blocks back that no rule, service or table leads to any more.

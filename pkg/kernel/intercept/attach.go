@@ -125,8 +125,11 @@ func (i *Interceptor) Refresh() error {
 		return nil
 	}
 	i.rules.names.sweep()
-	if err := i.services.settle(); err != nil {
+	if err := i.settle(); err != nil {
 		return fmt.Errorf("refresh services: %w", err)
+	}
+	if i.closed || i.yielded {
+		return nil
 	}
 	if len(i.lingering) > 0 {
 		if err := i.lingering.end(!i.services.busy()); err != nil {

@@ -458,3 +458,15 @@ func TestOffloadTakeOver(t *testing.T) {
 		t.Errorf("client %+v", ans)
 	}
 }
+
+// TestArenaIsBounded changes a large service over and over while nobody settles what has left.
+func TestArenaIsBounded(t *testing.T) {
+	i, _, _ := newDecider(t)
+	_, large := mesh(1, 1000)
+	for range 3000 {
+		i.applyServices(t, large[0])
+	}
+	if n := len(i.services.chunks); n > 19 {
+		t.Errorf("the arena has %d chunks, want no more than 16 for what is in limbo, and a few", n)
+	}
+}

@@ -17,8 +17,9 @@ import (
 type policies struct {
 	kernel *ebpf.Map
 	next   uint32
-	// retired are such that no table leads to any more. Programs may still hold one until the next reclaim.
-	retired []retiredPolicy
+	// retired are such that no table leads to any more, condemned those of them that no program holds after the grace period
+	// that has begun.
+	retired, condemned []retiredPolicy
 }
 
 type retiredPolicy struct {
@@ -84,13 +85,19 @@ func (p *policies) retire(have *service, id uint32) {
 	have.policy = id
 }
 
-// drop deletes what was retired, and keeps its counts. No program holds one any more.
+// condemn marks what was retired before a grace period begins.
+func (p *policies) condemn() {
+	p.condemned = append(p.condemned, p.retired...)
+	p.retired = nil
+}
+
+// drop deletes what was condemned, and keeps its counts. No program holds one any more.
 func (p *policies) drop() {
-	for _, r := range p.retired {
+	for _, r := range p.condemned {
 		p.add(r.of.policyGone, r.id, r.policy)
 		_ = p.kernel.Delete(&r.id) // it is there, and would only take room
 	}
-	p.retired = nil
+	p.condemned = nil
 }
 
 // add adds what a policy has counted.
@@ -116,11 +123,11 @@ func (p *policies) add(to map[policyKey]PolicyStats, id uint32, policy *steer.Po
 
 // stats are the results of all policies that a service has had.
 func (p *policies) stats(have *service) []PolicyStats {
-	if have.policy == 0 && len(have.policyGone) == 0 && len(p.retired) == 0 {
+	if have.policy == 0 && len(have.policyGone) == 0 && len(p.retired)+len(p.condemned) == 0 {
 		return nil
 	}
 	all := maps.Clone(have.policyGone)
-	for _, r := range p.retired {
+	for _, r := range slices.Concat(p.condemned, p.retired) {
 		if r.of == have {
 			p.add(all, r.id, r.policy)
 		}

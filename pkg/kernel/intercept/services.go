@@ -15,6 +15,10 @@ type services struct {
 	*arena
 	byName  map[string]*service
 	byBlock map[uint32]*service
+	// clock counts the grace periods that were begun. What left before one is out of all programs' hands after it.
+	clock uint64
+	// settling is set while somebody waits for a grace period without holding the mutex.
+	settling bool
 	// leaving are services that nobody refers to any more, with connections perhaps; draining such with endpoints that leave.
 	leaving  []*service
 	draining map[*service]struct{}
@@ -31,12 +35,20 @@ type service struct {
 	table, slots extent
 	endpoints    map[steer.Endpoint]uint32
 	// leaving are endpoints that no table leads to any more. Their blocks stay for as long as they have connections.
-	leaving map[steer.Endpoint]uint32
+	leaving map[steer.Endpoint]leaver
+	// left is the clock when the service left, if it has.
+	left uint64
 	// gone is what the endpoints that have left have counted, by cluster.
 	gone map[string]EndpointStats
 	// policy is the id of the policy in force, 0 for none; policyGone is what earlier ones have counted.
 	policy     uint32
 	policyGone map[policyKey]PolicyStats
+}
+
+// leaver is an endpoint that has left: its block, and the clock at that time.
+type leaver struct {
+	number uint32
+	left   uint64
 }
 
 func newServices(a *arena, policyMap *ebpf.Map) *services {
@@ -86,7 +98,7 @@ func (s *services) named(name string) (*service, error) {
 	}
 	made := &service{
 		name: name, number: number,
-		endpoints: make(map[steer.Endpoint]uint32), leaving: make(map[steer.Endpoint]uint32),
+		endpoints: make(map[steer.Endpoint]uint32), leaving: make(map[steer.Endpoint]leaver),
 		gone: make(map[string]EndpointStats), policyGone: make(map[policyKey]PolicyStats),
 	}
 	s.byName[name], s.byBlock[number] = made, made
@@ -112,6 +124,7 @@ func (s *services) unrefer(name string) {
 func (s *services) dropIfUnused(have *service) {
 	if have.rules == 0 && have.spec == nil {
 		delete(s.byName, have.name)
+		have.left = s.clock
 		s.leaving = append(s.leaving, have)
 	}
 }
@@ -193,7 +206,8 @@ func (s *services) addEndpoints(have *service, endpoints []steer.Endpoint) (adde
 		if _, found := have.endpoints[e]; found {
 			continue
 		}
-		number, back := have.leaving[e]
+		left, back := have.leaving[e]
+		number := left.number
 		if !back {
 			if number, err = s.alloc(1); err != nil {
 				return added, err
@@ -211,7 +225,7 @@ func (s *services) addEndpoints(have *service, endpoints []steer.Endpoint) (adde
 // takeBack undoes addEndpoints: no table has led to them, or else they had been leaving.
 func (s *services) takeBack(have *service, added []steer.Endpoint) {
 	for _, e := range added {
-		have.leaving[e] = have.endpoints[e]
+		have.leaving[e] = leaver{have.endpoints[e], s.clock}
 		delete(have.endpoints, e)
 		s.draining[have] = struct{}{}
 	}
@@ -228,7 +242,7 @@ func (s *services) leave(have *service, endpoints []steer.Endpoint) {
 	}
 	for e, number := range have.endpoints {
 		if _, found := stay[e]; !found {
-			have.leaving[e] = number
+			have.leaving[e] = leaver{number, s.clock}
 			delete(have.endpoints, e)
 			s.draining[have] = struct{}{}
 		}
@@ -317,39 +331,3 @@ func (s *services) fill(start uint32, numbers []uint32) {
 }
 
 func blocksOf(slots int) uint32 { return uint32((slots + blockSlots - 1) / blockSlots) }
-
-// settle frees what has left and has no connections any more. It waits once for the programs that run, if there is anything.
-func (s *services) settle() error {
-	if len(s.draining)+len(s.leaving)+len(s.limbo)+len(s.policies.retired) == 0 {
-		return nil
-	}
-	if err := s.reclaim(); err != nil {
-		return err
-	}
-	s.policies.drop()
-	var free []extent
-	for have := range s.draining {
-		for e, number := range have.leaving {
-			stats := s.endpointStats(e, number)
-			if stats.Active > 0 {
-				continue
-			}
-			have.gone[e.Cluster] = have.gone[e.Cluster].plus(stats)
-			delete(have.leaving, e)
-			free = append(free, extent{number, 1})
-		}
-		if len(have.leaving) == 0 {
-			delete(s.draining, have)
-		}
-	}
-	s.leaving = slices.DeleteFunc(s.leaving, func(have *service) bool {
-		if s.stats(have).Active > 0 || len(have.leaving) > 0 {
-			return false
-		}
-		delete(s.byBlock, have.number)
-		free = append(free, extent{have.number, 1})
-		return true
-	})
-	s.release(free)
-	return nil
-}

@@ -67,7 +67,7 @@ func (i *Interceptor) ServiceStats(name string) (ServiceStats, bool) {
 		}
 	}
 	for _, e := range slices.SortedFunc(maps.Keys(have.leaving), compareEndpoints) {
-		if left := i.services.endpointStats(e, have.leaving[e]); left.Active > 0 || left.Total > 0 {
+		if left := i.services.endpointStats(e, have.leaving[e].number); left.Active > 0 || left.Total > 0 {
 			stats.Endpoints = append(stats.Endpoints, left)
 		}
 	}

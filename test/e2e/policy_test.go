@@ -163,6 +163,9 @@ func TestPolicyOffloadAgrees(t *testing.T) {
 			}
 			if mode == "kernel" {
 				stopped(weir, all)
+				if page := weir.Page("/weir/explain?format=text&dst=10.99.1.1:80"); !strings.Contains(page, "tcp.rbac.denied: no policy matches") {
+					t.Errorf("explain does not say who denies it:\n%s", page)
+				}
 			} else {
 				all()
 			}

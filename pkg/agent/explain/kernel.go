@@ -48,6 +48,9 @@ func (w *walk) kernel() (fate, string) {
 	if x.Service != "" {
 		s.detail("service", "%s", x.Service)
 	}
+	if x.Policy != "" {
+		s.detail("policy", "%s", x.Policy)
+	}
 	s.detail("rules", "generation %d", x.Generation)
 	attached, why := w.attached(k, s)
 	switch {

@@ -36,6 +36,8 @@ type Explanation struct {
 	// Target is the capture socket that a redirected connection goes to, or the endpoint that an offloaded one goes to: the one
 	// whose turn it is, or one of those that may be drawn.
 	Target netip.AddrPort
+	// Policy says which rules deny it, for ReasonPolicyDenied: where they are counted, and the policy that matches, if one does.
+	Policy string
 	// Generation of the rules in force.
 	Generation uint32
 }
@@ -63,11 +65,26 @@ func (i *Interceptor) Explain(q Query) (Explanation, error) {
 	}
 	if s := i.services.byBlock[verdict.Service]; s != nil {
 		explanation.Service = s.name
+		if explanation.Reason == ReasonPolicyDenied && s.spec != nil && s.spec.Policy != nil {
+			explanation.Policy = denialBy(s.spec.Policy, q.Dst)
+		}
 	}
 	if explanation.Action == ActionRedirect || explanation.Action == ActionOffload {
 		explanation.Target = addrPort(verdict.Target, verdict.TargetPort)
 	}
 	return explanation, nil
+}
+
+// denialBy names the rules of a policy that deny connections to a destination.
+func denialBy(p *steer.Policy, dst netip.AddrPort) string {
+	v := p.Evaluate(netip.AddrPort{}, dst)
+	switch {
+	case v.Allowed:
+		return ""
+	case v.Policy == "":
+		return p.Engines[v.Engine].Stat + "denied: no policy matches"
+	}
+	return p.Engines[v.Engine].Stat + "denied: policy " + v.Policy + " matches"
 }
 
 func (i *Interceptor) run(q Query) (wireVerdict, error) {

@@ -55,6 +55,8 @@ func TestPolicyAtConnect(t *testing.T) {
 		}
 		if x, err := b.Explain(Query{Dst: netip.MustParseAddrPort(req.Addr)}); err != nil || x.Reason != reason {
 			t.Errorf("explained as %s (%v), want %s", x.Reason, err, reason)
+		} else if (x.Policy == "tcp.rbac.denied: policy p matches") == allowed {
+			t.Errorf("explained by policy %q", x.Policy)
 		}
 	}
 	shop(denies(t, "192.0.2.0/24"))

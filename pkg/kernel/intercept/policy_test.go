@@ -115,6 +115,27 @@ func policyRunOf(t testing.TB, id uint32, src, dst netip.AddrPort) []byte {
 	return data
 }
 
+// policyAllowed is POLICY_ALLOWED.
+const policyAllowed = 1<<32 - 1
+
+// policyVerdictOf says who decided, as steer.Policy.Evaluate does.
+func policyVerdictOf(p *steer.Policy, v uint32) steer.PolicyVerdict {
+	if v == policyAllowed {
+		return steer.PolicyVerdict{Allowed: true, Engine: -1}
+	}
+	var out steer.PolicyVerdict
+	for n := range p.Engines {
+		if p.Engines[n].Entry <= int(v>>16) {
+			out.Engine = n
+		}
+	}
+	answer := int(v & 0xffff)
+	if n := answer - steer.Match; answer != steer.NoMatch && n >= 0 && n < len(p.Engines[out.Engine].Policies) {
+		out.Policy = p.Engines[out.Engine].Policies[n]
+	}
+	return out
+}
+
 // random makes rules and connections that often meet.
 type random struct{ *rand.Rand }
 

@@ -48,9 +48,6 @@ type wirePolicyQuery struct {
 	Reserved    uint16
 }
 
-// policyAllowed is POLICY_ALLOWED.
-const policyAllowed = 1<<32 - 1
-
 // policyOf is a policy as the kernel evaluates it. It refuses what the kernel could not follow to an answer.
 func policyOf(p *steer.Policy) (*wirePolicy, error) {
 	if len(p.Engines) == 0 || len(p.Engines) > steer.MaxPolicyEngines || len(p.Tests) > steer.MaxPolicyTests {
@@ -104,22 +101,4 @@ func policyTestOf(t *steer.PolicyTest) wirePolicyTest {
 		w.Mask[i] = byte(0xff << (8 - n))
 	}
 	return w
-}
-
-// policyVerdictOf says who decided, as steer.Policy.Evaluate does.
-func policyVerdictOf(p *steer.Policy, v uint32) steer.PolicyVerdict {
-	if v == policyAllowed {
-		return steer.PolicyVerdict{Allowed: true, Engine: -1}
-	}
-	var out steer.PolicyVerdict
-	for n := range p.Engines {
-		if p.Engines[n].Entry <= int(v>>16) {
-			out.Engine = n
-		}
-	}
-	answer := int(v & 0xffff)
-	if n := answer - steer.Match; answer != steer.NoMatch && n >= 0 && n < len(p.Engines[out.Engine].Policies) {
-		out.Policy = p.Engines[out.Engine].Policies[n]
-	}
-	return out
 }

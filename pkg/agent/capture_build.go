@@ -21,7 +21,7 @@ func (s *services) build(spec *steer.Spec) (*steer.Service, map[steer.Endpoint]*
 		return nil, nil, errors.New(kept)
 	}
 	out := service{Service: steer.Service{
-		Name: spec.Name, MaxConnections: math.MaxUint32, ConnectionLimit: admission.ConnectionLimit(), Policy: admission.Policy,
+		Name: spec.Name, MaxConnections: math.MaxUint32, ConnectionLimit: admission.ConnectionLimit(), Policy: admission.Policy, OwnNamespace: spec.OwnNamespace,
 	}}
 	var choices []lb.Choice
 	of := make(map[*upstream.Host]*cluster.Cluster)

@@ -199,15 +199,20 @@ func TestOffloadFromOtherNamespace(t *testing.T) {
 		name     string
 		endpoint netip.AddrPort
 		netns    uint64
+		own      bool
 		want     Reason
 	}{
-		{"own", far, 0, ReasonOffloaded},
-		{"own, loopback", near, 0, ReasonOffloaded},
-		{"other", far, 1 << 40, ReasonOffloaded},
-		{"other, loopback", near, 1 << 40, ReasonOtherNetns},
+		{"own", far, 0, false, ReasonOffloaded},
+		{"own, loopback", near, 0, false, ReasonOffloaded},
+		{"own, for it alone", far, 0, true, ReasonOffloaded},
+		{"other", far, 1 << 40, false, ReasonOffloaded},
+		{"other, loopback", near, 1 << 40, false, ReasonOtherNetns},
+		{"other, for the own alone", far, 1 << 40, true, ReasonOtherNetns},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			i.applyServices(t, offloaded("shop", steer.RoundRobin, test.endpoint))
+			service := offloaded("shop", steer.RoundRobin, test.endpoint)
+			service.OwnNamespace = test.own
+			i.applyServices(t, service)
 			x, err := i.Explain(Query{Dst: dst, Netns: test.netns})
 			if err != nil || x.Reason != test.want || x.Service != "shop" {
 				t.Errorf("%+v (%v), want %s", x, err, test.want)

@@ -292,6 +292,9 @@ func (s *services) writeTable(have *service, spec *steer.Service, policy uint32)
 
 // slotsOf gives the blocks of the endpoints slot by slot, and those of IPv4 endpoints alone.
 func (s *services) slotsOf(have *service, spec *steer.Service) (all, four []uint32, flags uint32) {
+	if spec.OwnNamespace {
+		flags |= tableLoopback
+	}
 	numbers := make([]uint32, len(spec.Endpoints))
 	for n, e := range spec.Endpoints {
 		numbers[n] = have.endpoints[e]

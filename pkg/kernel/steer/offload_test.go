@@ -100,7 +100,9 @@ func offloadCases() map[string]*model.Snapshot {
 			cluster("a", endless), cluster("b", endless), cluster("c")),
 		"offload_passthrough":         with(snapshot(included, outbound("passthrough"), bound, tcp(virtual("web", "0.0.0.0:80"), "web")), passthrough, cluster("web")),
 		"offload_passthrough_counted": with(snapshot(nil, outbound("passthrough")), cluster("passthrough", originalDst)),
-		"offload_blackhole":           with(snapshot(nil, outbound("nowhere")), cluster("nowhere")),
+		"offload_host_upstream": with(snapshot(&model.Interception{Namespaces: model.Namespaces{HostUpstream: true}},
+			outbound("passthrough"), tcp(virtual("shop", "10.99.0.1:80"), "web")), passthrough, cluster("web")),
+		"offload_blackhole": with(snapshot(nil, outbound("nowhere")), cluster("nowhere")),
 		"offload_chains_by_destination": with(snapshot(nil,
 			chains(virtual("many", "10.99.0.1:80", "10.99.1.1:81", "10.100.0.1:80"), to("b", 81), to("a", 0, "10.99.0.0/24"), to("c", 0, "10.99.0.0/16"), to("d", 0, "10.0.0.0/8"))),
 			cluster("a"), cluster("b"), cluster("c"), cluster("d")),
@@ -131,7 +133,11 @@ func TestOffload(t *testing.T) {
 				got += fmt.Sprintf("status   %s: offloaded %q, passed %t, kept %q\n", s.Listener, s.Offloaded, s.Passed, s.Kept)
 			}
 			for _, s := range u.Services {
-				got += fmt.Sprintf("service  %s: listener %s, clusters %v\n", s.Name, s.Listener.Name, s.Clusters())
+				got += fmt.Sprintf("service  %s: listener %s, clusters %v", s.Name, s.Listener.Name, s.Clusters())
+				if s.OwnNamespace {
+					got += ", of weir's own namespace"
+				}
+				got += "\n"
 			}
 			path := filepath.Join("testdata", name+".golden")
 			if *update {
@@ -212,7 +218,9 @@ func TestKept(t *testing.T) {
 		{"cluster web: lb_policy RING_HASH with a hash_policy needs user space", func(_ *model.Listener, p *model.TCPProxy, c *model.Cluster) {
 			c.LB, p.HashSourceIP = model.LBRingHash, true
 		}},
-		{"", func(_ *model.Listener, p *model.TCPProxy, c *model.Cluster) { c.LB, p.HashSourceIP = model.LBMaglev, true }},
+		{"", func(_ *model.Listener, p *model.TCPProxy, c *model.Cluster) {
+			c.LB, p.HashSourceIP = model.LBMaglev, true
+		}},
 		{"cluster web: least_request_lb_config.selection_method needs user space", func(_ *model.Listener, _ *model.TCPProxy, c *model.Cluster) {
 			c.LB, c.LeastRequest.FullScan = model.LBLeastRequest, true
 		}},

@@ -15,6 +15,8 @@ type Spec struct {
 	Listener *model.Listener
 	Chain    *model.FilterChain
 	Proxy    *model.TCPProxy
+	// OwnNamespace tells that the proxy does not connect from where the application is, or serves no other namespace.
+	OwnNamespace bool
 }
 
 // Clusters are the distinct names of the clusters that connections go to, in the order of the configuration.
@@ -68,11 +70,16 @@ func (c *Compiler) outcomeOf(l *model.Listener, to target) outcome {
 	if len(l.FilterChains) > 1 || index < 0 {
 		name += "/" + path
 	}
-	out := outcome{action: Offload, spec: Spec{Name: name, Listener: l, Chain: fc, Proxy: proxy}, kept: c.unfit[name]}
+	out := outcome{action: Offload, spec: Spec{Name: name, Listener: l, Chain: fc, Proxy: proxy, OwnNamespace: c.ownNamespace()}, kept: c.unfit[name]}
 	if out.kept != "" {
 		out.action = Redirect
 	}
 	return out
+}
+
+// ownNamespace tells that what other network namespaces connect to is not what they would reach themselves.
+func (c *Compiler) ownNamespace() bool {
+	return c.config.Namespaces.HostUpstream || c.config.Namespaces.OwnOnly
 }
 
 // listenerKept tells what keeps all connections of a listener in user space, by the choice of whoever configured weir or by
@@ -103,6 +110,8 @@ func (c *Compiler) clustersKept(p *model.TCPProxy) (Action, string) {
 			return Redirect, fmt.Sprintf("cluster %s: lb_policy RING_HASH with a hash_policy needs user space", name)
 		case p.HashSourceIP && cl.LB == model.LBMaglev && len(names) > 1:
 			return Redirect, "weighted_clusters: a hash_policy needs user space"
+		case cl.Type == model.ClusterOriginalDst && len(names) == 1 && c.ownNamespace():
+			return Redirect, "namespaces: connections of other network namespaces need user space"
 		case cl.Type == model.ClusterOriginalDst && len(names) == 1:
 			return Pass, ""
 		case cl.Type == model.ClusterOriginalDst:

@@ -40,6 +40,9 @@ type Service struct {
 	Table []uint32
 	// MaxConnections is how many connections there may be at a time; those beyond it are refused.
 	MaxConnections uint32
+	// OwnNamespace offloads only sockets of weir's own network namespace; those of others are captured. Services with an endpoint
+	// on loopback do so in any case.
+	OwnNamespace bool
 	// ConnectionLimit is how many connections a connection_limit filter admits; 0 for any number.
 	ConnectionLimit uint32
 	// Policy is what rbac filters decide about connections; nil for nothing. It must not need the source.
@@ -56,6 +59,6 @@ type Endpoint struct {
 
 // Same tells whether two services are the same in every respect.
 func (s *Service) Same(other *Service) bool {
-	return s.Name == other.Name && s.Cluster == other.Cluster && s.Select == other.Select &&
+	return s.Name == other.Name && s.OwnNamespace == other.OwnNamespace && s.Cluster == other.Cluster && s.Select == other.Select &&
 		s.MaxConnections == other.MaxConnections && s.ConnectionLimit == other.ConnectionLimit && s.Policy.Same(other.Policy) && slices.Equal(s.Endpoints, other.Endpoints) && slices.Equal(s.Table, other.Table)
 }

@@ -13,14 +13,21 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/lb"
 )
 
-// build makes the service that stands in for the TCP proxy of spec, and the hosts that its endpoints are. The error says why
-// the kernel could not do as the proxy does.
-func (s *services) build(spec *steer.Spec) (*steer.Service, map[steer.Endpoint]*upstream.HostStats, error) {
+// built is a service with what counting its connections needs: who the endpoints are, and the clusters that ignore the health of
+// all of their hosts, since too few are available.
+type built struct {
+	steer.Service
+	hosts  map[steer.Endpoint]*upstream.HostStats
+	panics map[string]bool
+}
+
+// build makes the service that stands in for the TCP proxy of spec. The error says why the kernel could not do as the proxy does.
+func (s *services) build(spec *steer.Spec) (*built, error) {
 	admission, kept := steer.AdmissionOf(spec.Chain)
 	if kept != "" {
-		return nil, nil, errors.New(kept)
+		return nil, errors.New(kept)
 	}
-	out := service{Service: steer.Service{
+	out := &built{panics: make(map[string]bool), Service: steer.Service{
 		Name: spec.Name, MaxConnections: math.MaxUint32, ConnectionLimit: admission.ConnectionLimit(), Policy: admission.Policy, OwnNamespace: spec.OwnNamespace,
 	}}
 	var choices []lb.Choice
@@ -28,7 +35,7 @@ func (s *services) build(spec *steer.Spec) (*steer.Service, map[steer.Endpoint]*
 	for _, w := range spec.Proxy.Clusters {
 		c := s.clusters().Get(w.Name)
 		if c == nil {
-			return nil, nil, fmt.Errorf("cluster %s is not there", w.Name)
+			return nil, fmt.Errorf("cluster %s is not there", w.Name)
 		}
 		if out.Cluster == "" {
 			out.Cluster, out.Select = w.Name, selectOf(c.Config().LB)
@@ -38,6 +45,7 @@ func (s *services) build(spec *steer.Spec) (*steer.Service, map[steer.Endpoint]*
 		}
 		choice := lb.Choice{Outline: c.Outline(), Weight: float64(w.Weight)}
 		choices = append(choices, choice)
+		out.panics[w.Name] = choice.Outline.Panics()
 		for h := range choice.Outline.Hosts() {
 			of[h] = c
 		}
@@ -46,40 +54,38 @@ func (s *services) build(spec *steer.Spec) (*steer.Service, map[steer.Endpoint]*
 		out.Select = steer.Maglev
 		table, err := maglev(&choices[0].Outline)
 		if err != nil {
-			return nil, nil, fmt.Errorf("cluster %s: %w", out.Cluster, err)
+			return nil, fmt.Errorf("cluster %s: %w", out.Cluster, err)
 		}
-		counted, err := out.place(&table, of)
-		return &out.Service, counted, err
+		return out, out.place(&table, of)
 	}
 	table, err := lb.Flatten(choices, max(1024, 8*len(of)))
 	if err != nil {
-		return nil, nil, fmt.Errorf("cluster %s: %w", out.Cluster, err)
+		return nil, fmt.Errorf("cluster %s: %w", out.Cluster, err)
 	}
-	counted, err := out.place(&table, of)
-	return &out.Service, counted, err
+	return out, out.place(&table, of)
 }
 
-// place makes endpoints of the hosts of a table, which are of clusters, and returns who counts for each.
-func (s *service) place(table *lb.Table, of map[*upstream.Host]*cluster.Cluster) (map[steer.Endpoint]*upstream.HostStats, error) {
-	counted := make(map[steer.Endpoint]*upstream.HostStats, len(table.Hosts))
+// place makes endpoints of the hosts of a table, which are of clusters.
+func (s *built) place(table *lb.Table, of map[*upstream.Host]*cluster.Cluster) error {
+	s.hosts = make(map[steer.Endpoint]*upstream.HostStats, len(table.Hosts))
 	at := make(map[steer.Endpoint]uint32, len(table.Hosts))
 	places := make([]uint32, len(table.Hosts))
 	for i, h := range table.Hosts {
 		c := of[h]
 		if why := c.Direct(h); why != "" {
-			return nil, fmt.Errorf("cluster %s: endpoint %s %s", c.Config().Name, h.Name(), why)
+			return fmt.Errorf("cluster %s: endpoint %s %s", c.Config().Name, h.Name(), why)
 		}
 		e := steer.Endpoint{Addr: netip.AddrPortFrom(h.Address.Addr().Unmap(), h.Address.Port()), Cluster: c.Config().Name}
 		place, known := at[e]
 		if !known {
 			place = uint32(len(s.Endpoints))
-			at[e], counted[e] = place, h.Stats
+			at[e], s.hosts[e] = place, h.Stats
 			s.Endpoints = append(s.Endpoints, e)
 		}
 		places[i] = place
 	}
 	s.Table = placed(table.Slots, places, len(s.Endpoints))
-	return counted, nil
+	return nil
 }
 
 // maglev is the table that hashes are looked up in. Where there are several, which one it is depends on the hash, too.

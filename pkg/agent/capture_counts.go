@@ -18,6 +18,7 @@ type counts struct {
 	down            downstreamCounts
 	before          beforeCounts
 	hosts           map[steer.Endpoint]*upstream.HostStats
+	panics          map[string]bool // by cluster
 	// What was added up to now.
 	last     intercept.ServiceStats
 	byHost   map[steer.Endpoint]intercept.EndpointStats
@@ -45,13 +46,14 @@ func (c *counts) scopes(spec *steer.Spec) {
 }
 
 // serve counts for a spec and its hosts from now on.
-func (c *counts) serve(spec *steer.Spec, hosts map[steer.Endpoint]*upstream.HostStats) {
+func (c *counts) serve(spec *steer.Spec, made *built) {
+	hosts := made.hosts
 	for at, h := range hosts { // other counters of the same address begin with what there is
 		if n := c.byHost[at].Active; n > 0 && c.hosts[at] != h {
 			cluster.CountHost(h, &cluster.Traffic{Active: int64(n)})
 		}
 	}
-	c.hosts, c.first = hosts, spec.Proxy.Clusters[0].Name
+	c.hosts, c.panics, c.first = hosts, made.panics, spec.Proxy.Clusters[0].Name
 	listener, proxy, down := c.listener, c.proxy, c.down
 	c.scopes(spec)
 	if down.active != c.down.active {
@@ -109,6 +111,9 @@ func (c *counts) collect(k steered, name string, clusters func(string) *cluster.
 		rx, tx = rx+t.TxBytes, tx+t.RxBytes // what goes to the host came from downstream
 		if cl := clusters(of); cl != nil {
 			cl.Count(&t)
+			if c.panics[of] {
+				cl.Stats().LBHealthyPanic.Add(t.Connections)
+			}
 		}
 	}
 	c.countDown(&now, rx, tx, clusters)

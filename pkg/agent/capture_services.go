@@ -151,7 +151,7 @@ func (s *services) remake() []*steer.Service {
 	var puts []*steer.Service
 	for _, name := range slices.Sorted(maps.Keys(s.pending)) {
 		spec := s.specs[name]
-		made, hosts, err := s.build(&spec)
+		made, err := s.build(&spec)
 		if err != nil {
 			s.unfit(name, err.Error())
 			continue
@@ -163,9 +163,12 @@ func (s *services) remake() []*steer.Service {
 			have = &service{counts: newCounts(s.root, &spec)}
 			s.made[name] = have
 		}
-		have.Service = *made
-		have.counts.serve(&spec, hosts)
-		puts = append(puts, made)
+		if have.counts.panics != nil && !maps.Equal(have.counts.panics, made.panics) {
+			have.counts.collect(s.kernel, name, s.clusters().Get)
+		}
+		have.Service = made.Service
+		have.counts.serve(&spec, made)
+		puts = append(puts, &made.Service)
 	}
 	s.pending = make(map[string]struct{})
 	return puts

@@ -263,14 +263,21 @@ func TestServicesCount(t *testing.T) {
 	}
 	counted(2, 5, 1, 1000, 100, 3, 4)
 	counted(1, 7, 1, 1500, 150, 3, 4)
-	counted(1, 7, 1, 1500, 150, 3, 4)
+	if n := web.Stats().LBHealthyPanic.Value(); n != 0 {
+		t.Errorf("%d connections in panic, want none", n)
+	}
+	sick := assigned("10.0.0.1:1")
+	sick.Localities[0].Endpoints[0].Health = model.HealthUnhealthy
+	s.publish(func(n *model.Snapshot) { n.Endpoints = n.Endpoints.With("web", sick) })
+	counted(1, 9, 1, 1500, 150, 3, 4)
 	host := web.Hosts()[0].Stats
 	for name, pair := range map[string][2]uint64{
-		"cx_total": {web.Stats().CxTotal.Value(), 107}, "cx_active": {web.Stats().CxActive.Value(), 1}, "cx_connect_fail": {web.Stats().CxConnectFail.Value(), 1},
+		"cx_total": {web.Stats().CxTotal.Value(), 109}, "cx_active": {web.Stats().CxActive.Value(), 1}, "cx_connect_fail": {web.Stats().CxConnectFail.Value(), 1},
 		"rx": {web.Stats().CxRxBytes.Value(), 1500}, "tx": {web.Stats().CxTxBytes.Value(), 150}, "none healthy": {web.Stats().CxNoneHealthy.Value(), 3},
-		"overflow": {web.Stats().CxOverflow.Value(), 4}, "destroyed": {web.Stats().CxDestroy.Value(), 6},
-		"host total": {host.CxTotal.Load(), 7}, "host active": {uint64(host.CxActive.Load()), 1}, "host failed": {host.CxConnectFail.Load(), 1},
-		"listener total":  {s.store.Root().Counter("listener.10.99.0.1_80.downstream_cx_total").Value(), 14},
+		"overflow": {web.Stats().CxOverflow.Value(), 4}, "destroyed": {web.Stats().CxDestroy.Value(), 8},
+		"host total": {host.CxTotal.Load(), 9}, "host active": {uint64(host.CxActive.Load()), 1}, "host failed": {host.CxConnectFail.Load(), 1},
+		"listener total":  {s.store.Root().Counter("listener.10.99.0.1_80.downstream_cx_total").Value(), 16},
+		"panics":          {web.Stats().LBHealthyPanic.Value(), 2},
 		"listener active": {s.store.Root().Gauge("listener.10.99.0.1_80.downstream_cx_active").Value(), 1},
 		"tcp rx":          {s.store.Root().Counter("tcp.tcp.downstream_cx_rx_bytes_total").Value(), 150},
 	} {

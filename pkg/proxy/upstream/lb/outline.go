@@ -2,6 +2,7 @@ package lb
 
 import (
 	"iter"
+	"slices"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
@@ -51,6 +52,11 @@ func (o *Outline) Hosts() iter.Seq[*upstream.Host] {
 			}
 		}
 	}
+}
+
+// Panics tells that health is ignored wherever there is somebody.
+func (o *Outline) Panics() bool {
+	return len(o.Parts) > 0 && !slices.ContainsFunc(o.Parts, func(p Part) bool { return !p.Panics })
 }
 
 // Outline tells what Pick does with requests that avoid nothing.

@@ -3,9 +3,13 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-proxy/weir/test/harness"
 )
@@ -236,5 +240,35 @@ func TestPolicyKeepsConnectionsInUserSpace(t *testing.T) {
 				t.Errorf("the page does not say %q:\n%s", tc.why, page)
 			}
 		})
+	}
+}
+
+// TestNetworkRBACByDiscovery has ECDS deliver a filter that is not the last of its chain, and change it.
+func TestNetworkRBACByDiscovery(t *testing.T) {
+	t.Parallel()
+	const rbacType = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
+	host := harness.NewHost(t)
+	control := host.ControlPlane(controlPlaneAddr)
+	backend := host.TCPBackend("127.0.0.1:0", harness.Greets("hello"))
+	listener := harness.Resource(t, &listenerv3.Listener{}, harness.Listener{Name: "l", Address: "127.0.0.1:8080", Chains: []string{
+		harness.Chain(byDiscovery("guard", "ads: {}", rbacType) + ", " + harness.TCP("backend")),
+	}}.YAML())
+	rules := func(action string) proto.Message {
+		return typedConfig(t, "guard", `{"@type": `+rbacType+`, stat_prefix: guard, rules: {action: `+action+`, policies: {all: `+policyOf("{any: true}")+`}}}`)
+	}
+	control.Set(listener, rules("ALLOW"))
+	weir := host.StartWeir(harness.WeirOptions{Config: harness.Bootstrap{
+		Clusters: []string{
+			harness.Cluster("xds", harness.To(netip.MustParseAddrPort(controlPlaneAddr)), harness.HTTP2()), harness.Cluster("backend", harness.To(backend.Addr)),
+		},
+		More: harness.ADS("GRPC"),
+	}.YAML()})
+	eventuallyGreets(t, host, "127.0.0.1:8080", "hello")
+	control.Set(listener, rules("DENY"))
+	eventuallyGreets(t, host, "127.0.0.1:8080", "")
+	control.Set(listener, rules("ALLOW"))
+	eventuallyGreets(t, host, "127.0.0.1:8080", "hello")
+	if n := weir.Stat("listener.127.0.0.1_8080.network_extension_config_missing"); n != 0 {
+		t.Errorf("network_extension_config_missing is %d", n)
 	}
 }

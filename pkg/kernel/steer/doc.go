@@ -18,4 +18,11 @@
 // alone in the same way. A listener or an included range inside these captures it nevertheless.
 //
 // Interception.Exclude wins over everything.
+//
+// What becomes of a captured connection is decided here, too: a listener whose outcome is only "TCP to this cluster" is a service,
+// whose connections the kernel sends to an endpoint; one that only passes connections on is not captured; all others are
+// redirected, with a reason that names the field which needs user space. Which endpoints a service has is not known here: who
+// knows the hosts makes a Service of each Spec, or says by Compiler.Unfit why it cannot.
+//
+// A Compiler follows a configuration step by step at the cost of what changes; Compile is one step of an empty one.
 package steer

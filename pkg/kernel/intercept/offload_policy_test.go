@@ -1,6 +1,7 @@
 package intercept
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -129,5 +130,37 @@ func TestPolicyOfSourcesIsRefused(t *testing.T) {
 	s.Policy.NeedsSource = true
 	if err := b.ApplyServices([]*steer.Service{s}, nil); err == nil {
 		t.Error("a policy about sources was taken for connect()")
+	}
+}
+
+// TestPoliciesFull has a service that there is no room for stay what it was.
+func TestPoliciesFull(t *testing.T) {
+	b := newBench(t)
+	b.apply(t, b.offloadPlan("192.0.2.80/32"))
+	s := offloaded("shop", steer.RoundRobin, greeter(t, "127.0.0.1:0", "hello"))
+	b.applyServices(t, s)
+	w, err := policyOf(denies(t, "192.0.2.0/24"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := uint32(1 << 20); err == nil; id++ {
+		err = b.objects.Policies.Put(&id, w)
+	}
+	next := *s
+	next.Policy = denies(t, "192.0.2.0/24")
+	var noRoom *FullError
+	if err := b.ApplyServices([]*steer.Service{&next}, nil); !errors.As(err, &noRoom) || noRoom.Map != "weir_policies" {
+		t.Fatalf("error %v, want one about weir_policies", err)
+	}
+	if ans := client(t, b.dir, request{Addr: nowhere4}); ans.Greeting != "hello" {
+		t.Errorf("%+v: the service is not what it was", ans)
+	}
+	freed := uint32(1 << 20)
+	if err := b.objects.Policies.Delete(&freed); err != nil {
+		t.Fatal(err)
+	}
+	b.applyServices(t, &next)
+	if ans := client(t, b.dir, request{Addr: nowhere4}); ans.Errno != int(unix.ECONNREFUSED) {
+		t.Errorf("%+v: not denied", ans)
 	}
 }

@@ -138,6 +138,9 @@ func (s successor) Sockets() []handover.Socket {
 	for _, p := range a.listeners.Pass() {
 		out = append(out, handover.Socket{Key: p.Key, Conn: p.Conn})
 	}
+	for _, p := range a.udp.Pass() {
+		out = append(out, handover.Socket{Key: p.Key, Conn: p.Conn})
+	}
 	return out
 }
 
@@ -157,6 +160,7 @@ func (s successor) Abort() {
 	a.mu.Lock()
 	a.capture.reclaim()
 	a.listeners.KeepSockets()
+	a.udp.KeepSockets()
 	if a.last != nil && a.serving {
 		a.capture.apply(a.last)
 	}

@@ -203,6 +203,7 @@ func (a *Agent) shutdown(signals <-chan os.Signal) error {
 	if err := a.listeners.Wait(ctx); err != nil {
 		a.log.Warn("connections were closed before they had ended")
 	}
+	a.udp.Finish(ctx)
 	a.flushStats()
 	return nil
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
@@ -19,6 +20,7 @@ func (a *Agent) newUDP(root *stats.Scope) *udp.Manager {
 	a.datagrams = newDatagramCapture(a.logs.Logger("intercept"), a.capture.wanted)
 	a.datagrams.udp = udp.New(udp.Options{
 		Stats: root, Log: a.logs.Logger("udp"), NewHandler: a.newUDPHandler, OriginalDst: a.datagrams.OriginalDst,
+		Inherit: func(key string) net.PacketConn { return a.before.ClaimPacket(key) },
 	})
 	a.capture.datagrams = a.datagrams
 	a.capture.namespaces.users = append(a.capture.namespaces.users, a.datagrams)

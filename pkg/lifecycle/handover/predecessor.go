@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Predecessor is the older process, as the newer one sees it.
@@ -14,6 +16,7 @@ type Predecessor struct {
 	conn    *net.UnixConn
 	pid     int
 	sockets map[string]net.Listener
+	packets map[string]net.PacketConn
 }
 
 // Begin finds the older process at a name and tells it that this one is there. The error wraps ECONNREFUSED or ENOENT when there
@@ -23,7 +26,7 @@ func Begin(ctx context.Context, name string) (*Predecessor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the weir to take over from: %w", err)
 	}
-	p := &Predecessor{conn: conn, sockets: make(map[string]net.Listener)}
+	p := &Predecessor{conn: conn, sockets: make(map[string]net.Listener), packets: make(map[string]net.PacketConn)}
 	if p.pid, err = peer(conn); err == nil {
 		err = p.ask(ctx, message{Verb: verbBegin})
 	}
@@ -55,6 +58,16 @@ func (p *Predecessor) Claim(key string) net.Listener {
 	return ln
 }
 
+// ClaimPacket is Claim for a socket of datagrams.
+func (p *Predecessor) ClaimPacket(key string) net.PacketConn {
+	if p == nil {
+		return nil
+	}
+	pc := p.packets[key]
+	delete(p.packets, key)
+	return pc
+}
+
 // Done tells the older process that this one serves, and for how long that one may go on. Sockets that were not claimed are
 // closed: connections that wait there are lost, as they are when a listener is removed.
 func (p *Predecessor) Done(ctx context.Context, shutdown time.Duration) error {
@@ -75,6 +88,10 @@ func (p *Predecessor) Close() {
 		_ = ln.Close() // it was only ever a copy
 	}
 	clear(p.sockets)
+	for _, pc := range p.packets {
+		_ = pc.Close()
+	}
+	clear(p.packets)
 	_ = p.conn.Close() // both sides are through with it
 }
 
@@ -104,14 +121,45 @@ func (p *Predecessor) ask(ctx context.Context, m message) error {
 		case answer.Verb != verbSocket:
 			return fmt.Errorf("it answered %s with %s", m.Verb, answer.Verb)
 		}
-		ln, err := net.FileListener(file)
+		err = p.keep(answer.Key, file)
 		file.Close()
 		if err != nil {
 			return fmt.Errorf("use socket %s: %w", answer.Key, err)
 		}
-		if before := p.sockets[answer.Key]; before != nil {
+	}
+}
+
+// keep makes a socket of its descriptor, one that accepts or one of datagrams.
+func (p *Predecessor) keep(key string, file *os.File) error {
+	raw, err := file.SyscallConn() // Fd would make the socket block, for the older process too
+	if err != nil {
+		return err
+	}
+	kind := 0
+	if failed := raw.Control(func(fd uintptr) { kind, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE) }); failed != nil {
+		return failed
+	}
+	if err != nil {
+		return err
+	}
+	if kind == unix.SOCK_DGRAM {
+		pc, err := net.FilePacketConn(file)
+		if err != nil {
+			return err
+		}
+		if before := p.packets[key]; before != nil {
 			before.Close()
 		}
-		p.sockets[answer.Key] = ln
+		p.packets[key] = pc
+		return nil
 	}
+	ln, err := net.FileListener(file)
+	if err != nil {
+		return err
+	}
+	if before := p.sockets[key]; before != nil {
+		before.Close()
+	}
+	p.sockets[key] = ln
+	return nil
 }

@@ -28,8 +28,6 @@ type Datagram struct {
 type Handler interface {
 	// Handle takes a datagram, which is valid during the call only. It must not block.
 	Handle(d *Datagram)
-	// Drain has no new session begin; those under way go on.
-	Drain()
 	// Vacate ends the sessions of a network namespace and waits for them.
 	Vacate(in *streaminfo.Namespace)
 	// Close ends all sessions and waits for them.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -23,6 +24,8 @@ type Options struct {
 	Log   *slog.Logger
 	// NewHandler makes the handler of a listener's datagrams.
 	NewHandler func(l *model.Listener) (Handler, error)
+	// Inherit gives a socket of an earlier process by its key, nil when there is none; it may be nil. See Pass.
+	Inherit func(key string) net.PacketConn
 	// OriginalDst is where a datagram was going that was captured in a network namespace, nil for weir's own; both addresses as the
 	// capture socket sees them. It may be nil.
 	OriginalDst func(in *streaminfo.Namespace, client, local netip.AddrPort) (netip.AddrPort, bool)
@@ -66,6 +69,8 @@ type Manager struct {
 	sockets map[string]*socket
 	capture map[*streaminfo.Namespace][]*socket
 	stopped bool
+	// passed is set while another process is about to go on with the bound sockets.
+	passed bool
 	// inboundStopped is set once the inbound listeners were stopped.
 	inboundStopped bool
 }
@@ -235,10 +240,7 @@ func (m *Manager) bind(next, was *active) (opened []*socket, err error) {
 			return opened, errors.New("bind " + sp.addr.String() + ": listener " + s.target.Load().cfg.Name + " has this address")
 		}
 		if s == nil {
-			if s, err = open(context.Background(), sp); errors.Is(err, errInUse) && m.clear(was, sp) {
-				s, err = open(context.Background(), sp)
-			}
-			if err != nil {
+			if s, err = m.open(was, sp); err != nil {
 				return opened, err
 			}
 			opened = append(opened, s)
@@ -379,13 +381,37 @@ func (m *Manager) Bound(dst netip.AddrPort) *model.Listener {
 	return anywhere
 }
 
-// Drain has no new session begin; those under way go on until Stop or Close.
+// lastAnswers is how long answers may take that are on their way when everything else has ended.
+const lastAnswers = 300 * time.Millisecond
+
+// Drain keeps things as they are until Stop or Close, but for sockets that another process goes on with (Pass): what comes there is
+// its.
 func (m *Manager) Drain() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.stopped = true
-	for _, a := range m.active {
-		a.handler.Drain()
+	if !m.passed {
+		return
+	}
+	for _, s := range m.sockets {
+		s.mute()
+	}
+}
+
+// Finish waits for the last answers, when there are sessions at all.
+func (m *Manager) Finish(ctx context.Context) {
+	sessions := 0
+	for _, l := range m.List() {
+		sessions += l.Sessions
+	}
+	if sessions == 0 {
+		return
+	}
+	wait := time.NewTimer(lastAnswers)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
 	}
 }
 

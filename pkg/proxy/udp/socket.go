@@ -35,6 +35,7 @@ type socket struct {
 	batch  *Batch
 	target atomic.Pointer[active] // who gets the datagrams; nil for capture sockets
 	closed atomic.Bool
+	muted  atomic.Bool
 }
 
 // spec is a socket that a listener wants.
@@ -92,13 +93,7 @@ func open(ctx context.Context, s spec) (*socket, error) {
 		}
 		return nil, fmt.Errorf("bind %s: %w", s.addr, err)
 	}
-	out := &socket{key: s.key, conn: pc.(*net.UDPConn), v6: v6, batch: NewBatch(s.room, s.size)}
-	if out.raw, err = out.conn.SyscallConn(); err != nil {
-		_ = pc.Close()
-		return nil, fmt.Errorf("bind %s: %w", s.addr, err)
-	}
-	out.bound = unmapped(out.conn.LocalAddr().(*net.UDPAddr).AddrPort())
-	return out, nil
+	return adopt(pc, s)
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
@@ -190,7 +185,7 @@ func (s *socket) receive(take func(*Message)) error {
 			}
 		}
 	})
-	if s.closed.Load() {
+	if s.closed.Load() || s.muted.Load() {
 		return nil
 	}
 	return errors.Join(failed, err)

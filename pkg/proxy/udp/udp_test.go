@@ -33,7 +33,6 @@ func (r *recorder) Handle(d *Datagram) {
 	r.mu.Unlock()
 	_ = d.Reply.Send(d.Payload, d.Peer)
 }
-func (r *recorder) Drain()                       {}
 func (r *recorder) Vacate(*streaminfo.Namespace) {}
 func (r *recorder) Close()                       { r.mu.Lock(); r.closed = true; r.mu.Unlock() }
 func (r *recorder) Sessions() int                { return 0 }

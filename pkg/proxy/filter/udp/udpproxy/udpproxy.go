@@ -76,7 +76,7 @@ type Proxy struct {
 	cancel context.CancelFunc
 
 	running  sync.WaitGroup
-	draining atomic.Bool
+	closed   bool // creating guards it
 	creating sync.Mutex
 
 	mu       sync.RWMutex
@@ -207,7 +207,7 @@ func (p *Proxy) create(k key, d *udp.Datagram, h *upstream.Host) *session {
 	if s := p.find(k); s != nil {
 		return s // another of the listener's sockets was faster
 	}
-	if p.draining.Load() {
+	if p.closed {
 		return nil
 	}
 	cl := p.cluster(d)
@@ -253,9 +253,6 @@ func (p *Proxy) clusterStats(cl Cluster) *clusterCounters {
 	return c
 }
 
-// Drain implements udp.Handler.
-func (p *Proxy) Drain() { p.draining.Store(true) }
-
 // Sessions implements udp.Handler.
 func (p *Proxy) Sessions() int {
 	p.mu.RLock()
@@ -286,7 +283,7 @@ func (p *Proxy) Vacate(in *streaminfo.Namespace) {
 // Close implements udp.Handler.
 func (p *Proxy) Close() {
 	p.creating.Lock()
-	p.draining.Store(true)
+	p.closed = true
 	p.creating.Unlock()
 	p.mu.RLock()
 	all := make([]*session, 0, len(p.sessions))

@@ -45,7 +45,11 @@ func cut(glob string) (head, tail string, found bool) {
 	if n < 0 {
 		return glob, "", false
 	}
-	return strings.Join(elements[:n], "/"), strings.Join(elements[n+1:], "/"), true
+	rest := elements[n+1:]
+	for len(rest) > 0 && rest[0] == anyDepth { // which says nothing more
+		rest = rest[1:]
+	}
+	return strings.Join(elements[:n], "/"), strings.Join(rest, "/"), true
 }
 
 // Subtree lists a cgroup and all cgroups below it, each before those below it. One that vanishes meanwhile is left out.

@@ -1,6 +1,9 @@
 package cgroup
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -82,4 +85,34 @@ func TestParents(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", pattern, diff)
 		}
 	}
+}
+
+func FuzzResolve(f *testing.F) {
+	for _, seed := range []string{"a/b", "**", "**/b", "a/**", "a/**/**/c", "/", "../a", "[a", "a//b", "**x", "*/**/c"} {
+		f.Add(seed)
+	}
+	root := f.TempDir()
+	for _, dir := range []string{"a/b/c", "a/d", "e"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			f.Fatal(err)
+		}
+		for at := filepath.Join(root, dir); strings.HasPrefix(at, root); at = filepath.Dir(at) {
+			if err := os.WriteFile(filepath.Join(at, "cgroup.procs"), nil, 0o644); err != nil {
+				f.Fatal(err)
+			}
+		}
+	}
+	h := At("/", root)
+	f.Fuzz(func(t *testing.T, pattern string) {
+		dirs, missing, err := h.Resolve([]string{pattern})
+		if err != nil && (dirs != nil || missing != nil) {
+			t.Errorf("%v, %v beside %v", dirs, missing, err)
+		}
+		for _, dir := range dirs {
+			if dir != root && !below(dir, root) || !isCgroup(dir) {
+				t.Errorf("%q found %s", pattern, dir)
+			}
+		}
+		h.Parents(pattern)
+	})
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -119,6 +120,12 @@ func (c *counts) collect(k steered, name string, clusters func(string) *cluster.
 	c.countDown(&now, rx, tx, clusters)
 	c.last, c.byHost, c.clusters = now, seen, sums
 	c.last.Endpoints, c.last.Gone = nil, nil
+}
+
+// countedClusters are all clusters, with what the kernel counted for their hosts.
+func (a *Agent) countedClusters() model.Set[*cluster.Cluster] {
+	a.capture.services.collect()
+	return a.clusters.All()
 }
 
 // countDown counts for the listener and the TCP proxy, which saw what was refused, too.

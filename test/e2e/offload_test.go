@@ -65,6 +65,9 @@ func TestOffloadPassesWeir(t *testing.T) {
 	if n := backend.Accepted(); n != connections {
 		t.Errorf("the backend got %d connections, want %d", n, connections)
 	}
+	if page := weir.Page("/clusters"); !strings.Contains(page, fmt.Sprintf("backend::%s::cx_total::%d\n", backend.Addr, connections)) {
+		t.Errorf("/clusters does not count the connections of the host:\n%s", page)
+	}
 	for name, want := range map[string]int{
 		"cluster.backend.upstream_cx_total": connections, "cluster.backend.upstream_rq_total": connections,
 		"cluster.backend.upstream_cx_active": 0, "cluster.backend.upstream_cx_connect_fail": 0,
@@ -74,9 +77,6 @@ func TestOffloadPassesWeir(t *testing.T) {
 		"tcp.tcp.downstream_cx_tx_bytes_total": connections * len("hello there"),
 	} {
 		weir.AwaitStat(name, func(n int) bool { return n == want })
-	}
-	if page := weir.Page("/clusters"); !strings.Contains(page, fmt.Sprintf("backend::%s::cx_total::%d\n", backend.Addr, connections)) {
-		t.Errorf("/clusters does not count the connections of the host:\n%s", page)
 	}
 	if page := weir.Page("/weir/explain?format=text&dst=" + offloadedAddr); !strings.Contains(page, "past weir") || !strings.Contains(page, backend.Addr.String()) {
 		t.Errorf("explain does not say it:\n%s", page)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weir-proxy/weir/pkg/controlplane"
 	"github.com/weir-proxy/weir/test/harness"
 )
 
@@ -270,5 +272,66 @@ func TestNetworkRBACByDiscovery(t *testing.T) {
 	eventuallyGreets(t, host, "127.0.0.1:8080", "hello")
 	if n := weir.Stat("listener.127.0.0.1_8080.network_extension_config_missing"); n != 0 {
 		t.Errorf("network_extension_config_missing is %d", n)
+	}
+}
+
+// TestPolicyOffloadFollowsControlPlane changes the rules of a listener. What was acknowledged is obeyed by the kernel, also while
+// weir cannot do anything.
+func TestPolicyOffloadFollowsControlPlane(t *testing.T) {
+	t.Parallel()
+	harness.NeedInterception(t)
+	host := harness.NewHost(t)
+	backend := host.TCPBackend("127.0.0.1:0", harness.Greets("hello"))
+	control, group := host.ControlPlane(controlPlaneAddr), harness.NewCgroup(t)
+	serve := func(filters ...string) {
+		control.Set(harness.Resource(t, &listenerv3.Listener{}, harness.Listener{
+			Name: "shop", Address: offloadedAddr, Virtual: true, Chains: []string{harness.Chain(strings.Join(append(filters, harness.TCP("backend")), ", "))},
+		}.YAML()))
+	}
+	rules := func(action, principal string) string {
+		return networkRBAC("guard", `rules: {action: `+action+`, policies: {p: {permissions: [{destination_port: 80}], principals: [`+principal+`]}}}`)
+	}
+	serve()
+	weir := host.StartWeir(harness.WeirOptions{
+		Config: harness.Bootstrap{
+			Clusters: []string{
+				harness.Cluster("xds", harness.To(netip.MustParseAddrPort(controlPlaneAddr)), harness.HTTP2()), harness.Cluster("backend", harness.To(backend.Addr)),
+			},
+			More: harness.ADS("DELTA_GRPC"),
+		}.YAML(),
+		Capture: []*harness.Cgroup{group},
+	})
+	app := host.App().In(group)
+	for _, step := range []struct {
+		name    string
+		filters []string
+		allowed bool
+		kernel  bool
+	}{
+		{"denied", []string{rules("DENY", "{any: true}")}, false, true},
+		{"allowed", []string{rules("ALLOW", "{any: true}")}, true, true},
+		{"by source, in user space", []string{rules("DENY", "{direct_remote_ip: {address_prefix: 0.0.0.0, prefix_len: 0}}")}, false, false},
+		{"denied again", []string{connectionLimit(5), rules("DENY", "{any: true}")}, false, true},
+		{"without rules", nil, true, true},
+	} {
+		seen := len(control.Events())
+		serve(step.filters...)
+		harness.Eventually(t, "acknowledgement: "+step.name, func() bool {
+			return slices.ContainsFunc(control.Events()[seen:], func(e controlplane.Event) bool { return e.Kind == controlplane.Acknowledged && e.Type == "Listener" })
+		})
+		check := func() {
+			got := app.Connect(harness.Connect{To: offloadedAddr, HalfClose: true})
+			if (got.Received == "hello") != step.allowed || step.kernel && !step.allowed && got.Failed != "ECONNREFUSED" {
+				t.Errorf("%s: %+v", step.name, got)
+			}
+		}
+		if step.kernel {
+			stopped(weir, check)
+		} else {
+			check()
+		}
+		if len(step.filters) > 0 {
+			weir.AwaitStat(map[bool]string{true: "guard.rbac.allowed", false: "guard.rbac.denied"}[step.allowed], func(n int) bool { return n > 0 })
+		}
 	}
 }

@@ -5,8 +5,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-proxy/weir/test/harness"
 )
@@ -69,6 +72,15 @@ print(ask("127.0.0.1", 5300), ask("127.0.0.1", 5301), ask("127.0.0.2", 5301), se
 	}
 	weir.AwaitStat("udp.matched.downstream_sess_total", func(n int) bool { return n == 2 })
 	weir.AwaitStat("udp.plain.idle_timeout", func(n int) bool { return n == 1 })
+	var names []string
+	for line := range strings.Lines(weir.Page("/stats?filter=^(udp\\.plain|cluster\\.one\\.udp|listener\\.127)")) {
+		name, _, _ := strings.Cut(line, ":")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if diff := cmp.Diff(udpStatNames(), names); diff != "" {
+		t.Errorf("statistics: %s", diff)
+	}
 	want := fmt.Sprintf("UdpSessionEnd 2 6 one %s\n", backend)
 	harness.EventuallyNil(t, "access log", func() error {
 		text, err := os.ReadFile(log)
@@ -77,6 +89,19 @@ print(ask("127.0.0.1", 5300), ask("127.0.0.1", 5301), ask("127.0.0.2", 5301), se
 		}
 		return nil
 	})
+}
+
+// udpStatNames are Envoy's names, sorted, but for tunnels and the connections that a listener of datagrams does not have.
+func udpStatNames() []string {
+	return []string{
+		"cluster.one.udp.sess_rx_datagrams", "cluster.one.udp.sess_rx_datagrams_dropped", "cluster.one.udp.sess_rx_errors",
+		"cluster.one.udp.sess_tx_datagrams", "cluster.one.udp.sess_tx_errors",
+		"listener.127.0.0.1_5300.udp.downstream_rx_datagram_dropped",
+		"udp.plain.downstream_sess_active", "udp.plain.downstream_sess_no_route", "udp.plain.downstream_sess_rx_bytes",
+		"udp.plain.downstream_sess_rx_datagrams", "udp.plain.downstream_sess_rx_errors", "udp.plain.downstream_sess_total",
+		"udp.plain.downstream_sess_tx_bytes", "udp.plain.downstream_sess_tx_datagrams", "udp.plain.downstream_sess_tx_errors",
+		"udp.plain.idle_timeout", "udp.plain.session_filter_config_missing",
+	}
 }
 
 const udpClient = `

@@ -409,3 +409,19 @@ func TestSessionTableUnderChange(t *testing.T) {
 		t.Errorf("%d sessions are left", n)
 	}
 }
+
+// BenchmarkEcho is a datagram there and back through listener, proxy and host, one at a time.
+func BenchmarkEcho(b *testing.B) {
+	w := newBed(b)
+	w.cluster(nil, echo(b, ""))
+	c := dial(b, w.listen(model.UDPProxy{Cluster: "c", IdleTimeout: time.Minute})[0])
+	payload, buf := make([]byte, 100), make([]byte, 200)
+	for b.Loop() {
+		if _, err := c.Write(payload); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := c.Read(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

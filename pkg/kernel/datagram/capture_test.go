@@ -161,11 +161,11 @@ func (b *bench) python(program string, inside bool) string {
 	return strings.TrimSpace(string(out))
 }
 
-func TestCapture(t *testing.T) {
-	b := newBench(t)
-	b.apply(nil, rule("10.99.0.0/16", 53, steer.Redirect), rule("fd00:99::/64", 53, steer.Redirect), rule("10.99.0.9/32", 53, steer.Pass),
-		rule("10.99.0.0/16", 443, steer.Refuse), rule("fd00:99::/64", 443, steer.Refuse))
-	for _, tc := range []struct{ name, program, want string }{
+// application is a program and what it prints; "" where that has to begin with True.
+type application struct{ name, program, want string }
+
+func applications() []application {
+	return []application{
 		{"connected IPv4", `
 s = new(V4); s.connect(("10.99.0.1", 53)); s.send(b"x")
 print(s.recv(99).decode(), s.getpeername()); s.send(b"x"); print(s.recvfrom(99))`,
@@ -220,7 +220,14 @@ s = new(V4, %d); s.connect(("10.99.0.1", 53)); print(s.getpeername(), s.getsockn
 s = new(V6); got = []
 for i in range(16): s.sendto(b"x", ("fd00:99::%x" % (i+1), 53)); got.append(s.recvfrom(99)[1][0])
 print(got == ["fd00:99::%x" % (i+1) for i in range(16)]); print(err(s.sendto, b"x", ("fd00:99::ff", 53)) != 1 or "sent elsewhere")`, ""},
-	} {
+	}
+}
+
+func TestCapture(t *testing.T) {
+	b := newBench(t)
+	b.apply(nil, rule("10.99.0.0/16", 53, steer.Redirect), rule("fd00:99::/64", 53, steer.Redirect), rule("10.99.0.9/32", 53, steer.Pass),
+		rule("10.99.0.0/16", 443, steer.Refuse), rule("fd00:99::/64", 443, steer.Refuse))
+	for _, tc := range applications() {
 		t.Run(tc.name, func(t *testing.T) {
 			got := b.python(tc.program, true)
 			switch {

@@ -34,6 +34,8 @@ type datagramCapture struct {
 	retired bool
 	stop    chan struct{}
 	running sync.WaitGroup
+	// seen are the listeners that were looked at last, ofDatagrams those of datagrams among them.
+	seen, ofDatagrams model.Set[*model.Listener]
 	// counted is what the statistics have been told of.
 	counted map[string]uint64
 
@@ -43,7 +45,9 @@ type datagramCapture struct {
 }
 
 func newDatagramCapture(log *slog.Logger, wanted func(*model.Snapshot) *model.Snapshot) *datagramCapture {
-	return &datagramCapture{log: log, wanted: wanted, stop: make(chan struct{}), counted: map[string]uint64{}, within: map[*streaminfo.Namespace]bool{}}
+	return &datagramCapture{
+		log: log, wanted: wanted, stop: make(chan struct{}), counted: map[string]uint64{}, within: map[*streaminfo.Namespace]bool{},
+	}
 }
 
 // OriginalDst is where a captured datagram was going. Where the client's socket has to be found for it, that is done on a thread in
@@ -97,6 +101,20 @@ func (c *datagramCapture) serve(in *streaminfo.Namespace) error {
 	return k.SetCapture(in.Cookie, datagram.Ports(at))
 }
 
+// narrow is a snapshot with what concerns datagrams alone. It costs as much as has changed since it was asked last.
+func (c *datagramCapture) narrow(snap *model.Snapshot) *model.Snapshot {
+	for name, l := range snap.Listeners.Changes(c.seen) {
+		switch {
+		case l.New != nil && l.New.UDP != nil:
+			c.ofDatagrams = c.ofDatagrams.With(name, l.New)
+		case l.Old != nil && l.Old.UDP != nil:
+			c.ofDatagrams = c.ofDatagrams.Without(name)
+		}
+	}
+	c.seen = snap.Listeners
+	return c.wanted(&model.Snapshot{Listeners: c.ofDatagrams, Interception: snap.Interception})
+}
+
 // begin captures for the first snapshot. The error is fatal: the configuration requires what this host does not allow.
 func (c *datagramCapture) begin(snap *model.Snapshot) error {
 	c.apply(snap)
@@ -117,7 +135,7 @@ func (c *datagramCapture) shrink(now, next *model.Snapshot) {
 			both.Listeners = both.Listeners.Without(name)
 		}
 	}
-	plan, _ := steer.CompileUDP(c.wanted(&both))
+	plan, _ := steer.CompileUDP(c.narrow(&both))
 	c.install(plan)
 }
 
@@ -126,7 +144,7 @@ func (c *datagramCapture) apply(snap *model.Snapshot) {
 	if c.retired {
 		return
 	}
-	plan, notices := steer.CompileUDP(c.wanted(snap))
+	plan, notices := steer.CompileUDP(c.narrow(snap))
 	for _, n := range notices {
 		c.log.Warn("interception: " + n.String())
 	}
@@ -180,7 +198,7 @@ func (c *datagramCapture) install(plan *steer.Plan) {
 
 // cgroups are those that datagrams are captured of; none while nothing happens to datagrams.
 func (c *datagramCapture) cgroups(snap *model.Snapshot) []string {
-	plan, _ := steer.CompileUDP(c.wanted(snap))
+	plan, _ := steer.CompileUDP(c.narrow(snap))
 	if plan.Disabled {
 		return nil
 	}

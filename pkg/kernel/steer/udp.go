@@ -40,8 +40,8 @@ type rankedRule struct {
 // CompileUDP derives from a snapshot what happens to datagrams: those to the addresses of listeners of datagrams with bind_to_port
 // false go to weir, and where such a listener has use_original_dst everything else does, but for local destinations. What
 // Interception.UDP says of a destination goes first. Without either, the plan has no rules, and nothing needs to be done.
-// Exclusions are those of connections. The result depends on the snapshot's content alone. It takes time proportional to the
-// listeners of datagrams and policies, beside a look at each listener; call it when listeners have changed.
+// Exclusions are those of connections. The result depends on the snapshot's content alone. It looks at all listeners:
+// give it a snapshot with those of datagrams alone.
 func CompileUDP(snap *model.Snapshot) (*Plan, []Notice) {
 	if snap == nil {
 		return &Plan{}, nil

@@ -131,8 +131,11 @@ func TestBrokenHandover(t *testing.T) {
 	}
 	p.Close()
 	o.want(t, "begin true", "abort")
-	o.refuse = errors.New("not now")
-	if _, err := Begin(t.Context(), name); err == nil || !strings.Contains(err.Error(), "it refused: not now") {
+}
+
+func TestRefusedHandover(t *testing.T) {
+	o := &older{calls: make(chan string, 8), refuse: errors.New("not now")}
+	if _, err := Begin(t.Context(), serve(t, o)); err == nil || !strings.Contains(err.Error(), "it refused: not now") {
 		t.Errorf("refused: %v", err)
 	}
 	o.want(t, "begin true", "abort")

@@ -57,6 +57,9 @@ type Conn struct {
 	prefix  []byte     // bytes that were read ahead and are handed out first
 	free    func()     // gives the prefix's buffer back
 
+	// release is called when the connection has been closed; nil for most.
+	release func()
+
 	wmu sync.Mutex // held while a write is parked
 	pmu sync.Mutex // held while something else is done with the descriptor
 	dmu sync.Mutex // guards the setting of deadlines
@@ -167,7 +170,11 @@ func (c *Conn) Close() error {
 	defer c.pmu.Unlock()
 	c.dropPrefix()
 	c.poller.remove(c)
-	if err := unix.Close(c.fd); err != nil {
+	err := unix.Close(c.fd)
+	if c.release != nil {
+		c.release()
+	}
+	if err != nil {
 		return c.failure("close", os.NewSyscallError("close", err))
 	}
 	return nil

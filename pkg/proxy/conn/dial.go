@@ -32,6 +32,8 @@ type Dialer struct {
 	Keepalive *model.TCPKeepalive
 	// Self tells weir's own listening addresses, which are refused with ErrSelf; nil refuses none.
 	Self func(netip.AddrPort) bool
+	// Passage is told of connections whose origin is inbound; nil tells nobody.
+	Passage Passage
 }
 
 // Dial connects to a TCP address with TCP_NODELAY set. The error wraps the system's, the context's or ErrSelf.
@@ -57,6 +59,9 @@ func (d *Dialer) DialFrom(ctx context.Context, from streaminfo.Origin, addr neti
 		nd.KeepAliveConfig = net.KeepAliveConfig{
 			Enable: true, Idle: orDefault(k.Time), Interval: orDefault(k.Interval), Count: orDefault(k.Probes),
 		}
+	}
+	if from.Inbound && d.Passage != nil || from.Source.Addr.IsValid() {
+		return d.dialFromSource(ctx, &nd, from, addr)
 	}
 	var bind netip.AddrPort
 	if d.Bind.IsValid() && d.Bind.Addr().Is4() == addr.Addr().Is4() {

@@ -43,6 +43,8 @@ type Options struct {
 	Secrets tlsctx.Secrets
 	// Mark is set on sockets as SO_MARK; 0 sets none.
 	Mark uint32
+	// Passage lets connections to captured applications through; nil when nothing is captured on its way in.
+	Passage conn.Passage
 	// Self tells weir's own addresses, which are never connected to; nil refuses none.
 	Self func(netip.AddrPort) bool
 	// Resolver resolves DNS names; nil is the system's resolver in Go's own implementation.

@@ -38,7 +38,7 @@ type transports struct {
 func (m *Manager) newTransports(cfg *model.Cluster, counters *metrics.Cluster) *transports {
 	scope := counters.Scope()
 	t := &transports{
-		dialer:   conn.Dialer{Poller: m.opt.Poller, Mark: m.opt.Mark, Bind: cfg.BindAddress, Keepalive: cfg.TCPKeepalive, Self: m.opt.Self},
+		dialer:   conn.Dialer{Poller: m.opt.Poller, Mark: m.opt.Mark, Bind: cfg.BindAddress, Keepalive: cfg.TCPKeepalive, Self: m.opt.Self, Passage: m.opt.Passage},
 		eyeballs: cfg.HappyEyeballs,
 		stats:    counters,
 		plain:    cfg.TLS,

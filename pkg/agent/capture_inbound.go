@@ -1,0 +1,333 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/inbound"
+	"github.com/weir-proxy/weir/pkg/kernel/netns"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/listener"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+)
+
+// lookInterval is how often listening sockets are compared with what is captured. What begins and ends in captured cgroups is known
+// at once; this finds the end of what listened before, and processes outside that share a port.
+const lookInterval = 2 * time.Second
+
+// inboundCapture is the kernel half of what comes in. It loads nothing until a snapshot has an inbound listener to capture for. The
+// capture sockets, in weir's own namespace and in others, get these connections, too.
+type inboundCapture struct {
+	log       *slog.Logger
+	listeners *listener.Manager
+
+	kernel atomic.Pointer[inbound.Inbound]
+	// unavailable is why this host does not capture what comes in; set once.
+	unavailable atomic.Pointer[error]
+	// passing are weir's own connections to applications.
+	passing sync.Map // of passage
+
+	stop    chan struct{}
+	looking sync.WaitGroup
+
+	mu sync.Mutex
+	// hierarchy, own and cookie are set with the kernel.
+	hierarchy *cgroup.Hierarchy
+	own       *netns.Namespace
+	cookie    atomic.Uint64
+	patterns  []string
+	created   string // the default cgroup, when it was made here
+	// rooms are the namespaces, beside weir's own, that are served.
+	rooms map[*streaminfo.Namespace]*netns.Namespace
+
+	counters map[string]*stats.Counter
+	counted  map[string]uint64
+}
+
+// passage is a connection to an application.
+type passage struct {
+	netns          uint64
+	client, server netip.AddrPort
+}
+
+var (
+	_ namespaceUser  = (*inboundCapture)(nil)
+	_ conn.Passage   = (*inboundCapture)(nil)
+	_ listener.Loops = (*inboundCapture)(nil)
+)
+
+func newInboundCapture(log *slog.Logger) *inboundCapture {
+	return &inboundCapture{log: log, stop: make(chan struct{}), rooms: make(map[*streaminfo.Namespace]*netns.Namespace)}
+}
+
+// problem is why this host does not capture what comes in; nil when it does, or was not asked to.
+func (c *inboundCapture) problem() error {
+	if err := c.unavailable.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// apply captures what a plan asks for; nil releases everything. The capture sockets must be open.
+func (c *inboundCapture) apply(plan *inbound.Plan) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.kernel.Load()
+	if k == nil {
+		if plan.Empty() || c.problem() != nil {
+			return
+		}
+		var err error
+		if k, err = c.load(); err != nil {
+			c.unavailable.Store(&err)
+			c.log.Error("what comes in is not captured; everything else works", "error", err)
+			return
+		}
+	}
+	if err := k.Apply(plan); err != nil {
+		c.log.Error("the kernel kept its earlier rules of inbound capture", "error", err)
+		return
+	}
+	c.patterns = nil
+	if !plan.Empty() {
+		c.patterns = plan.Cgroups
+	}
+	c.attach(k)
+	c.look(k)
+}
+
+// load loads the programs and begins with weir's own namespace and those that are served already.
+func (c *inboundCapture) load() (*inbound.Inbound, error) {
+	h, err := cgroup.Find()
+	if err != nil {
+		return nil, err
+	}
+	own, err := netns.Current()
+	if err != nil {
+		return nil, err
+	}
+	k, err := inbound.New(inbound.Options{Hierarchy: h})
+	if err != nil {
+		return nil, errors.Join(err, own.Close())
+	}
+	if err := k.AddNamespace(own, c.sinks(nil)...); err != nil {
+		return nil, errors.Join(err, k.Close(), own.Close())
+	}
+	for in, ns := range c.rooms {
+		if err := k.AddNamespace(ns, c.sinks(in)...); err != nil {
+			c.log.Warn("what comes in is not captured", "namespace", in.Name, "error", err)
+		}
+	}
+	c.hierarchy, c.own = h, own
+	c.cookie.Store(own.Cookie())
+	c.kernel.Store(k)
+	c.looking.Go(func() { c.lookOften(k) })
+	c.looking.Go(func() { c.lookAtNews(k) })
+	c.log.Info("inbound capture is on")
+	return k, nil
+}
+
+func (c *inboundCapture) sinks(in *streaminfo.Namespace) []inbound.Sink {
+	var sinks []inbound.Sink
+	for _, l := range c.listeners.CaptureListeners(in) {
+		if socket, ok := l.(*net.TCPListener); ok {
+			sinks = append(sinks, inbound.Sink{Socket: syscall.Conn(socket), Addr: conn.AddrPort(l.Addr())})
+		}
+	}
+	return sinks
+}
+
+// attach makes the attachments those that the patterns ask for. The caller holds mu.
+func (c *inboundCapture) attach(k *inbound.Inbound) {
+	if c.created == "" && slices.ContainsFunc(c.patterns, func(p string) bool { return strings.Trim(p, "/") == steer.DefaultCgroup }) {
+		dir, created, err := c.hierarchy.Create(steer.DefaultCgroup)
+		if err != nil {
+			c.log.Warn("make the default cgroup", "error", err)
+		}
+		if created {
+			c.created = dir
+		}
+	}
+	dirs, _, err := c.hierarchy.Resolve(c.patterns)
+	if err == nil {
+		err = k.SetCgroups(dirs)
+	}
+	if err != nil {
+		c.log.Warn("capture what comes in for cgroups", "error", err)
+	}
+}
+
+// refresh attaches to cgroups that have come.
+func (c *inboundCapture) refresh() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.kernel.Load(); k != nil {
+		c.attach(k)
+		c.look(k)
+	}
+}
+
+func (c *inboundCapture) look(k *inbound.Inbound) {
+	if err := k.Look(); err != nil {
+		c.log.Warn("look for listening sockets", "error", err)
+	}
+}
+
+func (c *inboundCapture) lookOften(k *inbound.Inbound) {
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.stop:
+			return
+		case <-tick.C:
+			c.look(k)
+		}
+	}
+}
+
+func (c *inboundCapture) lookAtNews(k *inbound.Inbound) {
+	for k.Await() == nil {
+		c.look(k)
+	}
+}
+
+// enter implements namespaceUser.
+func (c *inboundCapture) enter(n *netns.Namespace, in *streaminfo.Namespace) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rooms[in] = n
+	k := c.kernel.Load()
+	if k == nil {
+		return nil
+	}
+	if err := k.AddNamespace(n, c.sinks(in)...); err != nil {
+		return fmt.Errorf("capture what comes in: %w", err)
+	}
+	return nil
+}
+
+// leave implements namespaceUser.
+func (c *inboundCapture) leave(n *netns.Namespace, in *streaminfo.Namespace) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.rooms, in)
+	if k := c.kernel.Load(); k != nil {
+		if err := k.DropNamespace(n.Cookie()); err != nil {
+			c.log.Warn("leave network namespace", "namespace", in.Name, "error", err)
+		}
+	}
+}
+
+// of is the namespace's cookie; 0 stands for weir's own.
+func (c *inboundCapture) of(cookie uint64) uint64 {
+	if cookie == 0 {
+		return c.cookie.Load()
+	}
+	return cookie
+}
+
+func (c *inboundCapture) passage(in *streaminfo.Namespace, client, server netip.AddrPort) passage {
+	var cookie uint64
+	if in != nil {
+		cookie = in.Cookie
+	}
+	return passage{c.of(cookie), bare(client), bare(server)}
+}
+
+// bare is an address as the kernel side knows it, without a scope.
+func bare(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// Let implements conn.Passage.
+func (c *inboundCapture) Let(in *streaminfo.Namespace, client, server netip.AddrPort) error {
+	k := c.kernel.Load()
+	if k == nil {
+		return nil
+	}
+	p := c.passage(in, client, server)
+	c.passing.Store(p, nil)
+	if err := k.Own(p.netns, p.client, p.server); err != nil {
+		c.passing.Delete(p)
+		return err
+	}
+	return nil
+}
+
+// End implements conn.Passage.
+func (c *inboundCapture) End(in *streaminfo.Namespace, client, server netip.AddrPort) {
+	if k := c.kernel.Load(); k != nil {
+		p := c.passage(in, client, server)
+		c.passing.Delete(p)
+		k.Disown(p.netns, p.client, p.server)
+	}
+}
+
+// OwnConnection implements listener.Loops.
+func (c *inboundCapture) OwnConnection(netns uint64, client, server netip.AddrPort) bool {
+	_, own := c.passing.Load(passage{c.of(netns), bare(client), bare(server)})
+	return own
+}
+
+// count brings weir.inbound.* up to date.
+func (c *inboundCapture) count(root *stats.Scope) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.kernel.Load()
+	if k == nil {
+		return
+	}
+	now, err := k.Counters()
+	if err != nil {
+		return // it was closed
+	}
+	if c.counters == nil {
+		c.counters, c.counted = make(map[string]*stats.Counter), make(map[string]uint64)
+		scope := root.Scope("weir.inbound")
+		for name := range now {
+			c.counters[name] = scope.Counter(name)
+		}
+	}
+	for name, n := range now {
+		c.counters[name].Add(n - c.counted[name])
+	}
+	c.counted = now
+}
+
+// close detaches everything. It may be called more than once.
+func (c *inboundCapture) close() {
+	k := c.kernel.Load()
+	if k == nil {
+		return
+	}
+	select {
+	case <-c.stop:
+		return
+	default:
+		close(c.stop)
+	}
+	err := k.Close()
+	c.looking.Wait()
+	err = errors.Join(err, c.own.Close())
+	if c.created != "" {
+		if failed := c.hierarchy.Remove(c.created); !errors.Is(failed, syscall.EBUSY) {
+			err = errors.Join(err, failed)
+		}
+	}
+	if err != nil {
+		c.log.Warn("end inbound capture", "error", err)
+	}
+}

@@ -2,14 +2,22 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
 func TestCleanupRemovesWhatNothingUses(t *testing.T) {
@@ -45,6 +53,11 @@ func TestCleanupRemovesWhatNothingUses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cg.Close()
+	private, _, err := h.Create(fmt.Sprintf("weir.private.%d", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Remove(private) })
 	held := exec.CommandContext(t.Context(), "cat")
 	pipe, err := held.StdinPipe()
 	if err != nil {
@@ -60,7 +73,17 @@ func TestCleanupRemovesWhatNothingUses(t *testing.T) {
 		_ = h.Remove(busy)
 	})
 	var out, errs bytes.Buffer
-	if err := cleanup(h, stdio{nil, &out, &errs}); err != nil {
+	try := cleaner{std: stdio{nil, &out, &errs}, dry: true}
+	if err := try.cgroups(h); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(empty); err != nil || !strings.Contains(out.String(), name+".empty: would be removed\n") ||
+		!strings.Contains(out.String(), name+".busy: kept: there are processes in it\n") {
+		t.Errorf("a dry run: %v, it said %q", err, out.String())
+	}
+	out.Reset()
+	c := cleaner{std: stdio{nil, &out, &errs}}
+	if err := c.cgroups(h); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(empty); !os.IsNotExist(err) {
@@ -69,11 +92,69 @@ func TestCleanupRemovesWhatNothingUses(t *testing.T) {
 	if _, err := os.Stat(busy); err != nil {
 		t.Errorf("the cgroup in use is gone: %v", err)
 	}
-	for _, want := range []string{name + ".empty: removed", name + ".busy: kept: there are processes in it"} {
+	if _, err := os.Stat(private); err != nil {
+		t.Errorf("the cgroup of a weirctl exec that begins is gone: %v", err)
+	}
+	for _, want := range []string{name + ".empty: removed", name + ".busy: kept: there are processes in it", "made it and runs"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q lacks %q", out.String(), want)
 		}
 	}
+}
+
+// TestCleanupRemovesPins leaves state alone while somebody owns it, and removes it afterwards.
+func TestCleanupRemovesPins(t *testing.T) {
+	h, err := cgroup.Find()
+	if err != nil || os.Getuid() != 0 {
+		t.Skipf("needs root and cgroup v2: %v", err)
+	}
+	dir, _, err := h.Create(fmt.Sprintf("cleanup-pins.%d", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs := t.TempDir()
+	t.Cleanup(func() {
+		if err := errors.Join(h.Remove(dir), unix.Unmount(fs, 0)); err != nil {
+			t.Error(err)
+		}
+	})
+	cleanup := func(want string, options ...bool) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		c := cleaner{std: stdio{nil, &out, &errs}, places: []string{fs}, dry: len(options) > 0}
+		if err := c.pins(); err != nil || out.String() != want {
+			t.Errorf("it said %q (%v), want %q", out.String(), err, want)
+		}
+	}
+	cleanup("")
+	store, err := pin.Open(pin.Options{FS: fs, Instance: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := intercept.New(intercept.Options{Hierarchy: h, Pins: store, KeepPins: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := &steer.Plan{Cgroups: []string{h.Name(dir)}, Rules: []steer.Rule{{
+		Prefix: netip.MustParsePrefix("192.0.2.80/32"), Port: 80, Action: steer.Redirect, Listener: "shop",
+	}}}
+	if err := k.Apply(plan); err != nil {
+		t.Fatal(err)
+	}
+	at := filepath.Join(fs, "weir", "0")
+	cleanup(at + ": kept: another process owns it\n") // the owner is this process, which does not name itself
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cleanup(at+": would be removed: 6 attached programs on 1 cgroups, 4 maps\n", true)
+	if used, err := intercept.Attached(dir); err != nil || !used {
+		t.Fatalf("the programs are attached: %t (%v), want them kept", used, err)
+	}
+	cleanup(at + ": removed: 6 attached programs on 1 cgroups, 4 maps\n")
+	if used, err := intercept.Attached(dir); err != nil || used {
+		t.Errorf("the programs are attached: %t (%v), want them gone", used, err)
+	}
+	cleanup("")
 }
 
 func TestUnknownVerb(t *testing.T) {

@@ -8,7 +8,7 @@ func verbs() []verb {
 		{"validate", "FILE|DIR ...", "check bootstraps and files of xDS resources", runValidate},
 		{"compat", "[--write FILE | --check FILE]", "write which fields of Envoy's configuration do what", runCompat},
 		{"xds", "serve --listen ADDR DIR", "serve a directory of resources over xDS", runXDS},
-		{"cleanup", "", "remove what a killed weir may have left behind", runCleanup},
+		{"cleanup", "[--dry-run] [--bpf-fs DIR]", "remove what a weir that is gone has left behind", runCleanup},
 		{"doctor", "[--admin ADDR | -c FILE]", "say what of weir works on this host", runDoctor},
 		{"demo", "", "show weir at work: an online shop, intercepted (root)", runDemo},
 	}

@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 )
 
 // State describes the pinned state of one instance.
@@ -19,6 +23,8 @@ type State struct {
 	Owned bool
 	// Versions in it, by layout.
 	Versions []Version
+	// Cgroups are the ids of those that links are pinned for, in ascending order, as the names of the pins say.
+	Cgroups []uint64
 }
 
 // Version is one layout's directory.
@@ -84,20 +90,84 @@ func describeState(place, instance string) (State, error) {
 			case strings.HasPrefix(p.Name(), "link_"):
 				version.Links++
 			}
+			if id, _, ok := parseLink(p.Name()); ok {
+				state.Cgroups = append(state.Cgroups, id)
+			}
 		}
 		state.Versions = append(state.Versions, version)
 	}
+	slices.Sort(state.Cgroups)
+	state.Cgroups = slices.Compact(state.Cgroups)
 	slices.SortFunc(state.Versions, func(a, b Version) int { return strings.Compare(a.Layout, b.Layout) })
 	return state, nil
 }
 
-// Discard removes state that nobody owns. The error is a *BusyError when somebody does.
+// Discard removes state that nobody owns, and returns when its programs are detached. The error is a *BusyError when somebody owns
+// it.
 func Discard(state State) error {
 	s, err := Open(Options{FS: filepath.Dir(filepath.Dir(state.Dir)), Instance: state.Instance})
 	if err != nil {
 		return err
 	}
-	err = s.Remove()
+	programs, err := s.programs()
+	if err == nil {
+		err = s.Remove()
+	}
 	_ = os.Remove(filepath.Dir(state.Dir)) // while other instances are in it, it stays
-	return errors.Join(err, s.Close())
+	if err = errors.Join(err, s.Close()); err != nil {
+		return err
+	}
+	return waitFreed(state.Dir, programs)
+}
+
+// programs are the kernel's numbers of the programs that the pinned links, of all layouts, attach.
+func (s *Store) programs() ([]ebpf.ProgramID, error) {
+	names, err := filepath.Glob(filepath.Join(s.dir, "*", "link_*"))
+	if err != nil {
+		return nil, err
+	}
+	var ids []ebpf.ProgramID
+	for _, path := range names {
+		l, err := link.LoadPinnedLink(path, nil)
+		if err != nil {
+			continue // no link, so that nothing is attached by it
+		}
+		info, err := l.Info()
+		if err = errors.Join(err, l.Close()); err != nil {
+			return nil, fmt.Errorf("look at pinned link %s: %w", path, err)
+		}
+		ids = append(ids, info.Program)
+	}
+	return ids, nil
+}
+
+// How long the kernel may take to free links that nothing refers to; it does so when RCU and a work queue get to it.
+const (
+	freeTimeout = 5 * time.Second
+	freeRetry   = 2 * time.Millisecond
+)
+
+// waitFreed waits until programs are gone. A link detaches its program before it lets go of it, whereas the link's own number
+// is gone before that.
+func waitFreed(dir string, ids []ebpf.ProgramID) error {
+	deadline := time.Now().Add(freeTimeout)
+	for _, id := range ids {
+		for loaded(id) {
+			if time.Now().After(deadline) {
+				return fmt.Errorf("program %d, which was pinned in %s, is still there: another process holds it", id, dir)
+			}
+			time.Sleep(freeRetry)
+		}
+	}
+	return nil
+}
+
+// loaded tells whether a program is there. Looking takes a reference for a moment.
+func loaded(id ebpf.ProgramID) bool {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return false
+	}
+	p.Close()
+	return true
 }

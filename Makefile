@@ -74,12 +74,6 @@ test-kernels: ## the kernel tests on Debian's 6.1 and 6.12 under QEMU (KMATRIX="
 	$(GO) build -o $(BIN)/kmatrix-host ./tools/kmatrix
 	$(BIN)/kmatrix-host $(KMATRIX)
 
-.PHONY: bench-kernel
-bench-kernel: build ## interception, offload and acceleration beside direct connections and haproxy (BENCH_KERNEL="-scenarios connect", ...)
-	@tools/deps/install.sh bench
-	$(GO) build -o $(BIN)/benchkernel ./tools/benchkernel
-	$(BIN)/benchkernel $(BENCH_KERNEL)
-
 .PHONY: profile
 profile: build ## refresh cmd/weir/default.pgo, the profile that the compiler optimises by
 	@tools/deps/install.sh bench

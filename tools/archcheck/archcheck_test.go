@@ -39,7 +39,7 @@ var rules = []rule{
 	{
 		from: "", not: "github.com/cilium/ebpf",
 		except: []string{
-			"pkg/kernel/intercept", "pkg/kernel/inbound", "pkg/kernel/datagram", "pkg/kernel/accel", "pkg/kernel/pin", "pkg/kernel/probe",
+			"pkg/kernel/intercept", "pkg/kernel/inbound", "pkg/kernel/datagram", "pkg/kernel/pin", "pkg/kernel/probe",
 			"tools/generate",
 		},
 		why: "few packages talk to the kernel's BPF",

@@ -18,7 +18,6 @@ func bpfObjects() []bpfObject {
 	return []bpfObject{
 		{"weir", "pkg/kernel/intercept"},
 		{"policy", "pkg/kernel/intercept"},
-		{"accel", "pkg/kernel/accel"},
 		{"inbound", "pkg/kernel/inbound"},
 		{"udp", "pkg/kernel/datagram"},
 	}

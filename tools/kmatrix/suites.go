@@ -26,7 +26,7 @@ var suites = []suite{
 	{name: "pkg/kernel/netns"},
 	{name: "pkg/kernel/intercept", tools: []string{"ip"}},
 	{name: "pkg/kernel/inbound", tools: []string{"ip"}},
-	{name: "pkg/kernel/accel", tools: []string{"ip"}},
+	{name: "pkg/kernel/datagram", tools: []string{"ip"}},
 	{name: "pkg/kernel/pin"},
 	{name: "test/e2e", run: endToEnd, skip: "Python", tools: []string{"ip", "curl", "sh", "env", "setpriv", "sleep", "cat"}, weir: true},
 }

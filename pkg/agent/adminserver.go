@@ -56,6 +56,7 @@ func (a *Agent) startAdmin() error {
 		Certificates: view.Config{Dump: a.store.Dump},
 		Runtime:      view.Runtime{Of: a.runtime},
 		Interception: view.Interception{Interceptor: a.capture.view, Unavailable: a.capture.problem, Offload: a.capture.services.status, Namespaces: a.capture.namespaces.list},
+		Connections:  a.connections(),
 		Explainer:    explainer{a.newExplainer()},
 		Findings:     view.Findings{Static: view.StaticFindings(a.cfg.Findings), Dump: a.store.Dump},
 	})

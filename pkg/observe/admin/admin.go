@@ -206,6 +206,7 @@ type Options struct {
 	Certificates Certificates
 	Runtime      Runtime
 	Interception Interception
+	Connections  Connections
 	Findings     Findings
 	// Explainer answers /weir/explain; nil leaves that path unanswered.
 	Explainer Explainer

@@ -37,7 +37,7 @@ func newServer(t testing.TB, f *fake, edit func(*Options)) *Server {
 	opt := Options{
 		Address: netip.MustParseAddrPort("127.0.0.1:0"), ProfilePath: filepath.Join(t.TempDir(), "weir.prof"),
 		Stats: store, Log: log.New(log.Options{Output: io.Discard}), Server: f, Control: f,
-		Clusters: f, Listeners: f, ConfigDump: f, ClientStatus: f, InitDump: f, Certificates: f, Runtime: f, Interception: f, Explainer: f, Findings: f,
+		Clusters: f, Listeners: f, ConfigDump: f, ClientStatus: f, InitDump: f, Certificates: f, Runtime: f, Interception: f, Connections: f, Explainer: f, Findings: f,
 	}
 	if edit != nil {
 		edit(&opt)
@@ -91,6 +91,10 @@ func TestGolden(t *testing.T) {
 		{"stats.json", "/stats?format=json&pretty&filter=^cluster", typeJSON, 200},
 		{"stats.html", "/stats?format=html&filter=^cluster", typeHTML, 200},
 		{"stats.prom", "/stats/prometheus?filter=^cluster&text_readouts", typeText, 200},
+		{"connections.json", "/weir/connections", typeJSON, 200},
+		{"connections.txt", "/weir/connections?format=text&limit=7", typeText, 200},
+		{"connections_limit.txt", "/weir/connections?limit=0", typeText, 400},
+		{"connections_format.txt", "/weir/connections?format=xml", typeText, 400},
 		{"explain.txt", "/weir/explain?dst=10.0.0.1:80&header=a:b&header=c:d", typeText, 200},
 		{"explain.json", "/weir/explain?dst=10.0.0.1:80&format=json", typeJSON, 200},
 		{"explain_error.txt", "/weir/explain?dst=nowhere", typeText, 400},

@@ -66,6 +66,10 @@ func pages() []endpoint {
 		{path: "/stats/recentlookups", help: "Show recent stat-name lookups", serve: (*Server).recentLookups},
 		{path: "/server_info", help: "print server version/status information", serve: (*Server).serverInfo},
 		{path: clientStatusPath, help: "client status discovery (CSDS) of this process alone; the body is a ClientStatusRequest in JSON, or empty", post: true, serve: (*Server).clientStatus},
+		{path: "/weir/connections", help: "print the connections there are: process, destination, route, cluster, endpoint, bytes", serve: (*Server).connections, params: []param{
+			{name: "limit", help: "At most so many, those with the most bytes (default: 1000)"},
+			{"format", "File format to use", enumParam, []string{"json", "text"}},
+		}},
 		{path: "/weir/explain", help: "tell what would become of a connection, without making it", serve: (*Server).explain, params: []param{
 			{name: "dst", help: "The destination, IP:PORT"},
 			{name: "host", help: "The host of the request"},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"net/url"
@@ -167,6 +168,15 @@ func (f *fake) InterceptionStatus() any {
 		Counters map[string]uint64 `json:"counters"`
 	}{true, []string{"weir_connect4", "weir_connect6"}, map[string]uint64{"captured": 3, "no_rule": 10}}
 }
+
+// fakeConnections repeats the limit.
+type fakeConnections struct {
+	Limit int `json:"limit"`
+}
+
+func (c fakeConnections) Text() string { return fmt.Sprintln("at most", c.Limit) }
+
+func (f *fake) LiveConnections(limit int) ConnectionList { return fakeConnections{limit} }
 
 // fakeExplanation repeats the question.
 type fakeExplanation struct {

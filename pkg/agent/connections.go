@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/weir-proxy/weir/pkg/agent/owners"
+	"github.com/weir-proxy/weir/pkg/agent/view"
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+)
+
+// connections is what /weir/connections shows. Nothing is kept up to date for it: whoever asks has it collected.
+func (a *Agent) connections() view.Connections {
+	v := view.Connections{Live: a.listeners.Live, Sockets: a.capture.sockets, Services: a.capture.services.shown}
+	if h, err := cgroup.Find(); err == nil { // without one nothing is captured
+		v.Processes = owners.New(h)
+	}
+	return v
+}
+
+// sockets lists the captured and offloaded sockets of all namespaces that are served, those that it got to with an error.
+func (c *capture) sockets() ([]view.NamespaceSocket, error) {
+	k := c.kernel.Load()
+	if k == nil {
+		return nil, nil
+	}
+	var all []view.NamespaceSocket
+	add := func(found []intercept.LiveSocket, netns uint64, name string) {
+		for _, s := range found {
+			all = append(all, view.NamespaceSocket{LiveSocket: s, Netns: netns, Namespace: name})
+		}
+	}
+	found, err := k.LiveSockets()
+	if err != nil {
+		return nil, err
+	}
+	add(found, 0, "")
+	err = c.namespaces.each(func(known *knownNamespace) error {
+		return known.ns.Do(func() error {
+			found, err := k.LiveSockets()
+			add(found, known.in.Cookie, known.in.Name)
+			return err
+		})
+	})
+	return all, err
+}
+
+// each calls f for the namespaces that are open, none of which is left meanwhile.
+func (s *namespaces) each(f func(*knownNamespace) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, known := range s.known {
+		if known.ns == nil {
+			continue
+		}
+		if err := f(known); err != nil {
+			errs = append(errs, fmt.Errorf("network namespace %s: %w", known.in.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// shown tells what each service is there for.
+func (s *services) shown() map[string]view.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]view.Service, len(s.made))
+	for _, l := range s.compiler.Status() {
+		for _, name := range l.Offloaded {
+			if have := s.made[name]; have != nil && out[name].Listener == "" {
+				out[name] = view.Service{Listener: l.Listener, Cluster: have.Cluster}
+			}
+		}
+	}
+	return out
+}

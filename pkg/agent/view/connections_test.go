@@ -1,0 +1,96 @@
+package view
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
+	"github.com/weir-proxy/weir/pkg/proxy/listener"
+)
+
+// fakeOwners name the process after the inode.
+type fakeOwners struct{}
+
+func (fakeOwners) Owners(sockets []NamespaceSocket) []Owner {
+	out := make([]Owner, 0, len(sockets))
+	for _, s := range sockets {
+		out = append(out, Owner{PID: int(s.Inode), Command: fmt.Sprintf("app%d", s.Inode), Container: "box"})
+	}
+	return out
+}
+
+func liveFakes() []listener.Live {
+	client, capture, dst := netip.MustParseAddrPort("10.0.0.2:1000"), netip.MustParseAddrPort("127.0.0.1:15001"), netip.MustParseAddrPort("10.99.0.1:80")
+	endpoint := netip.MustParseAddrPort("10.1.0.1:8080")
+	own := listener.Live{
+		ID: 1, Client: client, Socket: capture, Destination: dst, Redirected: true, Listener: "out", FilterChain: "http", Route: "cart",
+		Cluster: "cart", Endpoint: endpoint, Age: 1500 * time.Millisecond, Received: 1, Sent: 2,
+	}
+	pod := own
+	pod.ID, pod.Netns = 2, 77
+	other := own // the application has closed its socket
+	other.ID, other.Client = 3, netip.MustParseAddrPort("10.0.0.2:1001")
+	inbound := listener.Live{ID: 4, Client: client, Socket: dst, Destination: dst, Inbound: true, Listener: "in", Received: 30, Sent: 40, Age: time.Second}
+	bound := listener.Live{ID: 5, Client: netip.MustParseAddrPort("[::ffff:10.0.0.2]:1000"), Socket: dst, Destination: dst, Listener: "edge", Received: 5}
+	return []listener.Live{own, pod, other, inbound, bound}
+}
+
+func socketFakes() []NamespaceSocket {
+	own := NamespaceSocket{LiveSocket: intercept.LiveSocket{
+		Local: netip.MustParseAddrPort("10.0.0.2:1000"), Dst: netip.MustParseAddrPort("10.99.0.1:80"), Peer: netip.MustParseAddrPort("127.0.0.1:15001"),
+		Listener: "out", State: sockdiag.Established, Inode: 11, RTT: 90 * time.Microsecond, Sent: 101, Received: 200,
+	}}
+	pod := own
+	pod.Netns, pod.Namespace, pod.Inode = 77, "pod", 12
+	early := own // has no filter chain yet
+	early.Local, early.State, early.Sent, early.Received, early.Inode = netip.MustParseAddrPort("10.0.0.2:1002"), sockdiag.SynSent, 0, 0, 13
+	offloaded := own
+	offloaded.Local, offloaded.Peer = netip.MustParseAddrPort("10.0.0.2:1003"), netip.MustParseAddrPort("10.1.0.9:5432")
+	offloaded.Offloaded, offloaded.Listener, offloaded.Service, offloaded.Sent, offloaded.Inode = true, "", "tcp/db", 9001, 14
+	offloaded.State, offloaded.Sent = sockdiag.FinWait2, 9002
+	stranger := offloaded // of an earlier weir
+	stranger.State = sockdiag.Established
+	stranger.Local, stranger.Service, stranger.Sent, stranger.Inode = netip.MustParseAddrPort("10.0.0.2:1004"), "", 8001, 15
+	unknown := stranger
+	unknown.Local, unknown.Service, unknown.Sent, unknown.Inode = netip.MustParseAddrPort("10.0.0.2:1005"), "tcp/old", 7001, 16
+	return []NamespaceSocket{own, pod, early, offloaded, stranger, unknown}
+}
+
+func TestConnections(t *testing.T) {
+	services := func() map[string]Service { return map[string]Service{"tcp/db": {"databases", "db"}} }
+	full := Connections{
+		Live: func(int) []listener.Live { return liveFakes() }, Sockets: func() ([]NamespaceSocket, error) { return socketFakes(), nil },
+		Services: services, Processes: fakeOwners{},
+	}
+	broken := full
+	broken.Sockets = func() ([]NamespaceSocket, error) {
+		return socketFakes()[:1], errors.Join(errors.New("network namespace a: gone"), errors.New("network namespace b: gone"))
+	}
+	for _, tc := range []struct {
+		file  string
+		view  Connections
+		limit int
+	}{
+		{"connections", full, 1000},
+		{"connections_limit", full, 2},
+		{"connections_problem", broken, 1000},
+		{"connections_user_space", Connections{Live: full.Live}, 1000},
+		{"connections_kernel", Connections{Live: func(int) []listener.Live { return nil }, Sockets: full.Sockets}, 1000},
+		{"connections_none", Connections{Live: func(int) []listener.Live { return nil }}, 1000},
+	} {
+		t.Run(tc.file, func(t *testing.T) {
+			list := tc.view.LiveConnections(tc.limit)
+			golden(t, tc.file+".txt", list.Text())
+			out, err := json.MarshalIndent(list, "", " ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, tc.file+".json", string(out)+"\n")
+		})
+	}
+}

@@ -124,7 +124,15 @@ func contents(s pin.State) string {
 		links += v.Links
 		maps += v.Maps
 	}
-	return fmt.Sprintf("%d attached programs on %d cgroups, %d maps", links, len(s.Cgroups), maps)
+	return fmt.Sprintf("%s on %s, %s", count(links, "attached program"), count(len(s.Cgroups), "cgroup"), count(maps, "map"))
+}
+
+// count gives a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.Itoa(n) + " " + thing + "s"
 }
 
 // cgroups removes the leftover cgroups below the root, deepest first.

@@ -10,33 +10,46 @@ import (
 	"text/tabwriter"
 )
 
+// daemonState is what a daemon says of the network namespaces of captured processes.
+type daemonState struct {
+	Active         bool              `json:"active"`
+	Error          string            `json:"error,omitempty"`
+	CaptureSockets []string          `json:"capture_sockets,omitempty"`
+	Namespaces     []servedNamespace `json:"namespaces,omitempty"`
+}
+
+// servedNamespace is one of them that the daemon serves, or, with an error, does not.
+type servedNamespace struct {
+	Name           string   `json:"name"`
+	Process        int      `json:"process,omitempty"`
+	Cgroup         string   `json:"cgroup,omitempty"`
+	Path           string   `json:"path,omitempty"`
+	CaptureSockets []string `json:"capture_sockets"`
+	Error          string   `json:"error,omitempty"`
+}
+
 // examineDaemon asks a daemon which network namespaces of captured processes it serves, and why it does not serve the others.
-func examineDaemon(ctx context.Context, out io.Writer, admin, config string) error {
+func examineDaemon(ctx context.Context, admin, config string) (*daemonState, error) {
 	page, err := askAdmin(ctx, admin, config, "/weir/interception")
 	if err != nil {
+		return nil, err
+	}
+	state := new(daemonState)
+	if err := json.Unmarshal([]byte(page), state); err != nil {
+		return nil, fmt.Errorf("read weir's answer: %w", err)
+	}
+	return state, nil
+}
+
+func (d *daemonState) print(out io.Writer) error {
+	if !d.Active {
+		_, err := fmt.Fprintln(out, "\nThe daemon does not intercept:", cmp.Or(d.Error, "its configuration captures nothing"))
 		return err
-	}
-	var status struct {
-		Active         bool
-		Error          string
-		CaptureSockets []string `json:"capture_sockets"`
-		Namespaces     []struct {
-			Name, Cgroup, Path, Error string
-			Process                   int
-			CaptureSockets            []string `json:"capture_sockets"`
-		}
-	}
-	if err := json.Unmarshal([]byte(page), &status); err != nil {
-		return fmt.Errorf("read weir's answer: %w", err)
-	}
-	if !status.Active {
-		fmt.Fprintln(out, "\nThe daemon does not intercept:", cmp.Or(status.Error, "its configuration captures nothing"))
-		return nil
 	}
 	fmt.Fprint(out, "\nNetwork namespaces of captured processes:\n")
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(w, "ok\tweir's own\t%s\n", strings.Join(status.CaptureSockets, " "))
-	for _, n := range status.Namespaces {
+	fmt.Fprintf(w, "ok\tweir's own\t%s\n", strings.Join(d.CaptureSockets, " "))
+	for _, n := range d.Namespaces {
 		verdict := map[bool]string{true: "MISSING", false: "ok"}[len(n.CaptureSockets) == 0]
 		who := cmp.Or(n.Path, fmt.Sprintf("process %d in %s", n.Process, n.Cgroup))
 		fmt.Fprintf(w, "%s\t%s\t%s\n\t  %s\n", verdict, n.Name, strings.Join(n.CaptureSockets, " "), who)

@@ -27,6 +27,9 @@ func carried() []string {
 // programPrefix is what the names of all of weir's programs begin with.
 const programPrefix = "weir_"
 
+// captureProgram is the name of the program by which a cgroup is known to be captured.
+const captureProgram = programPrefix + "connect4"
+
 // pinned is what an Interceptor keeps on a BPF file system; without a store it keeps nothing.
 type pinned struct {
 	store  *pin.Store

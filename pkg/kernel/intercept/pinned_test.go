@@ -370,7 +370,21 @@ func TestExclusiveProgramIsNamed(t *testing.T) {
 		t.Errorf("foreign programs %+v (%v)", foreign, err)
 	}
 	detach()
+	captured := func() bool {
+		t.Helper()
+		dirs, err := Captured(b.hierarchy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Contains(dirs, b.dir)
+	}
+	if captured() {
+		t.Error("it is captured by somebody else's program")
+	}
 	b.apply(t, b.plan(80, "192.0.2.80/32"))
+	if !captured() {
+		t.Error("it is not known to be captured")
+	}
 }
 
 // pass is somebody else's program: it lets everything pass.

@@ -183,5 +183,5 @@ func Attached(dir string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("query cgroup %s: %w", dir, err)
 	}
-	return slices.ContainsFunc(programs, func(p HookProgram) bool { return p.Name == "weir_connect4" }), nil
+	return slices.ContainsFunc(programs, func(p HookProgram) bool { return p.Name == captureProgram }), nil
 }

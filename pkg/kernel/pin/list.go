@@ -29,9 +29,10 @@ type State struct {
 
 // Version is one layout's directory.
 type Version struct {
-	Layout string
+	Layout string `json:"layout"`
 	// Maps and Links are how many are pinned.
-	Maps, Links int
+	Maps  int `json:"maps"`
+	Links int `json:"links"`
 }
 
 // List describes the pinned state below the BPF file systems at the given directories. A directory without one has none.

@@ -8,8 +8,9 @@ package probe
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
 )
 
 // Result is the outcome of one probe.
@@ -30,6 +32,8 @@ type Result struct {
 	Optional bool
 	// Needs is the first kernel version that has it, such as "5.15"; empty when it is no matter of the kernel's version.
 	Needs string
+	// Found says what is there, such as the value of a limit, where that tells more than that it is there.
+	Found string
 	// Missing says what is wrong; empty when OK.
 	Missing string
 	// Consequence says what does not work without it.
@@ -112,16 +116,23 @@ func host() []check {
 		{
 			Result{
 				Name: "bpffs", Needs: "4.4", Optional: true,
-				Consequence: "none: weir pins nothing; tools that pin programs need it",
+				Consequence: "weir mounts one when life_cycle.persistence asks for it, which takes CAP_SYS_ADMIN; else nothing outlives it",
 			},
-			func() error { return mountedAs("/sys/fs/bpf", unix.BPF_FS_MAGIC, "bpf") },
+			mountedBPF,
 		},
 		{
 			Result{
-				Name: "open files (RLIMIT_NOFILE) of 10000 or more", Optional: true,
+				Name: "open files (RLIMIT_NOFILE) of 10000 or more", Optional: true, Found: limits(unix.RLIMIT_NOFILE),
 				Consequence: "each proxied connection takes two descriptors; fewer concurrent connections",
 			},
 			func() error { return fileLimit(10000) },
+		},
+		{
+			Result{
+				Name: "BPF memory is not locked memory (RLIMIT_MEMLOCK)", Needs: "5.11", Found: limits(unix.RLIMIT_MEMLOCK),
+				Consequence: noInterception,
+			},
+			func() error { return atLeast(5, 11) },
 		},
 	}
 }
@@ -216,15 +227,30 @@ func atLeast(major, minor uint32) error {
 	return nil
 }
 
-func mountedAs(dir string, magic int64, fsType string) error {
-	var stat unix.Statfs_t
-	if err := unix.Statfs(dir, &stat); err != nil {
-		return &os.PathError{Op: "statfs", Path: dir, Err: err}
+// mountedBPF looks for a BPF file system where weir keeps state unless it is told otherwise.
+func mountedBPF() error {
+	places := pin.Places("")
+	for _, dir := range places {
+		if ok, err := pin.Mounted(dir); ok || err != nil {
+			return err
+		}
 	}
-	if int64(stat.Type) != magic {
-		return fmt.Errorf("%s is no %s mount", dir, fsType)
+	return fmt.Errorf("none is mounted at %s", strings.Join(places, " or "))
+}
+
+// limits gives the values of a limit of this process.
+func limits(resource int) string {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(resource, &limit); err != nil {
+		return ""
 	}
-	return nil
+	text := func(n uint64) string {
+		if n == unix.RLIM_INFINITY {
+			return "unlimited"
+		}
+		return strconv.FormatUint(n, 10)
+	}
+	return fmt.Sprintf("soft %s, hard %s", text(limit.Cur), text(limit.Max))
 }
 
 func fileLimit(want uint64) error {

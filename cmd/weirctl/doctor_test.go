@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// doctor runs the command and gives what it printed.
+func doctor(t *testing.T, args ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if status := run(t.Context(), append([]string{"doctor"}, args...), stdio{nil, &out, &errs}); status != exitOK || errs.Len() > 0 {
+		t.Fatalf("status %d, errors %q", status, errs.String())
+	}
+	return out.String()
+}
+
+// TestDoctorShowsPins while they are owned, after that, and when they are gone.
+func TestDoctorShowsPins(t *testing.T) {
+	k, name, fs := pinning(t)
+	at := filepath.Join(fs, "weir", "0")
+	want := func(text string, is bool) {
+		t.Helper()
+		if got := doctor(t, "--bpf-fs", fs); strings.Contains(got, text) != is {
+			t.Errorf("it said %q: %t, want %t\n%s", text, !is, is, got)
+		}
+	}
+	want("\n  "+at+"\n    another process owns 6 attached programs on 1 cgroup, 4 maps\n    on "+name+"\n", true)
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want("\n  "+at+"\n    left behind: 6 attached programs on 1 cgroup, 4 maps; `weirctl cleanup` removes them\n    on "+name+"\n", true)
+	var found diagnosis
+	if err := json.Unmarshal([]byte(doctor(t, "--json", "--bpf-fs", fs)), &found); err != nil {
+		t.Fatal(err)
+	}
+	pins := found.Kernel.Pins
+	if len(pins) != 1 || pins[0].Dir != at || pins[0].Owned || !slices.Equal(pins[0].Cgroups, []string{name}) || pins[0].Versions[0].Links != 6 {
+		t.Errorf("pins as JSON: %+v", pins)
+	}
+	if !slices.Contains(found.Kernel.Captured, name) || !found.Interception || len(found.Checks) < 20 {
+		t.Errorf("as JSON: %+v", found)
+	}
+	var out, errs bytes.Buffer
+	if err := (&cleaner{std: stdio{nil, &out, &errs}, places: []string{fs}}).pins(); err != nil {
+		t.Fatal(err)
+	}
+	want(at, false)
+	want("  "+name+"\n", false)
+}
+
+func TestDoctorPrints(t *testing.T) {
+	tests := []struct {
+		name  string
+		found diagnosis
+		want  string
+	}{
+		{
+			"missing",
+			diagnosis{Checks: []checkResult{
+				{Name: "long name", OK: true, Needs: "5.8", Found: "soft 1"},
+				{Name: "a", Missing: "why", Consequence: "what"},
+				{Name: "b", Optional: true, Missing: "why", Consequence: "what"},
+				{Name: "c", OK: true},
+			}},
+			"ok      long name  Linux 5.8; soft 1\n" +
+				"MISSING a\n          why\n          without it: what\n" +
+				"absent  b\n          why\n          without it: what\n" +
+				"ok      c\n\n" +
+				"Interception does not work here: 1 of the above are missing. `weir -c FILE` still works as an ordinary proxy.\n\n" +
+				"No cgroup is captured at present.\n",
+		},
+		{
+			"foreign programs",
+			diagnosis{Interception: true, Kernel: kernelState{
+				Captured: []string{"/a", "/b"},
+				Foreign:  []foreignProgram{{"/", "CGroupInet4Connect", "sock4_connect", 12}, {"/a", "CGroupSockOps", "x", 3}},
+				Problems: []string{"no access"},
+			}},
+			"\nInterception works here.\n\nCaptured cgroups:\n  /a\n  /b\n\n" +
+				"Programs of others at the hooks that weir uses; those of lower cgroups run before those of upper ones:\n" +
+				"  /   CGroupInet4Connect  sock4_connect  id 12\n  /a  CGroupSockOps       x              id 3\n\n" +
+				"Could not be looked at: no access\n",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out strings.Builder
+			if err := tt.found.print(&out); err != nil || out.String() != tt.want {
+				t.Errorf("printed (%v)\n%s\nwant\n%s", err, out.String(), tt.want)
+			}
+		})
+	}
+}

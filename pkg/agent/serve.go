@@ -71,6 +71,7 @@ func (a *Agent) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return end()
 		case <-flush.C:
+			a.tellForeign()
 			a.flushDue()
 		}
 	}
@@ -156,6 +157,7 @@ func (a *Agent) goLive() error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+	a.tellForeign()
 	a.server.workersStarted.Set(1)
 	a.server.initTime.Record(uint64(time.Since(a.start).Milliseconds()))
 	a.setState(stateLive)

@@ -76,6 +76,7 @@ func (i *Interceptor) attach(dir string, id uint64) error {
 		made.links = append(made.links, l)
 	}
 	i.attached[dir] = made
+	i.neighbours.fresh[dir] = true
 	return nil
 }
 
@@ -101,6 +102,7 @@ func (i *Interceptor) attachHook(target *os.File, id uint64, hook hook) (link.Li
 func (i *Interceptor) detach(dir string) error {
 	a := i.attached[dir]
 	delete(i.attached, dir)
+	delete(i.neighbours.fresh, dir)
 	var err error
 	if !i.closed && i.services.busy() {
 		err = i.linger(a)

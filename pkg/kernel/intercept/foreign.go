@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,4 +112,40 @@ func Foreign(h *cgroup.Hierarchy, dirs ...string) ([]ForeignProgram, error) {
 	}
 	slices.SortStableFunc(all, func(a, b ForeignProgram) int { return strings.Compare(a.Cgroup, b.Cgroup) })
 	return all, nil
+}
+
+// neighbours remembers which cgroups have been looked at for programs of others. It is guarded by Interceptor.mu.
+type neighbours struct {
+	// fresh are the cgroups that have been attached to since the last look, told those whose foreign programs were told of.
+	fresh, told map[string]bool
+}
+
+// NewForeign lists the programs of others at the hooks of the cgroups that were attached to since the last call, and of those
+// above them: each cgroup's programs once. What is attached later is not told of; Foreign sees it.
+func (i *Interceptor) NewForeign() ([]ForeignProgram, error) {
+	i.mu.Lock()
+	fresh := slices.Sorted(maps.Keys(i.neighbours.fresh))
+	clear(i.neighbours.fresh)
+	i.mu.Unlock()
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	all, err := Foreign(i.opts.Hierarchy, fresh...)
+	if err != nil {
+		return nil, err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	told := i.neighbours.told
+	maps.DeleteFunc(told, func(dir string, _ bool) bool { return !exists(dir) })
+	all = slices.DeleteFunc(all, func(f ForeignProgram) bool { return told[f.Cgroup] })
+	for _, f := range all {
+		told[f.Cgroup] = true
+	}
+	return all, nil
+}
+
+func exists(dir string) bool {
+	_, err := os.Stat(dir)
+	return err == nil
 }

@@ -58,6 +58,7 @@ type Interceptor struct {
 	sockets     map[uint64]wireSockets // weir_netns
 	attached    map[string]*attachment
 	lingering   lingering
+	neighbours  neighbours
 	created     []string
 	missing     []string
 }
@@ -123,10 +124,11 @@ func load(opts Options) (*Interceptor, error) {
 	}
 	i := &Interceptor{
 		opts: opts, objects: loaded, controlInner: controlInner, state: state, deferred: opts.Deferred,
-		applied:   applied{plan: &steer.Plan{}},
-		sockets:   make(map[uint64]wireSockets),
-		attached:  make(map[string]*attachment),
-		lingering: make(lingering),
+		applied:    applied{plan: &steer.Plan{}},
+		sockets:    make(map[uint64]wireSockets),
+		attached:   make(map[string]*attachment),
+		lingering:  make(lingering),
+		neighbours: neighbours{fresh: make(map[string]bool), told: make(map[string]bool)},
 	}
 	i.services = newServices(newArena(loaded.Arena, arenaInner), loaded.Policies)
 	i.rules = newRules(loaded, i.services)

@@ -387,6 +387,32 @@ func TestExclusiveProgramIsNamed(t *testing.T) {
 	}
 }
 
+func TestNewForeign(t *testing.T) {
+	b := newBench(t)
+	below := []string{makeCgroup(t, b.hierarchy, b.name+"/one"), makeCgroup(t, b.hierarchy, b.name+"/two")}
+	other := pass(t, ebpf.AttachCGroupInet6Connect)
+	l, err := link.AttachCgroup(link.CgroupOptions{Path: b.dir, Attach: ebpf.AttachCGroupInet6Connect, Program: other})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for n, dir := range below {
+		plan := b.plan(80, "192.0.2.80/32")
+		plan.Cgroups = []string{b.hierarchy.Name(dir)}
+		b.apply(t, plan)
+		for try, want := range []int{1 - n, 0} { // the second cgroup has nothing new to tell of, and no cgroup has twice
+			foreign, err := b.NewForeign()
+			ours := slices.DeleteFunc(foreign, func(f ForeignProgram) bool { return f.Cgroup != b.dir })
+			if err != nil || len(ours) != want {
+				t.Errorf("cgroup %d, call %d: %+v (%v), want %d", n, try, foreign, err, want)
+			}
+			if want == 1 && (ours[0].Name != "dummy" || ours[0].Hook != ebpf.AttachCGroupInet6Connect.String()) {
+				t.Errorf("foreign program %+v", ours[0])
+			}
+		}
+	}
+}
+
 // pass is somebody else's program: it lets everything pass.
 func pass(t *testing.T, at ebpf.AttachType) *ebpf.Program {
 	t.Helper()

@@ -126,6 +126,15 @@ func complete() map[string][]string {
 		"envoy.extensions.filters.http.health_check.v3.HealthCheck": {
 			`{pass_through_mode: true, cache_time: 1s}`, `{pass_through_mode: false, headers: [{name: a, present_match: true}], cluster_min_healthy_percentages: {c: {value: 5}}}`,
 		},
+		"envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit": {
+			`{stat_prefix: x, max_connections: 5, delay: 1s, runtime_enabled: {default_value: false, runtime_key: k}}`,
+		},
+		"envoy.extensions.filters.network.rbac.v3.RBAC": {
+			`{stat_prefix: x, rules: {policies: {p: {permissions: [{any: true}], principals: [{any: true}]}}}, enforcement_type: CONTINUOUS, delay_deny: 1s}`,
+			`{stat_prefix: x, shadow_rules: {policies: {p: {permissions: [{any: true}], principals: [{any: true}]}}}, shadow_rules_stat_prefix: shadow}`,
+			`{stat_prefix: x, matcher: {on_no_match: {action: {name: a, typed_config: {"@type": type.googleapis.com/envoy.config.rbac.v3.Action, name: a, action: ALLOW}}}}}`,
+			`{stat_prefix: x, shadow_matcher: {on_no_match: {action: {name: a, typed_config: {"@type": type.googleapis.com/envoy.config.rbac.v3.Action, name: a, action: ALLOW}}}}}`,
+		},
 		"envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput":          {`{filter: f, path: [{key: k}]}`},
 		"envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing": {`{threshold: 1, modulo: 3, seed: 5}`},
 		"envoy.extensions.matching.input_matchers.metadata.v3.Metadata":                    {`{value: {string_match: {exact: a}}, invert: true}`},

@@ -98,13 +98,13 @@ func (b *bench) serve(network, addr string, level, option int) uint16 {
 
 func localOf(oob []byte) netip.Addr {
 	messages, _ := unix.ParseSocketControlMessage(oob)
-	for _, m := range messages {
-		if m.Header.Level == unix.IPPROTO_IP {
-			return netip.AddrFrom4([4]byte(m.Data[8:12]))
-		}
-		return netip.AddrFrom16([16]byte(m.Data[:16]))
+	switch {
+	case len(messages) == 0:
+		return netip.Addr{}
+	case messages[0].Header.Level == unix.IPPROTO_IP:
+		return netip.AddrFrom4([4]byte(messages[0].Data[8:12]))
 	}
-	return netip.Addr{}
+	return netip.AddrFrom16([16]byte(messages[0].Data[:16]))
 }
 
 func sourceOf(local netip.Addr) []byte {
@@ -166,39 +166,53 @@ type application struct{ name, program, want string }
 
 func applications() []application {
 	return []application{
-		{"connected IPv4", `
+		{
+			"connected IPv4", `
 s = new(V4); s.connect(("10.99.0.1", 53)); s.send(b"x")
 print(s.recv(99).decode(), s.getpeername()); s.send(b"x"); print(s.recvfrom(99))`,
-			"10.99.0.1:53 true ('10.99.0.1', 53)\n(b'10.99.0.1:53 true', ('10.99.0.1', 53))"},
-		{"connected IPv6", `
+			"10.99.0.1:53 true ('10.99.0.1', 53)\n(b'10.99.0.1:53 true', ('10.99.0.1', 53))",
+		},
+		{
+			"connected IPv6", `
 s = new(V6); s.connect(("fd00:99::1", 53)); s.send(b"x")
 print(s.recv(99).decode(), s.getpeername()); s.send(b"x"); print(s.recvfrom(99))`,
-			"[fd00:99::1]:53 true ('fd00:99::1', 53, 0, 0)\n(b'[fd00:99::1]:53 true', ('fd00:99::1', 53, 0, 0))"},
-		{"connected IPv4-mapped", `
+			"[fd00:99::1]:53 true ('fd00:99::1', 53, 0, 0)\n(b'[fd00:99::1]:53 true', ('fd00:99::1', 53, 0, 0))",
+		},
+		{
+			"connected IPv4-mapped", `
 s = new(V6); s.connect(("::ffff:10.99.0.1", 53)); s.send(b"x")
 print(s.recv(99).decode(), s.getpeername()); s.send(b"x"); print(s.recvfrom(99))`,
-			"10.99.0.1:53 true ('::ffff:10.99.0.1', 53, 0, 0)\n(b'10.99.0.1:53 true', ('::ffff:10.99.0.1', 53, 0, 0))"},
-		{"several destinations of one socket", `
+			"10.99.0.1:53 true ('::ffff:10.99.0.1', 53, 0, 0)\n(b'10.99.0.1:53 true', ('::ffff:10.99.0.1', 53, 0, 0))",
+		},
+		{
+			"several destinations of one socket", `
 s = new(V4)
 for ip in "10.99.0.1", "10.99.0.2", "10.99.0.1": s.sendto(b"x", (ip, 53)); print(s.recvfrom(99))`,
-			"(b'10.99.0.1:53 true', ('10.99.0.1', 53))\n(b'10.99.0.2:53 true', ('10.99.0.2', 53))\n(b'10.99.0.1:53 true', ('10.99.0.1', 53))"},
-		{"several destinations of one socket of IPv6", `
+			"(b'10.99.0.1:53 true', ('10.99.0.1', 53))\n(b'10.99.0.2:53 true', ('10.99.0.2', 53))\n(b'10.99.0.1:53 true', ('10.99.0.1', 53))",
+		},
+		{
+			"several destinations of one socket of IPv6", `
 s = new(V6)
 for ip in "fd00:99::1", "fd00:99::2", "fd00:99::1": s.sendto(b"x", (ip, 53)); print(s.recvfrom(99)[:2])`,
-			"(b'[fd00:99::1]:53 true', ('fd00:99::1', 53, 0, 0))\n(b'[fd00:99::2]:53 true', ('fd00:99::2', 53, 0, 0))\n(b'[fd00:99::1]:53 true', ('fd00:99::1', 53, 0, 0))"},
-		{"both families of one socket", `
+			"(b'[fd00:99::1]:53 true', ('fd00:99::1', 53, 0, 0))\n(b'[fd00:99::2]:53 true', ('fd00:99::2', 53, 0, 0))\n(b'[fd00:99::1]:53 true', ('fd00:99::1', 53, 0, 0))",
+		},
+		{
+			"both families of one socket", `
 s = new(V6)
 for ip in "fd00:99::1", "::ffff:10.99.0.1": s.sendto(b"x", (ip, 53)); print(s.recvfrom(99)[1][0])`,
-			"fd00:99::1\n::ffff:10.99.0.1"},
+			"fd00:99::1\n::ffff:10.99.0.1",
+		},
 		{"MSG_PEEK", `
 s = new(V4); s.sendto(b"x", ("10.99.0.1", 53))
 print(s.recvfrom(99, socket.MSG_PEEK)[1], s.recvfrom(99)[1])`, "('10.99.0.1', 53) ('10.99.0.1', 53)"},
 		{"recvmsg", `
 s = new(V4); s.sendmsg([b"x"], [], 0, ("10.99.0.1", 53)); print(s.recvmsg(99)[3])`, "('10.99.0.1', 53)"},
-		{"connect after sendto, and to another", `
+		{
+			"connect after sendto, and to another", `
 s = new(V4); s.sendto(b"x", ("10.99.0.1", 53)); s.recv(99); s.connect(("10.99.0.2", 53)); s.send(b"x"); print(s.recv(99).decode(), s.getpeername())
 s.connect(("10.99.0.3", 53)); s.send(b"x"); print(s.recv(99).decode(), s.getpeername())`,
-			"10.99.0.2:53 true ('10.99.0.2', 53)\n10.99.0.3:53 true ('10.99.0.3', 53)"},
+			"10.99.0.2:53 true ('10.99.0.2', 53)\n10.99.0.3:53 true ('10.99.0.3', 53)",
+		},
 		{"disconnect", `
 s = new(V4); s.connect(("10.99.0.2", 53))
 ctypes.CDLL(None).connect(s.fileno(), struct.pack("HHI8x", 0, 0, 0), 16)
@@ -207,10 +221,12 @@ print(err(s.getpeername)); s.sendto(b"x", ("10.99.0.1", 53)); print(s.recvfrom(9
 s = new(V4); s.connect(("10.99.0.2", 53)); s.connect(("127.0.0.1", 9)); print(s.getpeername())`, "('127.0.0.1', 9)"},
 		{"a source address of its own", `
 s = new(V4); s.bind(("127.0.0.5", 0)); s.sendto(b"x", ("10.99.0.1", 53)); print(s.recvfrom(99)[1])`, "('10.99.0.1', 53)"},
-		{"refused", `
+		{
+			"refused", `
 s = new(V4); print(err(s.connect, ("10.99.0.1", 443))); print(err(s.sendto, b"x", ("10.99.0.1", 443)))
 s = new(V6); print(err(s.connect, ("fd00:99::1", 443))); print(err(s.sendto, b"x", ("fd00:99::1", 443)))`,
-			"Connection refused\nConnection refused\nConnection refused\nConnection refused"},
+			"Connection refused\nConnection refused\nConnection refused\nConnection refused",
+		},
 		{"an answer that is not ours", `
 r = new(V4); r.bind(("127.0.0.1", 0)); s = new(V4); s.sendto(b"x", r.getsockname()); r.sendto(b"y", r.recvfrom(9)[1])
 print(s.recvfrom(9)[1] == r.getsockname())`, "True"},

@@ -246,21 +246,6 @@ func (b *bench) expect(t *testing.T, addr, who string) {
 	}
 }
 
-// eventually is expect for what takes a moment.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not so within 10 s: %s", what)
-		}
-	}
-}
-
 // app is a process in a cgroup and a namespace.
 type app struct {
 	t     *testing.T

@@ -48,19 +48,22 @@ func TestCompile(t *testing.T) {
 		{"virtual inbound", snapshot(nil, virtual), []Rule{rule("0.0.0.0/0", 0, "virtual"), rule("::/0", 0, "virtual")}, nil},
 		{
 			"virtual inbound without a socket", snapshot(nil, unbound),
-			[]Rule{rule("0.0.0.0/0", 0, "unbound"), rule("0.0.0.0/0", 15006, "unbound"), rule("::/0", 0, "unbound")}, nil,
+			[]Rule{rule("0.0.0.0/0", 0, "unbound"), rule("0.0.0.0/0", 15006, "unbound"), rule("::/0", 0, "unbound")},
+			nil,
 		},
 		{"outbound and ordinary", snapshot(nil, outbound, bound), nil, nil},
 		{
 			"exact and any", snapshot(nil, inboundListener("exact", "10.0.0.1:80"), inboundListener("any", "0.0.0.0:81"), inboundListener("six", "[::]:82")),
-			[]Rule{rule("0.0.0.0/0", 81, "any"), rule("10.0.0.1/32", 80, "exact"), rule("::/0", 82, "six")}, nil,
+			[]Rule{rule("0.0.0.0/0", 81, "any"), rule("10.0.0.1/32", 80, "exact"), rule("::/0", 82, "six")},
+			nil,
 		},
 		{"both families", snapshot(nil, both), []Rule{rule("0.0.0.0/0", 80, "both"), rule("::/0", 80, "both")}, nil},
 		{
 			"include and exclude", snapshot(&model.Interception{Inbound: model.Inbound{
 				Include: []model.CaptureRange{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Ports: []uint16{80}}}, Exclude: ssh,
 			}}, virtual),
-			[]Rule{rule("10.0.0.0/8", 80, "virtual")}, []Rule{rule("0.0.0.0/0", 22, ""), rule("0.0.0.0/0", 2222, "")},
+			[]Rule{rule("10.0.0.0/8", 80, "virtual")},
+			[]Rule{rule("0.0.0.0/0", 22, ""), rule("0.0.0.0/0", 2222, "")},
 		},
 		{"off", snapshot(&model.Interception{Inbound: model.Inbound{Off: true}}, virtual), nil, nil},
 		{"disabled", snapshot(&model.Interception{Disabled: true}, virtual), nil, nil},

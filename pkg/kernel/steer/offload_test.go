@@ -313,7 +313,9 @@ func mutate(r *rand.Rand, snap *model.Snapshot) {
 		snap.Clusters = snap.Clusters.With(name, c)
 	case 2:
 		snap.Interception = []*model.Interception{
-			nil, {Include: []model.CaptureRange{ranges("10.0.0.0/16", 80), ranges("127.0.0.0/16")}}, {Offload: model.Offload{Off: true}, Disabled: true},
+			nil,
+			{Include: []model.CaptureRange{ranges("10.0.0.0/16", 80), ranges("127.0.0.0/16")}},
+			{Offload: model.Offload{Off: true}, Disabled: true},
 			{Cgroups: []string{"x"}, Exclude: []model.CaptureRange{ranges("10.9.0.0/16")}, Offload: model.Offload{ExcludeListeners: []string{"one"}}},
 		}[r.IntN(4)]
 	case 3:

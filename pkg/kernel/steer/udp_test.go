@@ -42,8 +42,13 @@ func TestCompileUDP(t *testing.T) {
 		notices   int
 	}{
 		{"nothing", map[string]*model.Listener{"tcp": {Address: netip.MustParseAddrPort("10.0.0.1:80")}, "bound": bound}, nil, nil, 0},
-		{"an address", map[string]*model.Listener{"dns": udpListenerAt("10.0.0.53:53", "[fd00::53]:53")}, nil,
-			[]string{"10.0.0.53/32 53 redirect dns", "fd00::53/128 53 redirect dns"}, 0},
+		{
+			"an address",
+			map[string]*model.Listener{"dns": udpListenerAt("10.0.0.53:53", "[fd00::53]:53")},
+			nil,
+			[]string{"10.0.0.53/32 53 redirect dns", "fd00::53/128 53 redirect dns"},
+			0,
+		},
 		{"any address", map[string]*model.Listener{"dns": udpListenerAt("0.0.0.0:53")}, nil, []string{
 			"0.0.0.0/0 53 redirect dns", "0.0.0.0/32 53 pass ", "127.0.0.0/8 53 pass ", "224.0.0.0/4 53 pass ", "255.255.255.255/32 53 pass ",
 		}, 0},
@@ -55,12 +60,22 @@ func TestCompileUDP(t *testing.T) {
 			"0.0.0.0/0 0 redirect all", "0.0.0.0/32 0 pass ", "127.0.0.0/8 0 pass ", "224.0.0.0/4 0 pass ", "255.255.255.255/32 0 pass ",
 			"::/0 0 redirect all", "::/128 0 pass ", "::1/128 0 pass ", "fe80::/10 0 pass ", "ff00::/8 0 pass ",
 		}, 0},
-		{"policies go before listeners, the first before others", map[string]*model.Listener{"dns": udpListenerAt("10.0.0.53:53")},
+		{
+			"policies go before listeners, the first before others",
+			map[string]*model.Listener{"dns": udpListenerAt("10.0.0.53:53")},
 			&model.Interception{UDP: []model.UDPPolicy{
 				policy("10.0.0.53/32", model.UDPPass, 53), policy("0.0.0.0/0", model.UDPRefuse, 443, 8443), policy("0.0.0.0/0", model.UDPProxied, 443),
-			}}, []string{"10.0.0.53/32 53 pass ", "0.0.0.0/0 443 refuse ", "0.0.0.0/0 8443 refuse "}, 0},
-		{"two listeners for one address", map[string]*model.Listener{"a": udpListenerAt("10.0.0.53:53"), "b": udpListenerAt("10.0.0.53:53")}, nil,
-			[]string{"10.0.0.53/32 53 redirect a"}, 1},
+			}},
+			[]string{"10.0.0.53/32 53 pass ", "0.0.0.0/0 443 refuse ", "0.0.0.0/0 8443 refuse "},
+			0,
+		},
+		{
+			"two listeners for one address",
+			map[string]*model.Listener{"a": udpListenerAt("10.0.0.53:53"), "b": udpListenerAt("10.0.0.53:53")},
+			nil,
+			[]string{"10.0.0.53/32 53 redirect a"},
+			1,
+		},
 		{"no port", map[string]*model.Listener{"a": udpListenerAt("10.0.0.53:0")}, nil, nil, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -36,12 +36,14 @@ func TestFlatten(t *testing.T) {
 		{
 			"locality weights",
 			[]Choice{set(Options{LocalityWeighted: true}, host(1, in(near)), host(2, in(far)), host(3, in(far)))},
-			[]uint32{0, 0, 0, 0, 0, 0, 1, 2}, nil, 3,
+			[]uint32{0, 0, 0, 0, 0, 0, 1, 2},
+			nil, 3,
 		},
 		{
 			"priorities",
 			[]Choice{set(Options{PanicThreshold: 10}, host(1), host(2, health(model.HealthUnhealthy)), host(3, prio(1)))},
-			[]uint32{0, 0, 1, 0, 0, 1, 0, 0, 0, 1}, nil, 2,
+			[]uint32{0, 0, 1, 0, 0, 1, 0, 0, 0, 1},
+			nil, 2,
 		},
 		{"clusters by weight", []Choice{weighted(set(Options{}, a), 1), weighted(set(Options{}, b, c), 2)}, nil, nil, 3},
 		{"a cluster of no weight", []Choice{weighted(set(Options{}, a), 1), weighted(set(Options{}, b, c), 0)}, nil, nil, 1},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* All maps of weir. No map is pinned: they live as long as the daemon holds them or a socket refers to them. */
+/* All maps of weir. They live as long as the daemon, a pinned link or a socket refers to them; pkg/kernel/pin pins some. */
 #ifndef WEIR_MAPS_H
 #define WEIR_MAPS_H
 

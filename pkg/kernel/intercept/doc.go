@@ -6,9 +6,9 @@
 //
 // # Lifetime
 //
-// Nothing is pinned. Programs are attached by links that the kernel drops with the daemon's file descriptors, on Close as on
-// SIGKILL: afterwards connections go where they would go without weir. The fail policy therefore speaks of the time in which
-// the daemon runs and a connection that should be captured cannot be; see docs/decisions/0003-interception.md.
+// Programs are attached by links that the kernel drops with the daemon's file descriptors, on Close as on SIGKILL: afterwards
+// connections go where they would go without weir. With Options.Pins links, and the maps that know of connections under way, are
+// pinned too, outlive the process, and are taken over by the next one; see docs/decisions/0003-interception.md and 0014-life-cycle.md.
 //
 // # Locking
 //

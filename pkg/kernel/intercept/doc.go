@@ -1,8 +1,8 @@
 // Package intercept loads weir's BPF programs, attaches them to cgroups, keeps their maps in step with a steer.Plan, and tells
 // where an accepted connection was going.
 //
-// It owns every BPF object of the daemon. It must not know the proxy, nor how a plan came about. Outside pkg/kernel/probe it is
-// the only package that imports cilium/ebpf.
+// It owns the BPF object for TCP connections on their way out; pkg/kernel/inbound and pkg/kernel/datagram have objects of their own. It
+// must not know the proxy, nor how a plan came about.
 //
 // # Lifetime
 //

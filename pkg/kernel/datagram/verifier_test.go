@@ -1,0 +1,24 @@
+package datagram
+
+import (
+	"flag"
+	"testing"
+
+	"github.com/weir-proxy/weir/pkg/kernel/verifiertest"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestVerifierCost(t *testing.T) {
+	o, _, err := loadObjects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := o.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	verifiertest.Compare(t, *update,
+		o.Connect4, o.Connect6, o.Sendmsg4, o.Sendmsg6, o.Recvmsg4, o.Recvmsg6, o.Getpeername4, o.Getpeername6, o.Explain, o.Find)
+}

@@ -1,0 +1,32 @@
+package inbound
+
+import (
+	"flag"
+	"testing"
+
+	"github.com/weir-proxy/weir/pkg/kernel/verifiertest"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestVerifierCost(t *testing.T) {
+	o, err := loadObjects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := o.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	lookup, err := o.loadLookup(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lookup.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	verifiertest.Compare(t, *update, o.Ops, o.Edit, lookup)
+}

@@ -39,7 +39,8 @@ var rules = []rule{
 	{
 		from: "", not: "github.com/cilium/ebpf",
 		except: []string{
-			"pkg/kernel/intercept", "pkg/kernel/inbound", "pkg/kernel/datagram", "pkg/kernel/pin", "pkg/kernel/probe",
+			"pkg/kernel/accel", "pkg/kernel/intercept", "pkg/kernel/inbound", "pkg/kernel/datagram", "pkg/kernel/pin", "pkg/kernel/probe",
+			"pkg/kernel/verifiertest",
 			"tools/generate",
 		},
 		why: "few packages talk to the kernel's BPF",

@@ -20,6 +20,7 @@ func bpfObjects() []bpfObject {
 		{"policy", "pkg/kernel/intercept"},
 		{"inbound", "pkg/kernel/inbound"},
 		{"udp", "pkg/kernel/datagram"},
+		{"accel", "pkg/kernel/accel"},
 	}
 }
 

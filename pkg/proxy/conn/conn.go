@@ -52,10 +52,15 @@ type Conn struct {
 	// of the end of file that follows.
 	lost atomic.Uintptr
 
-	rmu     sync.Mutex // held while a read is parked; guards what follows
-	drained bool       // nothing was left when the last read returned
-	prefix  []byte     // bytes that were read ahead and are handed out first
-	free    func()     // gives the prefix's buffer back
+	rmu     sync.Mutex    // held while a read is parked; guards what follows
+	drained bool          // nothing was left when the last read returned
+	prefix  []byte        // bytes that were read ahead and are handed out first
+	free    func()        // gives the prefix's buffer back
+	taken   atomic.Uint64 // bytes read off the socket; written under rmu
+	seen    uint64        // Lane.Mixed when nothing was left last
+
+	lane  atomic.Pointer[Lane] // nil while not accelerated
+	trial atomic.Int32         // reads and writes left until the connection is accelerated; not above 0: it is not to be
 
 	// release is called when the connection has been closed; nil for most.
 	release func()
@@ -95,6 +100,7 @@ func (p *Poller) Adopt(nc net.Conn, rx, tx *atomic.Uint64) (*Conn, error) {
 	c := &Conn{poller: p, fd: fd, laddr: nc.LocalAddr(), raddr: nc.RemoteAddr(), rx: rx, tx: tx}
 	c.local, c.remote = AddrPort(c.laddr), AddrPort(c.raddr)
 	_, c.stream = c.laddr.(*net.TCPAddr)
+	c.trial.Store(c.trials())
 	if c.rx == nil {
 		c.rx = &c.ownRx
 	}
@@ -173,6 +179,9 @@ func (c *Conn) Close() error {
 	err := unix.Close(c.fd)
 	if c.release != nil {
 		c.release()
+	}
+	if lane := c.lane.Load(); lane != nil {
+		lane.Release()
 	}
 	if err != nil {
 		return c.failure("close", os.NewSyscallError("close", err))

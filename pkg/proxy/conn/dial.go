@@ -60,6 +60,9 @@ func (d *Dialer) DialFrom(ctx context.Context, from streaminfo.Origin, addr neti
 			Enable: true, Idle: orDefault(k.Time), Interval: orDefault(k.Interval), Count: orDefault(k.Probes),
 		}
 	}
+	if d.Poller != nil {
+		d.Poller.expect(addr)
+	}
 	if from.Inbound && d.Passage != nil || from.Source.Addr.IsValid() {
 		return d.dialFromSource(ctx, &nd, from, addr)
 	}

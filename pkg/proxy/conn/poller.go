@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,7 +23,9 @@ type Poller struct {
 	fd    int
 	start time.Time
 	pipes pipes
-	done  sync.WaitGroup
+	// accelerator is nil without acceleration.
+	accelerator atomic.Pointer[acceleration]
+	done        sync.WaitGroup
 
 	mu     sync.Mutex
 	conns  []*Conn // by descriptor; nil where there is none

@@ -115,6 +115,7 @@ func (c *Conn) read(p []byte, l Lender, mode readMode) (int, error) {
 		if l != nil {
 			p = l.Lend()
 		}
+		mixed := c.mixed()
 		c.in.begin()
 		n, errno := recvfrom(c.fd, p, flags)
 		switch {
@@ -122,11 +123,11 @@ func (c *Conn) read(p []byte, l Lender, mode readMode) (int, error) {
 			c.drained = false
 			return 0, nil
 		case errno == 0:
-			c.drained = c.stream && n < len(p)
+			c.drained = c.stream && n < len(p) && c.mixed() == c.seen
 			return c.took(n)
 		case errno == syscall.EINTR:
 		case errno == syscall.EAGAIN:
-			c.drained = true
+			c.drained, c.seen = true, mixed
 			if l != nil {
 				l.TakeBack()
 			}
@@ -153,7 +154,7 @@ func (c *Conn) read(p []byte, l Lender, mode readMode) (int, error) {
 // took accounts for n bytes that were read.
 func (c *Conn) took(n int) (int, error) {
 	if n > 0 {
-		c.rx.Add(uint64(n))
+		c.count(n)
 		return n, nil
 	}
 	if errno := syscall.Errno(c.lost.Load()); errno != 0 {

@@ -71,7 +71,7 @@ func (v pipe) close() {
 
 // Splice moves bytes that src has received to c without copying them through memory of the process: what is there, at
 // most maxBytes and SpliceSize. It waits for something to move and for room, as Read and Write do. readErr is io.EOF at
-// the end of src. It must not be used where bytes can reach src past TCP (sockmap).
+// the end of src. Nothing moves, without an error, when src is not Spliceable.
 func (c *Conn) Splice(src *Conn, maxBytes int64) (n int, readErr, writeErr error) {
 	src.rmu.Lock()
 	defer src.rmu.Unlock()
@@ -101,7 +101,7 @@ func (c *Conn) Splice(src *Conn, maxBytes int64) (n int, readErr, writeErr error
 	return n, nil, writeErr
 }
 
-// fill moves what was received into the pipe, at least a byte. The caller holds rmu.
+// fill moves what was received into the pipe, at least a byte unless the connection is no longer Spliceable. The caller holds rmu.
 func (c *Conn) fill(p pipe, limit int) (int, error) {
 	if err := c.in.refused(c); err != nil {
 		return 0, c.failure("read", err)
@@ -113,6 +113,10 @@ func (c *Conn) fill(p pipe, limit int) (int, error) {
 			}
 		}
 		c.in.begin()
+		if !c.Spliceable() { // looked at after begin: what came past TCP by now is news
+			c.drained = false
+			return 0, nil
+		}
 		n, err := unix.Splice(c.fd, nil, p.w, nil, limit, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
 		switch {
 		case err == syscall.EINTR:
@@ -130,7 +134,7 @@ func (c *Conn) fill(p pipe, limit int) (int, error) {
 			return 0, io.EOF
 		default:
 			c.drained = false // pipes are full before the socket is empty
-			c.rx.Add(uint64(n))
+			c.count(int(n))
 			return int(n), nil
 		}
 	}

@@ -33,6 +33,7 @@ func (c *Conn) write(p []byte) (sent int, err error) {
 		case errno == 0:
 			sent += n
 			full = false
+			c.tried()
 		case errno == syscall.EINTR:
 		case errno == syscall.EAGAIN && !full:
 			full = true

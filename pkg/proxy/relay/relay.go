@@ -21,7 +21,7 @@ import (
 
 const (
 	// bufferSize is what one read takes at most: large enough that system calls do not show on bulk transfers.
-	bufferSize = 64 << 10
+	bufferSize = 128 << 10
 	// recordSize is that for connections whose buffer is held while they wait: one TLS record (RFC 8446 section 5.1).
 	recordSize = 16 << 10
 )
@@ -234,7 +234,7 @@ func (r *relay) bulk(from, to *Side) (total uint64, readErr, writeErr error) {
 	if !ok {
 		return 0, nil, nil
 	}
-	for n := bufferSize; n >= bufferSize && readErr == nil && writeErr == nil; {
+	for n := bufferSize; n >= bufferSize && readErr == nil && writeErr == nil && src.Spliceable(); {
 		n, readErr, writeErr = dst.Splice(src, conn.SpliceSize)
 		if n > 0 && from.Received != nil {
 			from.Received(n)

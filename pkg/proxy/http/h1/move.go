@@ -20,7 +20,7 @@ func (b *body) Move(dst net.Conn) (n int, moved bool, readErr, writeErr error) {
 		return 0, false, nil, nil
 	}
 	src, ok := b.rd.conn.(*conn.Conn)
-	if !ok {
+	if !ok || !src.Spliceable() {
 		return 0, false, nil, nil
 	}
 	to, ok := dst.(*conn.Conn)

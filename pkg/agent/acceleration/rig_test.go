@@ -1,0 +1,121 @@
+package acceleration
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/weir-proxy/weir/pkg/kernel/accel"
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
+	"github.com/weir-proxy/weir/pkg/proxy/relay"
+)
+
+// rig is a proxy that relays from door to backend, with both ends' applications in this process.
+type rig struct {
+	kernel  *accel.Accelerator
+	door    net.Listener
+	backend net.Listener
+	done    sync.WaitGroup
+}
+
+// newRig accelerates for the test's own cgroup; limit 0 is the default.
+func newRig(t *testing.T, network string, full bool, limit uint64) *rig {
+	t.Helper()
+	kernel, err := accel.Load(accel.Options{Limit: limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{kernel: kernel}
+	t.Cleanup(func() {
+		if err := kernel.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	poller := conntest.Poller(t)
+	poller.Accelerate(adapter{kernel, &addresses{}}, 1)
+	host := "127.0.0.1:0"
+	if network == "tcp6" {
+		host = "[::1]:0"
+	}
+	if r.door, err = net.Listen(network, host); err != nil {
+		t.Fatal(err)
+	}
+	if r.backend, err = net.Listen(network, host); err != nil {
+		t.Fatal(err)
+	}
+	own := ownCgroup(t)
+	var named []string
+	if full {
+		named = []string{own}
+	}
+	if err := kernel.Attach([]string{own}, named); err != nil {
+		t.Fatal(err)
+	}
+	if err := kernel.SetDoors([]netip.AddrPort{addrPort(r.door)}); err != nil {
+		t.Fatal(err)
+	}
+	r.done.Go(func() { r.serve(t.Context(), poller) })
+	t.Cleanup(func() {
+		r.door.Close()
+		r.backend.Close()
+		r.done.Wait()
+	})
+	return r
+}
+
+func ownCgroup(t *testing.T) string {
+	t.Helper()
+	h, err := cgroup.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := h.Of(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func addrPort(l net.Listener) netip.AddrPort { return conn.AddrPort(l.Addr()) }
+
+// serve relays every connection until the door closes.
+func (r *rig) serve(ctx context.Context, poller *conn.Poller) {
+	dialer, pool := conn.Dialer{Poller: poller}, &relay.Pool{}
+	for {
+		nc, err := r.door.Accept()
+		if err != nil {
+			return
+		}
+		r.done.Go(func() {
+			down, err := poller.Adopt(nc, nil, nil)
+			if err != nil {
+				nc.Close()
+				return
+			}
+			defer down.Close()
+			up, err := dialer.Dial(ctx, addrPort(r.backend))
+			if err != nil {
+				down.Reset()
+				return
+			}
+			defer up.Close()
+			relay.Run(ctx, side(down), side(up), relay.Options{Pool: pool})
+		})
+	}
+}
+
+func side(c *conn.Conn) relay.Side { return relay.Side{Conn: c, Abort: c.Abort, Reset: c.Reset} }
+
+// status reads the counters.
+func (r *rig) status(t *testing.T) accel.Status {
+	t.Helper()
+	s, err := r.kernel.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/weir-proxy/weir/pkg/kernel/verifiertest"
 )
 
 // result is how a suite ended.
@@ -19,6 +21,7 @@ type result struct {
 	seconds         string
 	passed, skipped int
 	failed          []string
+	costs           []verifiertest.Cost
 }
 
 // Marks of the guest's own lines on the console.
@@ -96,6 +99,9 @@ func (m *matrix) follow(console io.Reader) (results map[string]result, done bool
 
 // count takes notice of a line of go test -v.
 func (r *result) count(line string) {
+	if cost, ok := verifiertest.Parse(line); ok {
+		r.costs = append(r.costs, cost)
+	}
 	text := strings.TrimSpace(line)
 	switch {
 	case strings.HasPrefix(text, "--- PASS:"):

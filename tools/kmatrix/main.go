@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/weir-proxy/weir/pkg/kernel/verifiertest"
 )
 
 // kernels by the name that -kernels takes: the package whose dependency is the newest build of that series.
@@ -29,6 +31,7 @@ type matrix struct {
 	suites  string
 	limit   time.Duration
 	verbose bool
+	update  bool
 }
 
 func main() {
@@ -42,6 +45,7 @@ func main() {
 	flag.StringVar(&m.suites, "suites", "", "suites to run, separated by commas; all when empty")
 	flag.DurationVar(&m.limit, "limit", 20*time.Minute, "how long one kernel may take")
 	flag.BoolVar(&m.verbose, "v", false, "show what the kernels print while they run")
+	flag.BoolVar(&m.update, "update", false, "write what the verifier took for each program into the golden files")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	ok, err := m.run(ctx)
@@ -78,6 +82,9 @@ func (m *matrix) run(ctx context.Context) (bool, error) {
 			return false, fmt.Errorf("kernel %s: %w", k.name, err)
 		}
 		good = report(k.name, chosen, results) && good
+		if err := m.golden(results); err != nil {
+			return false, err
+		}
 	}
 	if ran == 0 {
 		return false, fmt.Errorf("no kernel is named %q", m.only)
@@ -99,6 +106,19 @@ func (m *matrix) test(ctx context.Context, name, meta string, root []byte) (map[
 	defer cancel()
 	fmt.Printf("kernel %s (%s): booting\n", name, k.release)
 	return m.boot(ctx, k, image, filepath.Join(m.dir, "console-"+name+".log"))
+}
+
+// golden writes what programs cost on another kernel, when it is asked to.
+func (m *matrix) golden(results map[string]result) error {
+	for name, r := range results {
+		if !m.update || len(r.costs) == 0 {
+			continue
+		}
+		if err := verifiertest.Merge(filepath.Join(name, verifiertest.Golden), r.costs); err != nil {
+			return fmt.Errorf("write golden file: %w", err)
+		}
+	}
+	return nil
 }
 
 // report prints the outcome of each suite in the usual form of go test.

@@ -288,6 +288,9 @@ func TestOutside(t *testing.T) {
 	}
 }
 
+// noNetns is the cookie of no namespace: they are given out in order, from 1.
+const noNetns = 1 << 40
+
 func TestExplain(t *testing.T) {
 	b := newBench(t)
 	exclude := func(p *steer.Plan) { p.Excludes = []steer.Rule{rule("10.99.1.0/24", 0, steer.Pass)} }
@@ -302,7 +305,7 @@ func TestExplain(t *testing.T) {
 		{Query{Dst: netip.MustParseAddrPort("10.99.0.9:54")}, steer.Pass, ReasonPassRule},
 		{Query{Dst: netip.MustParseAddrPort("10.99.1.1:53")}, steer.Pass, ReasonExcluded},
 		{Query{Dst: netip.MustParseAddrPort("10.98.0.1:53")}, steer.Pass, ReasonNoRule},
-		{Query{Dst: netip.MustParseAddrPort("10.99.0.1:53"), Netns: 1}, steer.Pass, ReasonOtherNetns},
+		{Query{Dst: netip.MustParseAddrPort("10.99.0.1:53"), Netns: noNetns}, steer.Pass, ReasonOtherNetns},
 		{Query{Dst: netip.MustParseAddrPort("10.99.0.1:53"), Device: 1}, steer.Pass, ReasonBoundDevice},
 		{Query{Dst: netip.MustParseAddrPort("10.99.0.1:53"), Mark: testMark}, steer.Pass, ReasonProxyMark},
 	} {
@@ -315,7 +318,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	b.apply(func(p *steer.Plan) { p.FailClosed = true }, rule("10.99.0.0/16", 53, steer.Redirect))
-	got, err := b.Explain(Query{Dst: netip.MustParseAddrPort("10.99.0.1:53"), Netns: 1})
+	got, err := b.Explain(Query{Dst: netip.MustParseAddrPort("10.99.0.1:53"), Netns: noNetns})
 	if err != nil || got.Action != steer.Refuse {
 		t.Errorf("fail policy CLOSED: %+v, %v", got, err)
 	}

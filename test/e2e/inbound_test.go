@@ -235,3 +235,27 @@ func TestInboundWithoutServer(t *testing.T) {
 		t.Errorf("weir made %d connections", n)
 	}
 }
+
+// Inbound listeners have no part in what leaves captured processes, whether they are bound or not.
+func TestInboundIsNotOutbound(t *testing.T) {
+	t.Parallel()
+	byAddress := harness.Listener{
+		Name: "by-address", Address: "0.0.0.0:8081", Virtual: true, More: "traffic_direction: INBOUND",
+		Chains: []string{harness.Chain(harness.TCP("inbound"))},
+	}.YAML()
+	outbound := harness.Listener{
+		Name: "outbound", Address: "10.99.0.1:80", Virtual: true, More: "traffic_direction: OUTBOUND",
+		Chains: []string{harness.Chain(harness.TCP("inbound"))},
+	}.YAML()
+	h := newHouse(t, "inbound: {}", virtualInbound(""), byAddress, outbound)
+	for _, port := range []string{"8080", "8081", "15006"} {
+		server := h.far.HTTPBackend("far", farAddr+":"+port)
+		wantOK(t, h.near.App().In(h.group).Curl("http://"+server.Addr.String()+"/"), "far")
+	}
+	if n := h.weir.Stat("listener_manager.total_listeners_active"); n != 3 {
+		t.Errorf("%d listeners", n)
+	}
+	if n := h.weir.Stat("cluster.inbound.upstream_cx_total"); n != 0 {
+		t.Errorf("weir made %d connections for what left", n)
+	}
+}

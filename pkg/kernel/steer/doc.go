@@ -9,9 +9,10 @@
 //   - The address of every listener with bind_to_port false. An exact address is captured as it is. 0.0.0.0 means every IPv4
 //     address on that port, [::] every IPv6 address, and IPv4 too when the listener has ipv4_compat; this is the set of
 //     destinations that Envoy's original-destination hand-off would find the listener for.
-//   - When a listener has use_original_dst and its traffic direction is not INBOUND, every other TCP destination, of both
-//     families.
+//   - When a listener has use_original_dst, every other TCP destination, of both families.
 //   - The prefixes and ports of Interception.Include, beside these.
+//
+// Listeners whose traffic direction is INBOUND have no part in this: they are for what comes to the processes.
 //
 // Catch-alls (an any-address, use_original_dst, an included range that is wider) leave alone what stays on the machine or
 // cannot be dialled again from its address: loopback, the unspecified address and IPv6 link-local. Istio's rules leave loopback

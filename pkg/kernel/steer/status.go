@@ -3,6 +3,8 @@ package steer
 import (
 	"maps"
 	"slices"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
 // ListenerStatus says what becomes of the connections that are captured for a listener.
@@ -21,8 +23,11 @@ func (c *Compiler) Status() []ListenerStatus {
 	all := make(map[string]*ListenerStatus)
 	for name, l := range c.snap.Listeners.All() {
 		s := &ListenerStatus{Listener: name}
-		if l.UDP != nil {
+		switch {
+		case l.UDP != nil:
 			s.Kept = []string{"datagrams need user space"}
+		case l.TrafficDirection == model.TrafficInbound:
+			s.Kept = []string{"connections that come in need user space"}
 		}
 		all[name] = s
 	}

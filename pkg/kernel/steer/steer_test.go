@@ -37,6 +37,11 @@ func virtual(name string, addrs ...string) *model.Listener {
 	return l
 }
 
+func inbound(l *model.Listener) *model.Listener {
+	l.TrafficDirection = model.TrafficInbound
+	return l
+}
+
 func catchAll(name, addr string, direction model.TrafficDirection) *model.Listener {
 	l := virtual(name, addr)
 	l.BindToPort, l.UseOriginalDst, l.TrafficDirection = true, true, direction
@@ -73,6 +78,10 @@ func cases() map[string]*model.Snapshot {
 		"use_original_dst": snapshot(nil, outbound, virtual("web", "0.0.0.0:80")),
 		"inbound_is_no_catch_all": snapshot(nil,
 			catchAll("inbound", "0.0.0.0:15006", model.TrafficInbound)),
+		"inbound_by_address_is_not_for_what_leaves": snapshot(nil,
+			inbound(virtual("in", "0.0.0.0:8080", "10.0.0.5:9090")), inbound(virtual("in6", "[::]:8080"))),
+		"inbound_beside_outbound": snapshot(nil, outbound, virtual("web", "0.0.0.0:80"),
+			catchAll("virtualInbound", "0.0.0.0:15006", model.TrafficInbound), inbound(virtual("in", "0.0.0.0:80", "10.0.0.5:9090"))),
 		"unspecified_direction_and_two": snapshot(nil,
 			catchAll("b", "0.0.0.0:15001", model.TrafficUnspecified), catchAll("c", "0.0.0.0:15002", model.TrafficOutbound)),
 		"unusable": snapshot(nil, pipe, virtual("no-port", "10.0.0.1:0"), virtual("no-address"),

@@ -11,7 +11,7 @@ import (
 
 // listener replaces what a listener contributes; either may be nil.
 func (c *Compiler) listener(name string, old, now *model.Listener) {
-	old, now = ofConnections(old), ofConnections(now)
+	old, now = ofConnections(old), outgoing(ofConnections(now))
 	own := owner{ownListener, name}
 	if name == c.catchAll {
 		for to := range c.targetsOf(name) {
@@ -36,7 +36,7 @@ func (c *Compiler) listener(name string, old, now *model.Listener) {
 		}
 		c.users[cluster][name] = struct{}{}
 	}
-	if now.UseOriginalDst && now.TrafficDirection != model.TrafficInbound {
+	if now.UseOriginalDst {
 		c.catchers[name] = struct{}{}
 	}
 	c.resettle = c.resettle || now.UseOriginalDst || now.BindToPort
@@ -47,6 +47,14 @@ func (c *Compiler) listener(name string, old, now *model.Listener) {
 		return
 	}
 	contribution{c, own, 0}.listener(name, now)
+}
+
+// outgoing is a listener that has a part in what leaves applications, else nil; l may be nil. Inbound ones have none.
+func outgoing(l *model.Listener) *model.Listener {
+	if l != nil && l.TrafficDirection == model.TrafficInbound {
+		return nil
+	}
+	return l
 }
 
 // clustersIn yields the clusters of the TCP proxies of a listener, which may be nil.

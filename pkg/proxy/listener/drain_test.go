@@ -37,6 +37,9 @@ func TestDrainOfInboundListeners(t *testing.T) {
 	in, out, virtualIn, virtualOut := inboundAndOutbound()
 	b.mustApply(in, out, virtualIn, virtualOut)
 	inAddr, outAddr := b.address("in"), b.address("out")
+	if _, ok := b.Arrival(netip.MustParseAddrPort("10.0.0.1:80")); !ok {
+		t.Error("connections are not handed off to an inbound listener")
+	}
 	b.Drain(false, true, false)
 	if len(told) != 1 || !told[0] {
 		t.Errorf("told of %v", told)
@@ -44,7 +47,7 @@ func TestDrainOfInboundListeners(t *testing.T) {
 	if !refused(t, inAddr) || refused(t, outAddr) {
 		t.Error("not the inbound listener alone has stopped")
 	}
-	if _, ok := b.Route(netip.MustParseAddrPort("10.0.0.1:80")); ok {
+	if _, ok := b.Arrival(netip.MustParseAddrPort("10.0.0.1:80")); ok {
 		t.Error("connections are still handed off to an inbound listener")
 	}
 	if _, ok := b.Route(netip.MustParseAddrPort("10.0.0.2:80")); !ok {

@@ -17,8 +17,9 @@ type handOff struct {
 	any4     map[uint16]*active // listeners at 0.0.0.0
 	any6     map[uint16]*active // listeners at ::
 	catchAll *active
-	// inbound is the one of connections that come in; nil when there are no listeners for them.
-	inbound *handOff
+	// inbound is the one of connections that come in; nil when there are no listeners for them. outbound is that of connections that
+	// were captured on their way out.
+	inbound, outbound *handOff
 }
 
 func newHandOff(listeners map[string]*active, left func(*model.Listener) bool) *handOff {
@@ -60,14 +61,10 @@ func setOnce[K comparable](m map[K]*active, key K, a *active) {
 
 // catchRank orders the listeners that could take captured outbound connections nobody else is there for.
 func catchRank(l *model.Listener) int {
-	switch l.TrafficDirection {
-	case model.TrafficOutbound:
+	if l.TrafficDirection == model.TrafficOutbound {
 		return 0
-	case model.TrafficUnspecified:
-		return 1
-	default:
-		return 2
 	}
+	return 1
 }
 
 // find gives the listener at exactly this address, bound or not, else the one for any address on the port; nil when

@@ -85,6 +85,17 @@ func inboundHandOff(listeners map[string]*active, left func(*model.Listener) boo
 	return h
 }
 
+// outboundHandOff is the hand-off of connections that were captured on their way out, in which inbound listeners have no part. whole
+// is that of all listeners.
+func outboundHandOff(whole *handOff, left func(*model.Listener) bool) *handOff {
+	for _, a := range whole.byName {
+		if a.cfg.TrafficDirection == model.TrafficInbound {
+			return newHandOff(whole.byName, func(l *model.Listener) bool { return left(l) || l.TrafficDirection == model.TrafficInbound })
+		}
+	}
+	return whole
+}
+
 // Arrival tells which listener takes a connection that is captured on its way to an application. It looks up what connections look
 // up, and changes nothing.
 func (m *Manager) Arrival(dst netip.AddrPort) (Route, bool) {

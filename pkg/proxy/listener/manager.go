@@ -168,7 +168,7 @@ func (m *Manager) List() []Status {
 // publish recomputes what connections look up. The caller holds mu.
 func (m *Manager) publish() {
 	routes := newHandOff(m.active, m.drains.unreachable)
-	routes.inbound = inboundHandOff(m.active, m.drains.unreachable)
+	routes.inbound, routes.outbound = inboundHandOff(m.active, m.drains.unreachable), outboundHandOff(routes, m.drains.unreachable)
 	m.routes.Store(routes)
 	own := map[netip.AddrPort]struct{}{}
 	for _, s := range m.sockets {

@@ -32,10 +32,10 @@ type Route struct {
 	Found  Found
 }
 
-// Route tells which listener takes a captured connection by its original destination. It looks up what connections look up,
+// Route tells which listener takes a connection that was captured on its way out, by its original destination. It looks up what connections look up,
 // and changes nothing.
 func (m *Manager) Route(dst netip.AddrPort) (Route, bool) {
-	return routeOf(m.routes.Load().lookUp(conn.Unmap(dst)))
+	return routeOf(m.routes.Load().outbound.lookUp(conn.Unmap(dst)))
 }
 
 // Bound tells which listener has a socket of its own that a connection to dst reaches, as any server has: at this address, or

@@ -80,3 +80,38 @@ func TestBound(t *testing.T) {
 		}
 	}
 }
+
+// Each direction has its listeners; those without a direction are for both.
+func TestDirections(t *testing.T) {
+	b := newBed(t, nil)
+	unbound := func(name, addr string, direction model.TrafficDirection, catchAll bool) *model.Listener {
+		return &model.Listener{
+			Resource: model.Resource{Name: name}, Address: netip.MustParseAddrPort(addr), TrafficDirection: direction,
+			UseOriginalDst: catchAll, DefaultFilterChain: &model.FilterChain{Name: name},
+		}
+	}
+	b.mustApply(
+		unbound("in", "0.0.0.0:80", model.TrafficInbound, false), unbound("all-in", "0.0.0.0:15006", model.TrafficInbound, true),
+		unbound("out", "0.0.0.0:81", model.TrafficOutbound, false), unbound("all-out", "0.0.0.0:15001", model.TrafficOutbound, true),
+		unbound("any", "0.0.0.0:82", model.TrafficUnspecified, false),
+	)
+	for _, tt := range []struct{ dst, leaving, arriving string }{
+		{"10.0.0.1:80", "all-out", "in"},
+		{"10.0.0.1:81", "out", "all-in"},
+		{"10.0.0.1:82", "any", "any"},
+		{"10.0.0.1:15006", "all-out", "all-in"},
+		{"10.0.0.1:15001", "all-out", "all-in"},
+		{"10.0.0.1:83", "all-out", "all-in"},
+	} {
+		if r, ok := b.Route(netip.MustParseAddrPort(tt.dst)); !ok || r.Listener.Name != tt.leaving {
+			t.Errorf("to %s, leaving: %+v, want %s", tt.dst, r.Listener, tt.leaving)
+		}
+		if r, ok := b.Arrival(netip.MustParseAddrPort(tt.dst)); !ok || r.Listener.Name != tt.arriving {
+			t.Errorf("to %s, arriving: %+v, want %s", tt.dst, r.Listener, tt.arriving)
+		}
+	}
+	b.mustApply(unbound("in", "0.0.0.0:80", model.TrafficInbound, true))
+	if r, ok := b.Route(netip.MustParseAddrPort("10.0.0.1:80")); ok {
+		t.Errorf("listener %s takes what leaves", r.Listener.Name)
+	}
+}

@@ -141,7 +141,7 @@ func (cn *connection) destination() *active {
 		return nil
 	}
 	cn.info.Local, cn.info.OriginalDst = dst, dst
-	a := m.routes.Load().captured(dst)
+	a := m.routes.Load().outbound.captured(dst)
 	if a == nil {
 		m.stats.noListener.Inc()
 		m.opts.Log.Debug("close captured connection: no listener for its destination", "client", cn.info.Remote, "destination", dst)

@@ -1,0 +1,76 @@
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weir-proxy/weir/test/harness"
+)
+
+// Addresses of the rig: one that is proxied with weir and reached without it, and one that the kernel answers.
+const (
+	real      = "10.99.0.2:80"
+	offloaded = "10.99.0.4:80"
+)
+
+// rig is a host with a captured application, and neighbours that weir has nothing to do with: a process in another cgroup, and another
+// network namespace.
+type rig struct {
+	t            *testing.T
+	host, remote *harness.Host
+	group, other *harness.Cgroup
+	fs, conf     string
+	// interception are the fields of weir.interception.v1.Interception.
+	interception string
+}
+
+func newRig(t *testing.T, persistence, policy string) *rig {
+	t.Helper()
+	harness.NeedInterception(t)
+	host := harness.NewHost(t).AddAddress("10.99.0.2", "10.99.0.3")
+	remote := harness.NewHost(t).AddAddress("10.99.0.2")
+	proxied := host.TCPBackend("127.0.0.1:0", harness.Greets("weir"))
+	kernel := host.TCPBackend("10.99.0.3:0", harness.Greets("kernel"))
+	host.TCPBackend(real, harness.Greets("direct"))
+	remote.TCPBackend(real, harness.Greets("direct"))
+	listener := func(name, addr, cluster string) string {
+		return harness.Listener{Name: name, Address: addr, Virtual: true, Chains: []string{harness.Chain(harness.TCP(cluster))}}.YAML()
+	}
+	r := &rig{
+		t: t, host: host, remote: remote, fs: bpffs(t),
+		group: harness.NewCgroup(t), other: harness.NewCgroup(t),
+	}
+	r.conf = harness.Bootstrap{
+		Listeners: []string{listener("real", real, "proxied"), listener("offloaded", offloaded, "kernel")},
+		Clusters:  []string{harness.Cluster("proxied", harness.To(proxied.Addr)), harness.Cluster("kernel", harness.To(kernel.Addr))},
+	}.YAML()
+	r.interception = fmt.Sprintf("life_cycle: {persistence: %s, bpf_fs: %q}, fail_policy: %s, offload: {exclude_listeners: [real]}",
+		persistence, r.fs, policy)
+	return r
+}
+
+// bpffs is a directory for a BPF file system of the test's own.
+func bpffs(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "bpf")
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// start starts a weir; one that is not awaited may be killed before it serves.
+func (r *rig) start(await bool) *harness.Weir {
+	r.t.Helper()
+	return r.host.StartWeir(harness.WeirOptions{
+		Config: r.conf, Capture: []*harness.Cgroup{r.group}, Interception: r.interception, NotReady: !await, Flags: []string{"--base-id", "77"},
+	})
+}

@@ -30,6 +30,8 @@ type Interception struct {
 	UDP []UDPPolicy
 	// Offload says which captured connections the kernel may send to an endpoint by itself.
 	Offload Offload
+	// Acceleration says whether payload between applications and weir goes past TCP.
+	Acceleration Acceleration
 }
 
 // Offload is weir.interception.v1.Offload.
@@ -91,6 +93,7 @@ func (i *Interception) With(later *Interception) *Interception {
 	out.UDP = slices.Concat(i.UDP, later.UDP)
 	out.Offload.Off = i.Offload.Off || later.Offload.Off
 	out.Offload.ExcludeListeners = slices.Concat(i.Offload.ExcludeListeners, later.Offload.ExcludeListeners)
+	out.Acceleration = i.Acceleration.with(later.Acceleration)
 	return &out
 }
 

@@ -124,6 +124,58 @@ func (Offload_Mode) EnumDescriptor() ([]byte, []int) {
 	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{1, 0}
 }
 
+type Acceleration_Mode int32
+
+const (
+	// All payload goes through TCP.
+	Acceleration_OFF Acceleration_Mode = 0
+	// What applications send to weir goes past TCP. What weir sends them does not, so that they may read in any way they like.
+	Acceleration_RECEIVE Acceleration_Mode = 1
+	// As RECEIVE, and what weir sends to the applications that are named goes past TCP, too.
+	Acceleration_FULL Acceleration_Mode = 2
+)
+
+// Enum value maps for Acceleration_Mode.
+var (
+	Acceleration_Mode_name = map[int32]string{
+		0: "OFF",
+		1: "RECEIVE",
+		2: "FULL",
+	}
+	Acceleration_Mode_value = map[string]int32{
+		"OFF":     0,
+		"RECEIVE": 1,
+		"FULL":    2,
+	}
+)
+
+func (x Acceleration_Mode) Enum() *Acceleration_Mode {
+	p := new(Acceleration_Mode)
+	*p = x
+	return p
+}
+
+func (x Acceleration_Mode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Acceleration_Mode) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_interception_v1_interception_proto_enumTypes[2].Descriptor()
+}
+
+func (Acceleration_Mode) Type() protoreflect.EnumType {
+	return &file_weir_interception_v1_interception_proto_enumTypes[2]
+}
+
+func (x Acceleration_Mode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Acceleration_Mode.Descriptor instead.
+func (Acceleration_Mode) EnumDescriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2, 0}
+}
+
 type Inbound_Mode int32
 
 const (
@@ -156,11 +208,11 @@ func (x Inbound_Mode) String() string {
 }
 
 func (Inbound_Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_weir_interception_v1_interception_proto_enumTypes[2].Descriptor()
+	return file_weir_interception_v1_interception_proto_enumTypes[3].Descriptor()
 }
 
 func (Inbound_Mode) Type() protoreflect.EnumType {
-	return &file_weir_interception_v1_interception_proto_enumTypes[2]
+	return &file_weir_interception_v1_interception_proto_enumTypes[3]
 }
 
 func (x Inbound_Mode) Number() protoreflect.EnumNumber {
@@ -169,7 +221,7 @@ func (x Inbound_Mode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Inbound_Mode.Descriptor instead.
 func (Inbound_Mode) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3, 0}
 }
 
 type Namespaces_Upstream int32
@@ -205,11 +257,11 @@ func (x Namespaces_Upstream) String() string {
 }
 
 func (Namespaces_Upstream) Descriptor() protoreflect.EnumDescriptor {
-	return file_weir_interception_v1_interception_proto_enumTypes[3].Descriptor()
+	return file_weir_interception_v1_interception_proto_enumTypes[4].Descriptor()
 }
 
 func (Namespaces_Upstream) Type() protoreflect.EnumType {
-	return &file_weir_interception_v1_interception_proto_enumTypes[3]
+	return &file_weir_interception_v1_interception_proto_enumTypes[4]
 }
 
 func (x Namespaces_Upstream) Number() protoreflect.EnumNumber {
@@ -218,7 +270,7 @@ func (x Namespaces_Upstream) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Namespaces_Upstream.Descriptor instead.
 func (Namespaces_Upstream) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4, 0}
 }
 
 type LifeCycle_Persistence int32
@@ -259,11 +311,11 @@ func (x LifeCycle_Persistence) String() string {
 }
 
 func (LifeCycle_Persistence) Descriptor() protoreflect.EnumDescriptor {
-	return file_weir_interception_v1_interception_proto_enumTypes[4].Descriptor()
+	return file_weir_interception_v1_interception_proto_enumTypes[5].Descriptor()
 }
 
 func (LifeCycle_Persistence) Type() protoreflect.EnumType {
-	return &file_weir_interception_v1_interception_proto_enumTypes[4]
+	return &file_weir_interception_v1_interception_proto_enumTypes[5]
 }
 
 func (x LifeCycle_Persistence) Number() protoreflect.EnumNumber {
@@ -272,7 +324,7 @@ func (x LifeCycle_Persistence) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LifeCycle_Persistence.Descriptor instead.
 func (LifeCycle_Persistence) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5, 0}
 }
 
 type Udp_Action int32
@@ -311,11 +363,11 @@ func (x Udp_Action) String() string {
 }
 
 func (Udp_Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_weir_interception_v1_interception_proto_enumTypes[5].Descriptor()
+	return file_weir_interception_v1_interception_proto_enumTypes[6].Descriptor()
 }
 
 func (Udp_Action) Type() protoreflect.EnumType {
-	return &file_weir_interception_v1_interception_proto_enumTypes[5]
+	return &file_weir_interception_v1_interception_proto_enumTypes[6]
 }
 
 func (x Udp_Action) Number() protoreflect.EnumNumber {
@@ -324,7 +376,7 @@ func (x Udp_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Udp_Action.Descriptor instead.
 func (Udp_Action) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6, 0}
 }
 
 // Which outbound TCP connections of this host the kernel hands to weir. Given as a bootstrap extension
@@ -368,7 +420,9 @@ type Interception struct {
 	// What happens to datagrams of UDP beside what follows from the listeners. Default: what no listener asks for passes.
 	Udp *Udp `protobuf:"bytes,9,opt,name=udp,proto3" json:"udp,omitempty"`
 	// Which captured connections the kernel sends to an endpoint by itself, so that weir never sees them.
-	Offload       *Offload `protobuf:"bytes,10,opt,name=offload,proto3" json:"offload,omitempty"`
+	Offload *Offload `protobuf:"bytes,10,opt,name=offload,proto3" json:"offload,omitempty"`
+	// Whether payload between applications of this host and weir goes past TCP. Default: it does not.
+	Acceleration  *Acceleration `protobuf:"bytes,11,opt,name=acceleration,proto3" json:"acceleration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -480,6 +534,13 @@ func (x *Interception) GetOffload() *Offload {
 	return nil
 }
 
+func (x *Interception) GetAcceleration() *Acceleration {
+	if x != nil {
+		return x.Acceleration
+	}
+	return nil
+}
+
 // A listener whose outcome is only "TCP to this cluster" needs no proxy: the kernel picks an endpoint when the application
 // connects, as the cluster's balancer would, and the connection goes straight there. /weir/interception and weirctl explain say
 // which listeners are offloaded, and of each other one what keeps it in user space.
@@ -537,6 +598,91 @@ func (x *Offload) GetExcludeListeners() []string {
 	return nil
 }
 
+// Payload of a TCP connection between an application and weir, both of this host, may go from socket to socket instead of through
+// the kernel's TCP (sockmap). What the two say to each other, connection set-up, end, and statistics stay as they are; large
+// transfers take less CPU time. Connections that were there before weir, TLS in the kernel and multipath TCP go by TCP, as does
+// whatever the kernel cannot redirect at the moment.
+//
+// It is for the applications in the captured cgroups, as clients of weir and as its upstreams on this host, and needs a kernel that
+// has BTF and is not known to do it wrong. A test with sockets of weir's own decides at start whether FULL, RECEIVE or neither is in
+// force; /weir/interception says which, and why, and of how many connections. Nothing else depends on it.
+type Acceleration struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default: OFF. Kernels have had errors here for years, so it is for whoever has large transfers to weigh.
+	Mode Acceleration_Mode `protobuf:"varint,1,opt,name=mode,proto3,enum=weir.interception.v1.Acceleration_Mode" json:"mode,omitempty"`
+	// With FULL: cgroups, written like those of Interception.cgroups, of applications that read their sockets by read(), recv() and
+	// their kin alone. An application that uses splice() or sendfile() from a socket, or asks FIONREAD how much there is to read, does
+	// not see what went past TCP, and may wait for it for ever. They need not be among the captured ones. It is an error to leave
+	// this empty with FULL, or to fill it with another mode.
+	Applications []string `protobuf:"bytes,2,rep,name=applications,proto3" json:"applications,omitempty"`
+	// How many bytes that went past TCP may wait in a socket until they are read; further ones go through TCP, which makes the
+	// sender wait. 65536 to 16777216. Default: 524288.
+	MaxUnreadBytes uint32 `protobuf:"varint,3,opt,name=max_unread_bytes,json=maxUnreadBytes,proto3" json:"max_unread_bytes,omitempty"`
+	// A connection is accelerated after as many reads and writes of weir's on it, so that short ones are spared the system calls that
+	// this takes. At most 1000000. Default: 8.
+	MinOperations uint32 `protobuf:"varint,4,opt,name=min_operations,json=minOperations,proto3" json:"min_operations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Acceleration) Reset() {
+	*x = Acceleration{}
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Acceleration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Acceleration) ProtoMessage() {}
+
+func (x *Acceleration) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Acceleration.ProtoReflect.Descriptor instead.
+func (*Acceleration) Descriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Acceleration) GetMode() Acceleration_Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Acceleration_OFF
+}
+
+func (x *Acceleration) GetApplications() []string {
+	if x != nil {
+		return x.Applications
+	}
+	return nil
+}
+
+func (x *Acceleration) GetMaxUnreadBytes() uint32 {
+	if x != nil {
+		return x.MaxUnreadBytes
+	}
+	return 0
+}
+
+func (x *Acceleration) GetMinOperations() uint32 {
+	if x != nil {
+		return x.MinOperations
+	}
+	return 0
+}
+
 // Connections to the ports that captured processes listen on are taken for listeners whose traffic direction is INBOUND: for one
 // with use_original_dst whatever comes, for one with bind_to_port false what comes to its address. They arrive with their original
 // addresses; which filter chain or listener serves them is decided as for redirected ones. A port is captured while a captured
@@ -558,7 +704,7 @@ type Inbound struct {
 
 func (x *Inbound) Reset() {
 	*x = Inbound{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[2]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +716,7 @@ func (x *Inbound) String() string {
 func (*Inbound) ProtoMessage() {}
 
 func (x *Inbound) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[2]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +729,7 @@ func (x *Inbound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inbound.ProtoReflect.Descriptor instead.
 func (*Inbound) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Inbound) GetMode() Inbound_Mode {
@@ -635,7 +781,7 @@ type Namespaces struct {
 
 func (x *Namespaces) Reset() {
 	*x = Namespaces{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +793,7 @@ func (x *Namespaces) String() string {
 func (*Namespaces) ProtoMessage() {}
 
 func (x *Namespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +806,7 @@ func (x *Namespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespaces.ProtoReflect.Descriptor instead.
 func (*Namespaces) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Namespaces) GetUpstream() Namespaces_Upstream {
@@ -702,7 +848,7 @@ type LifeCycle struct {
 
 func (x *LifeCycle) Reset() {
 	*x = LifeCycle{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -714,7 +860,7 @@ func (x *LifeCycle) String() string {
 func (*LifeCycle) ProtoMessage() {}
 
 func (x *LifeCycle) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -727,7 +873,7 @@ func (x *LifeCycle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LifeCycle.ProtoReflect.Descriptor instead.
 func (*LifeCycle) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LifeCycle) GetPersistence() LifeCycle_Persistence {
@@ -761,7 +907,7 @@ type Udp struct {
 
 func (x *Udp) Reset() {
 	*x = Udp{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +919,7 @@ func (x *Udp) String() string {
 func (*Udp) ProtoMessage() {}
 
 func (x *Udp) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +932,7 @@ func (x *Udp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Udp.ProtoReflect.Descriptor instead.
 func (*Udp) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Udp) GetRules() []*Udp_Rule {
@@ -809,7 +955,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[6]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +967,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[6]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +980,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Range) GetPrefix() string {
@@ -865,7 +1011,7 @@ type Udp_Rule struct {
 
 func (x *Udp_Rule) Reset() {
 	*x = Udp_Rule{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[7]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +1023,7 @@ func (x *Udp_Rule) String() string {
 func (*Udp_Rule) ProtoMessage() {}
 
 func (x *Udp_Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[7]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +1036,7 @@ func (x *Udp_Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Udp_Rule.ProtoReflect.Descriptor instead.
 func (*Udp_Rule) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6, 0}
 }
 
 func (x *Udp_Rule) GetPrefix() string {
@@ -918,7 +1064,7 @@ var File_weir_interception_v1_interception_proto protoreflect.FileDescriptor
 
 const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\n" +
-	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xe3\x04\n" +
+	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xab\x05\n" +
 	"\fInterception\x12\x18\n" +
 	"\acgroups\x18\x01 \x03(\tR\acgroups\x125\n" +
 	"\ainclude\x18\x02 \x03(\v2\x1b.weir.interception.v1.RangeR\ainclude\x125\n" +
@@ -935,7 +1081,8 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"namespaces\x12+\n" +
 	"\x03udp\x18\t \x01(\v2\x19.weir.interception.v1.UdpR\x03udp\x127\n" +
 	"\aoffload\x18\n" +
-	" \x01(\v2\x1d.weir.interception.v1.OffloadR\aoffload\"\"\n" +
+	" \x01(\v2\x1d.weir.interception.v1.OffloadR\aoffload\x12F\n" +
+	"\facceleration\x18\v \x01(\v2\".weir.interception.v1.AccelerationR\facceleration\"\"\n" +
 	"\n" +
 	"FailPolicy\x12\b\n" +
 	"\x04OPEN\x10\x00\x12\n" +
@@ -946,7 +1093,16 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\x11exclude_listeners\x18\x02 \x03(\tR\x10excludeListeners\"\x19\n" +
 	"\x04Mode\x12\b\n" +
 	"\x04AUTO\x10\x00\x12\a\n" +
-	"\x03OFF\x10\x01\"\xf5\x01\n" +
+	"\x03OFF\x10\x01\"\xe8\x01\n" +
+	"\fAcceleration\x12;\n" +
+	"\x04mode\x18\x01 \x01(\x0e2'.weir.interception.v1.Acceleration.ModeR\x04mode\x12\"\n" +
+	"\fapplications\x18\x02 \x03(\tR\fapplications\x12(\n" +
+	"\x10max_unread_bytes\x18\x03 \x01(\rR\x0emaxUnreadBytes\x12%\n" +
+	"\x0emin_operations\x18\x04 \x01(\rR\rminOperations\"&\n" +
+	"\x04Mode\x12\a\n" +
+	"\x03OFF\x10\x00\x12\v\n" +
+	"\aRECEIVE\x10\x01\x12\b\n" +
+	"\x04FULL\x10\x02\"\xf5\x01\n" +
 	"\aInbound\x126\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\".weir.interception.v1.Inbound.ModeR\x04mode\x125\n" +
 	"\ainclude\x18\x02 \x03(\v2\x1b.weir.interception.v1.RangeR\ainclude\x125\n" +
@@ -999,46 +1155,50 @@ func file_weir_interception_v1_interception_proto_rawDescGZIP() []byte {
 	return file_weir_interception_v1_interception_proto_rawDescData
 }
 
-var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_weir_interception_v1_interception_proto_goTypes = []any{
 	(Interception_FailPolicy)(0), // 0: weir.interception.v1.Interception.FailPolicy
 	(Offload_Mode)(0),            // 1: weir.interception.v1.Offload.Mode
-	(Inbound_Mode)(0),            // 2: weir.interception.v1.Inbound.Mode
-	(Namespaces_Upstream)(0),     // 3: weir.interception.v1.Namespaces.Upstream
-	(LifeCycle_Persistence)(0),   // 4: weir.interception.v1.LifeCycle.Persistence
-	(Udp_Action)(0),              // 5: weir.interception.v1.Udp.Action
-	(*Interception)(nil),         // 6: weir.interception.v1.Interception
-	(*Offload)(nil),              // 7: weir.interception.v1.Offload
-	(*Inbound)(nil),              // 8: weir.interception.v1.Inbound
-	(*Namespaces)(nil),           // 9: weir.interception.v1.Namespaces
-	(*LifeCycle)(nil),            // 10: weir.interception.v1.LifeCycle
-	(*Udp)(nil),                  // 11: weir.interception.v1.Udp
-	(*Range)(nil),                // 12: weir.interception.v1.Range
-	(*Udp_Rule)(nil),             // 13: weir.interception.v1.Udp.Rule
+	(Acceleration_Mode)(0),       // 2: weir.interception.v1.Acceleration.Mode
+	(Inbound_Mode)(0),            // 3: weir.interception.v1.Inbound.Mode
+	(Namespaces_Upstream)(0),     // 4: weir.interception.v1.Namespaces.Upstream
+	(LifeCycle_Persistence)(0),   // 5: weir.interception.v1.LifeCycle.Persistence
+	(Udp_Action)(0),              // 6: weir.interception.v1.Udp.Action
+	(*Interception)(nil),         // 7: weir.interception.v1.Interception
+	(*Offload)(nil),              // 8: weir.interception.v1.Offload
+	(*Acceleration)(nil),         // 9: weir.interception.v1.Acceleration
+	(*Inbound)(nil),              // 10: weir.interception.v1.Inbound
+	(*Namespaces)(nil),           // 11: weir.interception.v1.Namespaces
+	(*LifeCycle)(nil),            // 12: weir.interception.v1.LifeCycle
+	(*Udp)(nil),                  // 13: weir.interception.v1.Udp
+	(*Range)(nil),                // 14: weir.interception.v1.Range
+	(*Udp_Rule)(nil),             // 15: weir.interception.v1.Udp.Rule
 }
 var file_weir_interception_v1_interception_proto_depIdxs = []int32{
-	12, // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
-	12, // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
+	14, // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
+	14, // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
 	0,  // 2: weir.interception.v1.Interception.fail_policy:type_name -> weir.interception.v1.Interception.FailPolicy
-	10, // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
-	8,  // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
-	9,  // 5: weir.interception.v1.Interception.namespaces:type_name -> weir.interception.v1.Namespaces
-	11, // 6: weir.interception.v1.Interception.udp:type_name -> weir.interception.v1.Udp
-	7,  // 7: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
-	1,  // 8: weir.interception.v1.Offload.mode:type_name -> weir.interception.v1.Offload.Mode
-	2,  // 9: weir.interception.v1.Inbound.mode:type_name -> weir.interception.v1.Inbound.Mode
-	12, // 10: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
-	12, // 11: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
-	3,  // 12: weir.interception.v1.Namespaces.upstream:type_name -> weir.interception.v1.Namespaces.Upstream
-	4,  // 13: weir.interception.v1.LifeCycle.persistence:type_name -> weir.interception.v1.LifeCycle.Persistence
-	13, // 14: weir.interception.v1.Udp.rules:type_name -> weir.interception.v1.Udp.Rule
-	5,  // 15: weir.interception.v1.Udp.Rule.action:type_name -> weir.interception.v1.Udp.Action
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	12, // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
+	10, // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
+	11, // 5: weir.interception.v1.Interception.namespaces:type_name -> weir.interception.v1.Namespaces
+	13, // 6: weir.interception.v1.Interception.udp:type_name -> weir.interception.v1.Udp
+	8,  // 7: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
+	9,  // 8: weir.interception.v1.Interception.acceleration:type_name -> weir.interception.v1.Acceleration
+	1,  // 9: weir.interception.v1.Offload.mode:type_name -> weir.interception.v1.Offload.Mode
+	2,  // 10: weir.interception.v1.Acceleration.mode:type_name -> weir.interception.v1.Acceleration.Mode
+	3,  // 11: weir.interception.v1.Inbound.mode:type_name -> weir.interception.v1.Inbound.Mode
+	14, // 12: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
+	14, // 13: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
+	4,  // 14: weir.interception.v1.Namespaces.upstream:type_name -> weir.interception.v1.Namespaces.Upstream
+	5,  // 15: weir.interception.v1.LifeCycle.persistence:type_name -> weir.interception.v1.LifeCycle.Persistence
+	15, // 16: weir.interception.v1.Udp.rules:type_name -> weir.interception.v1.Udp.Rule
+	6,  // 17: weir.interception.v1.Udp.Rule.action:type_name -> weir.interception.v1.Udp.Action
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_weir_interception_v1_interception_proto_init() }
@@ -1051,8 +1211,8 @@ func file_weir_interception_v1_interception_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_interception_v1_interception_proto_rawDesc), len(file_weir_interception_v1_interception_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   8,
+			NumEnums:      7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -106,7 +106,7 @@ func host() []check {
 		{
 			Result{
 				Name: "kernel BTF", Needs: "5.4", Optional: true,
-				Consequence: "none today: weir's programs need no relocation; bpftool shows less",
+				Consequence: noAcceleration + " (its programs are fitted to the kernel by BTF); bpftool shows less",
 			},
 			func() error {
 				_, err := btf.LoadKernelSpec()
@@ -144,49 +144,123 @@ type helper struct {
 	needs   string
 }
 
+// What follows where a feature is missing that not everything rests on.
+const (
+	noInbound      = "what comes in for captured processes is not captured"
+	noAcceleration = "no acceleration; payload goes by TCP"
+)
+
 func kernelFeatures() []check {
+	return slices.Concat(programTypes(), mapTypes(), helpers())
+}
+
+func programTypes() []check {
 	var checks []check
-	programs := []struct {
-		kind  ebpf.ProgramType
-		needs string
-	}{{ebpf.CGroupSockAddr, "4.17"}, {ebpf.SockOps, "4.13"}, {ebpf.SchedCLS, "4.1"}}
-	for _, p := range programs {
+	for _, p := range []struct {
+		kind    ebpf.ProgramType
+		needs   string
+		without string
+	}{
+		{ebpf.CGroupSockAddr, "4.17", noInterception},
+		{ebpf.SockOps, "4.13", noInterception},
+		{ebpf.SchedCLS, "4.1", noInterception},
+		{ebpf.SkLookup, "5.9", noInbound},
+		{ebpf.SkMsg, "4.17", noAcceleration},
+	} {
 		checks = append(checks, check{
-			Result{Name: "program type " + p.kind.String(), Needs: p.needs, Consequence: noInterception},
+			Result{
+				Name: "program type " + constant(p.kind.String()), Needs: p.needs,
+				Consequence: p.without, Optional: p.without != noInterception,
+			},
 			func() error { return features.HaveProgramType(p.kind) },
 		})
 	}
-	mapTypes := []struct {
-		kind  ebpf.MapType
-		needs string
-	}{{ebpf.LPMTrie, "4.11"}, {ebpf.LRUHash, "4.10"}, {ebpf.SkStorage, "5.2"}, {ebpf.ArrayOfMaps, "4.12"}, {ebpf.RingBuf, "5.8"}}
-	for _, m := range mapTypes {
+	return checks
+}
+
+func mapTypes() []check {
+	var checks []check
+	for _, m := range []struct {
+		kind    ebpf.MapType
+		needs   string
+		without string
+	}{
+		{ebpf.LPMTrie, "4.11", noInterception},
+		{ebpf.LRUHash, "4.10", noInterception},
+		{ebpf.SkStorage, "5.2", noInterception},
+		{ebpf.ArrayOfMaps, "4.12", noInterception},
+		{ebpf.RingBuf, "5.8", noInterception},
+		{ebpf.SockHash, "4.18", noAcceleration},
+	} {
 		checks = append(checks, check{
-			Result{Name: "map type " + m.kind.String(), Needs: m.needs, Consequence: noInterception},
+			Result{
+				Name: "map type " + constant(m.kind.String()), Needs: m.needs,
+				Consequence: m.without, Optional: m.without != noInterception,
+			},
 			func() error { return features.HaveMapType(m.kind) },
 		})
 	}
-	for _, h := range []helper{
-		{ebpf.CGroupSockAddr, asm.FnSkStorageGet, "5.8"},
-		{ebpf.CGroupSockAddr, asm.FnSkLookupTcp, "4.20"},
-		{ebpf.CGroupSockAddr, asm.FnGetNetnsCookie, "5.7"},
-		{ebpf.SockOps, asm.FnGetNetnsCookie, "5.15"},
-		{ebpf.SockOps, asm.FnSkStorageGet, "5.8"},
+	return checks
+}
+
+func helpers() []check {
+	const eperm = "a connection that is refused fails with EPERM instead of ECONNREFUSED"
+	var checks []check
+	for _, h := range []struct {
+		helper
+		without string
+	}{
+		{helper{ebpf.CGroupSockAddr, asm.FnSkStorageGet, "5.8"}, noInterception},
+		{helper{ebpf.CGroupSockAddr, asm.FnSkLookupTcp, "4.20"}, noInterception},
+		{helper{ebpf.CGroupSockAddr, asm.FnGetNetnsCookie, "5.7"}, noInterception},
+		{helper{ebpf.SockOps, asm.FnGetNetnsCookie, "5.15"}, noInterception},
+		{helper{ebpf.SockOps, asm.FnSkStorageGet, "5.8"}, noInterception},
+		{helper{ebpf.CGroupSockAddr, asm.FnSetRetval, "5.18"}, eperm},
+		{helper{ebpf.SkLookup, asm.FnSkAssign, "5.9"}, noInbound},
+		{helper{ebpf.SkMsg, asm.FnMsgRedirectHash, "4.18"}, noAcceleration},
 	} {
-		checks = append(checks, h.check(noInterception, false))
+		checks = append(checks, h.check(h.without, h.without != noInterception))
 	}
-	return append(checks, helper{ebpf.CGroupSockAddr, asm.FnSetRetval, "5.18"}.check(
-		"a connection refused by the fail policy fails with EPERM instead of ECONNREFUSED", true))
+	return checks
 }
 
 func (h helper) check(consequence string, optional bool) check {
 	return check{
 		Result{
-			Name: fmt.Sprintf("helper %s in %s", h.fn, h.program), Needs: h.needs,
+			Name: fmt.Sprintf("helper bpf_%s in %s", snake(strings.TrimPrefix(h.fn.String(), "Fn")), constant(h.program.String())), Needs: h.needs,
 			Consequence: consequence, Optional: optional,
 		},
 		func() error { return features.HaveProgramHelper(h.program, h.fn) },
 	}
+}
+
+// constant is how the kernel's header (include/uapi/linux/bpf.h) names what Go names like CGroupSockAddr, without its prefix.
+func constant(name string) string {
+	switch name {
+	case "CGroupSockAddr":
+		return "CGROUP_SOCK_ADDR"
+	case "LPMTrie":
+		return "LPM_TRIE"
+	case "LRUHash":
+		return "LRU_HASH"
+	case "SchedCLS":
+		return "SCHED_CLS"
+	case "RingBuf", "SockHash":
+		return strings.ToUpper(name)
+	}
+	return strings.ToUpper(snake(name))
+}
+
+// snake puts a line before each capital but the first, and makes all small.
+func snake(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if i > 0 && r >= 'A' && r <= 'Z' {
+			b.WriteByte('_')
+		}
+		b.WriteRune(r)
+	}
+	return strings.ToLower(b.String())
 }
 
 // oneCapability reports an error unless one of the capabilities is effective.

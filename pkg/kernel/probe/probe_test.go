@@ -64,3 +64,37 @@ func TestChecks(t *testing.T) {
 		t.Errorf("limits of open files: %q", got)
 	}
 }
+
+// TestDocumented compares the probes with the table that users read before they install.
+func TestDocumented(t *testing.T) {
+	const path = "../../../docs/kernel-support.md"
+	text, err := os.ReadFile(path)
+	if os.IsNotExist(err) {
+		t.Skip("the documents are not beside the test")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range All() {
+		if r.Needs == "" {
+			continue
+		}
+		necessity := "required"
+		if r.Optional {
+			necessity = "optional"
+		}
+		if row := "| " + r.Name + " | " + r.Needs + " | " + necessity + " | " + r.Consequence + " |\n"; !strings.Contains(string(text), row) {
+			t.Errorf("%s has no row\n%s", path, row)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"CGroupSockAddr": "CGROUP_SOCK_ADDR", "SockOps": "SOCK_OPS", "LRUHash": "LRU_HASH", "RingBuf": "RINGBUF", "ArrayOfMaps": "ARRAY_OF_MAPS",
+	} {
+		if got := constant(name); got != want {
+			t.Errorf("constant(%q) = %q, want %q", name, got, want)
+		}
+	}
+}

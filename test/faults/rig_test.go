@@ -74,3 +74,13 @@ func (r *rig) start(await bool) *harness.Weir {
 		Config: r.conf, Capture: []*harness.Cgroup{r.group}, Interception: r.interception, NotReady: !await, Flags: []string{"--base-id", "77"},
 	})
 }
+
+// startBare starts a weir, under a command, with these fields of weir.interception.v1.Interception alone.
+func (r *rig) startBare(fields string, under []string, await bool) *harness.Weir {
+	r.t.Helper()
+	conf := r.conf + `bootstrap_extensions: [{name: weir.interception, typed_config: {"@type": ` +
+		"type.googleapis.com/weir.interception.v1.Interception, " + fields + "}}]\n"
+	return r.host.StartWeir(harness.WeirOptions{
+		Config: conf, Bare: true, Under: under, NotReady: !await, Flags: []string{"--use-dynamic-base-id"},
+	})
+}

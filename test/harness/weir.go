@@ -49,6 +49,8 @@ type WeirOptions struct {
 	In    *Cgroup
 	User  uint32
 	Hosts string
+	// Under is a command that runs weir by exec, such as setpriv with its options; the command line of weir is added to it.
+	Under []string
 	// Flags are added to the command line.
 	Flags []string
 	// NotReady returns at once, for a weir that waits for something or is to fail.
@@ -91,7 +93,7 @@ func (w *Weir) start(app App, o WeirOptions) {
 	if !o.Bare {
 		args = append(args, "--config-yaml", adminOverlay+"\n"+interceptionOverlay(o))
 	}
-	w.cmd = app.command(append(args, o.Flags...))
+	w.cmd = app.command(slices.Concat(o.Under, args, o.Flags))
 	w.cmd.Env = append(os.Environ(), notify.Environment+"="+filepath.Join(w.dir, "notify"), "GOTRACEBACK=all")
 	stdout, stderr := w.create("stdout"), w.create("stderr")
 	defer stdout.Close()

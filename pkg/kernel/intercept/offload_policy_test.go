@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/pkg/kernel/wirepolicy"
 )
 
 // denies is a policy that denies a prefix, with a shadow rule that would deny port 80.
@@ -139,7 +140,7 @@ func TestPoliciesFull(t *testing.T) {
 	b.apply(t, b.offloadPlan("192.0.2.80/32"))
 	s := offloaded("shop", steer.RoundRobin, greeter(t, "127.0.0.1:0", "hello"))
 	b.applyServices(t, s)
-	w, err := policyOf(denies(t, "192.0.2.0/24"))
+	w, err := wirepolicy.Of(denies(t, "192.0.2.0/24"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/pkg/kernel/wirepolicy"
 )
 
 // policies are those of weir_policies, one for each service that has one. They are guarded by Interceptor.mu.
@@ -28,22 +28,11 @@ type retiredPolicy struct {
 	policy *steer.Policy
 }
 
-// policyKey is where the results of an engine are counted.
-type policyKey struct {
-	stat   string
-	shadow bool
-}
-
 // PolicyStats are the results of the rules that are counted in one place.
-type PolicyStats struct {
-	// Stat is what the names of the statistics begin with; those of shadow rules go on with "shadow_".
-	Stat   string
-	Shadow bool
-	// Allowed and Denied are the results.
-	Allowed, Denied uint64
-	// Logged and NotLogged are those of rules whose action is LOG, which allow everything.
-	Logged, NotLogged uint64
-}
+type PolicyStats = wirepolicy.Stats
+
+// policyKey is where the results of an engine are counted.
+type policyKey = wirepolicy.Key
 
 func newPolicies(kernel *ebpf.Map) *policies { return &policies{kernel: kernel, next: 1} }
 
@@ -57,7 +46,7 @@ func (p *policies) of(have *service, policy *steer.Policy) (uint32, error) {
 	case have.spec != nil && have.policy != 0 && policy.Same(have.spec.Policy):
 		return have.policy, nil
 	}
-	w, err := policyOf(policy)
+	w, err := wirepolicy.Of(policy)
 	if err != nil {
 		return 0, err
 	}
@@ -106,19 +95,7 @@ func (p *policies) add(to map[policyKey]PolicyStats, id uint32, policy *steer.Po
 	if err := p.kernel.Lookup(&id, &w); err != nil {
 		return // only after Close
 	}
-	for n := range policy.Engines {
-		e, counted := &policy.Engines[n], &w.Engine[n]
-		key := policyKey{e.Stat, e.Shadow}
-		s := to[key]
-		s.Stat, s.Shadow = e.Stat, e.Shadow
-		s.Allowed += counted.Allowed
-		s.Denied += counted.Denied
-		if e.Action == model.RBACLog {
-			s.Logged += counted.Matched
-			s.NotLogged += counted.Allowed - min(counted.Matched, counted.Allowed)
-		}
-		to[key] = s
-	}
+	w.AddTo(to, policy)
 }
 
 // stats are the results of all policies that a service has had.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/pkg/kernel/wirepolicy"
 	"github.com/weir-proxy/weir/pkg/proxy/matcher"
 	"github.com/weir-proxy/weir/pkg/proxy/rbac"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -69,7 +70,7 @@ func newEvaluator(t testing.TB) *evaluator {
 
 func (e *evaluator) put(t testing.TB, id uint32, p *steer.Policy) {
 	t.Helper()
-	w, err := policyOf(p)
+	w, err := wirepolicy.Of(p)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, p)
 	}
@@ -310,7 +311,7 @@ func TestPolicyOfRefuses(t *testing.T) {
 		"out of the tests": {Engines: engine, Tests: []steer.PolicyTest{{Yes: 1, No: steer.NoMatch}}},
 		"too many tests":   {Engines: engine, Tests: make([]steer.PolicyTest, steer.MaxPolicyTests+1)},
 	} {
-		if _, err := policyOf(p); err == nil {
+		if _, err := wirepolicy.Of(p); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -68,6 +68,12 @@ bench-xds: build ## what configuration costs at 5,000 clusters and 100,000 endpo
 	$(GO) build -o $(BIN)/benchxds ./tools/benchxds
 	$(BIN)/benchxds -json $(BIN)/benchxds.json $(BENCH_XDS)
 
+.PHONY: bench-kernel
+bench-kernel: build ## what connect() costs, offload, acceleration, updates and maps (root; BENCH_KERNEL="-scenarios update -rounds 3", ...)
+	@tools/deps/install.sh bench
+	$(GO) build -o $(BIN)/benchkernel ./tools/benchkernel
+	$(BIN)/benchkernel -json $(BIN)/benchkernel.json $(BENCH_KERNEL)
+
 .PHONY: test-kernels
 test-kernels: ## the kernel tests on Debian's 6.1 and 6.12 under QEMU (KMATRIX="-kernels 6.1 -suites pkg/kernel/intercept", ...)
 	@tools/deps/install.sh kernels

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/weir-proxy/weir/tools/bench/measure"
+)
+
+// Where the services of the scenarios are, as applications know them. Nothing has these addresses.
+const (
+	serviceAddr = "10.99.0.1"
+	servicePort = 80
+)
+
+func service() string { return fmt.Sprintf("%s:%d", serviceAddr, servicePort) }
+
+// Bursts are short, so that what takes turns is measured close together.
+const (
+	turns = 12
+	burst = 400
+)
+
+// pair is a client in a captured cgroup and one outside of it.
+type pair struct {
+	group           string
+	inside, outside *child
+	server          *child
+}
+
+// pair starts two clients and a server, which is outside.
+func (b *bench) pair() (p *pair, err error) {
+	p = &pair{}
+	elsewhere, err := b.rig.group("outside")
+	if err != nil {
+		return nil, err
+	}
+	if p.group, err = b.rig.group("inside"); err != nil {
+		return nil, err
+	}
+	if p.inside, err = b.rig.application(p.group, "client"); err != nil {
+		return nil, err
+	}
+	if p.outside, err = b.rig.application(elsewhere, "client"); err != nil {
+		return nil, err
+	}
+	p.server, err = b.rig.application(elsewhere, "server")
+	return p, err
+}
+
+// listen makes a listener and gives its port.
+func (c *child) listen(ctx context.Context, kind, addr string) (port int, err error) {
+	err = c.ask(ctx, serving{Kind: kind, Addr: addr}, &port)
+	return port, err
+}
+
+// connect makes connections and gives the time of each in microseconds.
+func (c *child) connect(ctx context.Context, with connects) (float64, error) {
+	var out outcome
+	err := c.ask(ctx, job{Connect: &with}, &out)
+	return float64(out.Nanoseconds) / 1000, err
+}
+
+// side is one of several that take turns.
+type side struct {
+	client *child
+	with   connects
+}
+
+// takeTurns makes bursts of connections on each side in turn and gives the median of each.
+func takeTurns(ctx context.Context, sides ...side) ([]float64, error) {
+	times := make([][]float64, len(sides))
+	for n := range turns {
+		for k := range sides {
+			at := (n + k) % len(sides)
+			with := sides[at].with
+			with.From = n * with.Times
+			us, err := sides[at].client.connect(ctx, with)
+			if err != nil {
+				return nil, err
+			}
+			times[at] = append(times[at], us)
+		}
+	}
+	medians := make([]float64, len(sides))
+	for i := range times {
+		medians[i] = measure.Median(times[i])
+	}
+	return medians, nil
+}
+
+// uncaptured measures connect() and close() to a destination that is none of weir's, with weir and without it.
+func (b *bench) uncaptured(ctx context.Context) error {
+	defer b.rig.clear()
+	p, err := b.pair()
+	if err != nil {
+		return err
+	}
+	port, err := p.server.listen(ctx, kindDrop, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	without := b.figure("uncaptured.without", "connect() and close() without weir", "us")
+	outside := b.ratio("uncaptured.outside", "with weir, outside of the captured cgroups", 1.03, 0)
+	inside := b.ratio("uncaptured.inside", "with weir, inside, destination not captured", 1.03, 0)
+	with := connects{Addr: fmt.Sprintf("127.0.0.1:%d", port), Times: burst}
+	sides := []side{{p.outside, with}, {p.inside, with}}
+	for range 2*b.rounds + 1 {
+		before, err := takeTurns(ctx, sides...)
+		if err != nil {
+			return err
+		}
+		weir, err := b.start(ctx, settings{
+			group:     p.group,
+			listeners: []string{virtual("shop", serviceAddr, servicePort, tcpTo("shop"))}, clusters: []string{staticCluster("shop", port)},
+		})
+		if err != nil {
+			return err
+		}
+		after, err := takeTurns(ctx, sides...)
+		if err != nil {
+			return err
+		}
+		weir.stop()
+		without.add(before[0])
+		outside.add(after[0] / before[0])
+		inside.add(after[1] / before[1])
+	}
+	return nil
+}
+
+// offloadEndpoints is how many endpoints the offloaded service has.
+const offloadEndpoints = 1000
+
+// offload measures connect() and throughput of an offloaded service beside the same without weir.
+func (b *bench) offload(ctx context.Context) (err error) {
+	defer b.rig.clear()
+	p, err := b.pair()
+	if err != nil {
+		return err
+	}
+	port, err := p.server.listen(ctx, kindDrop, "0.0.0.0:0")
+	if err != nil {
+		return err
+	}
+	bulk, err := p.server.listen(ctx, kindBulk, "0.0.0.0:0")
+	if err != nil {
+		return err
+	}
+	f := fleet{services: 1, each: offloadEndpoints, port: port}
+	one := fleet{services: 1, each: 1, port: bulk, other: true}
+	xds, err := serve(f, one)
+	if err != nil {
+		return err
+	}
+	defer xds.stop()
+	if _, err := b.start(ctx, settings{group: p.group, xds: xds.port}); err != nil {
+		return err
+	}
+	us := b.figure("offload.direct", "connect() and close(), direct", "us")
+	ratio := b.ratio("offload.connect", "to an offloaded service with 1,000 endpoints", 1.10, 0)
+	sides := []side{
+		{p.outside, connects{Addr: f.endpoint(0, 0).String(), Spread: offloadEndpoints, Times: burst}},
+		{p.inside, connects{Addr: f.service(0).String(), Times: burst}},
+	}
+	for range b.rounds {
+		times, err := takeTurns(ctx, sides...)
+		if err != nil {
+			return err
+		}
+		us.add(times[0])
+		ratio.add(times[1] / times[0])
+	}
+	gbps := b.figure("offload.bulk.direct", "one stream, direct", "Gbit/s")
+	throughput := b.ratio("offload.throughput", "offloaded", 0, 0.98)
+	for range b.rounds {
+		x, err := p.outside.bulk(ctx, one.endpoint(0, 0).String(), false)
+		if err != nil {
+			return err
+		}
+		y, err := p.inside.bulk(ctx, one.service(0).String(), false)
+		if err != nil {
+			return err
+		}
+		gbps.add(x)
+		throughput.add(y / x)
+	}
+	return xds.failure()
+}
+
+// firstByte measures connect() up to the first byte from the server, through interception and a TCP proxy, beside haproxy.
+func (b *bench) firstByte(ctx context.Context) error {
+	defer b.rig.clear()
+	p, err := b.pair()
+	if err != nil {
+		return err
+	}
+	port, err := p.server.listen(ctx, kindGreet, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	peer, err := b.haproxy(ctx, port)
+	if err != nil {
+		return err
+	}
+	_, err = b.start(ctx, settings{
+		group: p.group, interception: "offload: {mode: \"OFF\"}",
+		listeners: []string{virtual("shop", serviceAddr, servicePort, tcpTo("shop"))}, clusters: []string{staticCluster("shop", port)},
+	})
+	if err != nil {
+		return err
+	}
+	direct := b.figure("first-byte.direct", "connect() and first byte, direct", "us")
+	haproxy := b.figure("first-byte.haproxy", "through haproxy", "us")
+	weir := b.figure("first-byte.weir", "intercepted, through weir", "us")
+	ratio := b.ratio("first-byte.ratio", "weir / haproxy", 0.8, 0)
+	const times = burst / 4
+	sides := []side{
+		{p.outside, connects{Addr: fmt.Sprintf("127.0.0.1:%d", port), Greeted: true, Times: times}},
+		{p.outside, connects{Addr: fmt.Sprintf("127.0.0.1:%d", peer), Greeted: true, Times: times}},
+		{p.inside, connects{Addr: service(), Greeted: true, Times: times}},
+	}
+	for range b.rounds {
+		times, err := takeTurns(ctx, sides...)
+		if err != nil {
+			return err
+		}
+		direct.add(times[0])
+		haproxy.add(times[1])
+		weir.add(times[2])
+		ratio.add(times[2] / times[1])
+	}
+	return nil
+}

@@ -29,6 +29,7 @@ type matrix struct {
 	dir     string
 	only    string
 	suites  string
+	run     string
 	limit   time.Duration
 	verbose bool
 	update  bool
@@ -43,12 +44,13 @@ func main() {
 	flag.StringVar(&m.dir, "dir", "bin/kmatrix", "where packages, tests and logs are kept")
 	flag.StringVar(&m.only, "kernels", "", "series to test, separated by commas (6.1, 6.12); all when empty")
 	flag.StringVar(&m.suites, "suites", "", "suites to run, separated by commas; all when empty")
+	flag.StringVar(&m.run, "run", "", "tests to run, as -test.run takes it, in place of the suites' own choice")
 	flag.DurationVar(&m.limit, "limit", 20*time.Minute, "how long one kernel may take")
 	flag.BoolVar(&m.verbose, "v", false, "show what the kernels print while they run")
 	flag.BoolVar(&m.update, "update", false, "write what the verifier took for each program into the golden files")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	ok, err := m.run(ctx)
+	ok, err := m.testAll(ctx)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "kmatrix: %v\n", err)
@@ -58,8 +60,8 @@ func main() {
 	}
 }
 
-// run tests each kernel and reports whether all suites passed on all of them.
-func (m *matrix) run(ctx context.Context) (bool, error) {
+// testAll tests each kernel and reports whether all suites passed on all of them.
+func (m *matrix) testAll(ctx context.Context) (bool, error) {
 	chosen, err := m.suitesChosen()
 	if err != nil {
 		return false, err

@@ -68,6 +68,12 @@ static __always_inline int towards_proxy(struct bpf_sock_ops *ctx, const struct 
 	return same_host(&pair->app, &pair->proxy) && bpf_map_lookup_elem(&accel_doors, &at);
 }
 
+/* Whether the sender waits to be told when its memory may be used again, which it never is for bytes that were redirected. */
+static __always_inline int zero_copy(struct tcp_sock *tp)
+{
+	return tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags >> ENUM_VALUE(enum sock_flags, SOCK_ZEROCOPY) & 1;
+}
+
 /* What the socket's count of acknowledged bytes has beside payload, or -1 when the socket is not to be touched. */
 static __always_inline int overhead(struct bpf_sock_ops *ctx, struct tcp_sock *tp)
 {
@@ -79,6 +85,10 @@ static __always_inline int overhead(struct bpf_sock_ops *ctx, struct tcp_sock *t
 	}
 	if (tp->bytes_acked != (__u64)syn || tp->write_seq != tp->snd_una) {
 		add(ACCEL_EARLY_DATA, 1);
+		return -1;
+	}
+	if (zero_copy(tp)) {
+		add(ACCEL_ZEROCOPY, 1);
 		return -1;
 	}
 	return syn;
@@ -98,13 +108,28 @@ static __always_inline void set_room(struct bpf_sock_ops *ctx, int full)
 		bpf_setsockopt(ctx, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive));
 }
 
-/* A socket that is taken in belongs to a named application: it may be redirected into. */
-static __always_inline void name(struct bpf_sock_ops *ctx, struct accel_pair *pair, struct tcp_sock *tp)
+/* Takes the socket in. */
+static __always_inline struct accel_app *take_in(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct tcp_sock *tp)
 {
-	__u64 address = (__u64)(unsigned long)tp;
+	int syn = overhead(ctx, tp);
+	struct accel_app *app;
 
-	if (!bpf_map_update_elem(&accel_addresses, pair, &address, BPF_ANY))
-		bpf_sock_hash_update(ctx, &accel_apps_full, pair, BPF_ANY);
+	if (syn < 0)
+		return 0;
+	app = bpf_sk_storage_get(&accel_app_state, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!app) {
+		add(ACCEL_NO_ROOM, 1);
+		return 0;
+	}
+	app->syn = syn;
+	app->mark = ~0ULL;
+	app->cookie = bpf_get_socket_cookie(ctx);
+	if (bpf_sock_hash_update(ctx, &accel_apps, &app->cookie, BPF_ANY)) {
+		add(ACCEL_NO_ROOM, 1);
+		return 0;
+	}
+	add(ACCEL_SOCKETS, 1);
+	return app;
 }
 
 /*
@@ -113,11 +138,11 @@ static __always_inline void name(struct bpf_sock_ops *ctx, struct accel_pair *pa
  */
 static __always_inline void established(struct bpf_sock_ops *ctx, int full)
 {
+	struct accel_peer peer = {};
 	struct accel_pair pair = {};
 	struct bpf_sock *sk = ctx->sk;
 	struct accel_app *app;
 	struct tcp_sock *tp;
-	int syn;
 
 	if (!sk)
 		return;
@@ -131,22 +156,15 @@ static __always_inline void established(struct bpf_sock_ops *ctx, int full)
 	if (!tp)
 		return;
 	app = bpf_sk_storage_get(&accel_app_state, sk, 0, 0);
-	if (!app) {
-		syn = overhead(ctx, tp);
-		if (syn < 0)
-			return;
-		app = bpf_sk_storage_get(&accel_app_state, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!app)
-			return add(ACCEL_NO_ROOM, 1);
-		app->syn = syn;
-		app->mark = ~0ULL;
-		if (bpf_sock_hash_update(ctx, &accel_apps, &pair, BPF_ANY))
-			return add(ACCEL_NO_ROOM, 1);
-		add(ACCEL_SOCKETS, 1);
-	}
-	if (full && !app->full)
-		name(ctx, &pair, tp);
+	if (!app)
+		app = take_in(ctx, sk, tp);
+	if (!app)
+		return;
 	app->full |= full;
+	peer.cookie = app->cookie;
+	if (app->full)
+		peer.address = (__u64)(unsigned long)tp;
+	bpf_map_update_elem(&accel_peers, &pair, &peer, BPF_ANY);
 	set_room(ctx, full);
 }
 
@@ -193,6 +211,38 @@ static __always_inline __u64 find_link(struct sk_msg_md *msg)
 	return link ? *link : 0;
 }
 
+/*
+ * Whether a socket may redirect what it sends: TCP has an answer of its own to a socket that has sent its FIN, another layer may
+ * have to see the bytes first.
+ */
+static __always_inline int may_send(struct bpf_sock *sk, struct tcp_sock *tp)
+{
+	__u32 state = sk->state;
+
+	return tp && (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT) && !tp->inet_conn.icsk_ulp_ops && !zero_copy(tp);
+}
+
+/* Whether bytes may be redirected behind unread ones, all that are sent by TCP so far included. */
+static __always_inline int fits(struct accel_app *app, struct accel_slot *slot, __u64 tcp, __u32 size)
+{
+	__u64 unread = tcp + app->redirected - *(volatile __u64 *)&slot->read;
+
+	if (!unread) {
+		app->mark = tcp;
+		return 1;
+	}
+	if (tcp != app->mark) {
+		add(ACCEL_BEHIND_TCP, 1);
+		return 0;
+	}
+	if (unread + size > slot->limit) {
+		__sync_fetch_and_add(&slot->mixed, 1);
+		add(ACCEL_OVER_LIMIT, 1);
+		return 0;
+	}
+	return 1;
+}
+
 /* An application sends: into the proxy's socket when nothing that it sent by TCP is unread. */
 SEC("sk_msg")
 int weir_accel_send(struct sk_msg_md *msg)
@@ -201,7 +251,6 @@ int weir_accel_send(struct sk_msg_md *msg)
 	struct accel_slot *slot;
 	struct accel_app *app;
 	struct tcp_sock *tp;
-	__u64 tcp, unread;
 	__u32 size;
 
 	if (!sk)
@@ -215,22 +264,14 @@ int weir_accel_send(struct sk_msg_md *msg)
 			return SK_PASS;
 	}
 	slot = slot_of(app->link);
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!slot || slot->link != app->link || !tp || tp->inet_conn.icsk_ulp_ops)
-		return SK_PASS;
-	tcp = tp->bytes_acked + (__u32)(tp->write_seq - tp->snd_una) - app->syn;
-	unread = tcp + app->redirected - *(volatile __u64 *)&slot->read;
-	size = msg->size;
-	if (!unread) {
-		app->mark = tcp;
-	} else if (tcp != app->mark) {
-		add(ACCEL_BEHIND_TCP, 1);
-		return SK_PASS;
-	} else if (unread + size > slot->limit) {
-		__sync_fetch_and_add(&slot->mixed, 1);
-		add(ACCEL_OVER_LIMIT, 1);
+	if (!slot || slot->link != app->link || slot->app != app->cookie) {
+		app->link = 0;
 		return SK_PASS;
 	}
+	tp = bpf_skc_to_tcp_sock(sk);
+	size = msg->size;
+	if (!may_send(sk, tp) || !fits(app, slot, tp->bytes_acked + (__u32)(tp->write_seq - tp->snd_una) - app->syn, size))
+		return SK_PASS;
 	if (bpf_msg_redirect_hash(msg, &accel_sinks, &app->link, BPF_F_INGRESS) != SK_PASS) {
 		app->mark = ~0ULL;
 		__sync_fetch_and_add(&slot->mixed, 1);
@@ -244,48 +285,77 @@ int weir_accel_send(struct sk_msg_md *msg)
 /* The most that may wait in an application's socket when the proxy redirects into it, unless half its buffer is less. */
 const volatile __u32 weir_accel_full_limit = 0;
 
-/* The proxy sends: into the socket of a named application that has read all that came by TCP, and does not lag behind. */
+/* Whom the proxy's socket may redirect into. */
+static __always_inline void find_peer(struct sk_msg_md *msg, struct accel_proxy *own)
+{
+	struct accel_pair pair = {};
+	struct accel_peer *peer;
+
+	ADDRESSES(msg, &pair.proxy, &pair.app);
+	pair.proxy_port = msg->local_port;
+	pair.app_port = be16(msg->remote_port >> 16);
+	pair.netns = bpf_get_netns_cookie(msg);
+	peer = bpf_map_lookup_elem(&accel_peers, &pair);
+	if (peer)
+		own->peer = *peer;
+	own->known = 1;
+}
+
+#define READ(to, from) bpf_probe_read_kernel(&(to), sizeof(to), &(from))
+
+/*
+ * Whether an application's socket has read all that came by TCP, up to sequence number seq, and does not lag behind. What is at
+ * the address may be another socket, or none: then the redirect does not find the cookie. That it is connected tells it from one
+ * that TCP is done with, whose addresses and ports are in use again.
+ */
+static __always_inline int has_room(struct tcp_sock *target, __u32 seq, __u32 size)
+{
+	struct inet_connection_sock *inet = &target->inet_conn;
+	struct sock *sk = &inet->icsk_inet.sk;
+	unsigned char state = TCP_CLOSE;
+	const void *layer = 0;
+	int waiting = 0, room = 0, least = 0;
+	__u32 read = 0;
+
+	if (READ(state, sk->__sk_common.skc_state) || READ(layer, inet->icsk_ulp_ops) || READ(least, sk->sk_rcvlowat) ||
+	    READ(waiting, sk->sk_backlog.rmem_alloc.counter) || READ(room, sk->sk_rcvbuf) || READ(read, target->copied_seq))
+		return 0;
+	if (state == TCP_CLOSE || layer || least > 1)
+		return 0;
+	if (read != seq) {
+		add(ACCEL_BEHIND_TCP, 1);
+		return 0;
+	}
+	if ((__u32)room / 2 > weir_accel_full_limit)
+		room = 2 * weir_accel_full_limit;
+	if ((__u32)waiting + size > (__u32)room / 2) {
+		add(ACCEL_OVER_LIMIT, 1);
+		return 0;
+	}
+	return 1;
+}
+
+/* The proxy sends: into the socket of a named application that has read all that came by TCP. */
 SEC("sk_msg")
 int weir_accel_receive(struct sk_msg_md *msg)
 {
 	struct bpf_sock *sk = msg->sk;
 	struct accel_proxy *own;
 	struct tcp_sock *tp;
-	__u64 *address;
-	__u32 read = 0;
-	int waiting = 0, room = 0;
 
 	if (!sk)
 		return SK_PASS;
 	own = bpf_sk_storage_get(&accel_proxy_state, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!own)
+		return SK_PASS;
+	if (!own->known)
+		find_peer(msg, own);
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (!own || !tp || tp->inet_conn.icsk_ulp_ops)
+	if (!own->peer.address || !may_send(sk, tp))
 		return SK_PASS;
-	if (!own->target) {
-		ADDRESSES(msg, &own->pair.proxy, &own->pair.app);
-		own->pair.proxy_port = msg->local_port;
-		own->pair.app_port = be16(msg->remote_port >> 16);
-		own->pair.netns = bpf_get_netns_cookie(msg);
-		address = bpf_map_lookup_elem(&accel_addresses, &own->pair);
-		if (!address)
-			return SK_PASS;
-		own->target = *address;
-	}
-	if (bpf_probe_read_kernel(&read, sizeof(read), &((struct tcp_sock *)own->target)->copied_seq) ||
-	    bpf_probe_read_kernel(&waiting, sizeof(waiting), &((struct sock *)own->target)->sk_backlog.rmem_alloc.counter) ||
-	    bpf_probe_read_kernel(&room, sizeof(room), &((struct sock *)own->target)->sk_rcvbuf))
+	if (!has_room((struct tcp_sock *)(unsigned long)own->peer.address, tp->write_seq, msg->size))
 		return SK_PASS;
-	if (read != tp->write_seq) {
-		add(ACCEL_BEHIND_TCP, 1);
-		return SK_PASS;
-	}
-	if ((__u32)room / 2 > weir_accel_full_limit)
-		room = 2 * weir_accel_full_limit;
-	if ((__u32)waiting + msg->size > (__u32)room / 2) {
-		add(ACCEL_OVER_LIMIT, 1);
-		return SK_PASS;
-	}
-	if (bpf_msg_redirect_hash(msg, &accel_apps_full, &own->pair, BPF_F_INGRESS) == SK_PASS)
+	if (bpf_msg_redirect_hash(msg, &accel_apps, &own->peer.cookie, BPF_F_INGRESS) == SK_PASS)
 		redirected(msg->size);
 	return SK_PASS;
 }

@@ -16,6 +16,9 @@ enum {
 	SOL_SOCKET = 1,
 	SO_SNDBUF = 7,
 	SO_RCVBUF = 8,
+	TCP_ESTABLISHED = 1,
+	TCP_CLOSE = 7,
+	TCP_CLOSE_WAIT = 8,
 	BPF_F_MMAPABLE = 1 << 10,
 	BPF_MAP_TYPE_SOCKHASH = 18,
 	BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB = 4,
@@ -40,18 +43,30 @@ struct accel_pair {
 _Static_assert(sizeof(struct accel_pair) == 48, "accel_pair is shared with Go");
 
 /*
+ * An application's socket: its cookie, and where the kernel keeps its struct tcp_sock when it belongs to a named application, which
+ * alone may be redirected into; else 0.
+ */
+struct accel_peer {
+	__u64 cookie;
+	__u64 address;
+};
+_Static_assert(sizeof(struct accel_peer) == 16, "accel_peer is shared with Go");
+
+/*
  * One accelerated connection, in memory that the proxy maps. A link is the generation of the slot above its index, so that one
  * that was given back is told from the one that has the slot now.
  * read: bytes that the proxy has read from its socket since the connection began. Written by the proxy.
  * mixed: how often bytes were sent by TCP behind redirected ones. Written by BPF.
  * limit: how many redirected bytes may be unread before the next ones go by TCP. Written by the proxy.
+ * app: cookie of the application's socket, as addresses and ports may be in use again by another one. Written by the proxy.
  */
 struct accel_slot {
 	__u64 link;
 	__u64 read;
 	__u64 mixed;
 	__u64 limit;
-	__u64 room[4];
+	__u64 app;
+	__u64 room[3];
 };
 _Static_assert(sizeof(struct accel_slot) == 64, "accel_slot is shared with Go");
 
@@ -59,23 +74,23 @@ _Static_assert(sizeof(struct accel_slot) == 64, "accel_slot is shared with Go");
 
 /*
  * What is known of an application's socket.
- * link: its slot, 0 while there is none. redirected: bytes that were redirected so far.
+ * cookie: its own. link: its slot, 0 while there is none. redirected: bytes that were redirected so far.
  * syn: what tcp_sock.bytes_acked counts beside payload. mark: bytes sent by TCP when redirecting began; while it stays so,
  * nothing has been sent by TCP since.
  */
 struct accel_app {
+	__u64 cookie;
 	__u64 link;
 	__u64 redirected;
 	__u64 mark;
 	__u32 syn;
 	__u32 full;
 };
-_Static_assert(sizeof(struct accel_app) == 32, "accel_app is shared with Go");
 
-/* The proxy's socket as a sender. target: address of the application's struct tcp_sock, 0 while unknown. */
+/* The proxy's socket as a sender: whom it may redirect into. known: 0 until that has been looked up. */
 struct accel_proxy {
-	struct accel_pair pair;
-	__u64 target;
+	struct accel_peer peer;
+	__u64 known;
 };
 
 enum accel_counter {
@@ -87,7 +102,8 @@ enum accel_counter {
 	ACCEL_NO_ROOM = 5,
 	ACCEL_EARLY_DATA = 6,
 	ACCEL_MULTIPATH = 7,
-	ACCEL_COUNTERS = 8,
+	ACCEL_ZEROCOPY = 8,
+	ACCEL_COUNTERS = 9,
 };
 
 /*
@@ -113,35 +129,28 @@ struct {
 } accel_backends SEC(".maps");
 
 /*
- * accel_apps: sockets of applications whose peer may be the proxy; weir_accel_send is attached to it. accel_apps_full: those of
- * them that bytes may be redirected into.
+ * accel_apps: sockets of applications whose peer may be the proxy, by cookie; weir_accel_send is attached to it. It has to last as
+ * long as the sockets do, since what was redirected into one and is unread goes with it: each holds the program, and the program
+ * is bound to the map, so that it outlives the daemon.
  * written by: sockops. deleted by: the kernel with the socket. full: the connection is not accelerated.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
 	__uint(max_entries, 65536);
-	__type(key, struct accel_pair);
+	__type(key, __u64);
 	__type(value, __u64);
 } accel_apps SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKHASH);
-	__uint(max_entries, 65536);
-	__type(key, struct accel_pair);
-	__type(value, __u64);
-} accel_apps_full SEC(".maps");
-
 /*
- * accel_addresses: where the kernel keeps the sockets of accel_apps_full. An entry may outlive its socket: it is of use only as
- * long as a redirect finds the socket of the same pair.
+ * accel_peers: which socket of accel_apps a connection has. An entry may outlive its socket.
  * written by: sockops. deleted by: nobody. full: the one not used for longest goes.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct accel_pair);
-	__type(value, __u64);
-} accel_addresses SEC(".maps");
+	__type(value, struct accel_peer);
+} accel_peers SEC(".maps");
 
 /*
  * accel_links: the slot of a connection, for the application's side to find.
@@ -199,7 +208,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, ACCEL_COUNTERS);
-	__type(key, __u32);
+	__type(key, enum accel_counter);
 	__type(value, __u64);
 } accel_counters SEC(".maps");
 
@@ -222,17 +231,29 @@ OFFSET_IS(struct sk_msg_md, sk, 72);
 
 #define KERNEL_TYPE __attribute__((preserve_access_index))
 
-struct inet_connection_sock {
-	const void *icsk_ulp_ops;
+struct sock_common {
+	unsigned char skc_state;
+	unsigned long skc_flags;
 } KERNEL_TYPE;
 
 struct sock {
+	struct sock_common __sk_common;
 	struct {
 		struct {
 			int counter;
 		} rmem_alloc;
 	} sk_backlog;
 	int sk_rcvbuf;
+	int sk_rcvlowat;
+} KERNEL_TYPE;
+
+struct inet_sock {
+	struct sock sk;
+} KERNEL_TYPE;
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+	const void *icsk_ulp_ops;
 } KERNEL_TYPE;
 
 struct tcp_sock {
@@ -244,6 +265,12 @@ struct tcp_sock {
 	_Bool is_mptcp;
 } KERNEL_TYPE;
 
+/* Flags of a socket, as bits of skc_flags. The numbers are the kernel's own. */
+enum sock_flags {
+	SOCK_ZEROCOPY = 20,
+};
+
+#define ENUM_VALUE(type, name) __builtin_preserve_enum_value(*(type *)name, 1)
 #define FIELD_EXISTS(field) __builtin_preserve_field_info(field, 2)
 
 static long (*bpf_setsockopt)(void *ctx, int level, int name, void *value, int size) = (void *)49;

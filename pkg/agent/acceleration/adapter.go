@@ -22,11 +22,9 @@ func (a adapter) Expect(addr netip.AddrPort) {
 	}
 }
 
-// Accelerate implements conn.Accelerator.
-func (a adapter) Accelerate(fd int, local, remote netip.AddrPort, read uint64) (conn.Lane, bool) {
-	lane, reason := a.kernel.Accelerate(fd, local, remote, read)
-	if reason != accel.Accelerated {
-		return conn.Lane{}, false
-	}
-	return conn.Lane{Read: lane.Read, Mixed: lane.Mixed, Release: lane.Release}, true
+// Accelerate implements conn.Accelerator. The kernel's side counts why not.
+func (a adapter) Accelerate(fd int, local, remote netip.AddrPort, read uint64, begin func(conn.Lane)) {
+	a.kernel.Accelerate(fd, local, remote, read, func(l *accel.Lane) {
+		begin(conn.Lane{Read: l.Read, Mixed: l.Mixed, Release: l.Release})
+	})
 }

@@ -238,6 +238,8 @@ func TestNoByteIsLostReorderedOrStuck(t *testing.T) {
 	}{
 		{"receive", "tcp4", false, 0},
 		{"receive, little room", "tcp6", false, 16 << 10},
+		{"full", "tcp6", true, 0},
+		{"full, little room", "tcp4", true, 16 << 10},
 	} {
 		t.Run(mode.name, func(t *testing.T) {
 			soak(t, newRig(t, mode.network, mode.full, mode.limit))

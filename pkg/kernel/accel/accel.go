@@ -30,12 +30,12 @@ type Accelerator struct {
 
 	expected sync.Map // netip.AddrPort of backends that the kernel knows
 	refusals [reasons]atomic.Uint64
-	active   atomic.Int64
 	taken    atomic.Uint64
 
 	mu       sync.Mutex
 	attached map[target]link.Link
 	doors    map[netip.AddrPort]bool
+	users    int // lanes, and calls that use objects
 	closed   bool
 }
 
@@ -52,12 +52,14 @@ const (
 	NoSlot
 	// Refused: the kernel did not take the socket, such as one whose peer has closed already.
 	Refused
+	// SwitchedOff: the Accelerator was closed.
+	SwitchedOff
 	reasons
 )
 
 // String is the reason's name in statistics.
 func (r Reason) String() string {
-	return [...]string{"accelerated", "peer_not_captured", "no_slot", "kernel_refused"}[r]
+	return [...]string{"accelerated", "peer_not_captured", "no_slot", "kernel_refused", "switched_off"}[r]
 }
 
 // Load hands the programs to the kernel. The error says what this host lacks.
@@ -133,40 +135,48 @@ type Lane struct {
 	link  uint64
 }
 
-// Accelerate takes in a connected socket of the proxy, of which read bytes were read so far. Reads must not be under way. From
-// then on the socket must be read by recv alone, not by splice, and each read be published. Without a Lane nothing has changed.
-func (a *Accelerator) Accelerate(fd int, local, remote netip.AddrPort, read uint64) (*Lane, Reason) {
-	lane, reason := a.accelerate(fd, local, remote, read)
-	if reason != Accelerated {
+// Accelerate takes in a connected socket of the proxy, of which read bytes were read so far, or fewer than that. begin is called
+// with the Lane right before bytes may be redirected. From then on the socket must be read by recv alone, not by splice, each
+// read be published, and the Lane be released, also when the kernel does not take the socket after all. Unless begin was called
+// nothing has changed.
+func (a *Accelerator) Accelerate(fd int, local, remote netip.AddrPort, read uint64, begin func(*Lane)) Reason {
+	reason := a.accelerate(fd, local, remote, read, begin)
+	if reason == Accelerated {
+		a.taken.Add(1)
+	} else {
 		a.refusals[reason].Add(1)
 	}
-	return lane, reason
+	return reason
 }
 
-func (a *Accelerator) accelerate(fd int, local, remote netip.AddrPort, read uint64) (*Lane, Reason) {
+func (a *Accelerator) accelerate(fd int, local, remote netip.AddrPort, read uint64, begin func(*Lane)) Reason {
 	netns, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if err != nil {
-		return nil, Refused
+		return Refused
+	}
+	if !a.acquire() {
+		return SwitchedOff
 	}
 	p := pair(remote, local, netns)
-	var cookie uint64
-	if a.objects.Apps.Lookup(p, &cookie) != nil {
-		return nil, PeerNotCaptured
+	var peer wirePeer
+	var alive uint64
+	if a.objects.Peers.Lookup(p, &peer) != nil || a.objects.Apps.Lookup(peer.Cookie, &alive) != nil {
+		a.release()
+		return PeerNotCaptured
 	}
-	full := a.objects.AppsFull.Lookup(p, &cookie) == nil
 	slot, link := a.slots.take()
 	if slot == nil {
-		return nil, NoSlot
+		a.release()
+		return NoSlot
 	}
 	slot.read.Store(read)
 	slot.mixed.Store(0)
-	if err := a.enter(fd, p, slot, link, full); err != nil {
-		a.slots.put(slot, link)
-		return nil, Refused
+	slot.app.Store(peer.Cookie)
+	begin(&Lane{Read: &slot.read, Mixed: &slot.mixed, owner: a, slot: slot, link: link})
+	if err := a.enter(fd, p, slot, link, peer.Address != 0); err != nil {
+		return Refused
 	}
-	a.active.Add(1)
-	a.taken.Add(1)
-	return &Lane{Read: &slot.read, Mixed: &slot.mixed, owner: a, slot: slot, link: link}, Accelerated
+	return Accelerated
 }
 
 // enter puts a socket of the proxy into the maps; the link last, from which on bytes are redirected.
@@ -183,7 +193,11 @@ func (a *Accelerator) enter(fd int, p wirePair, slot *slot, link uint64, full bo
 			return errors.Join(err, a.objects.Sinks.Delete(link))
 		}
 	}
-	return a.objects.Links.Put(p, link)
+	if err := a.objects.Links.Put(p, link); err != nil {
+		_ = a.objects.Sources.Delete(link) // it is not there unless full
+		return errors.Join(err, a.objects.Sinks.Delete(link))
+	}
+	return nil
 }
 
 // makeRoom makes the receive buffer hold limit bytes and half as many from TCP. It gives how many of the former fit: without
@@ -206,10 +220,30 @@ func makeRoom(fd int, limit uint64) uint64 {
 // Release gives the connection's place back. The descriptor must have been closed.
 func (l *Lane) Release() {
 	l.owner.slots.put(l.slot, l.link)
-	l.owner.active.Add(-1)
+	l.owner.release()
 }
 
-// Close detaches from all cgroups and unloads. Sockets that were taken in go on by TCP. No Lane may be in use any more.
+// acquire keeps what was loaded until release; false when it was closed.
+func (a *Accelerator) acquire() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
+	a.users++
+	return true
+}
+
+// release undoes acquire. The last one unloads after Close; what comes of that is nobody's any more.
+func (a *Accelerator) release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.users--; a.users == 0 && a.closed {
+		_ = a.unload()
+	}
+}
+
+// Close detaches from all cgroups. Connections that were taken in stay so; what they need is unloaded with the last of them.
 func (a *Accelerator) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -221,5 +255,10 @@ func (a *Accelerator) Close() error {
 	for _, l := range a.attached {
 		errs = append(errs, l.Close())
 	}
-	return errors.Join(append(errs, a.objects.close(), a.slots.close())...)
+	if a.users == 0 {
+		errs = append(errs, a.unload())
+	}
+	return errors.Join(errs...)
 }
+
+func (a *Accelerator) unload() error { return errors.Join(a.objects.close(), a.slots.close()) }

@@ -21,17 +21,15 @@ type objects struct {
 	Send        *ebpf.Program `ebpf:"weir_accel_send"`
 	Receive     *ebpf.Program `ebpf:"weir_accel_receive"`
 
-	Doors     *ebpf.Map `ebpf:"accel_doors"`
-	Backends  *ebpf.Map `ebpf:"accel_backends"`
-	Apps      *ebpf.Map `ebpf:"accel_apps"`
-	AppsFull  *ebpf.Map `ebpf:"accel_apps_full"`
-	Addresses *ebpf.Map `ebpf:"accel_addresses"`
-	Links     *ebpf.Map `ebpf:"accel_links"`
-	Sinks     *ebpf.Map `ebpf:"accel_sinks"`
-	Sources   *ebpf.Map `ebpf:"accel_sources"`
-	Slots     *ebpf.Map `ebpf:"accel_slots"`
-	AppState  *ebpf.Map `ebpf:"accel_app_state"`
-	Counters  *ebpf.Map `ebpf:"accel_counters"`
+	Doors    *ebpf.Map `ebpf:"accel_doors"`
+	Backends *ebpf.Map `ebpf:"accel_backends"`
+	Apps     *ebpf.Map `ebpf:"accel_apps"`
+	Peers    *ebpf.Map `ebpf:"accel_peers"`
+	Links    *ebpf.Map `ebpf:"accel_links"`
+	Sinks    *ebpf.Map `ebpf:"accel_sinks"`
+	Sources  *ebpf.Map `ebpf:"accel_sources"`
+	Slots    *ebpf.Map `ebpf:"accel_slots"`
+	Counters *ebpf.Map `ebpf:"accel_counters"`
 }
 
 // loadSpec decodes the embedded object.
@@ -68,13 +66,17 @@ func load(limit uint32) (*objects, error) {
 			return nil, errors.Join(fmt.Errorf("attach to map %s: %w", a.m, err), o.close())
 		}
 	}
+	// So that it lives as long as a socket does that holds the program.
+	if err := o.Send.BindMap(o.Apps); err != nil {
+		return nil, errors.Join(fmt.Errorf("bind map %s to program: %w", o.Apps, err), o.close())
+	}
 	return &o, nil
 }
 
 func (o *objects) close() error {
 	return errors.Join(
 		o.Sockops.Close(), o.SockopsFull.Close(), o.Send.Close(), o.Receive.Close(), o.Doors.Close(), o.Backends.Close(),
-		o.Apps.Close(), o.AppsFull.Close(), o.Addresses.Close(), o.Links.Close(), o.Sinks.Close(), o.Sources.Close(),
-		o.Slots.Close(), o.AppState.Close(), o.Counters.Close(),
+		o.Apps.Close(), o.Peers.Close(), o.Links.Close(), o.Sinks.Close(), o.Sources.Close(),
+		o.Slots.Close(), o.Counters.Close(),
 	)
 }

@@ -16,7 +16,8 @@ type slot struct {
 	read  atomic.Uint64
 	mixed atomic.Uint64
 	limit atomic.Uint64
-	_     [4]uint64
+	app   atomic.Uint64
+	_     [3]uint64
 }
 
 // slots is the array of struct accel_slot, mapped, and which of them are free.

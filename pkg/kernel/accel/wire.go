@@ -20,13 +20,10 @@ type wirePair struct {
 	AppPort, ProxyPort uint32
 }
 
-// wireApp is struct accel_app.
-type wireApp struct {
-	Link       uint64
-	Redirected uint64
-	Mark       uint64
-	Syn        uint32
-	Full       uint32
+// wirePeer is struct accel_peer.
+type wirePeer struct {
+	Cookie  uint64
+	Address uint64
 }
 
 // Indices of enum accel_counter.
@@ -39,6 +36,7 @@ const (
 	counterNoRoom
 	counterEarlyData
 	counterMultipath
+	counterZerocopy
 	counters
 )
 

@@ -59,6 +59,7 @@ type Conn struct {
 	taken   atomic.Uint64 // bytes read off the socket; written under rmu
 	seen    uint64        // Lane.Mixed when nothing was left last
 
+	smu   sync.Mutex           // held while bytes are spliced off the socket, and while it gets its lane
 	lane  atomic.Pointer[Lane] // nil while not accelerated
 	trial atomic.Int32         // reads and writes left until the connection is accelerated; not above 0: it is not to be
 

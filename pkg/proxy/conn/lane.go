@@ -3,14 +3,17 @@ package conn
 import (
 	"net/netip"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // Accelerator lets bytes of peers on this host reach sockets past TCP.
 type Accelerator interface {
 	// Expect is told an address that is about to be dialled. It must be cheap.
 	Expect(addr netip.AddrPort)
-	// Accelerate takes in a socket of which read bytes were read so far, at least; ok is false when it stays as it was.
-	Accelerate(fd int, local, remote netip.AddrPort, read uint64) (lane Lane, ok bool)
+	// Accelerate takes in a socket of which read bytes were read so far, at least. begin is called with its lane right before
+	// bytes may come past TCP, or not at all.
+	Accelerate(fd int, local, remote netip.AddrPort, read uint64, begin func(Lane))
 }
 
 // Lane is what an accelerated socket shares with the kernel. The zero value is none.
@@ -83,13 +86,27 @@ func (c *Conn) tried() {
 	if c.trial.Load() <= 0 || c.trial.Add(-1) != 0 {
 		return
 	}
-	a := c.poller.accelerator.Load()
-	if a == nil {
-		return
+	if a := c.poller.accelerator.Load(); a != nil {
+		a.Accelerate(c.fd, c.local, c.remote, c.taken.Load(), c.enter)
 	}
-	if lane, ok := a.Accelerate(c.fd, c.local, c.remote, c.taken.Load()); ok {
-		c.lane.Store(&lane)
+}
+
+// enter makes the connection one of the lane, before the first byte comes past TCP: what reads the socket from then on knows.
+func (c *Conn) enter(lane Lane) {
+	c.smu.Lock()
+	defer c.smu.Unlock()
+	c.lane.Store(&lane)
+}
+
+// splice moves what TCP has received into the pipe; ok is false when the connection is not Spliceable.
+func (c *Conn) splice(p pipe, limit int) (n int64, err error, ok bool) {
+	c.smu.Lock()
+	defer c.smu.Unlock()
+	if !c.Spliceable() {
+		return 0, nil, false
 	}
+	n, err = unix.Splice(c.fd, nil, p.w, nil, limit, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+	return n, err, true
 }
 
 // mixed is the count of Lane.Mixed; always 0 without a lane.

@@ -17,10 +17,13 @@ import (
 
 // Passage lets weir's own connections to applications through where the kernel captures what comes in.
 type Passage interface {
-	// Let is called before the connection from client to server is made, in the namespace, nil for weir's own.
-	Let(in *streaminfo.Namespace, client, server netip.AddrPort) error
+	// Let is called before the connection from client to server is made, in the namespace, nil for weir's own. The application is
+	// to see peer as its client; the zero value stands for client.
+	Let(in *streaminfo.Namespace, client, server, peer netip.AddrPort) error
 	// End is called once after each Let that did not fail, when the connection is closed or could not be made.
 	End(in *streaminfo.Namespace, client, server netip.AddrPort)
+	// Lost is told of a connection that is made from weir's address since it cannot have the one that it was to have.
+	Lost(source netip.AddrPort, err error)
 }
 
 // attempts is how often a dial is begun anew with another port of its own, when the one it had cannot be used for the destination.
@@ -70,10 +73,10 @@ func (d *Dialer) attempt(ctx context.Context, nd net.Dialer, from streaminfo.Ori
 		if err := raw.Control(func(fd uintptr) { local, failed = d.bindSource(int(fd), from, addr) }); err != nil {
 			return err
 		}
-		if failed != nil || !local.IsValid() || !from.Inbound || d.Passage == nil {
+		if failed != nil || !local.IsValid() || !d.passes(from) {
 			return failed
 		}
-		if err := d.Passage.Let(from.Namespace, local, addr); err != nil {
+		if err := d.Passage.Let(from.Namespace, local, addr, named(from.Source, local)); err != nil {
 			return err
 		}
 		end = func() { d.Passage.End(from.Namespace, local, addr) }
@@ -89,28 +92,65 @@ func (d *Dialer) attempt(ctx context.Context, nd net.Dialer, from streaminfo.Ori
 	return nil, nil, err
 }
 
-// bindSource gives a socket its source address and a port, and tells them. An address that is not the namespace's own is left
-// unbound unless the source was asked for: what leaves the namespace is not captured there.
-func (d *Dialer) bindSource(fd int, from streaminfo.Origin, to netip.AddrPort) (netip.AddrPort, error) {
-	source, wanted := d.source(from, to)
-	if from.Source.Addr.IsValid() && source == from.Source.Addr {
-		if err := transparent(fd, from.Source); err != nil {
-			return netip.AddrPort{}, err
-		}
+// passes tells whether the kernel has to be told of connections from an origin to addresses of its namespace.
+func (d *Dialer) passes(from streaminfo.Origin) bool { return from.Inbound && d.Passage != nil }
+
+// named is whom an application sees when weir connects to it from local on behalf of a source: the zero value when none is asked for,
+// or it has no address of the family.
+func named(s streaminfo.Source, local netip.AddrPort) netip.AddrPort {
+	switch {
+	case !s.Addr.IsValid() || s.Addr.Addr().Is4() != local.Addr().Is4():
+		return netip.AddrPort{}
+	case s.Addr.Port() == 0:
+		return netip.AddrPortFrom(s.Addr.Addr(), local.Port())
 	}
+	return s.Addr
+}
+
+// bindSource gives a socket its source address and a port, and tells them. A connection to an application has an address of the
+// application's own namespace, as its answers would otherwise leave for the client; the kernel then tells the application who the
+// client is. All other connections have the source that was asked for. The zero value stands for a socket that is not bound: what
+// leaves the namespace is not captured there.
+func (d *Dialer) bindSource(fd int, from streaminfo.Origin, to netip.AddrPort) (netip.AddrPort, error) {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return netip.AddrPort{}, os.NewSyscallError("setsockopt", err)
 	}
 	// A port that is held until the socket is closed cannot be left to connect(2).
 	_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 0)
+	own, configured := d.ownSource(to)
+	if d.passes(from) {
+		local, err := bindAny(fd, own)
+		if !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return local, err
+		}
+	}
+	source := from.Source.Addr
+	if source.IsValid() && source.Addr().Is4() == to.Addr().Is4() {
+		err := transparent(fd, from.Source)
+		switch {
+		case err == nil:
+			_, err = bindAny(fd, source)
+			return netip.AddrPort{}, err
+		case !errors.Is(err, unix.EPERM):
+			return netip.AddrPort{}, err
+		case d.Passage != nil:
+			d.Passage.Lost(source, err)
+		}
+	}
+	if !configured {
+		return netip.AddrPort{}, nil
+	}
+	_, err := bindAny(fd, own)
+	return netip.AddrPort{}, err
+}
+
+// bindAny binds to an address, and to any port if it has none, and tells the result.
+func bindAny(fd int, source netip.AddrPort) (netip.AddrPort, error) {
 	err := bindTo(fd, source)
 	if errors.Is(err, unix.EADDRINUSE) && source.Port() == 0 {
 		err = bindShared(fd, source)
 	}
-	switch {
-	case errors.Is(err, unix.EADDRNOTAVAIL) && !wanted:
-		return netip.AddrPort{}, nil
-	case err != nil:
+	if err != nil {
 		return netip.AddrPort{}, os.NewSyscallError("bind", err)
 	}
 	name, err := unix.Getsockname(fd)
@@ -120,13 +160,11 @@ func (d *Dialer) bindSource(fd int, from streaminfo.Origin, to netip.AddrPort) (
 	return sockaddr(name), nil
 }
 
-// source is the address to connect from. When nothing says which, it is what the kernel would take for one of its own addresses:
-// the same one.
-func (d *Dialer) source(from streaminfo.Origin, to netip.AddrPort) (addr netip.AddrPort, wanted bool) {
+// ownSource is the address to connect from when nobody asks for another: what is configured, or else what the kernel would take for
+// one of its own addresses, the same one.
+func (d *Dialer) ownSource(to netip.AddrPort) (addr netip.AddrPort, configured bool) {
 	is4 := to.Addr().Is4()
 	switch {
-	case from.Source.Addr.IsValid() && from.Source.Addr.Addr().Is4() == is4:
-		return from.Source.Addr, true
 	case d.Bind.IsValid() && d.Bind.Addr().Is4() == is4:
 		return d.Bind, true
 	case to.Addr().IsLoopback() && is4:

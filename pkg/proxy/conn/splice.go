@@ -113,12 +113,11 @@ func (c *Conn) fill(p pipe, limit int) (int, error) {
 			}
 		}
 		c.in.begin()
-		if !c.Spliceable() { // looked at after begin: what came past TCP by now is news
+		n, err, ok := c.splice(p, limit)
+		switch {
+		case !ok:
 			c.drained = false
 			return 0, nil
-		}
-		n, err := unix.Splice(c.fd, nil, p.w, nil, limit, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
-		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
 			c.drained = true

@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weir-proxy/weir/pkg/agent/acceleration"
 	"github.com/weir-proxy/weir/pkg/agent/options"
 	"github.com/weir-proxy/weir/pkg/agent/version"
 	"github.com/weir-proxy/weir/pkg/config/filewatch"
@@ -74,6 +75,8 @@ type Agent struct {
 	udp       *udp.Manager
 	datagrams *datagramCapture
 	capture   *capture
+	// acceleration has payload go past TCP, where that was asked for.
+	acceleration *acceleration.Acceleration
 	// before is the weir that this one takes over from, handover waits for the one that takes over from this one; mostly nil.
 	before    *handover.Predecessor
 	handover  *handover.Server
@@ -206,6 +209,7 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 	a.clusters = cluster.New(options)
 	a.capture.namespaces.vacate, a.capture.namespaces.self = a.clusters.Vacate, a.listeners.SelfIn
 	a.health = a.newHealthDiscovery(root)
+	a.acceleration = a.newAcceleration(root)
 }
 
 // clusterOptions are what clusters work with, those of the configuration and those that a management server has checked.
@@ -317,6 +321,7 @@ func (a *Agent) applyListeners(snap *model.Snapshot) {
 	if changed {
 		a.capture.apply(snap)
 		a.datagrams.apply(snap)
+		a.acceleration.Changed()
 	} else {
 		a.capture.learn(snap)
 	}
@@ -362,6 +367,7 @@ func (a *Agent) close() {
 	if err := a.poller.Close(); err != nil {
 		a.logs.Logger("main").Warn("close poller", "error", err)
 	}
+	a.acceleration.Close()
 	a.collect.stop()
 	a.wheel.Close()
 	if err := a.watch.Close(); err != nil {

@@ -134,6 +134,7 @@ func (s successor) Sockets() []handover.Socket {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.capture.freeze()
+	a.acceleration.Pause()
 	var out []handover.Socket
 	for _, p := range a.listeners.Pass() {
 		out = append(out, handover.Socket{Key: p.Key, Conn: p.Conn})
@@ -159,6 +160,7 @@ func (s successor) Abort() {
 	a := s.a
 	a.mu.Lock()
 	a.capture.reclaim()
+	a.acceleration.Resume()
 	a.listeners.KeepSockets()
 	a.udp.KeepSockets()
 	if a.last != nil && a.serving {

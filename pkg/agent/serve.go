@@ -157,6 +157,7 @@ func (a *Agent) goLive() error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+	a.acceleration.Begin(snap.Interception)
 	a.tellForeign()
 	a.server.workersStarted.Set(1)
 	a.server.initTime.Record(uint64(time.Since(a.start).Milliseconds()))

@@ -150,6 +150,7 @@ func (a *Agent) updateGauges() {
 	a.server.physical.Set(admin.ResidentBytes())
 	a.capture.inbound.count(a.stats.Root())
 	a.datagrams.count(a.stats.Root())
+	a.acceleration.Count()
 	connections := 0
 	for _, l := range a.listeners.List() {
 		connections += l.Connections

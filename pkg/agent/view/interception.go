@@ -1,6 +1,7 @@
 package view
 
 import (
+	"github.com/weir-proxy/weir/pkg/agent/acceleration"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
@@ -22,6 +23,8 @@ type Interception struct {
 	Offload func() []steer.ListenerStatus
 	// Namespaces lists the network namespaces of captured processes beside weir's own; it may be nil.
 	Namespaces func() []Namespace
+	// Acceleration tells which payload goes past TCP; it may be nil, and give nil when none was to.
+	Acceleration func() *acceleration.Status
 }
 
 var _ admin.Interception = Interception{}
@@ -62,6 +65,8 @@ type interceptionStatus struct {
 	Rules          []ruleInfo     `json:"rules"`
 	Excludes       []ruleInfo     `json:"excludes"`
 	Reasons        []reasonCounts `json:"reasons"`
+	// Acceleration is there when it was asked for.
+	Acceleration *acceleration.Status `json:"acceleration,omitempty"`
 }
 
 type programInfo struct {
@@ -108,6 +113,9 @@ func (v Interception) InterceptionStatus() any {
 	out := &interceptionStatus{
 		CaptureSockets: []string{}, Programs: []programInfo{}, Namespaces: []Namespace{}, Cgroups: []cgroupInfo{}, MissingCgroups: []string{},
 		Listeners: []listenerInfo{}, Rules: []ruleInfo{}, Excludes: []ruleInfo{}, Reasons: []reasonCounts{},
+	}
+	if v.Acceleration != nil {
+		out.Acceleration = v.Acceleration()
 	}
 	i := v.Interceptor()
 	if i == nil {

@@ -1,0 +1,170 @@
+package accel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+)
+
+// selfTestLimit is how long all of it may take; it takes a small part of a second.
+const selfTestLimit = 5 * time.Second
+
+// trial is an Accelerator that sockets of this process try, in the roles of proxy and application.
+type trial struct {
+	*Accelerator
+	door *net.TCPListener
+	full bool
+	ends time.Time
+	rnd  *rand.Rand
+}
+
+// SelfTest has bytes redirected between sockets of this process, in ways of which some kernel got one wrong. It attaches its
+// programs to the process's own cgroup meanwhile, where they leave all other connections alone. The error says what went wrong, of
+// which the mode should not be used then.
+func SelfTest(ctx context.Context, m Mode) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, selfTestLimit)
+	defer cancel()
+	t, err := newTrial(ctx)
+	if err != nil {
+		return fmt.Errorf("test acceleration: %w", err)
+	}
+	defer func() { err = errors.Join(err, t.close()) }()
+	for _, t.full = range []bool{false, true}[:1+m] {
+		if err := t.attach(); err != nil {
+			return fmt.Errorf("test acceleration: %w", err)
+		}
+		for _, c := range cases() {
+			if c.receive && t.full {
+				continue
+			}
+			if err := t.run(ctx, c); err != nil {
+				return fmt.Errorf("test acceleration: %s: %w", c.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func newTrial(ctx context.Context) (*trial, error) {
+	a, err := Load(Options{Limit: trialLimit})
+	if err != nil {
+		return nil, err
+	}
+	var l net.ListenConfig
+	var door net.Listener
+	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
+		if door, err = l.Listen(ctx, "tcp", at); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	t := &trial{Accelerator: a, door: door.(*net.TCPListener), rnd: rand.New(rand.NewPCG(1, 2))}
+	t.ends, _ = ctx.Deadline()
+	if err := a.SetDoors([]netip.AddrPort{addrOf(door.Addr())}); err != nil {
+		return nil, errors.Join(err, t.close())
+	}
+	return t, nil
+}
+
+func addrOf(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
+
+func (t *trial) close() error { return errors.Join(t.door.Close(), t.Close()) }
+
+// attach takes in sockets of the process's own cgroup.
+func (t *trial) attach() error {
+	h, err := cgroup.Find()
+	if err != nil {
+		return err
+	}
+	own, err := h.Of(0)
+	if err != nil {
+		return err
+	}
+	if t.full {
+		return t.Attach([]string{own}, []string{own})
+	}
+	return t.Attach([]string{own}, nil)
+}
+
+// run tries one case on a connection of its own.
+func (t *trial) run(ctx context.Context, c trialCase) error {
+	p, err := t.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	before, err := t.Status()
+	if err != nil {
+		return err
+	}
+	if err := c.run(t, p); err != nil {
+		return err
+	}
+	after, err := t.Status()
+	if err == nil && after.Bytes == before.Bytes {
+		err = errors.New("nothing was redirected")
+	}
+	return err
+}
+
+// pairOfEnds is a connection: the proxy's end has been taken in.
+type pairOfEnds struct {
+	app, proxy *net.TCPConn
+	lane       *Lane
+	read       uint64
+}
+
+func (t *trial) connect(ctx context.Context) (*pairOfEnds, error) {
+	var d net.Dialer
+	app, err := d.DialContext(ctx, "tcp", t.door.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	p := &pairOfEnds{app: app.(*net.TCPConn)}
+	err = t.door.SetDeadline(t.ends)
+	if err == nil {
+		p.proxy, err = t.door.AcceptTCP()
+	}
+	if err == nil {
+		err = errors.Join(p.app.SetDeadline(t.ends), p.proxy.SetDeadline(t.ends), t.take(p))
+	}
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// take has the proxy's end be accelerated.
+func (t *trial) take(p *pairOfEnds) error {
+	raw, err := p.proxy.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var reason Reason
+	err = raw.Control(func(fd uintptr) {
+		reason = t.Accelerate(int(fd), addrOf(p.proxy.LocalAddr()), addrOf(p.proxy.RemoteAddr()), 0, func(l *Lane) { p.lane = l })
+	})
+	if err == nil && reason != Accelerated {
+		err = fmt.Errorf("a connection was not accelerated: %s", reason)
+	}
+	return err
+}
+
+func (p *pairOfEnds) close() {
+	_ = p.app.Close() // tests close their ends themselves, too
+	if p.proxy != nil {
+		_ = p.proxy.Close()
+	}
+	if p.lane != nil {
+		p.lane.Release()
+	}
+}

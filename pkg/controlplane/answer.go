@@ -32,11 +32,11 @@ func (w *watch) answer(t *table, changed []string, first bool) bool {
 		return w.answerState(t, changed, first)
 	}
 	r := w.deltaRequest
-	known := w.sub.ReturnedResources()
+	known := w.knows()
 	if changed == nil && !first && len(r.GetResourceNamesSubscribe()) == 0 && len(r.GetResourceNamesUnsubscribe()) == 0 && known[completeKey] == t.version {
 		return false // only an ACK
 	}
-	c := compare(t, kindOf(w.url), w.sub, changed)
+	c := compare(t, kindOf(w.url), w, changed)
 	if len(c.send)+len(c.removed)+len(c.absent) == 0 && !(first && w.sub.IsWildcard()) {
 		return false
 	}
@@ -54,9 +54,10 @@ func (w *watch) answerState(t *table, changed []string, first bool) bool {
 	k := kindOf(w.url)
 	full := k.full || w.sub.IsWildcard()
 	if first && w.sub.IsWildcard() && w.request.GetVersionInfo() == t.version {
-		return false // it has come back, and nothing changed
+		w.brought = t.versions() // it has come back, and nothing changed
+		return false
 	}
-	c := compare(t, k, w.sub, changed)
+	c := compare(t, k, w, changed)
 	if len(c.send) == 0 && !first && !(full && len(c.removed)+len(c.absent) > 0) {
 		return false
 	}
@@ -101,9 +102,18 @@ func (c *comparison) delta(version string) *discoveryv3.DeltaDiscoveryResponse {
 	return r
 }
 
-// compare finds what the client of sub has to be told of t, among the names changed unless that is nil.
-func compare(t *table, k *kind, sub cache.Subscription, changed []string) *comparison {
-	c := &comparison{kind: k, send: map[*item][]string{}, known: maps.Clone(sub.ReturnedResources())}
+// knows is what the client of w has, by name.
+func (w *watch) knows() map[string]string {
+	if w.brought != nil {
+		return w.brought
+	}
+	return w.sub.ReturnedResources()
+}
+
+// compare finds what the client of w has to be told of t, among the names changed unless that is nil.
+func compare(t *table, k *kind, w *watch, changed []string) *comparison {
+	sub := w.sub
+	c := &comparison{kind: k, send: map[*item][]string{}, known: maps.Clone(w.knows())}
 	if c.known == nil {
 		c.known = map[string]string{}
 	}

@@ -46,6 +46,8 @@ type watch struct {
 	group string
 	url   string
 	sub   cache.Subscription
+	// brought is what a client had that came back with the version that is served, of which this stream sent nothing; else nil.
+	brought map[string]string
 	// One of each pair is set.
 	request      *cache.Request
 	answers      chan cache.Response

@@ -64,6 +64,15 @@ func newTable(items map[string]*item) *table {
 	return t
 }
 
+// versions are those of all items by name.
+func (t *table) versions() map[string]string {
+	out := make(map[string]string, len(t.items))
+	for name, i := range t.items {
+		out[name] = i.version
+	}
+	return out
+}
+
 // toggle adds the digest of an item to that of a table, or takes it away.
 func (d *digest) toggle(other digest) {
 	for i := range d {

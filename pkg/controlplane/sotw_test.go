@@ -8,10 +8,12 @@ import (
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 )
 
 // stateClient speaks the state of the world by hand.
@@ -114,6 +116,29 @@ func TestStateOfTheWorld(t *testing.T) {
 	e.expect(eds, "a")
 	replace(t, s, cluster("new"), endpoints("a"))
 	e.expect(cds, "a", "later", "new")
+}
+
+// A client that returns with the version that is served learns what goes afterwards, though this stream has sent it nothing.
+func TestGoneAfterReturn(t *testing.T) {
+	for _, kind := range []struct {
+		url  string
+		make func(string) proto.Message
+	}{
+		{resource.ClusterType, func(name string) proto.Message { return cluster(name) }},
+		{resource.ListenerType, func(name string) proto.Message { return &listenerv3.Listener{Name: name} }},
+	} {
+		t.Run(shortType(kind.url), func(t *testing.T) {
+			s, addr := newTestServer(t, kind.make("a"), kind.make("b"))
+			c := newStateClient(t, addr, "back")
+			c.last[kind.url] = &discoveryv3.DiscoveryResponse{VersionInfo: s.Summary()[0].Version}
+			c.ask(kind.url, "")
+			c.ask(resource.EndpointType, "", "none") // its answer, empty as it is, tells that the first was read
+			c.expect(resource.EndpointType)
+			c.ask(resource.EndpointType, "", "none")
+			replace(t, s, kind.make("b"))
+			c.expect(kind.url, "b")
+		})
+	}
 }
 
 // Types that nobody serves leave the stream alone.

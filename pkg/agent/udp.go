@@ -9,10 +9,13 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/udp/dnsfilter"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/udp/udpproxy"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/udp"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/dns"
 )
 
 // newUDP makes the manager of the listeners of datagrams.
@@ -33,10 +36,16 @@ func (a *Agent) newUDPHandler(l *model.Listener) (udp.Handler, error) {
 		return nil, fmt.Errorf("%d filters to handle datagrams, there must be one", len(l.ListenerFilters))
 	}
 	f := l.ListenerFilters[0]
-	cfg, ok := f.Config.(*model.UDPProxy)
-	if !ok {
-		return nil, fmt.Errorf("filter %s cannot handle datagrams", f.Name)
+	switch cfg := f.Config.(type) {
+	case *model.UDPProxy:
+		return a.newUDPProxy(l, cfg)
+	case *model.DNSFilter:
+		return a.newDNSFilter(l, cfg)
 	}
+	return nil, fmt.Errorf("filter %s cannot handle datagrams", f.Name)
+}
+
+func (a *Agent) newUDPProxy(l *model.Listener, cfg *model.UDPProxy) (udp.Handler, error) {
 	deps := udpproxy.Deps{
 		Stats: a.stats.Root(), Log: a.logs.Logger("udp"), Wheel: a.wheel, Listener: l.Name,
 		Cluster: func(name string) udpproxy.Cluster {
@@ -61,6 +70,29 @@ func (a *Agent) newUDPHandler(l *model.Listener) (udp.Handler, error) {
 		deps.ProxyLog = func(info *streaminfo.Info) { whole.Log(&format.Context{Info: info}) }
 	}
 	return udpproxy.New(cfg, deps), nil
+}
+
+func (a *Agent) newDNSFilter(l *model.Listener, cfg *model.DNSFilter) (udp.Handler, error) {
+	deps := dnsfilter.Deps{
+		Stats: a.stats.Root(), Log: a.logs.Logger("udp"), Listener: l.Name,
+		Hosts: func(name string) []*upstream.Host {
+			if c := a.clusters.Get(name); c != nil {
+				return c.Hosts()
+			}
+			return nil
+		},
+	}
+	if cfg.Forward != nil {
+		deps.Resolver = dns.New(&cfg.Forward.Resolver, dns.System())
+	}
+	logs, err := a.access.Build(cfg.AccessLogs)
+	if err != nil {
+		return nil, err
+	}
+	if len(logs) > 0 {
+		deps.AccessLog = logs.Log
+	}
+	return dnsfilter.New(cfg, deps), nil
 }
 
 func sessionLog(logs accesslog.Loggers) func(*streaminfo.Info, bool) {

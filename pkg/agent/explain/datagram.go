@@ -59,11 +59,16 @@ func (w *walk) datagram() {
 	s := w.step("listener", l.Name)
 	s.detail("version", "%s", version(&l.Resource))
 	s.detail("address", "%s", listenerAddress(l))
-	w.datagramProxy(l)
+	w.datagramFilter(l)
 }
 
 // datagramKernel asks the kernel.
 func (w *walk) datagramKernel(d *Datagrams) (fate, string) {
+	if w.caller != nil && w.caller.Remote {
+		why := "it begins on another host, where weir's programs do not see it"
+		w.step("kernel", "pass: "+why)
+		return fatePassed, why
+	}
 	k := d.Kernel()
 	if k == nil {
 		w.step("kernel", "pass: nothing happens to datagrams")
@@ -72,9 +77,7 @@ func (w *walk) datagramKernel(d *Datagrams) (fate, string) {
 	query := datagram.Query{Dst: w.q.Dst}
 	if c := w.caller; c != nil {
 		query.Cgroup = c.ID
-		if c.OtherNetns {
-			query.Netns = elsewhere
-		}
+		query.Netns = c.cookie()
 	}
 	x, err := k.Explain(query)
 	if err != nil {
@@ -99,8 +102,8 @@ func (w *walk) datagramKernel(d *Datagrams) (fate, string) {
 // datagramCaller tells whether weir's programs see the caller's datagrams, as far as the question says who that is.
 func (w *walk) datagramCaller(k DatagramKernel, s *Step) bool {
 	dirs := k.Attached()
-	if w.caller == nil {
-		s.detail("caller", "not given; the answer holds for processes in %s", strings.Join(dirs, ", "))
+	if w.caller == nil || w.caller.Dir == "" {
+		s.detail("caller", "cgroup not given; the answer holds for processes in %s", strings.Join(dirs, ", "))
 		return len(dirs) > 0
 	}
 	for _, dir := range dirs {
@@ -113,16 +116,39 @@ func (w *walk) datagramCaller(k DatagramKernel, s *Step) bool {
 	return false
 }
 
-// datagramProxy shows where the proxy of a listener sends the datagram.
-func (w *walk) datagramProxy(l *model.Listener) {
-	var p *model.UDPProxy
+// datagramFilter shows what the filter of a listener does with the datagram.
+func (w *walk) datagramFilter(l *model.Listener) {
 	if len(l.ListenerFilters) > 0 {
-		p, _ = l.ListenerFilters[0].Config.(*model.UDPProxy)
+		switch f := l.ListenerFilters[0].Config.(type) {
+		case *model.UDPProxy:
+			w.datagramProxy(f)
+			return
+		case *model.DNSFilter:
+			w.dnsFilter(f)
+			return
+		}
 	}
-	if p == nil {
-		w.verdict(OutcomeUnknown, w.prefix+", but what its filter does is unknown.")
-		return
+	w.verdict(OutcomeUnknown, w.prefix+", but what its filter does is unknown.")
+}
+
+// dnsFilter shows how questions for names are answered. What this datagram asks is not known here.
+func (w *walk) dnsFilter(f *model.DNSFilter) {
+	s := w.step("dns filter", f.StatPrefix)
+	for _, d := range f.Domains {
+		s.detail("domain", "%s", d.Name)
 	}
+	others := "says that other names do not exist"
+	if f.Forward != nil {
+		others = "asks other servers for other names"
+		for _, server := range f.Forward.Resolver.Servers {
+			s.detail("server", "%s", server)
+		}
+	}
+	w.verdict(OutcomeAnswered, w.prefix+" and answers questions for the names of its table; it "+others+".")
+}
+
+// datagramProxy shows where a proxy sends the datagram.
+func (w *walk) datagramProxy(p *model.UDPProxy) {
 	s := w.step("udp proxy", p.StatPrefix)
 	name := p.Cluster
 	if tree, ok := p.Matcher.(*matcher.Tree); ok {

@@ -4,6 +4,7 @@ import (
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	dnsfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/dns_filter/v3"
 	udpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
 	preservev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	allowv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/internal_redirect/allow_listed_routes/v3"
@@ -47,6 +48,7 @@ func builtin() []extension.Factory {
 		terminal(one(extension.NetworkFilters, "envoy.filters.network.http_connection_manager", &hcmv3.HttpConnectionManager{}, "envoy.http_connection_manager")),
 		terminal(one(extension.NetworkFilters, "envoy.filters.network.tcp_proxy", &tcpv3.TcpProxy{}, "envoy.tcp_proxy")),
 		one(extension.UDPListenerFilters, "envoy.filters.udp_listener.udp_proxy", &udpv3.UdpProxyConfig{}, "envoy.filters.udp.udp_proxy"),
+		one(extension.UDPListenerFilters, "envoy.filters.udp.dns_filter", &dnsfilterv3.DnsFilterConfig{}, "envoy.filters.udp_listener.dns_filter"),
 		one(extension.DownstreamSockets, "envoy.transport_sockets.tls", &tlsv3.DownstreamTlsContext{}, "tls"),
 		one(extension.DownstreamSockets, "envoy.transport_sockets.raw_buffer", rawBuffer(), "raw_buffer"),
 		one(extension.UpstreamSockets, "envoy.transport_sockets.tls", &tlsv3.UpstreamTlsContext{}, "tls"),

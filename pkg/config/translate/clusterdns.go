@@ -75,7 +75,7 @@ func (c *call) servers(list []*corev3.Address, p *path, name string) []netip.Add
 			c.fail(at, "a DNS server needs an IP address")
 			continue
 		}
-		if addr, ok := c.ipAddress(a.GetSocketAddress(), at); ok {
+		if addr, ok := c.listenerAddress(a.GetSocketAddress(), at); ok {
 			out = append(out, addr)
 		}
 	}

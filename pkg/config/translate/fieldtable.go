@@ -18,7 +18,7 @@ type table map[protoreflect.FullName]extension.Fields
 func Support() map[protoreflect.FullName]extension.Fields {
 	all := table{}
 	for _, part := range []table{
-		listenerTable(), udpTable(), httpTable(), routeTable(), rateLimitTable(), matcherTreeTable(), matchTable(), clusterTable(), endpointTable(), healthCheckTable(), upstreamTable(), tlsTable(),
+		listenerTable(), udpTable(), dnsFilterTable(), httpTable(), routeTable(), rateLimitTable(), matcherTreeTable(), matchTable(), clusterTable(), endpointTable(), healthCheckTable(), upstreamTable(), tlsTable(),
 		coreTable(), bootstrapTable(), accessLogTable(),
 	} {
 		maps.Copy(all, part)

@@ -141,8 +141,12 @@ func (r *references) listener(l *model.Listener) {
 	resource := listenerResource(l)
 	for i, f := range l.ListenerFilters {
 		r.discovery(resource, fmt.Sprintf("listener_filters[%d]", i), f.Name, f.Discovery)
-		if u, ok := f.Config.(*model.UDPProxy); ok {
-			r.udp(resource, fmt.Sprintf("listener_filters[%d].typed_config", i), u)
+		at := fmt.Sprintf("listener_filters[%d].typed_config", i)
+		switch u := f.Config.(type) {
+		case *model.UDPProxy:
+			r.udp(resource, at, u)
+		case *model.DNSFilter:
+			r.dns(resource, at, u)
 		}
 	}
 	for i, c := range l.FilterChains {
@@ -204,14 +208,6 @@ func (r *references) tcp(resource, at string, p *model.TCPProxy) {
 			field = fmt.Sprintf("%s.weighted_clusters.clusters[%d].name", at, i)
 		}
 		r.cluster(resource, field, c.Name, false, "connections are closed")
-	}
-}
-
-// udp warns about unknown clusters: Envoy accepts them, and drops what would go there.
-func (r *references) udp(resource, at string, p *model.UDPProxy) {
-	r.cluster(resource, at+".cluster", p.Cluster, false, "datagrams are dropped")
-	for i, route := range p.Routes {
-		r.cluster(resource, fmt.Sprintf("%s.matcher.(route %d).cluster", at, i+1), route.Cluster, false, "datagrams are dropped")
 	}
 }
 

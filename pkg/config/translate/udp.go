@@ -8,6 +8,7 @@ import (
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/dns_filter/v3"
 	udpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
@@ -77,13 +78,18 @@ func (c *call) udpFilters(list []*listenerv3.ListenerFilter) []*model.ListenerFi
 			continue
 		}
 		filter := &model.ListenerFilter{Name: f.GetName(), TypeURL: factory.TypeURL()}
-		if m, ok := config.(*udpv3.UdpProxyConfig); ok {
-			if f.GetTypedConfig() == nil {
-				c.fail(at.field("typed_config"), "%s needs a configuration", f.GetName())
-			}
+		if f.GetTypedConfig() == nil {
+			c.fail(at.field("typed_config"), "%s needs a configuration", f.GetName())
+		}
+		switch m := config.(type) {
+		case *udpv3.UdpProxyConfig:
 			filter.Config = c.udpProxy(m, at.field("typed_config"))
-		} else if factory, filter.Config = c.decoded(factory, factory.Decode, config, at); factory == nil {
-			continue
+		case *dnsv3.DnsFilterConfig:
+			filter.Config = c.dnsFilter(m, at.field("typed_config"))
+		default:
+			if factory, filter.Config = c.decoded(factory, factory.Decode, config, at); factory == nil {
+				continue
+			}
 		}
 		out = append(out, filter)
 	}

@@ -32,6 +32,8 @@ type Context struct {
 	Now time.Time
 	// Client is the downstream's address as forwarding headers tell it, with port 0; the zero value takes the connection's.
 	Client netip.AddrPort
+	// DNS is the question that a DNS filter answered.
+	DNS *DNSQuery
 	// Metadata of the objects that served the stream: filter name -> values.
 	RouteMetadata, ClusterMetadata, HostMetadata map[string]map[string]any
 }

@@ -1,7 +1,7 @@
 package format
 
 // operators is the language, by name; read only. Source: Envoy v1.32 "Access logging", command operators.
-var operators = merge(timeOperators(), streamOperators(), addressOperators(), messageOperators(), tlsOperators(), metadataOperators())
+var operators = merge(timeOperators(), streamOperators(), addressOperators(), messageOperators(), tlsOperators(), metadataOperators(), dnsOperators())
 
 func merge(sets ...map[string]operator) map[string]operator {
 	all := make(map[string]operator)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,15 @@ type Datagram struct {
 	Payload []byte
 	// Reply is the way back.
 	Reply Path
+}
+
+// Connection is what is known of a client.
+func (d *Datagram) Connection() *streaminfo.Connection {
+	c := &streaminfo.Connection{Namespace: d.Within, Start: time.Now(), Local: d.Local, BoundLocal: d.Local, Remote: d.Peer, DirectRemote: d.Peer}
+	if d.Captured {
+		c.OriginalDst = d.Local
+	}
+	return c
 }
 
 // Handler handles the datagrams of a listener. Its methods may be called by any goroutine.

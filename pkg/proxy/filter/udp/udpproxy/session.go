@@ -72,7 +72,7 @@ func (p *Proxy) begin(k key, d *udp.Datagram, cl Cluster, h *upstream.Host) (*se
 	}
 	s.transmit = s.write
 	s.answerBy(&d.Reply)
-	s.info = streaminfo.Info{Conn: connectionOf(d), Start: time.Now(), StreamID: p.nextID.Add(1)}
+	s.info = streaminfo.Info{Conn: d.Connection(), Start: time.Now(), StreamID: p.nextID.Add(1)}
 	s.info.Conn.Listener = p.deps.Listener
 	s.info.Upstream = streaminfo.Upstream{
 		Host: h.Address, Hostname: h.Hostname, Cluster: cl.Config().StatName(), ClusterRaw: cl.Config().Name,

@@ -163,7 +163,7 @@ func (p *Proxy) cluster(d *udp.Datagram) Cluster {
 	name := p.cfg.Cluster
 	if p.tree != nil {
 		name = ""
-		action, ok := p.tree.Match(&matcher.Data{Info: &streaminfo.Info{Conn: connectionOf(d)}})
+		action, ok := p.tree.Match(&matcher.Data{Info: &streaminfo.Info{Conn: d.Connection()}})
 		if route, _ := action.(*model.UDPRoute); ok && route != nil {
 			name = route.Cluster
 		}
@@ -176,15 +176,6 @@ func (p *Proxy) cluster(d *udp.Datagram) Cluster {
 	p.stats.noRoute.Inc()
 	p.totals.noRoute.Add(1)
 	return nil
-}
-
-// connectionOf is what is known of a client.
-func connectionOf(d *udp.Datagram) *streaminfo.Connection {
-	c := &streaminfo.Connection{Namespace: d.Within, Start: time.Now(), Local: d.Local, BoundLocal: d.Local, Remote: d.Peer, DirectRemote: d.Peer}
-	if d.Captured {
-		c.OriginalDst = d.Local
-	}
-	return c
 }
 
 func (p *Proxy) pickContext(d *udp.Datagram, cl Cluster) upstream.PickContext {

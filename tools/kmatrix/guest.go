@@ -143,7 +143,7 @@ func (t task) execute() {
 	cmd := exec.Command(t.Binary, args...)
 	cmd.Dir = filepath.Dir(t.Binary)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
-	cmd.Env = []string{"PATH=/bin", "HOME=/", "TMPDIR=/tmp", "WEIR_HARNESS_BIN=/weir", "WEIR_SLOW=1", "PYTHONHOME=" + pythonHome}
+	cmd.Env = []string{"PATH=/bin:/usr/bin", "HOME=/", "TMPDIR=/tmp", "WEIR_HARNESS_BIN=/weir", "WEIR_SLOW=1"}
 	code := 0
 	if err := cmd.Run(); err != nil {
 		fmt.Println(err)

@@ -11,13 +11,11 @@ import (
 	"strings"
 )
 
-// pythonHome is what the guest's PYTHONHOME has to be for python to find what python packs.
-const pythonHome = "/"
-
 // unwanted parts of Python's library, by name: they are large, and no test's client imports them.
 var unwanted = []string{"__pycache__", "site-packages", "dist-packages", "test", "idlelib", "tkinter", "lib2to3", "ensurepip", "turtledemo"}
 
-// python adds the host's Python with its library, below the folders where PYTHONHOME makes it look.
+// python adds the host's Python with its library, in two folders of one place: it looks for the one from the other, but never at
+// the root.
 func (a *archive) python(ctx context.Context) error {
 	out, err := exec.CommandContext(ctx, "python3", "-c",
 		"import os, sys, sysconfig; print(os.path.realpath(sys.executable)); print(sysconfig.get_path('stdlib'))").Output()
@@ -32,11 +30,11 @@ func (a *archive) python(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pack %s: %w", program, err)
 	}
-	a.file("bin/python3", 0o755, data)
+	a.file("usr/bin/python3", 0o755, data)
 	if err := a.libraries(program); err != nil {
 		return err
 	}
-	return a.pythonLibrary(library, filepath.Join("lib", filepath.Base(library)))
+	return a.pythonLibrary(library, filepath.Join("usr/lib", filepath.Base(library)))
 }
 
 // pythonLibrary adds modules and, of those in C, the libraries that they are linked to where the host has them.

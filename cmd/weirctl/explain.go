@@ -15,12 +15,18 @@ import (
 	"github.com/weir-proxy/weir/pkg/agent/explain"
 )
 
-const explainHelp = `usage: weirctl explain [OPTIONS] DST
+const explainHelp = `usage: weirctl explain [OPTIONS] [SRC] DST
 
-Asks the running weir what would become of a connection, and prints each step: whether the kernel captures it and why, the
-listener, the filter chain, the route, the cluster and its endpoints. Nothing is connected to and nothing is counted.
+Asks the running weir what would become of a connection from SRC to DST, and prints each step: who the caller is, whether the
+kernel captures the connection and by which rule, the listener, the filter chain, the route, the cluster and its endpoints.
+The kernel's part is decided by the kernel's own programs. Nothing is connected to and nothing is counted.
 
-DST is IP:PORT, NAME:PORT or a URL; a name is resolved here, and gives the host of the request.
+SRC is who connects, as the daemon sees it: host (any process in weir's network namespace), pid:N, process:NAME, cgroup:PATH,
+container:ID (its first digits), netns:NAME, or an IP address of this host or another one. The kind may be left out where it is
+clear. Without SRC the answer holds for any captured process in weir's network namespace.
+
+DST is IP:PORT, NAME:PORT, a URL, or listener:NAME, which is where that listener listens; udp:IP:PORT is a datagram. A name is
+resolved here, and gives the host of the request.
 
   --admin ADDR      admin interface of the daemon: HOST:PORT or unix:PATH (default: 127.0.0.1:9901)
   -c FILE           take the address of the admin interface from this bootstrap configuration
@@ -32,9 +38,9 @@ DST is IP:PORT, NAME:PORT or a URL; a name is resolved here, and gives the host 
   --tls             the client speaks TLS (default for https URLs)
   --sni NAME        with this server name
   --alpn PROTOCOLS  offering these protocols, separated by commas
-  --src ADDR        where the connection comes from, IP or IP:PORT
-  --cgroup PATH     the caller's cgroup
-  --pid N           the caller, by a process id as the daemon sees it
+  --src ADDR        the source address that filter chains see, IP or IP:PORT
+  --cgroup PATH     the same as SRC cgroup:PATH, without a look at its processes
+  --pid N           the same as SRC pid:N
   --assume-captured go on although the kernel does not give the connection to weir
   --json            print JSON
 `
@@ -44,8 +50,8 @@ const explainTimeout = 30 * time.Second
 
 // explainArguments are the command line of explain.
 type explainArguments struct {
-	admin, config, dst string
-	json               bool
+	admin, config, src, dst string
+	json                    bool
 	// params are the daemon's, but for dst.
 	params url.Values
 }
@@ -85,10 +91,10 @@ func parseExplain(args []string) (*explainArguments, error) {
 		arg := args[0]
 		args = args[1:]
 		if !strings.HasPrefix(arg, "-") {
-			if a.dst != "" {
-				return nil, fmt.Errorf("unexpected argument %q: the destination is %s", arg, a.dst)
+			if a.src != "" {
+				return nil, fmt.Errorf("unexpected argument %q: the source is %s, the destination %s", arg, a.src, a.dst)
 			}
-			a.dst = arg
+			a.src, a.dst = a.dst, arg
 			continue
 		}
 		name, value, joined := strings.Cut(arg, "=")
@@ -110,6 +116,13 @@ func parseExplain(args []string) (*explainArguments, error) {
 	}
 	if a.dst == "" {
 		return nil, errors.New("DST is missing")
+	}
+	if a.src != "" {
+		a.params.Set("from", a.src)
+	}
+	if rest, ok := strings.CutPrefix(a.dst, "udp:"); ok {
+		a.dst = rest
+		a.params.Set("udp", "true")
 	}
 	if a.admin != "" && a.config != "" {
 		return nil, errors.New("--admin and -c both say where the admin interface is; give one")
@@ -157,6 +170,12 @@ func (a *explainArguments) option(name, value string) error {
 
 // resolve turns the destination into an address, and checks the question before anybody is asked.
 func (a *explainArguments) resolve(ctx context.Context, notes io.Writer) error {
+	if name, ok := strings.CutPrefix(a.dst, "listener:"); ok {
+		var err error
+		if a.dst, err = a.listener(ctx, name); err != nil {
+			return err
+		}
+	}
 	host, port, err := a.destination()
 	if err != nil {
 		return err
@@ -188,7 +207,7 @@ func (a *explainArguments) destination() (host string, port uint16, err error) {
 	}
 	host, text, err := net.SplitHostPort(a.dst)
 	if err != nil || host == "" {
-		return "", 0, fmt.Errorf("destination %q is neither IP:PORT, NAME:PORT nor a URL", a.dst)
+		return "", 0, fmt.Errorf("destination %q is neither IP:PORT, NAME:PORT, a URL nor listener:NAME", a.dst)
 	}
 	if port, err = portOf(text); err != nil {
 		return "", 0, fmt.Errorf("destination %q: %w", a.dst, err)

@@ -169,6 +169,13 @@ func (s *namespaces) close() {
 	s.found(nil)
 }
 
+// serves tells whether captured processes live in a namespace.
+func (s *namespaces) serves(id netns.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[id] != nil
+}
+
 // list describes the namespaces that somebody lives in.
 func (s *namespaces) list() []view.Namespace {
 	s.mu.Lock()

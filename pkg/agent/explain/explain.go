@@ -29,6 +29,7 @@ type Kernel interface {
 type Listeners interface {
 	Route(dst netip.AddrPort) (listener.Route, bool)
 	Bound(dst netip.AddrPort) (listener.Route, bool)
+	Arrival(dst netip.AddrPort) (listener.Route, bool)
 	SelfAddrs(addr netip.AddrPort) bool
 }
 
@@ -46,8 +47,12 @@ type Options struct {
 	// Unavailable tells why there is none; it may give nil.
 	Unavailable func() error
 	// Caller finds the process or cgroup that a question is about; HostCaller looks at this host.
-	Caller    func(cgroup string, pid int) (Caller, error)
+	Caller func(cgroup string, pid int) (Caller, error)
+	// Source finds the caller that a word stands for; nil knows no words.
+	Source    func(text string) (Caller, error)
 	Listeners Listeners
+	// Arrivals tells what happens where connections arrive; nil when nothing does.
+	Arrivals *Arrivals
 	// Datagrams answers questions about datagrams; nil answers none.
 	Datagrams *Datagrams
 	// Routes gives the RDS route configuration of a name, nil when there is none yet.
@@ -89,12 +94,8 @@ func (e *Explainer) Explain(params url.Values) (*Answer, error) {
 // found on this host.
 func (e *Explainer) Answer(q *Query) (*Answer, error) {
 	w := &walk{opt: &e.opt, q: q, answer: &Answer{Query: q.String()}}
-	if q.Cgroup != "" || q.PID != 0 {
-		caller, err := e.opt.Caller(q.Cgroup, q.PID)
-		if err != nil {
-			return nil, err
-		}
-		w.caller = &caller
+	if err := w.who(); err != nil {
+		return nil, err
 	}
 	if q.UDP {
 		w.datagram()
@@ -114,6 +115,9 @@ type walk struct {
 	prefix string
 	// direct tells that it comes to a listener's own socket, without an original destination.
 	direct bool
+	// missed is why a connection that is not captured where it begins is not captured where it arrives either, "" when nobody
+	// could expect that.
+	missed string
 	// meant is the listener that the kernel's rule was made for, "" when there is none.
 	meant string
 }
@@ -152,6 +156,9 @@ func (w *walk) run() {
 	case w.prefix == "" && what == fateUnknown:
 		w.verdict(OutcomeUnknown, "whether weir sees this connection is unknown: "+why+".")
 	case w.prefix == "":
+		if w.missed != "" {
+			why += "; where it arrives, " + w.missed
+		}
 		w.verdict(OutcomeNotSeen, "weir does not see this connection: "+why+". It goes where it would go without weir.")
 	case !ok:
 		s := w.step("listener", "none")
@@ -181,8 +188,9 @@ func (w *walk) taker(what fate) (listener.Route, bool) {
 		if what == fateUnknown {
 			w.prefix = "unless the kernel captures it, this connection reaches weir, which listens at its destination,"
 		}
+		return r, ok
 	}
-	return r, ok
+	return w.arrival()
 }
 
 func (w *walk) verdict(outcome, text string) { w.answer.Outcome, w.answer.Verdict = outcome, text }

@@ -15,6 +15,11 @@ const elsewhere = ^uint64(0)
 
 // kernel asks the kernel. The reason is there when it does not capture.
 func (w *walk) kernel() (fate, string) {
+	if w.caller != nil && w.caller.Remote {
+		why := "it begins on another host, where weir's programs do not see it"
+		w.step("kernel", "pass: "+why)
+		return fatePassed, why
+	}
 	k := w.opt.Kernel()
 	if k == nil {
 		why := "the configuration captures nothing"
@@ -74,7 +79,7 @@ func (w *walk) decide(k Kernel, query intercept.Query) (x intercept.Explanation,
 		return k.Explain(query)
 	}
 	query.Netns = elsewhere
-	n, err := netns.OfProcess(w.caller.PID)
+	n, err := netns.Open(w.caller.Netns)
 	if err != nil {
 		return k.Explain(query)
 	}
@@ -147,8 +152,11 @@ func (w *walk) attached(k Kernel, s *Step) (bool, string) {
 		s.detail("caller", "any: %s", why)
 		return false, why
 	}
-	if w.caller == nil {
+	if w.caller == nil || w.caller.Dir == "" {
 		s.detail("caller", "not given; the answer holds for processes in %s", strings.Join(names, ", "))
+		if w.caller != nil {
+			w.namespace(s)
+		}
 		return true, ""
 	}
 	why := "the caller's cgroup " + w.caller.Cgroup + " is not in " + strings.Join(names, ", ") + ", where weir's programs are attached"
@@ -158,7 +166,7 @@ func (w *walk) attached(k Kernel, s *Step) (bool, string) {
 }
 
 func (w *walk) namespace(s *Step) {
-	if w.caller.OtherNetns {
+	if w.caller.OtherNetns && w.caller.Text == "" {
 		s.note("The caller is in another network namespace than weir.")
 	}
 }

@@ -30,9 +30,10 @@ type Query struct {
 	ALPN []string
 	// Src is where from; the zero value is assumed to be the loopback. The port may be 0.
 	Src netip.AddrPort
-	// Cgroup of the caller by its name below the root or its directory, or PID of the caller; the other is empty.
-	Cgroup string
-	PID    int
+	// From names the caller, as Options.Source understands it. Or Cgroup is its cgroup, by its name below the root or its directory,
+	// or PID its process id; at most one of the three is set.
+	From, Cgroup string
+	PID          int
 	// UDP asks about a datagram.
 	UDP bool
 	// AssumeCaptured goes on although the kernel does not give the connection to weir.
@@ -49,7 +50,7 @@ const (
 )
 
 // ParseQuery reads the parameters of a question: dst=IP:PORT, and optionally host, path, method, header=NAME:VALUE (any number
-// of times), udp, tls, sni, alpn (repeated or separated by commas), src=IP or IP:PORT, cgroup or pid, and assume_captured. The
+// of times), udp, tls, sni, alpn (repeated or separated by commas), src=IP or IP:PORT, from, cgroup or pid, and assume_captured. The
 // error names every parameter that is wrong and why.
 func ParseQuery(params url.Values) (*Query, error) {
 	q := &Query{}
@@ -88,6 +89,7 @@ func fields() map[string]func(*Query, string) error {
 		"sni":             (*Query).setSNI,
 		"alpn":            (*Query).addALPN,
 		"src":             (*Query).setSrc,
+		"from":            func(q *Query, v string) error { q.From = v; return nil },
 		"cgroup":          func(q *Query, v string) error { q.Cgroup = v; return nil },
 		"pid":             (*Query).setPID,
 		"udp":             func(q *Query, v string) error { return setBool(&q.UDP, v) },
@@ -99,6 +101,8 @@ func (q *Query) check() error {
 	switch {
 	case !q.Dst.IsValid():
 		return errors.New("dst: is missing; give the destination as IP:PORT")
+	case q.From != "" && (q.Cgroup != "" || q.PID != 0):
+		return errors.New("from: it says who calls; give neither pid nor cgroup")
 	case q.Cgroup != "" && q.PID != 0:
 		return errors.New("pid: the process has a cgroup; give one of pid and cgroup")
 	}
@@ -240,12 +244,16 @@ func (q *Query) Params() url.Values {
 	case q.Src.IsValid():
 		v.Set("src", q.Src.String())
 	}
+	set("from", q.From)
 	set("cgroup", q.Cgroup)
 	if q.PID != 0 {
 		v.Set("pid", strconv.Itoa(q.PID))
 	}
 	if q.TLS && q.SNI == "" && len(q.ALPN) == 0 {
 		v.Set("tls", "true")
+	}
+	if q.UDP {
+		v.Set("udp", "true")
 	}
 	if q.AssumeCaptured {
 		v.Set("assume_captured", "true")
@@ -272,6 +280,8 @@ func (q *Query) String() string {
 		}
 	}
 	switch {
+	case q.From != "":
+		text += ", by " + q.From
 	case q.PID != 0:
 		text += ", by process " + strconv.Itoa(q.PID)
 	case q.Cgroup != "":

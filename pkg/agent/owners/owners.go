@@ -147,11 +147,23 @@ const (
 // Container is the short name of what runs in a cgroup: the first digits of the id that a container runtime put into its last
 // element (cri-containerd-ID.scope, docker-ID.scope, or the id alone), else that element without its suffix; "/" for the root.
 func Container(name string) string {
-	last := path.Base(name)
-	stem := strings.TrimSuffix(strings.TrimSuffix(last, ".scope"), ".service")
-	id := stem[strings.LastIndexByte(stem, '-')+1:]
-	if len(id) == longID && strings.Trim(id, "0123456789abcdef") == "" {
+	if id := ContainerID(name); id != "" {
 		return id[:shortID]
 	}
-	return stem
+	return stem(name)
+}
+
+// ContainerID is the id that a container runtime put into the name of a cgroup; "" when there is none.
+func ContainerID(name string) string {
+	stem := stem(name)
+	id := stem[strings.LastIndexByte(stem, '-')+1:]
+	if len(id) == longID && strings.Trim(id, "0123456789abcdef") == "" {
+		return id
+	}
+	return ""
+}
+
+// stem is the last element of a cgroup's name, without its suffix.
+func stem(name string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(path.Base(name), ".scope"), ".service")
 }

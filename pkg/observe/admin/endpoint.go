@@ -80,6 +80,8 @@ func pages() []endpoint {
 			{name: "sni", help: "The server name that it sends"},
 			{name: "alpn", help: "The protocols that it offers, separated by commas"},
 			{name: "src", help: "The source, IP or IP:PORT"},
+			{name: "from", help: "The caller: host, pid:N, process:NAME, cgroup:PATH, container:ID, netns:NAME or an IP address"},
+			{name: "udp", help: "A datagram of UDP, not a connection", kind: flagParam},
 			{name: "cgroup", help: "The caller's cgroup"},
 			{name: "pid", help: "The caller's process id, instead of its cgroup"},
 			{name: "assume_captured", help: "Go on although the kernel does not give the connection to weir", kind: flagParam},

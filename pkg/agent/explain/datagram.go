@@ -103,7 +103,7 @@ func (w *walk) datagramKernel(d *Datagrams) (fate, string) {
 func (w *walk) datagramCaller(k DatagramKernel, s *Step) bool {
 	dirs := k.Attached()
 	if w.caller == nil || w.caller.Dir == "" {
-		s.detail("caller", "cgroup not given; the answer holds for processes in %s", strings.Join(dirs, ", "))
+		s.detail("caller", "not given; the answer holds for processes in %s", strings.Join(dirs, ", "))
 		return len(dirs) > 0
 	}
 	for _, dir := range dirs {

@@ -2,9 +2,11 @@ package acceleration
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/kernel/accel"
@@ -19,6 +21,7 @@ type rig struct {
 	kernel  *accel.Accelerator
 	door    net.Listener
 	backend net.Listener
+	full    bool
 	done    sync.WaitGroup
 }
 
@@ -29,7 +32,7 @@ func newRig(t *testing.T, network string, full bool, limit uint64) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{kernel: kernel}
+	r := &rig{kernel: kernel, full: full}
 	t.Cleanup(func() {
 		if err := kernel.Close(); err != nil {
 			t.Error(err)
@@ -58,7 +61,7 @@ func newRig(t *testing.T, network string, full bool, limit uint64) *rig {
 	if err := kernel.SetDoors([]netip.AddrPort{addrPort(r.door)}); err != nil {
 		t.Fatal(err)
 	}
-	r.done.Go(func() { r.serve(t.Context(), poller) })
+	r.done.Go(func() { r.serve(t, poller) })
 	t.Cleanup(func() {
 		r.door.Close()
 		r.backend.Close()
@@ -83,7 +86,8 @@ func ownCgroup(t *testing.T) string {
 func addrPort(l net.Listener) netip.AddrPort { return conn.AddrPort(l.Addr()) }
 
 // serve relays every connection until the door closes.
-func (r *rig) serve(ctx context.Context, poller *conn.Poller) {
+func (r *rig) serve(t *testing.T, poller *conn.Poller) {
+	ctx := context.WithoutCancel(t.Context()) // connections end by themselves
 	dialer, pool := conn.Dialer{Poller: poller}, &relay.Pool{}
 	for {
 		nc, err := r.door.Accept()
@@ -99,11 +103,15 @@ func (r *rig) serve(ctx context.Context, poller *conn.Poller) {
 			defer down.Close()
 			up, err := dialer.Dial(ctx, addrPort(r.backend))
 			if err != nil {
+				t.Errorf("dial: %v", err)
 				down.Reset()
 				return
 			}
 			defer up.Close()
-			relay.Run(ctx, side(down), side(up), relay.Options{Pool: pool})
+			res := relay.Run(ctx, side(down), side(up), relay.Options{Pool: pool})
+			if res.End != relay.Finished && !errors.Is(res.Err, syscall.ECONNRESET) && !errors.Is(res.Err, syscall.EPIPE) {
+				t.Errorf("relay: %d: %v", res.End, res.Err)
+			}
 		})
 	}
 }

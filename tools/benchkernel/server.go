@@ -30,7 +30,7 @@ type serving struct {
 // beServer listens as it is told. It ends with its input, and its connections with it.
 func beServer(in io.Reader, out io.Writer) error {
 	return answerAll(in, out, func(s serving) (any, error) {
-		l, err := net.Listen("tcp", s.Addr)
+		l, err := net.Listen("tcp4", s.Addr)
 		if err != nil {
 			return nil, fmt.Errorf("listen: %w", err)
 		}

@@ -33,7 +33,7 @@ var ErrAborted = errors.New("connection aborted")
 // ErrWouldBlock is returned by TryRead when nothing is there.
 var ErrWouldBlock = errors.New("read would block")
 
-// Conn is a connected stream socket. Make it with Poller.Adopt. It implements net.Conn; deadlines work, but are meant for
+// Conn is a connected stream socket. Poller.Adopt and Dialer make them. It implements net.Conn; deadlines work, but are meant for
 // set-up phases (listener filters, TLS handshakes), not for use per request.
 type Conn struct {
 	poller       *Poller
@@ -98,17 +98,8 @@ func (p *Poller) Adopt(nc net.Conn, rx, tx *atomic.Uint64) (*Conn, error) {
 	if err = errors.Join(err, dup); err != nil {
 		return nil, fmt.Errorf("take over connection: %w", err)
 	}
-	c := &Conn{poller: p, fd: fd, laddr: nc.LocalAddr(), raddr: nc.RemoteAddr(), rx: rx, tx: tx}
-	c.local, c.remote = AddrPort(c.laddr), AddrPort(c.raddr)
-	_, c.stream = c.laddr.(*net.TCPAddr)
-	c.trial.Store(c.trials())
-	if c.rx == nil {
-		c.rx = &c.ownRx
-	}
-	if c.tx == nil {
-		c.tx = &c.ownTx
-	}
-	c.in.wake, c.out.wake = make(chan struct{}, 1), make(chan struct{}, 1)
+	c := p.newConn(fd, rx, tx)
+	c.identify(nc.LocalAddr(), nc.RemoteAddr())
 	if err := p.add(c); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("take over connection: %w", err)

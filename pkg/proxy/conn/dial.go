@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,9 +43,9 @@ func (d *Dialer) Dial(ctx context.Context, addr netip.AddrPort) (*Conn, error) {
 // DialFrom is Dial from where the origin says.
 func (d *Dialer) DialFrom(ctx context.Context, from streaminfo.Origin, addr netip.AddrPort) (*Conn, error) {
 	addr = Unmap(addr)
-	self, control := d.Self, d.control
+	self := d.Self
 	if in := from.Namespace; in != nil {
-		self, control = in.Own, d.controlIn(in)
+		self = in.Own
 	}
 	if err := scoped(from.Namespace, &addr); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
@@ -54,30 +53,23 @@ func (d *Dialer) DialFrom(ctx context.Context, from streaminfo.Origin, addr neti
 	if self != nil && self(addr) {
 		return nil, fmt.Errorf("connect to %s: %w", addr, ErrSelf)
 	}
-	nd := net.Dialer{KeepAlive: -1, ControlContext: control}
-	if k := d.Keepalive; k != nil {
-		nd.KeepAliveConfig = net.KeepAliveConfig{
-			Enable: true, Idle: orDefault(k.Time), Interval: orDefault(k.Interval), Count: orDefault(k.Probes),
-		}
-	}
 	if d.Poller != nil {
 		d.Poller.expect(addr)
 	}
 	if from.Inbound && d.Passage != nil || from.Source.Addr.IsValid() {
+		nd := net.Dialer{KeepAlive: -1, ControlContext: d.controlIn(from.Namespace)}
+		if k := d.Keepalive; k != nil {
+			nd.KeepAliveConfig = net.KeepAliveConfig{
+				Enable: true, Idle: orDefault(k.Time), Interval: orDefault(k.Interval), Count: orDefault(k.Probes),
+			}
+		}
 		return d.dialFromSource(ctx, &nd, from, addr)
 	}
 	var bind netip.AddrPort
 	if d.Bind.IsValid() && d.Bind.Addr().Is4() == addr.Addr().Is4() {
 		bind = d.Bind
 	}
-	nc, err := nd.DialTCP(ctx, "tcp", bind, addr)
-	if err != nil {
-		if op, ok := errors.AsType[*net.OpError](err); ok && !bind.IsValid() {
-			op.Source = nil // it would read "dial tcp :0->ADDRESS"
-		}
-		return nil, err
-	}
-	return d.wrap(nc)
+	return d.connect(ctx, from.Namespace, bind, addr)
 }
 
 // DialPipe connects to a unix stream socket.
@@ -99,29 +91,23 @@ func (d *Dialer) wrap(nc net.Conn) (*Conn, error) {
 	return c, nil
 }
 
-// control sets the options that must be there before connect.
-func (d *Dialer) control(_ context.Context, _, _ string, raw syscall.RawConn) error {
-	var mark, bind error
-	err := raw.Control(func(fd uintptr) {
-		if d.Mark != 0 {
-			mark = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(d.Mark))
+// options sets what must be there before connect.
+func (d *Dialer) options(fd int) error {
+	if d.Mark != 0 {
+		switch err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(d.Mark)); {
+		case errors.Is(err, unix.EPERM):
+			if d.MarkFailed != nil {
+				d.MarkFailed(fmt.Errorf("set SO_MARK %#x: %w", d.Mark, err))
+			}
+		case err != nil:
+			return fmt.Errorf("set SO_MARK %#x: %w", d.Mark, err)
 		}
-		if d.Bind.IsValid() && d.Bind.Port() == 0 {
-			// The port is chosen at connect, per destination, so that more connections fit than there are ports.
-			bind = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	}
+	if d.Bind.IsValid() && d.Bind.Port() == 0 {
+		// The port is chosen at connect, per destination, so that more connections fit than there are ports.
+		if err := unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
+			return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", err)
 		}
-	})
-	switch {
-	case err != nil:
-		return err
-	case bind != nil:
-		return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", bind)
-	case errors.Is(mark, unix.EPERM):
-		if d.MarkFailed != nil {
-			d.MarkFailed(fmt.Errorf("set SO_MARK %#x: %w", d.Mark, mark))
-		}
-	case mark != nil:
-		return fmt.Errorf("set SO_MARK %#x: %w", d.Mark, mark)
 	}
 	return nil
 }

@@ -16,18 +16,21 @@ import (
 // errNoScope tells that a link-local address is ambiguous: which link is not known, and there is more than one.
 var errNoScope = errors.New("link-local address without a scope")
 
-// controlIn puts a socket of the namespace in place of the one that package net made, before anything is done with it. So the
-// thread is inside only for that moment, however long the connecting takes, and package net does all the rest.
+// controlIn sets the options of a socket that package net made. It puts one of the namespace, nil for weir's own, in its place
+// before anything is done with it: so the thread is inside only for that moment, however long the connecting takes, and package
+// net does all the rest.
 func (d *Dialer) controlIn(in *streaminfo.Namespace) func(context.Context, string, string, syscall.RawConn) error {
-	return func(ctx context.Context, network, address string, raw syscall.RawConn) error {
+	return func(_ context.Context, _, _ string, raw syscall.RawConn) error {
 		var failed error
-		if err := raw.Control(func(fd uintptr) { failed = replace(int(fd), in) }); err != nil {
-			return err
-		}
-		if failed != nil {
-			return failed
-		}
-		return d.control(ctx, network, address, raw)
+		err := raw.Control(func(fd uintptr) {
+			if in != nil {
+				failed = replace(int(fd), in)
+			}
+			if failed == nil {
+				failed = d.options(int(fd))
+			}
+		})
+		return errors.Join(err, failed)
 	}
 }
 

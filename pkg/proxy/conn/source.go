@@ -205,14 +205,9 @@ func bindShared(fd int, source netip.AddrPort) error {
 }
 
 func bindTo(fd int, addr netip.AddrPort) error {
-	if addr.Addr().Is4() {
-		return unix.Bind(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()})
-	}
-	sa := &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
-	if zone := addr.Addr().Zone(); zone != "" {
-		if _, err := fmt.Sscan(zone, &sa.ZoneId); err != nil {
-			return unix.EADDRNOTAVAIL
-		}
+	sa, err := sockaddrOf(addr)
+	if err != nil {
+		return err
 	}
 	return unix.Bind(fd, sa)
 }

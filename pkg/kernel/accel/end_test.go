@@ -70,7 +70,7 @@ func TestSameAddressesAgain(t *testing.T) {
 	noError(t, app.CloseWrite())
 	proxy.Close()
 	waitClosed(t, app)
-	again, proxy, _ := r.connect(t, int(addrPort(app.LocalAddr()).Port()))
+	again, proxy, _ := r.connect(t, int(addrOf(app.LocalAddr()).Port()))
 	mustWrite(t, proxy, "second")
 	proxy.Close()
 	if s := r.mustStatus(t); s.Bytes != uint64(len("firstsecond")) {

@@ -45,7 +45,7 @@ func newRig(t *testing.T, o Options, full bool) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { door.Close() })
-	if err := a.SetDoors([]netip.AddrPort{addrPort(door.Addr())}); err != nil {
+	if err := a.SetDoors([]netip.AddrPort{addrOf(door.Addr())}); err != nil {
 		t.Fatal(err)
 	}
 	return &rig{a, door}
@@ -63,8 +63,6 @@ func ownCgroup(t *testing.T) string {
 	}
 	return dir
 }
-
-func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
 
 // connect gives the two ends of a connection from port (0: any); the proxy's has been taken in.
 func (r *rig) connect(t *testing.T, port int) (app, proxy *net.TCPConn, lane *Lane) {
@@ -89,7 +87,7 @@ func (r *rig) connect(t *testing.T, port int) (app, proxy *net.TCPConn, lane *La
 	}
 	var reason Reason
 	control(t, proxy, func(fd int) {
-		reason = r.Accelerate(fd, addrPort(proxy.LocalAddr()), addrPort(proxy.RemoteAddr()), 0, func(l *Lane) { lane = l })
+		reason = r.Accelerate(fd, addrOf(proxy.LocalAddr()), addrOf(proxy.RemoteAddr()), 0, func(l *Lane) { lane = l })
 	})
 	if reason != Accelerated {
 		t.Fatalf("not accelerated: %v", reason)

@@ -23,6 +23,8 @@ type dependency struct {
 	lazy bool
 	// scopes is set for subscriptions to SRDS.
 	scopes *model.ScopeReference
+	// routes is set for subscriptions to VHDS.
+	routes *model.RouteConfig
 }
 
 // Sources deliver resources by name; pkg/config/xds implements it.

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -17,14 +16,20 @@ import (
 // hosting is what VHDS delivered. Guarded by Store.mu.
 type hosting struct {
 	groups map[string]*hostGroup
+	// follows counts the groups that follow each source.
+	follows map[string]int
 	// published are the virtual hosts by the name of their route configuration.
 	published model.Set[*model.HostSet]
 }
 
 // hostGroup is the virtual hosts of one route configuration.
 type hostGroup struct {
-	name   string
+	name string
+	// source is where its virtual hosts come from (model.Source.ID), and routes what they are for; nil as long as it never was there.
+	source string
 	routes *model.RouteConfig
+	// early are the resources that came before routes, by name: a stream that others follow, too, delivers each but once.
+	early map[string]xds.Resource
 	// want is the subscription; nil while the route configuration is not there. Then the group is kept as far as the stream
 	// goes on that delivers it.
 	want  *want
@@ -54,17 +59,16 @@ func (s *Store) routeNeeds(v *model.RouteConfig) []dependency {
 	if w := s.deps.wanted(xds.RouteType, v.Name); w != nil {
 		prefix = strings.TrimSuffix(w.prefix, "rds."+v.Name+".") + prefix
 	}
-	return []dependency{{key: key{xds.VirtualHostType, v.Name}, source: v.VHDS, prefix: prefix}}
+	return []dependency{{key: key{xds.VirtualHostType, v.Name}, source: v.VHDS, prefix: prefix, routes: v}}
 }
 
 // followHosts subscribes to the virtual hosts of a route configuration: those that the control plane sends by itself.
 func (s *Store) followHosts(w *want) {
-	g := s.hosting.groups[w.name]
-	if g == nil {
-		g = &hostGroup{name: w.name, hosts: map[string]*hostEntry{}, owners: map[string]string{}, asks: asks{}}
-		s.hosting.groups[w.name] = g
-	}
+	g := s.hosting.group(w.name, w.source.ID())
 	g.want, g.empty = w, w.stats.scope.Counter("update_empty")
+	g.routes, g.own = w.routes, nil
+	s.hosting.follows[g.source]++
+	s.takeEarly(g)
 	s.publishHosts(g)
 	s.opt.Sources.SubscribeAll(w.source, w.typeURL)
 }
@@ -80,9 +84,7 @@ func (s *Store) leaveHosts(w *want) {
 	for _, h := range g.hosts {
 		s.unask(w, h)
 	}
-	if w.source.Kind == model.SourceAPI {
-		delete(s.hosting.groups, w.name)
-	}
+	s.hosting.leave(g, w.source.Kind)
 	s.hosting.published = s.hosting.published.Without(w.name)
 	s.opt.Sources.UnsubscribeAll(w.source, w.typeURL)
 }
@@ -128,13 +130,14 @@ func (b *batch) hosts() {
 			one(g)
 			s.dropHost(g, name)
 			s.absent(g, name)
+			s.hosting.tidy(g)
 		}
 	}
 	for _, r := range b.update.Resources {
-		if g := s.groupOf(r.Name); g != nil {
+		if g := s.groupOf(r.Name); g != nil && g.routes != nil {
 			one(g).host(g, r)
 		} else {
-			s.opt.Log.Debug("ignored a virtual host of a route configuration that does not ask for any", "name", r.Name)
+			b.keepEarly(r)
 		}
 	}
 	for g, part := range touched {
@@ -210,13 +213,6 @@ func (b *batch) readHost(g *hostGroup, r xds.Resource) (*model.VirtualHost, erro
 		return nil, err
 	}
 	routes := g.routes
-	if routes == nil {
-		e := b.store.routes.latest(g.name)
-		if e == nil {
-			return nil, fmt.Errorf("route configuration %s is not there", g.name)
-		}
-		routes = e.Value
-	}
 	v, warnings, err := b.store.opt.Translate.VirtualHost(m, routes, b.meta(r))
 	if err != nil {
 		return nil, err
@@ -252,6 +248,7 @@ func (g *hostGroup) forget(v *model.VirtualHost) {
 
 // dropHost removes a virtual host, if there is one of that resource.
 func (s *Store) dropHost(g *hostGroup, name string) {
+	delete(g.early, name)
 	h := g.hosts[name]
 	if h == nil {
 		return

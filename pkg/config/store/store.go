@@ -103,7 +103,7 @@ func New(opt Options) *Store {
 		filters:     newTable(xds.FilterType, filterConfigNeeds),
 		scoping:     newScoping(),
 		addresses:   addresses{},
-		hosting:     hosting{groups: map[string]*hostGroup{}},
+		hosting:     hosting{groups: map[string]*hostGroup{}, follows: map[string]int{}},
 		collections: map[string]*collection{},
 		demand:      demand{asks: asks{}, sources: map[string]*model.Source{}},
 		current:     &model.Snapshot{},
@@ -209,7 +209,8 @@ func (s *Store) has(k key) bool {
 	case xds.FilterType:
 		return s.filters.latest(k.name) != nil
 	case xds.VirtualHostType:
-		return s.hosting.groups[k.name] != nil
+		g := s.hosting.groups[k.name]
+		return g != nil && (g.routes != nil || len(g.early) > 0)
 	case xds.LbEndpointType:
 		return s.collections[k.name] != nil
 	}

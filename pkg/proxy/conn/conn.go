@@ -33,7 +33,7 @@ var ErrAborted = errors.New("connection aborted")
 // ErrWouldBlock is returned by TryRead when nothing is there.
 var ErrWouldBlock = errors.New("read would block")
 
-// Conn is a connected stream socket. Poller.Adopt and Dialer make them. It implements net.Conn; deadlines work, but are meant for
+// Conn is a connected stream socket. Poller.Adopt, Poller.Take and Dialer make them. It implements net.Conn; deadlines work, but are meant for
 // set-up phases (listener filters, TLS handshakes), not for use per request.
 type Conn struct {
 	poller       *Poller

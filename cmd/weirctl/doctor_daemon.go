@@ -16,6 +16,31 @@ type daemonState struct {
 	Error          string            `json:"error,omitempty"`
 	CaptureSockets []string          `json:"capture_sockets,omitempty"`
 	Namespaces     []servedNamespace `json:"namespaces,omitempty"`
+	Privileges     *ownPrivileges    `json:"privileges,omitempty"`
+}
+
+// ownPrivileges are what the daemon may do.
+type ownPrivileges struct {
+	Error           string   `json:"error,omitempty"`
+	Capabilities    []string `json:"capabilities"`
+	Bounding        []string `json:"bounding"`
+	NoNewPrivileges bool     `json:"no_new_privs"`
+}
+
+func (p *ownPrivileges) print(out io.Writer) error {
+	fmt.Fprint(out, "\nThe daemon's privileges:\n")
+	if p.Error != "" {
+		_, err := fmt.Fprintln(out, "  not known:", p.Error)
+		return err
+	}
+	list := func(names []string) string { return cmp.Or(strings.Join(names, " "), "none") }
+	fmt.Fprintln(out, "  has", list(p.Capabilities))
+	if p.NoNewPrivileges {
+		_, err := fmt.Fprintln(out, "  and can come by no others (no_new_privs)")
+		return err
+	}
+	_, err := fmt.Fprintln(out, "  could come by", list(p.Bounding))
+	return err
 }
 
 // servedNamespace is one of them that the daemon serves, or, with an error, does not.
@@ -42,6 +67,11 @@ func examineDaemon(ctx context.Context, admin, config string) (*daemonState, err
 }
 
 func (d *daemonState) print(out io.Writer) error {
+	if d.Privileges != nil {
+		if err := d.Privileges.print(out); err != nil {
+			return err
+		}
+	}
 	if !d.Active {
 		_, err := fmt.Fprintln(out, "\nThe daemon does not intercept:", cmp.Or(d.Error, "its configuration captures nothing"))
 		return err

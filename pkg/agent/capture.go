@@ -25,6 +25,8 @@ import (
 type capture struct {
 	log       *slog.Logger
 	listeners *listener.Manager
+	// mark is the SO_MARK of weir's own sockets.
+	mark uint32
 	// services keep the kernel's rules and services what configuration and hosts ask for.
 	services *services
 
@@ -45,14 +47,19 @@ type capture struct {
 	followed struct{ cgroups, paths []string }
 }
 
-func newCapture(log *slog.Logger) *capture {
-	c := &capture{log: log, inbound: newInboundCapture(log)}
+func newCapture(log *slog.Logger, i *model.Interception) *capture {
+	c := &capture{log: log, inbound: newInboundCapture(log), mark: markOf(i)}
 	c.namespaces.log, c.namespaces.users = log, []namespaceUser{c, c.inbound}
 	return c
 }
 
-// mark is the SO_MARK of weir's own connections.
-func (c *capture) mark() uint32 { return sock.DefaultMark }
+// markOf is the SO_MARK of weir's own sockets; i may be nil.
+func markOf(i *model.Interception) uint32 {
+	if i == nil || i.Mark == 0 {
+		return sock.DefaultMark
+	}
+	return i.Mark
+}
 
 // OriginalDst implements listener.OriginalDst.
 func (c *capture) OriginalDst(netns uint64, client, server netip.AddrPort) (netip.AddrPort, bool) {
@@ -150,7 +157,7 @@ func (c *capture) learn(snap *model.Snapshot) {
 
 // load opens the capture sockets and loads the programs, for the connections of cgroups.
 func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
-	o := intercept.Options{ProxyMark: c.mark()}
+	o := intercept.Options{ProxyMark: c.mark}
 	h, found := cgroup.Find() // without one, the interceptor says what is missing
 	if found == nil && !chosen(h, cgroups) {
 		o.ProxyCgroup = h.OwnID()

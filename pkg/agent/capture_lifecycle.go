@@ -18,6 +18,8 @@ type persistence struct {
 	instance string
 	// takeOver is true when another weir is about to give the state up.
 	takeOver bool
+	// settled is set when what an earlier weir left has been taken over, or removed.
+	settled bool
 	// problem is why the state is not what was asked for; nil when it is.
 	problem error
 }
@@ -40,7 +42,7 @@ func (c *capture) persist(o *intercept.Options) error {
 		c.log.Error("life_cycle.persistence has no effect", "error", err)
 		return nil
 	}
-	o.Pins, o.KeepPins, o.Deferred = store, p.Persistence == model.PersistAlways, true
+	o.Pins, o.KeepPins, o.Deferred = store, p.Persistence == model.PersistAlways, !p.settled
 	o.Notice = func(text string) { c.log.Warn(text) }
 	return nil
 }
@@ -49,6 +51,7 @@ func (c *capture) persist(o *intercept.Options) error {
 // this one captures nothing. The error is fatal.
 func (c *capture) settlePersistence(required bool) error {
 	p := &c.persistence
+	p.settled = true
 	var busy *pin.BusyError
 	if p.problem != nil && (required || errors.As(p.problem, &busy)) {
 		return p.problem

@@ -11,7 +11,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/datagram"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
-	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -28,6 +27,8 @@ type datagramCapture struct {
 	udp *udp.Manager
 	// wanted is a snapshot without the listeners that were retired.
 	wanted func(*model.Snapshot) *model.Snapshot
+	// mark is the SO_MARK of weir's own sockets.
+	mark uint32
 
 	kernel  atomic.Pointer[datagram.Interceptor]
 	failure error
@@ -44,9 +45,9 @@ type datagramCapture struct {
 	within map[*streaminfo.Namespace]bool
 }
 
-func newDatagramCapture(log *slog.Logger, wanted func(*model.Snapshot) *model.Snapshot) *datagramCapture {
+func newDatagramCapture(log *slog.Logger, wanted func(*model.Snapshot) *model.Snapshot, mark uint32) *datagramCapture {
 	return &datagramCapture{
-		log: log, wanted: wanted, stop: make(chan struct{}), counted: map[string]uint64{}, within: map[*streaminfo.Namespace]bool{},
+		log: log, wanted: wanted, mark: mark, stop: make(chan struct{}), counted: map[string]uint64{}, within: map[*streaminfo.Namespace]bool{},
 	}
 }
 
@@ -162,7 +163,7 @@ func (c *datagramCapture) apply(snap *model.Snapshot) {
 
 // load makes the interceptor for the processes of cgroups.
 func (c *datagramCapture) load(cgroups []string) error {
-	o := datagram.Options{ProxyMark: sock.DefaultMark, OpenCapture: func() (datagram.Ports, error) {
+	o := datagram.Options{ProxyMark: c.mark, OpenCapture: func() (datagram.Ports, error) {
 		at, err := c.udp.OpenCapture(nil)
 		return datagram.Ports(at), err
 	}}

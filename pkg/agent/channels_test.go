@@ -14,7 +14,7 @@ import (
 var streamDesc = &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
 
 func TestChannelsLiveAsLongAsTheirStreams(t *testing.T) {
-	a, store := &Agent{capture: newCapture(nil)}, stats.NewStore()
+	a, store := &Agent{capture: newCapture(nil, nil)}, stats.NewStore()
 	a.channels = newChannels(a)
 	c := &channel{owner: a.channels, service: model.GRPCService{Google: model.GoogleGRPC{Target: "ipv4:127.0.0.1:1", StatPrefix: "x"}}, key: "k", stats: store.Root().Scope("grpc.x")}
 	one, release, err := c.use()
@@ -50,7 +50,7 @@ func TestChannelsLiveAsLongAsTheirStreams(t *testing.T) {
 }
 
 func TestGoogleTargets(t *testing.T) {
-	a := &Agent{capture: newCapture(nil)}
+	a := &Agent{capture: newCapture(nil, nil)}
 	for target, want := range map[string]string{
 		"dns:///h:1": "dns:///h:1", "h:1": "h:1", "unix:/x": "unix:/x", "ipv4:10.0.0.1:2,10.0.0.2:3": "passthrough:///10.0.0.1:2", "ipv6:[::1]:2": "passthrough:///[::1]:2",
 	} {

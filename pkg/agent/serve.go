@@ -164,6 +164,7 @@ func (a *Agent) goLive() error {
 	a.setState(stateLive)
 	a.log.Info("all dependencies initialized. serving", "took", time.Since(a.start).Round(time.Millisecond))
 	a.completeTakeOver()
+	a.dropPrivileges(snap.Interception)
 	if err := notify.Send(a.readiness()); err != nil {
 		a.log.Warn("the supervisor was not told", "error", err)
 	}

@@ -84,3 +84,12 @@ func (r *rig) startBare(fields string, under []string, await bool) *harness.Weir
 		Config: conf, Bare: true, Under: under, NotReady: !await, Flags: []string{"--use-dynamic-base-id"},
 	})
 }
+
+// startNext starts a weir that takes over from the one that runs.
+func (r *rig) startNext(epoch int) *harness.Weir {
+	r.t.Helper()
+	return r.host.StartWeir(harness.WeirOptions{
+		Config: r.conf, Capture: []*harness.Cgroup{r.group}, Interception: r.interception,
+		Flags: []string{"--base-id", "77", "--restart-epoch", fmt.Sprint(epoch), "--parent-shutdown-time-s", "1"},
+	})
+}

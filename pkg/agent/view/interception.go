@@ -4,6 +4,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/agent/acceleration"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/pkg/lifecycle/privilege"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 )
 
@@ -21,6 +22,8 @@ type Interception struct {
 	Unavailable func() error
 	// Offload tells which listeners the kernel stands in for; it may be nil.
 	Offload func() []steer.ListenerStatus
+	// Privileges tells what the process may do; it may be nil.
+	Privileges func() (privilege.State, error)
 	// Namespaces lists the network namespaces of captured processes beside weir's own; it may be nil.
 	Namespaces func() []Namespace
 	// Acceleration tells which payload goes past TCP; it may be nil, and give nil when none was to.
@@ -62,11 +65,29 @@ type interceptionStatus struct {
 	Cgroups        []cgroupInfo   `json:"cgroups"`
 	MissingCgroups []string       `json:"missing_cgroups"`
 	Listeners      []listenerInfo `json:"listeners"`
+	Privileges     *privileges    `json:"privileges,omitempty"`
 	Rules          []ruleInfo     `json:"rules"`
 	Excludes       []ruleInfo     `json:"excludes"`
 	Reasons        []reasonCounts `json:"reasons"`
 	// Acceleration is there when it was asked for.
 	Acceleration *acceleration.Status `json:"acceleration,omitempty"`
+}
+
+// privileges are what the process may do.
+type privileges struct {
+	Error string `json:"error,omitempty"`
+	// Capabilities that it has, and Bounding those that a program which it executes could come by.
+	Capabilities    []string `json:"capabilities"`
+	Bounding        []string `json:"bounding"`
+	NoNewPrivileges bool     `json:"no_new_privs"`
+}
+
+func privilegesOf(s privilege.State, err error) *privileges {
+	out := &privileges{Capabilities: s.Permitted.Names(), Bounding: s.Bounding.Names(), NoNewPrivileges: s.NoNewPrivileges}
+	if err != nil {
+		out.Error = err.Error()
+	}
+	return out
 }
 
 type programInfo struct {
@@ -116,6 +137,9 @@ func (v Interception) InterceptionStatus() any {
 	}
 	if v.Acceleration != nil {
 		out.Acceleration = v.Acceleration()
+	}
+	if v.Privileges != nil {
+		out.Privileges = privilegesOf(v.Privileges())
 	}
 	i := v.Interceptor()
 	if i == nil {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -19,6 +20,8 @@ type Interception struct {
 	Disabled bool
 	// Required makes it fatal when interception is impossible here; otherwise weir goes on as an ordinary proxy.
 	Required bool
+	// Mark is the SO_MARK of weir's own sockets; 0 for the default one.
+	Mark uint32
 	// LifeCycle says what outlives the process.
 	LifeCycle LifeCycle
 	// Inbound says which connections to the captured processes are taken.
@@ -82,6 +85,7 @@ func (i *Interception) With(later *Interception) *Interception {
 	out.FailClosed = i.FailClosed || later.FailClosed
 	out.Disabled = i.Disabled || later.Disabled
 	out.Required = i.Required || later.Required
+	out.Mark = cmp.Or(later.Mark, i.Mark)
 	out.LifeCycle = i.LifeCycle.with(later.LifeCycle)
 	out.Namespaces.HostUpstream = i.Namespaces.HostUpstream || later.Namespaces.HostUpstream
 	out.Namespaces.OwnOnly = i.Namespaces.OwnOnly || later.Namespaces.OwnOnly

@@ -20,9 +20,13 @@ type LifeCycle struct {
 	Persistence Persistence
 	// FS is the directory of the BPF file system; empty for the host's usual one.
 	FS string
+	// KeepPrivileges keeps all capabilities that the process was started with.
+	KeepPrivileges bool
 }
 
 // with combines two of them as Interception.With does.
 func (l LifeCycle) with(later LifeCycle) LifeCycle {
-	return LifeCycle{Persistence: max(l.Persistence, later.Persistence), FS: cmp.Or(later.FS, l.FS)}
+	return LifeCycle{
+		Persistence: max(l.Persistence, later.Persistence), FS: cmp.Or(later.FS, l.FS), KeepPrivileges: l.KeepPrivileges || later.KeepPrivileges,
+	}
 }

@@ -24,11 +24,11 @@ func interceptionFactory() extension.Factory {
 	return extension.Factory{
 		Category: extension.Bootstrap, Name: "weir.interception", Config: &interceptionv1.Interception{}, Decode: decodeInterception,
 		Support: map[string]extension.Fields{
-			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required", "inbound", "namespaces", "udp", "offload", "acceleration", "life_cycle"),
+			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required", "inbound", "namespaces", "udp", "offload", "acceleration", "life_cycle", "mark"),
 			"weir.interception.v1.Inbound":      effective("mode", "include", "exclude", "include_loopback"),
 			"weir.interception.v1.Range":        effective("prefix", "ports"),
 			"weir.interception.v1.Namespaces":   effective("upstream", "paths", "own_only"),
-			"weir.interception.v1.LifeCycle":    effective("persistence", "bpf_fs"),
+			"weir.interception.v1.LifeCycle":    effective("persistence", "bpf_fs", "privileges"),
 			"weir.interception.v1.Udp":          effective("rules"),
 			"weir.interception.v1.Udp.Rule":     effective("prefix", "ports", "action"),
 			"weir.interception.v1.Offload":      effective("mode", "exclude_listeners"),
@@ -49,6 +49,7 @@ func decodeInterception(m proto.Message) (any, error) {
 		FailClosed: i.GetFailPolicy() == interceptionv1.Interception_CLOSED,
 		Disabled:   i.GetDisabled(),
 		Required:   i.GetRequired(),
+		Mark:       i.GetMark(),
 		Offload: model.Offload{
 			Off: i.GetOffload().GetMode() == interceptionv1.Offload_OFF, ExcludeListeners: i.GetOffload().GetExcludeListeners(),
 		},

@@ -20,6 +20,13 @@ func decodeLifeCycle(l *interceptionv1.LifeCycle) (model.LifeCycle, error) {
 	default:
 		return out, fmt.Errorf("persistence: %d is none", p)
 	}
+	switch p := l.GetPrivileges(); p {
+	case interceptionv1.LifeCycle_NEEDED:
+	case interceptionv1.LifeCycle_ALL:
+		out.KeepPrivileges = true
+	default:
+		return out, fmt.Errorf("privileges: %d is neither NEEDED nor ALL", p)
+	}
 	if out.FS != "" && !filepath.IsAbs(out.FS) {
 		return out, fmt.Errorf("bpf_fs: %q is not an absolute path", out.FS)
 	}

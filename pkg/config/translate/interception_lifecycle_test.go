@@ -18,6 +18,8 @@ func TestLifeCycle(t *testing.T) {
 		{name: "none"},
 		{"crash", &interceptionv1.LifeCycle{Persistence: interceptionv1.LifeCycle_UNTIL_STOPPED}, model.LifeCycle{Persistence: model.PersistUntilStopped}, ""},
 		{"always", &interceptionv1.LifeCycle{Persistence: interceptionv1.LifeCycle_ALWAYS, BpfFs: "/bpf"}, model.LifeCycle{Persistence: model.PersistAlways, FS: "/bpf"}, ""},
+		{"privileges", &interceptionv1.LifeCycle{Privileges: interceptionv1.LifeCycle_ALL}, model.LifeCycle{KeepPrivileges: true}, ""},
+		{"unknown privileges", &interceptionv1.LifeCycle{Privileges: 9}, model.LifeCycle{}, "privileges: 9 is neither NEEDED nor ALL"},
 		{"unknown", &interceptionv1.LifeCycle{Persistence: 9}, model.LifeCycle{}, "persistence: 9 is none"},
 		{"relative", &interceptionv1.LifeCycle{BpfFs: "bpf"}, model.LifeCycle{}, `bpf_fs: "bpf" is not an absolute path`},
 	} {

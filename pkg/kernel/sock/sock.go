@@ -11,9 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultMark is the SO_MARK of the proxy's own connections: "weir" in ASCII. A host whose routing or firewall rules give a
-// meaning to it configures another one.
-const DefaultMark uint32 = 0x77656972
+// DefaultMark is the SO_MARK of the proxy's own sockets. Others look at single bits of marks, so it has none of theirs: 0x4000 and
+// 0x8000 (kube-proxy), 0x2000 (portmap), 0x80 (AWS VPC CNI), 0xf00 (Cilium's mask; its identities are in the upper half), 0xffff0000
+// (Calico), 0xff0000 (Tailscale), nor the lowest bit, which guides to transparent proxies use; nor is it, in the lower 12 bits, 0x539
+// or 0x111 (Istio).
+const DefaultMark uint32 = 0x1076
 
 // SetMark sets SO_MARK. It needs CAP_NET_ADMIN, or CAP_NET_RAW from Linux 5.17 on.
 func SetMark(fd int, mark uint32) error {

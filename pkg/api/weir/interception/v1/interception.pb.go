@@ -327,6 +327,57 @@ func (LifeCycle_Persistence) EnumDescriptor() ([]byte, []int) {
 	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5, 0}
 }
 
+type LifeCycle_Privileges int32
+
+const (
+	// Once it serves, weir gives up the capabilities that this configuration leaves it no use for, for itself and for whatever it
+	// might execute, and sets no_new_privs. It keeps CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH and
+	// CAP_SYS_RESOURCE; unless interception is disabled also CAP_BPF and CAP_PERFMON; unless namespaces.own_only is set also
+	// CAP_SYS_ADMIN and CAP_SYS_PTRACE. It never gets one that it was not started with.
+	LifeCycle_NEEDED LifeCycle_Privileges = 0
+	// weir keeps what it was started with.
+	LifeCycle_ALL LifeCycle_Privileges = 1
+)
+
+// Enum value maps for LifeCycle_Privileges.
+var (
+	LifeCycle_Privileges_name = map[int32]string{
+		0: "NEEDED",
+		1: "ALL",
+	}
+	LifeCycle_Privileges_value = map[string]int32{
+		"NEEDED": 0,
+		"ALL":    1,
+	}
+)
+
+func (x LifeCycle_Privileges) Enum() *LifeCycle_Privileges {
+	p := new(LifeCycle_Privileges)
+	*p = x
+	return p
+}
+
+func (x LifeCycle_Privileges) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LifeCycle_Privileges) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_interception_v1_interception_proto_enumTypes[6].Descriptor()
+}
+
+func (LifeCycle_Privileges) Type() protoreflect.EnumType {
+	return &file_weir_interception_v1_interception_proto_enumTypes[6]
+}
+
+func (x LifeCycle_Privileges) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LifeCycle_Privileges.Descriptor instead.
+func (LifeCycle_Privileges) EnumDescriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5, 1}
+}
+
 type Udp_Action int32
 
 const (
@@ -363,11 +414,11 @@ func (x Udp_Action) String() string {
 }
 
 func (Udp_Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_weir_interception_v1_interception_proto_enumTypes[6].Descriptor()
+	return file_weir_interception_v1_interception_proto_enumTypes[7].Descriptor()
 }
 
 func (Udp_Action) Type() protoreflect.EnumType {
-	return &file_weir_interception_v1_interception_proto_enumTypes[6]
+	return &file_weir_interception_v1_interception_proto_enumTypes[7]
 }
 
 func (x Udp_Action) Number() protoreflect.EnumNumber {
@@ -422,7 +473,12 @@ type Interception struct {
 	// Which captured connections the kernel sends to an endpoint by itself, so that weir never sees them.
 	Offload *Offload `protobuf:"bytes,10,opt,name=offload,proto3" json:"offload,omitempty"`
 	// Whether payload between applications of this host and weir goes past TCP. Default: it does not.
-	Acceleration  *Acceleration `protobuf:"bytes,11,opt,name=acceleration,proto3" json:"acceleration,omitempty"`
+	Acceleration *Acceleration `protobuf:"bytes,11,opt,name=acceleration,proto3" json:"acceleration,omitempty"`
+	// SO_MARK of weir's own sockets: that of connections to upstreams is how the kernel knows not to capture them, that of capture
+	// sockets how it knows that it is weir who listens there. Change it when routing or firewall rules of the host give a meaning to the
+	// default one, 0x1076, whose bits are none of those that kube-proxy, Cilium, Calico, Istio, Tailscale, and the port mapping and AWS
+	// plugins of CNI look at. Default: 0x1076.
+	Mark          uint32 `protobuf:"varint,14,opt,name=mark,proto3" json:"mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -539,6 +595,13 @@ func (x *Interception) GetAcceleration() *Acceleration {
 		return x.Acceleration
 	}
 	return nil
+}
+
+func (x *Interception) GetMark() uint32 {
+	if x != nil {
+		return x.Mark
+	}
+	return 0
 }
 
 // A listener whose outcome is only "TCP to this cluster" needs no proxy: the kernel picks an endpoint when the application
@@ -841,7 +904,9 @@ type LifeCycle struct {
 	Persistence LifeCycle_Persistence `protobuf:"varint,1,opt,name=persistence,proto3,enum=weir.interception.v1.LifeCycle_Persistence" json:"persistence,omitempty"`
 	// Directory of the BPF file system. One is mounted there if there is none, which needs CAP_SYS_ADMIN. Default: /sys/fs/bpf, or
 	// /run/weir/bpf on a host that has no such directory.
-	BpfFs         string `protobuf:"bytes,2,opt,name=bpf_fs,json=bpfFs,proto3" json:"bpf_fs,omitempty"`
+	BpfFs string `protobuf:"bytes,2,opt,name=bpf_fs,json=bpfFs,proto3" json:"bpf_fs,omitempty"`
+	// Default: NEEDED.
+	Privileges    LifeCycle_Privileges `protobuf:"varint,3,opt,name=privileges,proto3,enum=weir.interception.v1.LifeCycle_Privileges" json:"privileges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -888,6 +953,13 @@ func (x *LifeCycle) GetBpfFs() string {
 		return x.BpfFs
 	}
 	return ""
+}
+
+func (x *LifeCycle) GetPrivileges() LifeCycle_Privileges {
+	if x != nil {
+		return x.Privileges
+	}
+	return LifeCycle_NEEDED
 }
 
 // What happens to datagrams, by destination. Without rules, those to the addresses of listeners of protocol UDP with bind_to_port
@@ -1064,7 +1136,7 @@ var File_weir_interception_v1_interception_proto protoreflect.FileDescriptor
 
 const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\n" +
-	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xab\x05\n" +
+	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xbf\x05\n" +
 	"\fInterception\x12\x18\n" +
 	"\acgroups\x18\x01 \x03(\tR\acgroups\x125\n" +
 	"\ainclude\x18\x02 \x03(\v2\x1b.weir.interception.v1.RangeR\ainclude\x125\n" +
@@ -1082,7 +1154,8 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\x03udp\x18\t \x01(\v2\x19.weir.interception.v1.UdpR\x03udp\x127\n" +
 	"\aoffload\x18\n" +
 	" \x01(\v2\x1d.weir.interception.v1.OffloadR\aoffload\x12F\n" +
-	"\facceleration\x18\v \x01(\v2\".weir.interception.v1.AccelerationR\facceleration\"\"\n" +
+	"\facceleration\x18\v \x01(\v2\".weir.interception.v1.AccelerationR\facceleration\x12\x12\n" +
+	"\x04mark\x18\x0e \x01(\rR\x04mark\"\"\n" +
 	"\n" +
 	"FailPolicy\x12\b\n" +
 	"\x04OPEN\x10\x00\x12\n" +
@@ -1119,15 +1192,23 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\bUpstream\x12\n" +
 	"\n" +
 	"\x06CALLER\x10\x00\x12\b\n" +
-	"\x04HOST\x10\x01\"\xac\x01\n" +
+	"\x04HOST\x10\x01\"\x9b\x02\n" +
 	"\tLifeCycle\x12M\n" +
 	"\vpersistence\x18\x01 \x01(\x0e2+.weir.interception.v1.LifeCycle.PersistenceR\vpersistence\x12\x15\n" +
-	"\x06bpf_fs\x18\x02 \x01(\tR\x05bpfFs\"9\n" +
+	"\x06bpf_fs\x18\x02 \x01(\tR\x05bpfFs\x12J\n" +
+	"\n" +
+	"privileges\x18\x03 \x01(\x0e2*.weir.interception.v1.LifeCycle.PrivilegesR\n" +
+	"privileges\"9\n" +
 	"\vPersistence\x12\v\n" +
 	"\aPROCESS\x10\x00\x12\x11\n" +
 	"\rUNTIL_STOPPED\x10\x01\x12\n" +
 	"\n" +
-	"\x06ALWAYS\x10\x02\"\xd6\x01\n" +
+	"\x06ALWAYS\x10\x02\"!\n" +
+	"\n" +
+	"Privileges\x12\n" +
+	"\n" +
+	"\x06NEEDED\x10\x00\x12\a\n" +
+	"\x03ALL\x10\x01\"\xd6\x01\n" +
 	"\x03Udp\x124\n" +
 	"\x05rules\x18\x01 \x03(\v2\x1e.weir.interception.v1.Udp.RuleR\x05rules\x1an\n" +
 	"\x04Rule\x12\x16\n" +
@@ -1155,7 +1236,7 @@ func file_weir_interception_v1_interception_proto_rawDescGZIP() []byte {
 	return file_weir_interception_v1_interception_proto_rawDescData
 }
 
-var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
 var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_weir_interception_v1_interception_proto_goTypes = []any{
 	(Interception_FailPolicy)(0), // 0: weir.interception.v1.Interception.FailPolicy
@@ -1164,41 +1245,43 @@ var file_weir_interception_v1_interception_proto_goTypes = []any{
 	(Inbound_Mode)(0),            // 3: weir.interception.v1.Inbound.Mode
 	(Namespaces_Upstream)(0),     // 4: weir.interception.v1.Namespaces.Upstream
 	(LifeCycle_Persistence)(0),   // 5: weir.interception.v1.LifeCycle.Persistence
-	(Udp_Action)(0),              // 6: weir.interception.v1.Udp.Action
-	(*Interception)(nil),         // 7: weir.interception.v1.Interception
-	(*Offload)(nil),              // 8: weir.interception.v1.Offload
-	(*Acceleration)(nil),         // 9: weir.interception.v1.Acceleration
-	(*Inbound)(nil),              // 10: weir.interception.v1.Inbound
-	(*Namespaces)(nil),           // 11: weir.interception.v1.Namespaces
-	(*LifeCycle)(nil),            // 12: weir.interception.v1.LifeCycle
-	(*Udp)(nil),                  // 13: weir.interception.v1.Udp
-	(*Range)(nil),                // 14: weir.interception.v1.Range
-	(*Udp_Rule)(nil),             // 15: weir.interception.v1.Udp.Rule
+	(LifeCycle_Privileges)(0),    // 6: weir.interception.v1.LifeCycle.Privileges
+	(Udp_Action)(0),              // 7: weir.interception.v1.Udp.Action
+	(*Interception)(nil),         // 8: weir.interception.v1.Interception
+	(*Offload)(nil),              // 9: weir.interception.v1.Offload
+	(*Acceleration)(nil),         // 10: weir.interception.v1.Acceleration
+	(*Inbound)(nil),              // 11: weir.interception.v1.Inbound
+	(*Namespaces)(nil),           // 12: weir.interception.v1.Namespaces
+	(*LifeCycle)(nil),            // 13: weir.interception.v1.LifeCycle
+	(*Udp)(nil),                  // 14: weir.interception.v1.Udp
+	(*Range)(nil),                // 15: weir.interception.v1.Range
+	(*Udp_Rule)(nil),             // 16: weir.interception.v1.Udp.Rule
 }
 var file_weir_interception_v1_interception_proto_depIdxs = []int32{
-	14, // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
-	14, // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
+	15, // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
+	15, // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
 	0,  // 2: weir.interception.v1.Interception.fail_policy:type_name -> weir.interception.v1.Interception.FailPolicy
-	12, // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
-	10, // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
-	11, // 5: weir.interception.v1.Interception.namespaces:type_name -> weir.interception.v1.Namespaces
-	13, // 6: weir.interception.v1.Interception.udp:type_name -> weir.interception.v1.Udp
-	8,  // 7: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
-	9,  // 8: weir.interception.v1.Interception.acceleration:type_name -> weir.interception.v1.Acceleration
+	13, // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
+	11, // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
+	12, // 5: weir.interception.v1.Interception.namespaces:type_name -> weir.interception.v1.Namespaces
+	14, // 6: weir.interception.v1.Interception.udp:type_name -> weir.interception.v1.Udp
+	9,  // 7: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
+	10, // 8: weir.interception.v1.Interception.acceleration:type_name -> weir.interception.v1.Acceleration
 	1,  // 9: weir.interception.v1.Offload.mode:type_name -> weir.interception.v1.Offload.Mode
 	2,  // 10: weir.interception.v1.Acceleration.mode:type_name -> weir.interception.v1.Acceleration.Mode
 	3,  // 11: weir.interception.v1.Inbound.mode:type_name -> weir.interception.v1.Inbound.Mode
-	14, // 12: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
-	14, // 13: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
+	15, // 12: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
+	15, // 13: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
 	4,  // 14: weir.interception.v1.Namespaces.upstream:type_name -> weir.interception.v1.Namespaces.Upstream
 	5,  // 15: weir.interception.v1.LifeCycle.persistence:type_name -> weir.interception.v1.LifeCycle.Persistence
-	15, // 16: weir.interception.v1.Udp.rules:type_name -> weir.interception.v1.Udp.Rule
-	6,  // 17: weir.interception.v1.Udp.Rule.action:type_name -> weir.interception.v1.Udp.Action
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	6,  // 16: weir.interception.v1.LifeCycle.privileges:type_name -> weir.interception.v1.LifeCycle.Privileges
+	16, // 17: weir.interception.v1.Udp.rules:type_name -> weir.interception.v1.Udp.Rule
+	7,  // 18: weir.interception.v1.Udp.Rule.action:type_name -> weir.interception.v1.Udp.Action
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_weir_interception_v1_interception_proto_init() }
@@ -1211,7 +1294,7 @@ func file_weir_interception_v1_interception_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_interception_v1_interception_proto_rawDesc), len(file_weir_interception_v1_interception_proto_rawDesc)),
-			NumEnums:      7,
+			NumEnums:      8,
 			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -4,6 +4,7 @@
 #define WEIR_FLOW_H
 
 #include "decide.h"
+#include "events.h"
 #include "netns.h"
 
 /* Set at load: whether this kernel has bpf_set_retval (5.18). Without it a refused connect() fails with EPERM. */
@@ -156,6 +157,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	if (v->reason == REASON_OTHER_NETNS)
 		report_stranger(q);
 	count(v->reason);
+	tell(ctx, q, v);
 	return v->action != ACTION_REFUSE;
 }
 

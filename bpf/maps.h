@@ -72,6 +72,16 @@ struct {
 } weir_stranger_news SEC(".maps");
 
 /*
+ * weir_events: struct weir_event, of the decisions that somebody wants to be told of.
+ * written by: connect4, connect6. read by: user space. capacity: 1 MB, which are 8700 decisions.
+ * full: the decision is not told, and counted in weir_events_lost.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} weir_events SEC(".maps");
+
+/*
  * weir_capture: which destinations to capture, and for which listener.
  * key: struct weir_prefix. value: struct weir_rule.
  * written and deleted by: user space, entry by entry, in an order that gives every destination its old rule or its new one.

@@ -47,7 +47,7 @@ enum weir_reason {
 	REASON_SERVICE_FULL = 21,      /* refused: the service has as many connections as it may have */
 	REASON_POLICY_DENIED = 22,     /* refused: the rules in front of the service's TCP proxy deny it */
 	REASON_CONNECTION_LIMIT = 23,  /* refused: the service has as many connections as a connection_limit filter admits */
-	REASON_COUNT = 24,
+	REASON_COUNT = 24,	       /* at most 64: weir_events_reasons has a bit for each */
 };
 
 /* Bits of weir_control.flags. */
@@ -277,5 +277,29 @@ struct weir_stranger {
 	__u32 unused;
 };
 _Static_assert(sizeof(struct weir_stranger) == 24, "weir_stranger");
+
+/* A decision, as it is told in weir_events. */
+struct weir_event {
+	__u64 at;     /* bpf_ktime_get_ns() */
+	__u64 cookie; /* SO_COOKIE of the client's socket */
+	__u64 cgroup; /* cgroup v2 id of the task that called connect() */
+	__u64 netns;  /* cookie */
+	struct weir_addr addr;	 /* destination that the application asked for */
+	struct weir_addr target; /* where REDIRECT or OFFLOAD goes */
+	__u16 port;
+	__u16 target_port;
+	__u8 action; /* enum weir_action */
+	__u8 reason; /* enum weir_reason */
+	__u8 protocol;
+	__u8 family; /* of the socket */
+	__u32 pid;   /* process id in the initial pid namespace */
+	__u32 uid;   /* user id in the initial user namespace */
+	__u32 epoch; /* of listener, rule and service */
+	__u32 listener;
+	__u32 rule;
+	__u32 service;
+	__u8 command[16]; /* the process's name, empty when the kernel cannot tell it */
+};
+_Static_assert(sizeof(struct weir_event) == 112, "weir_event");
 
 #endif

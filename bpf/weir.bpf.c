@@ -21,6 +21,7 @@ const volatile struct {
 	struct weir_table table;
 	struct weir_slots slots;
 	struct weir_upstream upstream;
+	struct weir_event event;
 } weir_layouts = {};
 
 SEC("cgroup/connect4")

@@ -37,6 +37,12 @@ type objects struct {
 	Exclude  *ebpf.Map `ebpf:"weir_exclude"`
 	Handoff  *ebpf.Map `ebpf:"weir_handoff"`
 	Reasons  *ebpf.Map `ebpf:"weir_reasons"`
+	Events   *ebpf.Map `ebpf:"weir_events"`
+	// Which decisions are told in Events, and how many found no room there.
+	EventReasons *ebpf.Variable `ebpf:"weir_events_reasons"`
+	EventActions *ebpf.Variable `ebpf:"weir_events_actions"`
+	EventSample  *ebpf.Variable `ebpf:"weir_events_sample"`
+	EventsLost   *ebpf.Variable `ebpf:"weir_events_lost"`
 	// What is kept with sockets; read through sock_diag.
 	Flows    *ebpf.Map `ebpf:"weir_flows"`
 	Offloads *ebpf.Map `ebpf:"weir_offloads"`
@@ -80,8 +86,9 @@ func loadObjects(state *pinned) (loaded *objects, controlInner, arenaInner *ebpf
 // optionalHelpers are what the programs use where the kernel has it, by the constant that tells them.
 func optionalHelpers() map[string]asm.BuiltinFunc {
 	return map[string]asm.BuiltinFunc{
-		"weir_have_set_retval": asm.FnSetRetval,      // 5.18
-		"weir_have_mptcp_sock": asm.FnSkcToMptcpSock, // 5.19
+		"weir_have_set_retval":   asm.FnSetRetval,      // 5.18
+		"weir_have_mptcp_sock":   asm.FnSkcToMptcpSock, // 5.19
+		"weir_have_current_comm": asm.FnGetCurrentComm, // 6.0
 	}
 }
 
@@ -115,6 +122,6 @@ func (o *objects) close() error {
 	return errors.Join(
 		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(), o.Release.Close(), o.Arena.Close(), o.Policies.Close(), o.News.Close(),
 		o.Explain.Close(), o.Control.Close(), o.Netns.Close(), o.Capture.Close(), o.Exclude.Close(), o.Handoff.Close(), o.Reasons.Close(),
-		o.Flows.Close(), o.Offloads.Close(),
+		o.Flows.Close(), o.Offloads.Close(), o.Events.Close(),
 	)
 }

@@ -288,3 +288,31 @@ func (f flow) spliced(total int) error {
 	}
 	return nil
 }
+
+// counts has the application ask how many bytes there are.
+func (p *pairOfEnds) counts() error {
+	const text = "five!"
+	if _, err := p.proxy.Write([]byte(text)); err != nil {
+		return err
+	}
+	raw, err := p.app.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var waiting, peeked int
+	var errno error
+	err = raw.Read(func(fd uintptr) bool {
+		b := make([]byte, len(text))
+		if peeked, _, errno = unix.Recvfrom(int(fd), b, unix.MSG_PEEK|unix.MSG_DONTWAIT); errno == unix.EAGAIN {
+			return false
+		}
+		if errno == nil {
+			waiting, errno = unix.IoctlGetInt(int(fd), unix.TIOCINQ) // another name of FIONREAD
+		}
+		return true
+	})
+	if err = errors.Join(err, errno); err == nil && waiting < peeked {
+		err = ErrUncounted
+	}
+	return err
+}

@@ -64,7 +64,7 @@ func NewAcceptor(ln *net.TCPListener) (*Acceptor, error) {
 	return &Acceptor{file: file, raw: raw}, nil
 }
 
-// Accept waits for a connection. The error wraps the system's, or tells that the Acceptor was closed.
+// Accept waits for a connection. The error wraps the system's, or os.ErrClosed after Close.
 func (a *Acceptor) Accept() (Accepted, error) {
 	got := Accepted{fd: -1}
 	var failed error
@@ -82,10 +82,13 @@ func (a *Acceptor) Accept() (Accepted, error) {
 			}
 		}
 	})
-	if err == nil && failed != nil {
-		err = os.NewSyscallError("accept4", failed)
+	switch {
+	case err != nil: // there are no deadlines
+		return got, fmt.Errorf("accept: %w", os.ErrClosed)
+	case failed != nil:
+		return got, os.NewSyscallError("accept4", failed)
 	}
-	return got, err
+	return got, nil
 }
 
 // Close ends Accept.

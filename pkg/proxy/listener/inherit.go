@@ -61,16 +61,19 @@ func (m *Manager) inherit(sp spec) net.Listener {
 
 // adopt makes a socket of one that was inherited.
 func adopt(l *model.Listener, sp spec) (*socket, error) {
-	s := &socket{key: sp.key, pipe: sp.pipe, ln: sp.inherited, bound: conn.AddrPort(sp.inherited.Addr()), stop: make(chan struct{})}
+	s, err := newSocket(sp, sp.inherited)
+	if err != nil {
+		return nil, err
+	}
 	if u, ok := s.ln.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(true) // it is this process's from now on
 	}
-	err := s.finish(l, sp)
+	err = s.finish(l, sp)
 	if err == nil && l.Transparent {
 		err = s.transparent(true)
 	}
 	if err != nil {
-		_ = s.ln.Close()
+		s.shut()
 		return nil, err
 	}
 	return s, nil
@@ -163,6 +166,6 @@ func (m *Manager) acceptRest(s *socket) {
 		return
 	}
 	for _, nc := range waiting {
-		m.arrived(s, nc)
+		m.arrived(s, conn.AcceptedBy(nc))
 	}
 }

@@ -42,12 +42,11 @@ type connection struct {
 }
 
 // arrived takes over an accepted connection.
-func (m *Manager) arrived(s *socket, nc net.Conn) {
+func (m *Manager) arrived(s *socket, accepted conn.Accepted) {
 	cn := &connection{m: m}
-	c, err := m.opts.Poller.Adopt(nc, &cn.info.RxBytes, &cn.info.TxBytes)
+	c, err := m.opts.Poller.Take(accepted, &cn.info.RxBytes, &cn.info.TxBytes)
 	if err != nil {
 		m.opts.Log.Error("take over accepted connection", "error", err)
-		_ = nc.Close()
 		return
 	}
 	cn.c = c

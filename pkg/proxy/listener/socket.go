@@ -25,6 +25,7 @@ type socket struct {
 	key    string
 	pipe   string // the path of unix sockets
 	ln     net.Listener
+	in     *conn.Acceptor         // accepts from ln; nil for unix sockets
 	bound  netip.AddrPort         // the zero value for unix sockets
 	target atomic.Pointer[active] // who gets the connections; nil for capture sockets
 	within *streaminfo.Namespace  // of capture sockets; nil for weir's own
@@ -93,12 +94,28 @@ func open(ctx context.Context, l *model.Listener, s spec) (*socket, error) {
 		}
 		return nil, fmt.Errorf("bind %s: %w", address, err)
 	}
-	sock := &socket{key: s.key, pipe: s.pipe, ln: ln, bound: conn.AddrPort(ln.Addr()), stop: make(chan struct{})}
+	sock, err := newSocket(s, ln)
+	if err != nil {
+		return nil, err
+	}
 	if err := sock.finish(l, s); err != nil {
-		_ = ln.Close()
+		sock.shut()
 		return nil, err
 	}
 	return sock, nil
+}
+
+// newSocket makes a socket of a listener, which it closes on errors.
+func newSocket(sp spec, ln net.Listener) (*socket, error) {
+	s := &socket{key: sp.key, pipe: sp.pipe, ln: ln, bound: conn.AddrPort(ln.Addr()), stop: make(chan struct{})}
+	if tcp, ok := ln.(*net.TCPListener); ok {
+		var err error
+		if s.in, err = conn.NewAcceptor(tcp); err != nil {
+			_ = ln.Close()
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // finish sets what can only be set on a listening socket.
@@ -193,7 +210,19 @@ func (s *socket) shut() {
 	default:
 		close(s.stop)
 		_ = s.ln.Close()
+		if s.in != nil {
+			_ = s.in.Close()
+		}
 	}
+}
+
+// next waits for a connection.
+func (s *socket) next() (conn.Accepted, error) {
+	if s.in != nil {
+		return s.in.Accept()
+	}
+	nc, err := s.ln.Accept()
+	return conn.AcceptedBy(nc), err
 }
 
 // Back-off after an accept that failed for want of descriptors or memory.
@@ -206,10 +235,10 @@ const (
 func (m *Manager) accept(s *socket) {
 	backoff := time.Duration(0)
 	for {
-		nc, err := s.ln.Accept()
+		accepted, err := s.next()
 		if err == nil {
 			backoff = 0
-			m.arrived(s, nc)
+			m.arrived(s, accepted)
 			continue
 		}
 		select {

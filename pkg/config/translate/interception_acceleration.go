@@ -3,6 +3,7 @@ package translate
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	interceptionv1 "github.com/weir-proxy/weir/pkg/api/weir/interception/v1"
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -24,12 +25,15 @@ func decodeAcceleration(a *interceptionv1.Acceleration) (model.Acceleration, err
 	switch named := len(out.Applications) > 0; {
 	case out.Mode == model.AccelerateFull && !named:
 		errs = append(errs, errors.New("applications: mode FULL needs the cgroups of applications that weir may send past TCP to"))
-	case out.Mode != model.AccelerateFull && named:
-		errs = append(errs, errors.New("applications: only mode FULL has a use for them"))
+	case out.Mode == model.AccelerateNothing && named:
+		errs = append(errs, errors.New("applications: mode OFF has no use for them"))
 	}
 	for n, name := range out.Applications {
 		if name == "" {
 			errs = append(errs, fmt.Errorf("applications[%d]: is empty", n))
+		}
+		if _, err := filepath.Match(name, ""); err != nil {
+			errs = append(errs, fmt.Errorf("applications[%d]: %q is no glob: %w", n, name, err))
 		}
 	}
 	if n := out.MaxUnread; n != 0 && (n < model.MinMaxUnread || n > model.MaxMaxUnread) {

@@ -33,7 +33,8 @@ func TestAcceleration(t *testing.T) {
 		{name: "unknown", in: &message{Mode: 9}, errs: []string{"mode: 9 is none of OFF, RECEIVE and FULL"}},
 		{name: "nobody", in: &message{Mode: full}, errs: []string{"applications: mode FULL needs the cgroups"}},
 		{name: "empty", in: &message{Mode: full, Applications: []string{"a", ""}}, errs: []string{"applications[1]: is empty"}},
-		{name: "useless", in: &message{Mode: receive, Applications: apps}, errs: []string{"applications: only mode FULL has a use for them"}},
+		{name: "no glob", in: &message{Mode: full, Applications: []string{"a[", "b"}}, errs: []string{`applications[0]: "a[" is no glob`}},
+		{name: "useless", in: &message{Applications: apps}, errs: []string{"applications: mode OFF has no use for them"}},
 		{
 			name: "out of bounds", in: &message{Mode: receive, MaxUnreadBytes: 65535, MinOperations: 1_000_001},
 			errs: []string{"max_unread_bytes: 65535 is not between 65536 and 16777216", "min_operations: 1000001 is more than 1000000"},

@@ -130,6 +130,9 @@ const (
 	// All payload goes through TCP.
 	Acceleration_OFF Acceleration_Mode = 0
 	// What applications send to weir goes past TCP. What weir sends them does not, so that they may read in any way they like.
+	// Some kernels of 2026 (Linux 6.12.75, among others, until it is mended) tell an application whose socket is accelerated that no
+	// bytes wait for it when it asks by FIONREAD, as nginx and Java do. On those, which weir finds out at start, only the applications
+	// that are named are accelerated.
 	Acceleration_RECEIVE Acceleration_Mode = 1
 	// As RECEIVE, and what weir sends to the applications that are named goes past TCP, too.
 	Acceleration_FULL Acceleration_Mode = 2
@@ -673,10 +676,10 @@ type Acceleration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Default: OFF. Kernels have had errors here for years, so it is for whoever has large transfers to weigh.
 	Mode Acceleration_Mode `protobuf:"varint,1,opt,name=mode,proto3,enum=weir.interception.v1.Acceleration_Mode" json:"mode,omitempty"`
-	// With FULL: cgroups, written like those of Interception.cgroups, of applications that read their sockets by read(), recv() and
-	// their kin alone. An application that uses splice() or sendfile() from a socket, or asks FIONREAD how much there is to read, does
-	// not see what went past TCP, and may wait for it for ever. They need not be among the captured ones. It is an error to leave
-	// this empty with FULL, or to fill it with another mode.
+	// Cgroups, written like those of Interception.cgroups, of applications that read their sockets by read(), recv() and their kin
+	// alone: without MSG_WAITALL, without kernel TLS, without splice() from a socket, and without FIONREAD to ask how much there is
+	// to read. One that does otherwise may not see what went past TCP, and may wait for it for ever. They need not be among the
+	// captured ones. It is an error to leave this empty with FULL, or to fill it with OFF.
 	Applications []string `protobuf:"bytes,2,rep,name=applications,proto3" json:"applications,omitempty"`
 	// How many bytes that went past TCP may wait in a socket until they are read; further ones go through TCP, which makes the
 	// sender wait. 65536 to 16777216. Default: 524288.

@@ -215,7 +215,7 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 // clusterOptions are what clusters work with, those of the configuration and those that a management server has checked.
 func (a *Agent) clusterOptions(root *stats.Scope) cluster.Options {
 	return cluster.Options{
-		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Poller: a.poller, Secrets: a, Mark: a.capture.mark,
+		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Poller: a.poller, Secrets: a, Mark: a.capture.mark(),
 		Self:       a.listeners.SelfAddrs,
 		Passage:    a.capture.inbound,
 		HealthGRPC: newGRPCHealth, HealthEvent: a.logHealthEvent, Runtime: a.runtime.Readers(),

@@ -25,8 +25,8 @@ import (
 type capture struct {
 	log       *slog.Logger
 	listeners *listener.Manager
-	// mark is the SO_MARK of weir's own sockets.
-	mark uint32
+	// ownMark is the SO_MARK of weir's own sockets.
+	ownMark uint32
 	// services keep the kernel's rules and services what configuration and hosts ask for.
 	services *services
 
@@ -48,7 +48,7 @@ type capture struct {
 }
 
 func newCapture(log *slog.Logger, i *model.Interception) *capture {
-	c := &capture{log: log, inbound: newInboundCapture(log), mark: markOf(i)}
+	c := &capture{log: log, inbound: newInboundCapture(log), ownMark: markOf(i)}
 	c.namespaces.log, c.namespaces.users = log, []namespaceUser{c, c.inbound}
 	return c
 }
@@ -60,6 +60,9 @@ func markOf(i *model.Interception) uint32 {
 	}
 	return i.Mark
 }
+
+// mark is the SO_MARK of weir's own sockets.
+func (c *capture) mark() uint32 { return c.ownMark }
 
 // OriginalDst implements listener.OriginalDst.
 func (c *capture) OriginalDst(netns uint64, client, server netip.AddrPort) (netip.AddrPort, bool) {
@@ -157,7 +160,7 @@ func (c *capture) learn(snap *model.Snapshot) {
 
 // load opens the capture sockets and loads the programs, for the connections of cgroups.
 func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
-	o := intercept.Options{ProxyMark: c.mark}
+	o := intercept.Options{ProxyMark: c.mark()}
 	h, found := cgroup.Find() // without one, the interceptor says what is missing
 	if found == nil && !chosen(h, cgroups) {
 		o.ProxyCgroup = h.OwnID()

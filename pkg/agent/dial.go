@@ -75,7 +75,7 @@ func (l *leased) Close() error {
 // markSocket keeps the kernel from capturing a connection of weir's own. Without the privilege to mark, weir captures
 // nothing that it could be taken for.
 func (a *Agent) markSocket(_ context.Context, network, _ string, raw syscall.RawConn) error {
-	mark := int(a.capture.mark)
+	mark := int(a.capture.mark())
 	if mark == 0 || network == "unix" {
 		return nil
 	}

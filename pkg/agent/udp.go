@@ -20,7 +20,7 @@ import (
 
 // newUDP makes the manager of the listeners of datagrams.
 func (a *Agent) newUDP(root *stats.Scope) *udp.Manager {
-	a.datagrams = newDatagramCapture(a.logs.Logger("intercept"), a.capture.wanted, a.capture.mark)
+	a.datagrams = newDatagramCapture(a.logs.Logger("intercept"), a.capture.wanted, a.capture.mark())
 	a.datagrams.udp = udp.New(udp.Options{
 		Stats: root, Log: a.logs.Logger("udp"), NewHandler: a.newUDPHandler, OriginalDst: a.datagrams.OriginalDst,
 		Inherit: func(key string) net.PacketConn { return a.before.ClaimPacket(key) },

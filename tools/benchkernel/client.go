@@ -59,6 +59,8 @@ type outcome struct {
 	// Nanoseconds: of connects the lower quartile, which is what each takes when nothing else runs; of a transfer all of it; of
 	// obeyed when the first connection began that obeyed, and those after it, by the clock of the host.
 	Nanoseconds int64
+	// Stalled is the longest that a client was held up between two connections while it waited for a change.
+	Stalled int64
 	// Done is how many requests were answered.
 	Done int
 }
@@ -237,11 +239,16 @@ func (o *obeyed) run() (*outcome, error) {
 	}
 	to, give := sockaddr(addr), time.Now().Add(patience)
 	c := connects{Greeted: true}
-	for since, obeyed := int64(0), 0; ; {
+	var since, before, stalled int64
+	for obeyed := 0; ; {
 		began, err := now()
 		if err != nil {
 			return nil, err
 		}
+		if before != 0 {
+			stalled = max(stalled, began-before)
+		}
+		before = began
 		_, greeting, err := c.one(to)
 		switch {
 		case err != nil:
@@ -254,7 +261,7 @@ func (o *obeyed) run() (*outcome, error) {
 			}
 		}
 		if obeyed == sure {
-			return &outcome{Nanoseconds: since}, nil
+			return &outcome{Nanoseconds: since, Stalled: stalled}, nil
 		}
 		if time.Now().After(give) {
 			return nil, fmt.Errorf("%s is not obeyed", o.Addr)

@@ -28,7 +28,8 @@ type Accelerator struct {
 	slots   *slots
 	limit   uint64
 
-	expected sync.Map // netip.AddrPort of backends that the kernel knows
+	expected sync.Map     // netip.AddrPort of backends that the kernel knows
+	known    atomic.Int64 // how many they are, about
 	refusals [reasons]atomic.Uint64
 	taken    atomic.Uint64
 
@@ -89,6 +90,11 @@ func (a *Accelerator) Expect(backend netip.AddrPort) error {
 	}
 	if err := a.objects.Backends.Put(endpoint(backend), uint32(1)); err != nil {
 		return fmt.Errorf("expect connections of %s: %w", backend, err)
+	}
+	// The kernel forgets those of which it has not heard for longest when there are too many: then it is told of all again.
+	if a.known.Add(1) > int64(a.objects.Backends.MaxEntries())/2 {
+		a.expected.Clear()
+		a.known.Store(1)
 	}
 	a.expected.Store(backend, true)
 	return nil

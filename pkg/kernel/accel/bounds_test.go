@@ -3,6 +3,7 @@ package accel
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -111,4 +112,21 @@ func TestReasons(t *testing.T) {
 			t.Errorf("reason %d has no name", reason)
 		}
 	}
+}
+
+// TestExpectIsBounded has the proxy connect to more addresses than the kernel remembers.
+func TestExpectIsBounded(t *testing.T) {
+	r := newRig(t, Options{}, false)
+	most := int(r.objects.Backends.MaxEntries()) / 2
+	loopback := netip.MustParseAddr("127.0.0.1")
+	for port := range most + 10 {
+		noError(t, r.Expect(netip.AddrPortFrom(loopback, uint16(port))))
+	}
+	known := 0
+	r.expected.Range(func(any, any) bool { known++; return true })
+	if known != 10 {
+		t.Errorf("%d addresses are remembered, want 10", known)
+	}
+	var value uint32
+	noError(t, r.objects.Backends.Lookup(endpoint(netip.AddrPortFrom(loopback, uint16(most))), &value))
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -16,7 +17,7 @@ func TestAcceleration(t *testing.T) {
 		least, most int
 	}{
 		{name: "off", fields: "min_operations: 1"},
-		{name: "receive", fields: "mode: RECEIVE, min_operations: 1", least: 1 << 20, most: 4 * size},
+		{name: "receive", fields: "mode: RECEIVE, applications: [GROUP], min_operations: 1", least: 1 << 20, most: 4 * size},
 		{name: "full", fields: "mode: FULL, applications: [GROUP], min_operations: 1", applications: true, least: 1 << 20, most: 8 * size},
 		{name: "small limit", fields: "mode: FULL, applications: [GROUP], max_unread_bytes: 65536, min_operations: 3", applications: true, least: 1, most: 8 * size},
 	} {
@@ -37,10 +38,13 @@ func TestAcceleration(t *testing.T) {
 			if page.Bytes < tc.least || page.Messages == 0 || page.Bytes > tc.most+60*4*300_000 || page.Accelerated < 4 || page.Sockets < page.Accelerated {
 				t.Errorf("went past TCP: %+v", page)
 			}
-			if page.Mode != page.Asked || page.Why != "" || page.Problem != "" || len(page.Doors) < 2 {
+			// On some kernels only the named applications are taken in, since FIONREAD misleads the others.
+			narrow := strings.Contains(page.Why, "FIONREAD")
+			if page.Mode != page.Asked || !narrow && page.Why != "" || page.Problem != "" || len(page.Doors) < 2 {
 				t.Errorf("status %+v", page)
 			}
-			if want := h.group.Name; !slices.Equal(page.Cgroups, []string{want}) || tc.applications != slices.Equal(page.Applications, []string{want}) {
+			want := []string{h.group.Name}
+			if captured := !narrow || !tc.applications; captured != slices.Equal(page.Cgroups, want) || tc.applications != slices.Equal(page.Applications, want) {
 				t.Errorf("cgroups %q, applications %q", page.Cgroups, page.Applications)
 			}
 			for name, want := range map[string]int{

@@ -174,16 +174,12 @@ func (b *bench) offload(ctx context.Context) (err error) {
 	gbps := b.figure("offload.bulk.direct", "one stream, direct", "Gbit/s")
 	throughput := b.ratio("offload.throughput", "offloaded", 0, 0.98)
 	for range b.rounds {
-		x, err := p.outside.bulk(ctx, one.endpoint(0, 0).String(), false)
+		rates, err := bulkInTurns(ctx, stream{p.outside, one.endpoint(0, 0).String(), false}, stream{p.inside, one.service(0).String(), false})
 		if err != nil {
 			return err
 		}
-		y, err := p.inside.bulk(ctx, one.service(0).String(), false)
-		if err != nil {
-			return err
-		}
-		gbps.add(x)
-		throughput.add(y / x)
+		gbps.add(rates[0])
+		throughput.add(rates[1] / rates[0])
 	}
 	return xds.failure()
 }

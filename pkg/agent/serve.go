@@ -121,7 +121,7 @@ func (a *Agent) initialize(ctx context.Context) error {
 	if err := a.store.Await(ctx, func(p store.Progress) bool { return len(p.Waiting) == 0 && p.ListenersWarming == 0 }); err != nil {
 		return err
 	}
-	return a.goLive()
+	return a.goLive(ctx)
 }
 
 // clustersReady waits for the first resolution of the clusters that there are.
@@ -130,7 +130,7 @@ func (a *Agent) clustersReady(ctx context.Context) error {
 }
 
 // goLive opens the listeners and attaches the kernel programs.
-func (a *Agent) goLive() error {
+func (a *Agent) goLive(ctx context.Context) error {
 	if a.opt.Mode == options.InitOnly {
 		return nil
 	}
@@ -157,7 +157,7 @@ func (a *Agent) goLive() error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	a.acceleration.Begin(snap.Interception)
+	a.acceleration.Begin(ctx, snap.Interception)
 	a.tellForeign()
 	a.server.workersStarted.Set(1)
 	a.server.initTime.Record(uint64(time.Since(a.start).Milliseconds()))

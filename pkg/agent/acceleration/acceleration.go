@@ -2,6 +2,7 @@ package acceleration
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -52,29 +53,30 @@ type Acceleration struct {
 func New(o Options) *Acceleration {
 	return &Acceleration{
 		opt: o, wake: make(chan struct{}, 1), stop: make(chan struct{}), local: new(addresses),
-		host: thisHost(),
+		host: host{supported: accel.Supported, test: accel.SelfTest, counts: accel.Counts},
 	}
 }
 
 // Begin puts in force what i asks for, as far as this host allows, for connections that begin from now on; what it does not allow
-// is told in the log. It is called once; i may be nil.
-func (a *Acceleration) Begin(i *model.Interception) {
+// is told in the log. Finding out takes a small part of a second, five seconds for each mode at most. It is called once; i may be nil.
+func (a *Acceleration) Begin(ctx context.Context, i *model.Interception) {
 	if i == nil || i.Acceleration.Mode == model.AccelerateNothing {
 		return
 	}
+	found := verdict{why: "interception is disabled"}
+	if !i.Disabled {
+		found = decide(ctx, i.Acceleration.Mode, len(i.Acceleration.Applications) > 0, a.host)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.cfg, a.verdict = i.Acceleration, verdict{why: "the interception is disabled"}
-	if !i.Disabled {
-		a.verdict = decide(a.cfg.Mode, a.host)
-	}
+	a.cfg, a.verdict = i.Acceleration, found
 	if a.verdict.mode != model.AccelerateNothing {
 		if err := a.load(i); err != nil {
 			a.verdict = verdict{why: err.Error()}
 		}
 	}
 	a.counted.begin(a.opt.Stats, a.cfg.Mode, a.verdict.mode)
-	if a.verdict.mode < a.cfg.Mode {
+	if a.verdict.why != "" {
 		a.opt.Log.Warn("less is accelerated than acceleration.mode asks for", "asked", a.cfg.Mode, "mode", a.verdict.mode, "why", a.verdict.why)
 	}
 	if a.kernel == nil {
@@ -97,6 +99,9 @@ func (a *Acceleration) load(i *model.Interception) error {
 	cgroups := i.Cgroups
 	if len(cgroups) == 0 {
 		cgroups = []string{steer.DefaultCgroup}
+	}
+	if a.verdict.named {
+		cgroups = nil
 	}
 	a.kernel = k
 	a.follower = newFollower(h, cgroups, a.cfg.Applications, a.verdict.mode == model.AccelerateFull, a.opt.Log, a.Changed)
@@ -178,7 +183,7 @@ func (a *Acceleration) Resume() {
 	a.enable()
 }
 
-// Close unloads. No connection of the poller may be open any more. It may be called more than once.
+// Close unloads, what connections still need with the last of them. It may be called more than once.
 func (a *Acceleration) Close() {
 	a.mu.Lock()
 	kernel, first := a.kernel, !a.closed

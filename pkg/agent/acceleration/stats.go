@@ -15,7 +15,8 @@ import (
 //	weir.acceleration.fallback.REASON      sends on accelerated connections that went through TCP: over_limit (too much was
 //	                                       unread), behind_tcp (something that had gone through TCP was)
 //	weir.acceleration.sockets_total        sockets of applications that were taken in
-//	weir.acceleration.not_taken.REASON     those that were not: no_room, early_data (TCP Fast Open), multipath
+//	weir.acceleration.not_taken.REASON     those that were not: no_room, early_data (TCP Fast Open), multipath,
+//	                                       zerocopy (MSG_ZEROCOPY)
 //	weir.acceleration.not_accelerated.REASON  connections of weir's that were looked at and left as they are
 type counted struct {
 	scope  *stats.Scope

@@ -73,7 +73,7 @@ func fallbacks(s *accel.Status) map[string]uint64 {
 
 // notTaken are sockets of applications that were left as they are, by reason.
 func notTaken(s *accel.Status) map[string]uint64 {
-	return map[string]uint64{"no_room": s.NoRoom, "early_data": s.EarlyData, "multipath": s.Multipath}
+	return map[string]uint64{"no_room": s.NoRoom, "early_data": s.EarlyData, "multipath": s.Multipath, "zerocopy": s.Zerocopy}
 }
 
 // Mode is what is in force.

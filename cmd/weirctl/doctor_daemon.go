@@ -16,7 +16,25 @@ type daemonState struct {
 	Error          string            `json:"error,omitempty"`
 	CaptureSockets []string          `json:"capture_sockets,omitempty"`
 	Namespaces     []servedNamespace `json:"namespaces,omitempty"`
+	UDP            *datagramState    `json:"udp,omitempty"`
 	Privileges     *ownPrivileges    `json:"privileges,omitempty"`
+}
+
+// datagramState is what a daemon says of datagrams, when something happens to them or was to.
+type datagramState struct {
+	Active     bool   `json:"active"`
+	Error      string `json:"error,omitempty"`
+	FailClosed bool   `json:"fail_closed"`
+	Cgroups    []struct {
+		Name string `json:"name"`
+	} `json:"cgroups"`
+	CaptureSockets []struct {
+		IPv4 uint16   `json:"ipv4_port"`
+		IPv6 []uint16 `json:"ipv6_ports"`
+	} `json:"capture_sockets"`
+	Rules []struct {
+		Action string `json:"action"`
+	} `json:"rules"`
 }
 
 // ownPrivileges are what the daemon may do.
@@ -73,8 +91,11 @@ func (d *daemonState) print(out io.Writer) error {
 		}
 	}
 	if !d.Active {
-		_, err := fmt.Fprintln(out, "\nThe daemon does not intercept:", cmp.Or(d.Error, "its configuration captures nothing"))
-		return err
+		_, err := fmt.Fprintln(out, "\nThe daemon does not intercept:", cmp.Or(d.Error, "its configuration captures no connections"))
+		if err != nil || d.UDP == nil {
+			return err
+		}
+		return d.UDP.print(out)
 	}
 	fmt.Fprint(out, "\nNetwork namespaces of captured processes:\n")
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
@@ -85,6 +106,34 @@ func (d *daemonState) print(out io.Writer) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\n\t  %s\n", verdict, n.Name, strings.Join(n.CaptureSockets, " "), who)
 		if n.Error != "" {
 			fmt.Fprintf(w, "\t  %s\n", strings.ReplaceAll(n.Error, "\n", "; "))
+		}
+	}
+	if err := w.Flush(); err != nil || d.UDP == nil {
+		return err
+	}
+	return d.UDP.print(out)
+}
+
+func (d *datagramState) print(out io.Writer) error {
+	fmt.Fprint(out, "\nDatagrams of captured processes:\n")
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	if d.Error != "" {
+		fmt.Fprintf(w, "MISSING\t%s\n", strings.ReplaceAll(d.Error, "\n", "; "))
+	}
+	if d.Active {
+		names := make([]string, 0, len(d.Cgroups))
+		for _, c := range d.Cgroups {
+			names = append(names, c.Name)
+		}
+		actions := map[string]int{}
+		for _, r := range d.Rules {
+			actions[r.Action]++
+		}
+		fmt.Fprintf(w, "ok\trules: %d to redirect, %d to refuse, %d to pass\n", actions["redirect"], actions["refuse"], actions["pass"])
+		fmt.Fprintf(w, "ok\tprograms attached to %s\n", cmp.Or(strings.Join(names, " "), "no cgroup: there is nothing to do at present"))
+		for _, s := range d.CaptureSockets {
+			verdict := map[bool]string{true: "MISSING", false: "ok"}[s.IPv4 == 0 && len(s.IPv6) == 0]
+			fmt.Fprintf(w, "%s\tcapture sockets: port %d for IPv4, %d for IPv6\n", verdict, s.IPv4, len(s.IPv6))
 		}
 	}
 	return w.Flush()

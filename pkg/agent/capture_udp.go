@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/datagram"
@@ -31,7 +32,7 @@ type datagramCapture struct {
 	mark uint32
 
 	kernel  atomic.Pointer[datagram.Interceptor]
-	failure error
+	failure atomic.Pointer[captureFailure]
 	retired bool
 	stop    chan struct{}
 	running sync.WaitGroup
@@ -43,6 +44,34 @@ type datagramCapture struct {
 	// mu guards within: the other network namespaces that are served, and whether they have capture sockets.
 	mu     sync.Mutex
 	within map[*streaminfo.Namespace]bool
+}
+
+// captureFailure is why something is not as it was asked for.
+type captureFailure struct{ error }
+
+// fail keeps why datagrams are not captured as they should be; nil when they are.
+func (c *datagramCapture) fail(err error) {
+	if err == nil {
+		c.failure.Store(nil)
+		return
+	}
+	c.failure.Store(&captureFailure{err})
+}
+
+// problem is what fail was told last.
+func (c *datagramCapture) problem() error {
+	if f := c.failure.Load(); f != nil {
+		return f.error
+	}
+	return nil
+}
+
+// view gives the interceptor in use, and what is wrong.
+func (c *datagramCapture) view() (view.Datagrams, error) {
+	if k := c.kernel.Load(); k != nil {
+		return k, c.problem()
+	}
+	return nil, c.problem()
 }
 
 func newDatagramCapture(log *slog.Logger, wanted func(*model.Snapshot) *model.Snapshot, mark uint32) *datagramCapture {
@@ -120,7 +149,7 @@ func (c *datagramCapture) narrow(snap *model.Snapshot) *model.Snapshot {
 func (c *datagramCapture) begin(snap *model.Snapshot) error {
 	c.apply(snap)
 	if i := snap.Interception; i != nil && i.Required {
-		return c.failure
+		return c.problem()
 	}
 	return nil
 }
@@ -150,11 +179,12 @@ func (c *datagramCapture) apply(snap *model.Snapshot) {
 		c.log.Warn("interception: " + n.String())
 	}
 	if c.kernel.Load() == nil {
-		if len(plan.Rules) == 0 || plan.Disabled || c.failure != nil {
+		if len(plan.Rules) == 0 || plan.Disabled || c.problem() != nil {
 			return
 		}
-		if c.failure = c.load(plan.Cgroups); c.failure != nil {
-			c.log.Error("datagrams are not captured; everything else works", "error", c.failure)
+		err := c.load(plan.Cgroups)
+		if c.fail(err); err != nil {
+			c.log.Error("datagrams are not captured; everything else works", "error", err)
 			return
 		}
 	}
@@ -184,8 +214,8 @@ func (c *datagramCapture) load(cgroups []string) error {
 }
 
 func (c *datagramCapture) install(plan *steer.Plan) {
-	if err := c.kernel.Load().Apply(plan); err != nil {
-		c.failure = err
+	err := c.kernel.Load().Apply(plan)
+	if c.fail(err); err != nil {
 		c.log.Error("the kernel kept its earlier rules for datagrams", "error", err)
 	}
 	c.mu.Lock()

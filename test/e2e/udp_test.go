@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -145,6 +146,26 @@ func TestUDPCapture(t *testing.T) {
 		if answer := weir.Page("/weir/explain?udp=true&" + question); !strings.Contains(answer, want) {
 			t.Errorf("%s: no %q in\n%s", question, want, answer)
 		}
+	}
+	var page struct {
+		UDP struct {
+			Active  bool
+			Cgroups []struct{ Hooks []struct{ Hook string } }
+			Rules   []struct {
+				Action, Listener string
+				Port             uint16
+			}
+			Reasons []struct {
+				Reason string
+				Count  int
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(weir.Page("/weir/interception")), &page); err != nil {
+		t.Fatal(err)
+	}
+	if u := page.UDP; !u.Active || len(u.Cgroups) != 1 || len(u.Cgroups[0].Hooks) != 8 || len(u.Rules) != 4 || len(u.Reasons) == 0 {
+		t.Errorf("/weir/interception: %+v", u)
 	}
 	outside := host.App().Python(udpClient, "10.99.0.1", "53") // the host has no way there
 	if !strings.Contains(outside.Err, "unreachable") {

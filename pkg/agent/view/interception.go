@@ -28,6 +28,9 @@ type Interception struct {
 	Namespaces func() []Namespace
 	// Acceleration tells which payload goes past TCP; it may be nil, and give nil when none was to.
 	Acceleration func() *acceleration.Status
+	// Datagrams gives the kernel half for datagrams, a nil interface when nothing happens to them, and why not when something was to; it
+	// may be nil.
+	Datagrams func() (Datagrams, error)
 }
 
 var _ admin.Interception = Interception{}
@@ -71,6 +74,8 @@ type interceptionStatus struct {
 	Reasons        []reasonCounts `json:"reasons"`
 	// Acceleration is there when it was asked for.
 	Acceleration *acceleration.Status `json:"acceleration,omitempty"`
+	// UDP is there when something happens to datagrams, or was to.
+	UDP *datagramStatus `json:"udp,omitempty"`
 }
 
 // privileges are what the process may do.
@@ -138,6 +143,7 @@ func (v Interception) InterceptionStatus() any {
 	if v.Acceleration != nil {
 		out.Acceleration = v.Acceleration()
 	}
+	out.UDP = v.datagrams()
 	if v.Privileges != nil {
 		out.Privileges = privilegesOf(v.Privileges())
 	}

@@ -1,14 +1,14 @@
 package datagram
 
 import (
-	"bytes"
 	_ "embed"
-	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
+
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 // objectCode is bpf/udp.bpf.c compiled for little-endian machines by tools/generate.
@@ -39,11 +39,7 @@ type objects struct {
 
 // loadSpec decodes the embedded object.
 func loadSpec() (*ebpf.CollectionSpec, error) {
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(objectCode))
-	if err != nil {
-		return nil, fmt.Errorf("decode embedded BPF object: %w", err)
-	}
-	return spec, nil
+	return program.Spec(objectCode)
 }
 
 // loadObjects hands the programs and maps to the kernel, and gives what control maps are made by. A refusal carries the verifier's whole log.
@@ -58,11 +54,8 @@ func loadObjects() (*objects, *ebpf.MapSpec, error) {
 		}
 	}
 	var loaded objects
-	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
-		if refused, ok := errors.AsType[*ebpf.VerifierError](err); ok {
-			err = fmt.Errorf("%w\n%+v", err, refused)
-		}
-		return nil, nil, fmt.Errorf("load BPF programs: %w", err)
+	if err := program.Load(spec, &loaded, nil); err != nil {
+		return nil, nil, err
 	}
 	return &loaded, spec.Maps["weir_udp_control"].InnerMap, nil
 }
@@ -87,10 +80,4 @@ func (o *objects) hooks() []hook {
 	}
 }
 
-func (o *objects) close() error {
-	var failed []error
-	for _, h := range o.hooks() {
-		failed = append(failed, h.program.Close())
-	}
-	return errors.Join(append(failed, o.Explain.Close(), o.Find.Close(), o.Control.Close(), o.Rules.Close(), o.Exclude.Close(), o.Dests.Close(), o.Netns.Close(), o.Reasons.Close())...)
-}
+func (o *objects) close() error { return program.Close(o) }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 // Reason says why the kernel decided as it did; enum weir_udp_reason in bpf/udp.h explains each.
@@ -65,19 +67,9 @@ func (r Reason) Text() string { _, text := r.words(); return text }
 func (i *Interceptor) Counters() (map[string]uint64, error) {
 	i.life.RLock()
 	defer i.life.RUnlock()
-	counters := make(map[string]uint64, reasonCount)
-	perCPU := make([]uint64, ebpf.MustPossibleCPU())
-	for reason := ReasonDisabled; reason < reasonCount; reason++ {
-		counters[reason.String()] = 0
-		if i.objects == nil {
-			continue
-		}
-		if err := i.objects.Reasons.Lookup(uint32(reason), perCPU); err != nil {
-			return nil, fmt.Errorf("read counter %s: %w", reason, err)
-		}
-		for _, n := range perCPU {
-			counters[reason.String()] += n
-		}
+	var counters *ebpf.Map
+	if i.objects != nil {
+		counters = i.objects.Reasons
 	}
-	return counters, nil
+	return program.Counters(counters, ReasonDisabled, reasonCount)
 }

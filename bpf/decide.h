@@ -118,10 +118,11 @@ static __always_inline void decide_by_rules(const struct weir_control *c, const 
 }
 
 /*
- * Whether a socket listens on the verdict's target in the network namespace of ctx. The lookup prefers a connection to a
- * listener; one whose peer has port 0 can only be forged, and is not taken for a listener either.
+ * Whether a socket of the proxy's listens on the verdict's target in the network namespace of ctx. The lookup prefers a
+ * connection to a listener; one whose peer has port 0 can only be forged, and is not taken for a listener either. The mark, which
+ * takes a privilege to set, tells the proxy's socket from that of a process which has bound the port when the proxy had died.
  */
-static __always_inline int listening(void *ctx, const struct weir_verdict *v)
+static __always_inline int listening(void *ctx, const struct weir_control *c, const struct weir_verdict *v)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *sk;
@@ -139,7 +140,7 @@ static __always_inline int listening(void *ctx, const struct weir_verdict *v)
 	}
 	if (!sk)
 		return 0;
-	alive = sk->state == TCP_LISTEN;
+	alive = sk->state == TCP_LISTEN && (!c->proxy_mark || sk->mark == c->proxy_mark);
 	bpf_sk_release(sk);
 	return alive;
 }
@@ -155,7 +156,7 @@ static __always_inline void capture(void *ctx, const struct weir_control *c, con
 		v->target = endpoint->addr;
 		v->target_port = endpoint->port;
 	}
-	if (reason == REASON_NONE && !listening(ctx, v))
+	if (reason == REASON_NONE && !listening(ctx, c, v))
 		reason = REASON_NOT_LISTENING;
 	if (reason != REASON_NONE)
 		give_up(v, c, reason);

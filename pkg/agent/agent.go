@@ -199,7 +199,7 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 	}
 	a.listeners = listener.New(listener.Options{
 		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, FilterConfig: a.filterConfig, Secrets: a, OriginalDst: a.capture, Loops: a.capture.inbound,
-		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy, Runtime: a.runtime.Readers(), Inherit: a.inherit,
+		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy, Runtime: a.runtime.Readers(), Inherit: a.inherit, CaptureMark: a.capture.mark(),
 	})
 	a.udp = a.newUDP(root)
 	a.capture.listeners, a.capture.inbound.listeners = a.listeners, a.listeners

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -111,7 +112,7 @@ func addrOf(addr net.Addr) netip.AddrPort { return addr.(*net.TCPAddr).AddrPort(
 // serve accepts until the test ends; each connection is handled in turn and closed.
 func serve(t testing.TB, addr string, handle func(net.Conn)) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", addr)
+	l, err := (&net.ListenConfig{Control: sock.MarkControl(testMark)}).Listen(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,8 @@ import (
 
 // Options are what an Interceptor needs to know besides its plan.
 type Options struct {
-	// ProxyMark is the SO_MARK of the proxy's own connections, which are never captured; 0 for none.
+	// ProxyMark is the SO_MARK of the proxy's own connections, which are never captured, and of its capture sockets, without which
+	// they are taken for somebody else's; 0 for none.
 	ProxyMark uint32
 	// ProxyCgroup is the id of the proxy's own cgroup, whose processes are never captured; 0 for none. See
 	// cgroup.Hierarchy.OwnID.

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -80,6 +82,9 @@ func (m *Manager) openLoopback(in *streaminfo.Namespace, have []*socket) (socket
 			sp := spec{key: captureKey(in, ip), addr: netip.AddrPortFrom(ip, 0)}
 			sp.inherited = m.inherit(sp)
 			s, err := open(context.Background(), cfg, sp)
+			if err == nil {
+				err = m.mark(s)
+			}
 			if err != nil {
 				failed = append(failed, fmt.Errorf("open capture socket: %w", err))
 				continue
@@ -94,6 +99,18 @@ func (m *Manager) openLoopback(in *streaminfo.Namespace, have []*socket) (socket
 		err = in.Inside(bind)
 	}
 	return sockets, err
+}
+
+// mark marks a capture socket as weir's own, and closes it when that fails.
+func (m *Manager) mark(s *socket) error {
+	if m.opts.CaptureMark == 0 {
+		return nil
+	}
+	err := s.option("mark", func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(m.opts.CaptureMark)) })
+	if err != nil {
+		s.shut()
+	}
+	return err
 }
 
 func boundAddrs(sockets []*socket) []netip.AddrPort {

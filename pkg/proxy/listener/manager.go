@@ -77,6 +77,8 @@ type Options struct {
 	Runtime *model.Runtime
 	// Inherit gives a socket that an earlier process had open, by its key, once; nil when there is none. It may be nil.
 	Inherit func(key string) net.Listener
+	// CaptureMark is the SO_MARK by which the kernel side knows capture sockets for weir's; 0 sets none.
+	CaptureMark uint32
 }
 
 // Status is what is known of one listener.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
@@ -108,13 +110,13 @@ func startPrivate(ctx context.Context, config, level, name string, std stdio) (s
 			os.RemoveAll(temp)
 		}
 	}()
-	socket := filepath.Join(temp, "notify")
+	socket, pins := filepath.Join(temp, "notify"), filepath.Join(temp, "bpf")
 	ready, err := notify.Listen(socket)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(filepath.Join(filepath.Dir(self), "weir"), "-c", config, "--config-yaml", captureOverlay(name),
-		"-l", level, "--drain-strategy", "immediate", "--drain-time-s", "1")
+	cmd := exec.Command(filepath.Join(filepath.Dir(self), "weir"), "-c", config, "--config-yaml", captureOverlay(name, pins),
+		"--use-dynamic-base-id", "-l", level, "--drain-strategy", "immediate", "--drain-time-s", "1")
 	cmd.Stdout, cmd.Stderr = std.err, std.err
 	cmd.Env = append(os.Environ(), notify.Environment+"="+socket)
 	// A process group of its own: Ctrl-C is for the command, weir outlives it. It dies with weirctl.
@@ -127,6 +129,8 @@ func startPrivate(ctx context.Context, config, level, name string, std stdio) (s
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
 		<-ended
 		ready.Close()
+		// Where the configuration asks for it, a file system with the state of a weir that there will be no successor of.
+		_ = unix.Unmount(pins, unix.MNT_DETACH)
 		os.RemoveAll(temp)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -148,10 +152,10 @@ func startPrivate(ctx context.Context, config, level, name string, std stdio) (s
 	}
 }
 
-// captureOverlay is configuration that is merged over the user's: capture this cgroup.
-func captureOverlay(name string) string {
+// captureOverlay is configuration that is merged over the user's: capture this cgroup, and keep away from the state of other weirs.
+func captureOverlay(name, pins string) string {
 	return fmt.Sprintf(`{"bootstrap_extensions": [{"name": "weir.interception", "typed_config": {`+
-		`"@type": "type.googleapis.com/weir.interception.v1.Interception", "cgroups": [%q], "required": true}}]}`, "/"+name)
+		`"@type": "type.googleapis.com/weir.interception.v1.Interception", "cgroups": [%q], "required": true, "life_cycle": {"bpf_fs": %q}}}]}`, "/"+name, pins)
 }
 
 // runIn runs the command from its first instruction inside the cgroup and passes signals on.

@@ -28,6 +28,8 @@ type rig struct {
 	fs, conf     string
 	// interception are the fields of weir.interception.v1.Interception.
 	interception string
+	// under is a command that weir is run by; see harness.WeirOptions.
+	under []string
 }
 
 func newRig(t *testing.T, persistence, policy string) *rig {
@@ -71,7 +73,7 @@ func bpffs(t *testing.T) string {
 func (r *rig) start(await bool) *harness.Weir {
 	r.t.Helper()
 	return r.host.StartWeir(harness.WeirOptions{
-		Config: r.conf, Capture: []*harness.Cgroup{r.group}, Interception: r.interception, NotReady: !await, Flags: []string{"--base-id", "77"},
+		Config: r.conf, Capture: []*harness.Cgroup{r.group}, Interception: r.interception, Under: r.under, NotReady: !await, Flags: []string{"--base-id", "77"},
 	})
 }
 
@@ -89,7 +91,7 @@ func (r *rig) startBare(fields string, under []string, await bool) *harness.Weir
 func (r *rig) startNext(epoch int) *harness.Weir {
 	r.t.Helper()
 	return r.host.StartWeir(harness.WeirOptions{
-		Config: r.conf, Capture: []*harness.Cgroup{r.group}, Interception: r.interception,
+		Config: r.conf, Capture: []*harness.Cgroup{r.group}, Interception: r.interception, Under: r.under,
 		Flags: []string{"--base-id", "77", "--restart-epoch", fmt.Sprint(epoch), "--parent-shutdown-time-s", "1"},
 	})
 }

@@ -27,11 +27,25 @@ const maxAnswer = 16 << 20
 // askAdmin gets a page of the admin interface at address, or where the bootstrap configuration in the file config says, or at
 // defaultAdmin.
 func askAdmin(ctx context.Context, address, config, page string) (string, error) {
+	answer, err := openAdmin(ctx, address, config, page)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Close()
+	body, err := io.ReadAll(io.LimitReader(answer, maxAnswer))
+	if err != nil {
+		return "", fmt.Errorf("read weir's answer: %w", err)
+	}
+	return string(body), nil
+}
+
+// openAdmin is askAdmin for pages that are read as they come. The answer has to be closed.
+func openAdmin(ctx context.Context, address, config, page string) (io.ReadCloser, error) {
 	switch {
 	case config != "":
 		var err error
 		if address, err = adminAddress(config); err != nil {
-			return "", err
+			return nil, err
 		}
 	case address == "":
 		address = defaultAdmin
@@ -40,33 +54,32 @@ func askAdmin(ctx context.Context, address, config, page string) (string, error)
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, target = "unix", path
 	}
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, target)
 	}}
-	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weir"+page, nil)
 	if err != nil {
-		return "", fmt.Errorf("ask weir: %w", err)
+		return nil, fmt.Errorf("ask weir: %w", err)
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		var nobody *net.OpError
 		if errors.As(err, &nobody) && nobody.Op == "dial" || errors.Is(err, syscall.ECONNREFUSED) {
-			return "", fmt.Errorf("reach weir's admin interface at %s: %w\n"+
+			return nil, fmt.Errorf("reach weir's admin interface at %s: %w\n"+
 				"Is weir running? Say where its admin interface is with --admin ADDR, --admin unix:PATH or -c FILE", address, err)
 		}
-		return "", fmt.Errorf("ask weir at %s: %w", address, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return "", fmt.Errorf("read weir's answer: %w", err)
+		return nil, fmt.Errorf("ask weir at %s: %w", address, err)
 	}
 	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if err != nil {
+			return nil, fmt.Errorf("read weir's answer: %w", err)
+		}
 		first, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\nadmin commands")
-		return "", fmt.Errorf("weir at %s answers %s: %s", address, resp.Status, first)
+		return nil, fmt.Errorf("weir at %s answers %s: %s", address, resp.Status, first)
 	}
-	return string(body), nil
+	return resp.Body, nil
 }
 
 // adminAddress reads where a bootstrap configuration has its admin interface.

@@ -58,6 +58,7 @@ func (a *Agent) startAdmin() error {
 		Runtime:      view.Runtime{Of: a.runtime},
 		Interception: view.Interception{Interceptor: a.capture.view, Unavailable: a.capture.problem, Offload: a.capture.services.status, Namespaces: a.capture.namespaces.list, Acceleration: a.acceleration.Status, Datagrams: a.datagrams.view, Privileges: privilege.Read},
 		Connections:  a.connections(),
+		Events:       events{a.capture.decisions},
 		Explainer:    explainer{a.newExplainer()},
 		Findings:     view.Findings{Static: view.StaticFindings(a.cfg.Findings), Dump: a.store.Dump},
 	})
@@ -151,6 +152,9 @@ func addHeaders(to *message.Headers, from http.Header) {
 func (a *Agent) closeAdmin() {
 	if a.admin == nil {
 		return
+	}
+	if err := a.capture.decisions.Close(); err != nil { // else who looks at them keeps the interface open
+		a.log.Warn("stop telling of decisions", "error", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()

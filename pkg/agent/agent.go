@@ -193,6 +193,7 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 func (a *Agent) buildProxy(root *stats.Scope) {
 	a.capture = newCapture(a.logs.Logger("intercept"), a.cfg.Static.Interception)
 	a.capture.persistence.instance = instanceOf(a.opt.BaseID)
+	a.capture.newDecisions(root, a.cfg.Static.Interception)
 	strategy := listener.DrainGradual
 	if a.opt.DrainImmediately {
 		strategy = listener.DrainImmediate

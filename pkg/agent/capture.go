@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/weir-proxy/weir/pkg/agent/decisions"
 	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
@@ -41,6 +42,11 @@ type capture struct {
 	inbound                 *inboundCapture
 	// datagrams are captured in the same namespaces.
 	datagrams *datagramCapture
+	// decisions are told to whoever wants to know.
+	decisions *decisions.Hub
+	record    *model.Events
+	// reasons are what the statistics have been told of.
+	reasons reasonCounts
 	// strangers tell of captured processes in namespaces that nobody has noticed.
 	strangers *intercept.Strangers
 	// followed is what namespaces are looked for in.
@@ -193,6 +199,9 @@ func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
 		return nil, errors.Join(err, k.Close())
 	}
 	c.kernel.Store(k)
+	if err := c.decisions.Attach(func(told func(*intercept.Event)) (decisions.Stream, error) { return k.Events(told) }, c.record); err != nil {
+		c.log.Warn("decisions are not recorded", "error", err)
+	}
 	c.log.Info("interception is on", "capture", fmt.Sprint(addrs))
 	return k, nil
 }
@@ -299,7 +308,7 @@ func (c *capture) close() {
 		return
 	}
 	c.closed = true
-	if err := c.strangers.Close(); err != nil {
+	if err := errors.Join(c.decisions.Close(), c.strangers.Close()); err != nil {
 		c.log.Warn("detach from the kernel", "error", err)
 	}
 	c.namespaces.close()

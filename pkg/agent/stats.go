@@ -148,6 +148,7 @@ func (a *Agent) updateGauges() {
 	a.server.allocated.Set(m.HeapAlloc)
 	a.server.heap.Set(m.HeapSys)
 	a.server.physical.Set(admin.ResidentBytes())
+	a.capture.countReasons(a.stats.Root())
 	a.capture.inbound.count(a.stats.Root())
 	a.datagrams.count(a.stats.Root())
 	a.acceleration.Count()

@@ -35,6 +35,8 @@ type Interception struct {
 	Offload Offload
 	// Acceleration says whether payload between applications and weir goes past TCP.
 	Acceleration Acceleration
+	// Events says which of the kernel's decisions are recorded; nil for none.
+	Events *Events
 }
 
 // Offload is weir.interception.v1.Offload.
@@ -98,6 +100,7 @@ func (i *Interception) With(later *Interception) *Interception {
 	out.Offload.Off = i.Offload.Off || later.Offload.Off
 	out.Offload.ExcludeListeners = slices.Concat(i.Offload.ExcludeListeners, later.Offload.ExcludeListeners)
 	out.Acceleration = i.Acceleration.with(later.Acceleration)
+	out.Events = i.Events.with(later.Events)
 	return &out
 }
 

@@ -24,7 +24,7 @@ func interceptionFactory() extension.Factory {
 	return extension.Factory{
 		Category: extension.Bootstrap, Name: "weir.interception", Config: &interceptionv1.Interception{}, Decode: decodeInterception,
 		Support: map[string]extension.Fields{
-			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required", "inbound", "namespaces", "udp", "offload", "acceleration", "life_cycle", "mark"),
+			"weir.interception.v1.Interception": effective("cgroups", "include", "exclude", "fail_policy", "disabled", "required", "inbound", "namespaces", "udp", "offload", "acceleration", "events", "life_cycle", "mark"),
 			"weir.interception.v1.Inbound":      effective("mode", "include", "exclude", "include_loopback"),
 			"weir.interception.v1.Range":        effective("prefix", "ports"),
 			"weir.interception.v1.Namespaces":   effective("upstream", "paths", "own_only"),
@@ -33,6 +33,7 @@ func interceptionFactory() extension.Factory {
 			"weir.interception.v1.Udp.Rule":     effective("prefix", "ports", "action"),
 			"weir.interception.v1.Offload":      effective("mode", "exclude_listeners"),
 			"weir.interception.v1.Acceleration": effective("mode", "applications", "max_unread_bytes", "min_operations"),
+			"weir.interception.v1.Events":       effective("sample", "verdicts", "reasons", "cgroups", "destinations", "keep"),
 		},
 	}
 }
@@ -78,6 +79,9 @@ func decodeInterception(m proto.Message) (any, error) {
 		errs = append(errs, fmt.Errorf("namespaces.%w", err))
 	}
 	if out.UDP, err = decodeUDP(i.GetUdp()); err != nil {
+		errs = append(errs, err)
+	}
+	if out.Events, err = decodeEvents(i.GetEvents()); err != nil {
 		errs = append(errs, err)
 	}
 	if out.Acceleration, err = decodeAcceleration(i.GetAcceleration()); err != nil {

@@ -52,6 +52,15 @@ func (r Reason) String() string {
 	return fmt.Sprintf("reason_%d", uint32(r))
 }
 
+// ReasonNames are the names of all reasons, each at its number.
+func ReasonNames() []string {
+	names := make([]string, 0, reasonCount)
+	for r := range reasonCount {
+		names = append(names, r.String())
+	}
+	return names
+}
+
 // Text explains the reason to a person in one sentence.
 func (r Reason) Text() string {
 	texts := [...]string{

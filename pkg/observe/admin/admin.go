@@ -208,6 +208,8 @@ type Options struct {
 	Interception Interception
 	Connections  Connections
 	Findings     Findings
+	// Events answers /weir/events; nil has none.
+	Events Events
 	// Explainer answers /weir/explain; nil leaves that path unanswered.
 	Explainer Explainer
 	// AllowPath tells which paths are answered (bootstrap's admin.allow_paths); nil allows all.

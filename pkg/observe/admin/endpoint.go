@@ -70,6 +70,18 @@ func pages() []endpoint {
 			{name: "limit", help: "At most so many, those with the most bytes (default: 1000)"},
 			{"format", "File format to use", enumParam, []string{"json", "text"}},
 		}},
+		{path: "/weir/events", help: "print the kernel's decisions about connections as it takes them: process, destination, verdict, reason", serve: (*Server).events, params: []param{
+			{name: "verdict", help: "Only these: pass, redirect, refuse, offload; this and the others may be repeated or have commas"},
+			{name: "reason", help: "Only those given for these reasons, such as captured or no_rule"},
+			{name: "pid", help: "Only those of these processes"},
+			{name: "container", help: "Only those of these containers: names, the first digits of ids, or globs"},
+			{name: "cgroup", help: "Only those of processes in these cgroups, or below"},
+			{name: "dst", help: "Only those about these destinations: IP, IP/BITS, IP:PORT or :PORT"},
+			{name: "sample", help: "The share that is printed, above 0 and at most 1 (default: 1)"},
+			{name: "limit", help: "End after so many (default: never)"},
+			{name: "past", help: "Begin with those that were recorded, if the configuration says which", kind: flagParam},
+			{"format", "File format to use", enumParam, []string{"json", "text"}},
+		}},
 		{path: "/weir/explain", help: "tell what would become of a connection, without making it", serve: (*Server).explain, params: []param{
 			{name: "dst", help: "The destination, IP:PORT"},
 			{name: "host", help: "The host of the request"},

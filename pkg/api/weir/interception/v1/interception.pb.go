@@ -11,6 +11,7 @@ package interceptionv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	wrapperspb "google.golang.org/protobuf/types/known/wrapperspb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -121,7 +122,7 @@ func (x Offload_Mode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Offload_Mode.Descriptor instead.
 func (Offload_Mode) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{1, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2, 0}
 }
 
 type Acceleration_Mode int32
@@ -176,7 +177,7 @@ func (x Acceleration_Mode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Acceleration_Mode.Descriptor instead.
 func (Acceleration_Mode) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3, 0}
 }
 
 type Inbound_Mode int32
@@ -224,7 +225,7 @@ func (x Inbound_Mode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Inbound_Mode.Descriptor instead.
 func (Inbound_Mode) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4, 0}
 }
 
 type Namespaces_Upstream int32
@@ -273,7 +274,7 @@ func (x Namespaces_Upstream) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Namespaces_Upstream.Descriptor instead.
 func (Namespaces_Upstream) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5, 0}
 }
 
 type LifeCycle_Persistence int32
@@ -327,7 +328,7 @@ func (x LifeCycle_Persistence) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LifeCycle_Persistence.Descriptor instead.
 func (LifeCycle_Persistence) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6, 0}
 }
 
 type LifeCycle_Privileges int32
@@ -378,7 +379,7 @@ func (x LifeCycle_Privileges) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LifeCycle_Privileges.Descriptor instead.
 func (LifeCycle_Privileges) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5, 1}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6, 1}
 }
 
 type Udp_Action int32
@@ -430,7 +431,7 @@ func (x Udp_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Udp_Action.Descriptor instead.
 func (Udp_Action) EnumDescriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{7, 0}
 }
 
 // Which outbound TCP connections of this host the kernel hands to weir. Given as a bootstrap extension
@@ -481,7 +482,10 @@ type Interception struct {
 	// sockets how it knows that it is weir who listens there. Change it when routing or firewall rules of the host give a meaning to the
 	// default one, 0x1076, whose bits are none of those that kube-proxy, Cilium, Calico, Istio, Tailscale, and the port mapping and AWS
 	// plugins of CNI look at. Default: 0x1076.
-	Mark          uint32 `protobuf:"varint,14,opt,name=mark,proto3" json:"mark,omitempty"`
+	Mark uint32 `protobuf:"varint,14,opt,name=mark,proto3" json:"mark,omitempty"`
+	// Which decisions of the kernel are recorded. Default: none. Whoever looks at /weir/events or weirctl events is told of decisions
+	// in any case, for as long as they look.
+	Events        *Events `protobuf:"bytes,13,opt,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,6 +611,106 @@ func (x *Interception) GetMark() uint32 {
 	return 0
 }
 
+func (x *Interception) GetEvents() *Events {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// The latest decisions that the kernel took about TCP connections are remembered, so that somebody can ask afterwards why one was
+// captured, passed, offloaded or refused: /weir/events?past. A decision is recorded when it matches each list that is not empty.
+// While nothing is recorded, and nobody looks, a connect() costs one look at a word of memory for it.
+type Events struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Share of the matching decisions that is recorded, above 0 and at most 1. Default: 1.
+	Sample *wrapperspb.DoubleValue `protobuf:"bytes,1,opt,name=sample,proto3" json:"sample,omitempty"`
+	// What was decided: pass, redirect, refuse, offload.
+	Verdicts []string `protobuf:"bytes,2,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	// Why: names of reasons, as in the statistics weir.interception.*.
+	Reasons []string `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// Who called connect(): cgroups, written like those of Interception.cgroups.
+	Cgroups []string `protobuf:"bytes,4,rep,name=cgroups,proto3" json:"cgroups,omitempty"`
+	// Where to: prefixes or addresses.
+	Destinations []string `protobuf:"bytes,5,rep,name=destinations,proto3" json:"destinations,omitempty"`
+	// How many decisions are remembered, 1 to 100000; about half a kilobyte each. Default: 1000.
+	Keep          uint32 `protobuf:"varint,6,opt,name=keep,proto3" json:"keep,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Events) Reset() {
+	*x = Events{}
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Events) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Events) ProtoMessage() {}
+
+func (x *Events) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Events.ProtoReflect.Descriptor instead.
+func (*Events) Descriptor() ([]byte, []int) {
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Events) GetSample() *wrapperspb.DoubleValue {
+	if x != nil {
+		return x.Sample
+	}
+	return nil
+}
+
+func (x *Events) GetVerdicts() []string {
+	if x != nil {
+		return x.Verdicts
+	}
+	return nil
+}
+
+func (x *Events) GetReasons() []string {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *Events) GetCgroups() []string {
+	if x != nil {
+		return x.Cgroups
+	}
+	return nil
+}
+
+func (x *Events) GetDestinations() []string {
+	if x != nil {
+		return x.Destinations
+	}
+	return nil
+}
+
+func (x *Events) GetKeep() uint32 {
+	if x != nil {
+		return x.Keep
+	}
+	return 0
+}
+
 // A listener whose outcome is only "TCP to this cluster" needs no proxy: the kernel picks an endpoint when the application
 // connects, as the cluster's balancer would, and the connection goes straight there. /weir/interception and weirctl explain say
 // which listeners are offloaded, and of each other one what keeps it in user space.
@@ -622,7 +726,7 @@ type Offload struct {
 
 func (x *Offload) Reset() {
 	*x = Offload{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[1]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +738,7 @@ func (x *Offload) String() string {
 func (*Offload) ProtoMessage() {}
 
 func (x *Offload) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[1]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +751,7 @@ func (x *Offload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offload.ProtoReflect.Descriptor instead.
 func (*Offload) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{1}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Offload) GetMode() Offload_Mode {
@@ -693,7 +797,7 @@ type Acceleration struct {
 
 func (x *Acceleration) Reset() {
 	*x = Acceleration{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[2]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +809,7 @@ func (x *Acceleration) String() string {
 func (*Acceleration) ProtoMessage() {}
 
 func (x *Acceleration) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[2]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +822,7 @@ func (x *Acceleration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acceleration.ProtoReflect.Descriptor instead.
 func (*Acceleration) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{2}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Acceleration) GetMode() Acceleration_Mode {
@@ -770,7 +874,7 @@ type Inbound struct {
 
 func (x *Inbound) Reset() {
 	*x = Inbound{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +886,7 @@ func (x *Inbound) String() string {
 func (*Inbound) ProtoMessage() {}
 
 func (x *Inbound) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[3]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +899,7 @@ func (x *Inbound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inbound.ProtoReflect.Descriptor instead.
 func (*Inbound) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{3}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Inbound) GetMode() Inbound_Mode {
@@ -847,7 +951,7 @@ type Namespaces struct {
 
 func (x *Namespaces) Reset() {
 	*x = Namespaces{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +963,7 @@ func (x *Namespaces) String() string {
 func (*Namespaces) ProtoMessage() {}
 
 func (x *Namespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[4]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +976,7 @@ func (x *Namespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespaces.ProtoReflect.Descriptor instead.
 func (*Namespaces) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{4}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Namespaces) GetUpstream() Namespaces_Upstream {
@@ -916,7 +1020,7 @@ type LifeCycle struct {
 
 func (x *LifeCycle) Reset() {
 	*x = LifeCycle{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1032,7 @@ func (x *LifeCycle) String() string {
 func (*LifeCycle) ProtoMessage() {}
 
 func (x *LifeCycle) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[5]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1045,7 @@ func (x *LifeCycle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LifeCycle.ProtoReflect.Descriptor instead.
 func (*LifeCycle) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{5}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LifeCycle) GetPersistence() LifeCycle_Persistence {
@@ -982,7 +1086,7 @@ type Udp struct {
 
 func (x *Udp) Reset() {
 	*x = Udp{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[6]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1098,7 @@ func (x *Udp) String() string {
 func (*Udp) ProtoMessage() {}
 
 func (x *Udp) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[6]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1111,7 @@ func (x *Udp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Udp.ProtoReflect.Descriptor instead.
 func (*Udp) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Udp) GetRules() []*Udp_Rule {
@@ -1030,7 +1134,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[7]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1146,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[7]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1159,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{7}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Range) GetPrefix() string {
@@ -1086,7 +1190,7 @@ type Udp_Rule struct {
 
 func (x *Udp_Rule) Reset() {
 	*x = Udp_Rule{}
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[8]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1202,7 @@ func (x *Udp_Rule) String() string {
 func (*Udp_Rule) ProtoMessage() {}
 
 func (x *Udp_Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_interception_v1_interception_proto_msgTypes[8]
+	mi := &file_weir_interception_v1_interception_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1215,7 @@ func (x *Udp_Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Udp_Rule.ProtoReflect.Descriptor instead.
 func (*Udp_Rule) Descriptor() ([]byte, []int) {
-	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{6, 0}
+	return file_weir_interception_v1_interception_proto_rawDescGZIP(), []int{7, 0}
 }
 
 func (x *Udp_Rule) GetPrefix() string {
@@ -1139,7 +1243,7 @@ var File_weir_interception_v1_interception_proto protoreflect.FileDescriptor
 
 const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\n" +
-	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\"\xbf\x05\n" +
+	"'weir/interception/v1/interception.proto\x12\x14weir.interception.v1\x1a\x1egoogle/protobuf/wrappers.proto\"\xf5\x05\n" +
 	"\fInterception\x12\x18\n" +
 	"\acgroups\x18\x01 \x03(\tR\acgroups\x125\n" +
 	"\ainclude\x18\x02 \x03(\v2\x1b.weir.interception.v1.RangeR\ainclude\x125\n" +
@@ -1158,12 +1262,20 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"\aoffload\x18\n" +
 	" \x01(\v2\x1d.weir.interception.v1.OffloadR\aoffload\x12F\n" +
 	"\facceleration\x18\v \x01(\v2\".weir.interception.v1.AccelerationR\facceleration\x12\x12\n" +
-	"\x04mark\x18\x0e \x01(\rR\x04mark\"\"\n" +
+	"\x04mark\x18\x0e \x01(\rR\x04mark\x124\n" +
+	"\x06events\x18\r \x01(\v2\x1c.weir.interception.v1.EventsR\x06events\"\"\n" +
 	"\n" +
 	"FailPolicy\x12\b\n" +
 	"\x04OPEN\x10\x00\x12\n" +
 	"\n" +
-	"\x06CLOSED\x10\x01\"\x89\x01\n" +
+	"\x06CLOSED\x10\x01\"\xc6\x01\n" +
+	"\x06Events\x124\n" +
+	"\x06sample\x18\x01 \x01(\v2\x1c.google.protobuf.DoubleValueR\x06sample\x12\x1a\n" +
+	"\bverdicts\x18\x02 \x03(\tR\bverdicts\x12\x18\n" +
+	"\areasons\x18\x03 \x03(\tR\areasons\x12\x18\n" +
+	"\acgroups\x18\x04 \x03(\tR\acgroups\x12\"\n" +
+	"\fdestinations\x18\x05 \x03(\tR\fdestinations\x12\x12\n" +
+	"\x04keep\x18\x06 \x01(\rR\x04keep\"\x89\x01\n" +
 	"\aOffload\x126\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\".weir.interception.v1.Offload.ModeR\x04mode\x12+\n" +
 	"\x11exclude_listeners\x18\x02 \x03(\tR\x10excludeListeners\"\x19\n" +
@@ -1240,51 +1352,55 @@ func file_weir_interception_v1_interception_proto_rawDescGZIP() []byte {
 }
 
 var file_weir_interception_v1_interception_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_weir_interception_v1_interception_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_weir_interception_v1_interception_proto_goTypes = []any{
-	(Interception_FailPolicy)(0), // 0: weir.interception.v1.Interception.FailPolicy
-	(Offload_Mode)(0),            // 1: weir.interception.v1.Offload.Mode
-	(Acceleration_Mode)(0),       // 2: weir.interception.v1.Acceleration.Mode
-	(Inbound_Mode)(0),            // 3: weir.interception.v1.Inbound.Mode
-	(Namespaces_Upstream)(0),     // 4: weir.interception.v1.Namespaces.Upstream
-	(LifeCycle_Persistence)(0),   // 5: weir.interception.v1.LifeCycle.Persistence
-	(LifeCycle_Privileges)(0),    // 6: weir.interception.v1.LifeCycle.Privileges
-	(Udp_Action)(0),              // 7: weir.interception.v1.Udp.Action
-	(*Interception)(nil),         // 8: weir.interception.v1.Interception
-	(*Offload)(nil),              // 9: weir.interception.v1.Offload
-	(*Acceleration)(nil),         // 10: weir.interception.v1.Acceleration
-	(*Inbound)(nil),              // 11: weir.interception.v1.Inbound
-	(*Namespaces)(nil),           // 12: weir.interception.v1.Namespaces
-	(*LifeCycle)(nil),            // 13: weir.interception.v1.LifeCycle
-	(*Udp)(nil),                  // 14: weir.interception.v1.Udp
-	(*Range)(nil),                // 15: weir.interception.v1.Range
-	(*Udp_Rule)(nil),             // 16: weir.interception.v1.Udp.Rule
+	(Interception_FailPolicy)(0),   // 0: weir.interception.v1.Interception.FailPolicy
+	(Offload_Mode)(0),              // 1: weir.interception.v1.Offload.Mode
+	(Acceleration_Mode)(0),         // 2: weir.interception.v1.Acceleration.Mode
+	(Inbound_Mode)(0),              // 3: weir.interception.v1.Inbound.Mode
+	(Namespaces_Upstream)(0),       // 4: weir.interception.v1.Namespaces.Upstream
+	(LifeCycle_Persistence)(0),     // 5: weir.interception.v1.LifeCycle.Persistence
+	(LifeCycle_Privileges)(0),      // 6: weir.interception.v1.LifeCycle.Privileges
+	(Udp_Action)(0),                // 7: weir.interception.v1.Udp.Action
+	(*Interception)(nil),           // 8: weir.interception.v1.Interception
+	(*Events)(nil),                 // 9: weir.interception.v1.Events
+	(*Offload)(nil),                // 10: weir.interception.v1.Offload
+	(*Acceleration)(nil),           // 11: weir.interception.v1.Acceleration
+	(*Inbound)(nil),                // 12: weir.interception.v1.Inbound
+	(*Namespaces)(nil),             // 13: weir.interception.v1.Namespaces
+	(*LifeCycle)(nil),              // 14: weir.interception.v1.LifeCycle
+	(*Udp)(nil),                    // 15: weir.interception.v1.Udp
+	(*Range)(nil),                  // 16: weir.interception.v1.Range
+	(*Udp_Rule)(nil),               // 17: weir.interception.v1.Udp.Rule
+	(*wrapperspb.DoubleValue)(nil), // 18: google.protobuf.DoubleValue
 }
 var file_weir_interception_v1_interception_proto_depIdxs = []int32{
-	15, // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
-	15, // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
+	16, // 0: weir.interception.v1.Interception.include:type_name -> weir.interception.v1.Range
+	16, // 1: weir.interception.v1.Interception.exclude:type_name -> weir.interception.v1.Range
 	0,  // 2: weir.interception.v1.Interception.fail_policy:type_name -> weir.interception.v1.Interception.FailPolicy
-	13, // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
-	11, // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
-	12, // 5: weir.interception.v1.Interception.namespaces:type_name -> weir.interception.v1.Namespaces
-	14, // 6: weir.interception.v1.Interception.udp:type_name -> weir.interception.v1.Udp
-	9,  // 7: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
-	10, // 8: weir.interception.v1.Interception.acceleration:type_name -> weir.interception.v1.Acceleration
-	1,  // 9: weir.interception.v1.Offload.mode:type_name -> weir.interception.v1.Offload.Mode
-	2,  // 10: weir.interception.v1.Acceleration.mode:type_name -> weir.interception.v1.Acceleration.Mode
-	3,  // 11: weir.interception.v1.Inbound.mode:type_name -> weir.interception.v1.Inbound.Mode
-	15, // 12: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
-	15, // 13: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
-	4,  // 14: weir.interception.v1.Namespaces.upstream:type_name -> weir.interception.v1.Namespaces.Upstream
-	5,  // 15: weir.interception.v1.LifeCycle.persistence:type_name -> weir.interception.v1.LifeCycle.Persistence
-	6,  // 16: weir.interception.v1.LifeCycle.privileges:type_name -> weir.interception.v1.LifeCycle.Privileges
-	16, // 17: weir.interception.v1.Udp.rules:type_name -> weir.interception.v1.Udp.Rule
-	7,  // 18: weir.interception.v1.Udp.Rule.action:type_name -> weir.interception.v1.Udp.Action
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	14, // 3: weir.interception.v1.Interception.life_cycle:type_name -> weir.interception.v1.LifeCycle
+	12, // 4: weir.interception.v1.Interception.inbound:type_name -> weir.interception.v1.Inbound
+	13, // 5: weir.interception.v1.Interception.namespaces:type_name -> weir.interception.v1.Namespaces
+	15, // 6: weir.interception.v1.Interception.udp:type_name -> weir.interception.v1.Udp
+	10, // 7: weir.interception.v1.Interception.offload:type_name -> weir.interception.v1.Offload
+	11, // 8: weir.interception.v1.Interception.acceleration:type_name -> weir.interception.v1.Acceleration
+	9,  // 9: weir.interception.v1.Interception.events:type_name -> weir.interception.v1.Events
+	18, // 10: weir.interception.v1.Events.sample:type_name -> google.protobuf.DoubleValue
+	1,  // 11: weir.interception.v1.Offload.mode:type_name -> weir.interception.v1.Offload.Mode
+	2,  // 12: weir.interception.v1.Acceleration.mode:type_name -> weir.interception.v1.Acceleration.Mode
+	3,  // 13: weir.interception.v1.Inbound.mode:type_name -> weir.interception.v1.Inbound.Mode
+	16, // 14: weir.interception.v1.Inbound.include:type_name -> weir.interception.v1.Range
+	16, // 15: weir.interception.v1.Inbound.exclude:type_name -> weir.interception.v1.Range
+	4,  // 16: weir.interception.v1.Namespaces.upstream:type_name -> weir.interception.v1.Namespaces.Upstream
+	5,  // 17: weir.interception.v1.LifeCycle.persistence:type_name -> weir.interception.v1.LifeCycle.Persistence
+	6,  // 18: weir.interception.v1.LifeCycle.privileges:type_name -> weir.interception.v1.LifeCycle.Privileges
+	17, // 19: weir.interception.v1.Udp.rules:type_name -> weir.interception.v1.Udp.Rule
+	7,  // 20: weir.interception.v1.Udp.Rule.action:type_name -> weir.interception.v1.Udp.Action
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_weir_interception_v1_interception_proto_init() }
@@ -1298,7 +1414,7 @@ func file_weir_interception_v1_interception_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_interception_v1_interception_proto_rawDesc), len(file_weir_interception_v1_interception_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+)
+
+const eventsHelp = `usage: weirctl events [OPTIONS]
+
+Prints the kernel's decisions about connections as the running weir is told of them, one a line, until Ctrl-C: when, which process
+and container, where it wants to go, what becomes of it and why, for which listener or service, and at which endpoint. Nothing
+is told while nobody looks. Of more than one value for an option any has to match, of different options all.
+
+  --admin ADDR      admin interface of the daemon: HOST:PORT or unix:PATH (default: 127.0.0.1:9901)
+  -c FILE           take the address of the admin interface from this bootstrap configuration
+  --verdict V       only pass, redirect, refuse or offload; this and the next five may be repeated or have commas
+  --reason R        only decisions for this reason, such as captured, no_rule or other_netns
+  --pid N           only those of this process
+  --container NAME  only those of this container: its name, the first digits of its id, or a glob
+  --cgroup PATH     only those of processes in this cgroup or below it; globs as in the configuration
+  --dst DST         only those about IP, IP/BITS, IP:PORT or :PORT
+  --sample SHARE    only so many, drawn at random: above 0 and at most 1
+  -n, --limit N     end after so many
+  --past            begin with those that were recorded (the events of weir.interception in the configuration)
+  --json            print JSON, one object a line
+`
+
+// eventsArguments are the command line of events.
+type eventsArguments struct {
+	admin, config string
+	// params are the daemon's.
+	params url.Values
+}
+
+func runEvents(ctx context.Context, args []string, std stdio) int {
+	a, err := parseEvents(args)
+	if err != nil {
+		if errors.Is(err, errHelp) {
+			fmt.Fprint(std.out, eventsHelp)
+			return exitOK
+		}
+		return misuse(std, "events", err, eventsHelp)
+	}
+	answer, err := openAdmin(ctx, a.admin, a.config, "/weir/events?"+a.params.Encode())
+	if err == nil {
+		_, err = io.Copy(std.out, answer)
+		err = errors.Join(err, answer.Close())
+	}
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintf(std.err, "weirctl events: %v\n", err)
+		return exitError
+	}
+	return exitOK
+}
+
+// parseEvents reads the command line. Values may follow their option after a space or after "=".
+func parseEvents(args []string) (*eventsArguments, error) {
+	a := &eventsArguments{params: url.Values{"format": {"text"}}}
+	for len(args) > 0 {
+		name, value, joined := strings.Cut(args[0], "=")
+		args = args[1:]
+		switch name {
+		case "-h", "--help":
+			return nil, errHelp
+		case "--past", "--json":
+			if joined {
+				return nil, fmt.Errorf("%s has no value", name)
+			}
+			if name == "--json" {
+				a.params.Set("format", "json")
+			} else {
+				a.params.Set("past", "true")
+			}
+			continue
+		case "--admin", "-c", "--config-path", "-n", "--limit", "--verdict", "--reason", "--pid", "--container", "--cgroup", "--dst", "--sample":
+		default:
+			if !strings.HasPrefix(name, "-") {
+				return nil, fmt.Errorf("unexpected argument %q", name)
+			}
+			return nil, unknownOption(name, eventsHelp)
+		}
+		if !joined {
+			if len(args) == 0 {
+				return nil, fmt.Errorf("%s needs a value", name)
+			}
+			value, args = args[0], args[1:]
+		}
+		a.option(name, value)
+	}
+	if a.admin != "" && a.config != "" {
+		return nil, errors.New("--admin and -c both say where the admin interface is; give one")
+	}
+	return a, nil
+}
+
+func (a *eventsArguments) option(name, value string) {
+	switch name {
+	case "--admin":
+		a.admin = value
+	case "-c", "--config-path":
+		a.config = value
+	case "-n", "--limit":
+		a.params.Set("limit", value)
+	default:
+		a.params.Add(name[2:], value)
+	}
+}

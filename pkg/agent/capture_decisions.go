@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"sync"
+
+	"github.com/weir-proxy/weir/pkg/agent/decisions"
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/observe/admin"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
+)
+
+// newDecisions makes what tells of decisions. i is the configuration, nil when there is none.
+func (c *capture) newDecisions(root *stats.Scope, i *model.Interception) {
+	h, err := cgroup.Find()
+	if err != nil {
+		h = nil // nothing is captured either
+	}
+	c.decisions = decisions.New(decisions.NewDescriber(h, c.namespaces.nameOf), root.Scope("weir.interception.events"))
+	if i != nil {
+		c.record = i.Events
+	}
+}
+
+// nameOf is the name of a network namespace by its cookie, "" for weir's own and those that are not served.
+func (s *namespaces) nameOf(cookie uint64) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, known := range s.known {
+		if known.in != nil && known.in.Cookie == cookie {
+			return known.in.Name
+		}
+	}
+	return ""
+}
+
+// reasonCounts are weir.interception.*: how often the kernel gave each reason.
+type reasonCounts struct {
+	mu       sync.Mutex
+	counters map[string]*stats.Counter
+	counted  map[string]uint64
+}
+
+// countReasons brings weir.interception.* up to date.
+func (c *capture) countReasons(root *stats.Scope) {
+	k := c.kernel.Load()
+	if k == nil {
+		return
+	}
+	c.decisions.Collect()
+	c.reasons.mu.Lock()
+	defer c.reasons.mu.Unlock()
+	now, err := k.Counters()
+	if err != nil {
+		return // it was closed
+	}
+	r := &c.reasons
+	if r.counters == nil {
+		r.counters = make(map[string]*stats.Counter)
+		scope := root.Scope("weir.interception")
+		for name := range now {
+			r.counters[name] = scope.Counter(name)
+		}
+	}
+	for name, n := range now {
+		r.counters[name].Add(n - r.counted[name])
+	}
+	r.counted = now
+}
+
+// events answers /weir/events.
+type events struct{ hub *decisions.Hub }
+
+var _ admin.Events = events{}
+
+// StreamEvents implements admin.Events.
+func (e events) StreamEvents(ctx context.Context, params url.Values, begin func(text bool), emit func([]byte) error) error {
+	err := e.hub.Stream(ctx, params, begin, emit)
+	var wrong decisions.Parameters
+	if errors.As(err, &wrong) {
+		return admin.BadParameters{Err: wrong.Unwrap()}
+	}
+	return err
+}

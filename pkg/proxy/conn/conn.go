@@ -66,7 +66,9 @@ type Conn struct {
 	// release is called when the connection has been closed; nil for most.
 	release func()
 
-	wmu sync.Mutex // held while a write is parked
+	wmu  sync.Mutex // held while a write is parked; guards what follows
+	room bool       // the poller tells of room to write
+
 	pmu sync.Mutex // held while something else is done with the descriptor
 	dmu sync.Mutex // guards the setting of deadlines
 }

@@ -114,6 +114,7 @@ func (p *Poller) establish(ctx context.Context, fd int, addr netip.AddrPort) (*C
 		return nil, os.NewSyscallError("connect", err)
 	}
 	c := p.newConn(fd, nil, nil)
+	c.room = err != nil && err != unix.EISCONN // which tells that it is connected
 	if failed := p.add(c); failed != nil {
 		_ = unix.Close(fd)
 		return nil, failed

@@ -36,8 +36,10 @@ type Poller struct {
 // pollBatch is how many events one system call takes.
 const pollBatch = 128
 
-// interest is what every socket is registered for, once: edges of both directions, the peer's FIN, and urgent data.
-const interest = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET
+// interest is what every socket is registered for: what comes in, the peer's FIN, and urgent data. A socket is registered for
+// room to write only when there was none (Conn.full): nearly all sockets have room whenever they are written to, and news of it
+// at the beginning of each would wake up the poller for nothing.
+const interest = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET
 
 // NewPoller starts a poller.
 func NewPoller() (*Poller, error) {
@@ -109,12 +111,30 @@ func (p *Poller) add(c *Conn) error {
 		p.conns = append(p.conns, make([]*Conn, max(64, len(p.conns)))...)
 	}
 	p.conns[c.fd] = c
-	err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, c.fd, &unix.EpollEvent{Events: interest, Fd: int32(c.fd), Pad: c.generation})
-	if err != nil {
+	if err := p.control(unix.EPOLL_CTL_ADD, c); err != nil {
 		p.conns[c.fd] = nil
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	return nil
+}
+
+// update registers a connection for what it wants to be told of now. What is the case already is told once more.
+func (p *Poller) update(c *Conn) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	return os.NewSyscallError("epoll_ctl", p.control(unix.EPOLL_CTL_MOD, c))
+}
+
+// control is epoll_ctl(2). The caller holds mu.
+func (p *Poller) control(op int, c *Conn) error {
+	events := uint32(interest)
+	if c.room {
+		events |= unix.EPOLLOUT
+	}
+	return unix.EpollCtl(p.fd, op, c.fd, &unix.EpollEvent{Events: events, Fd: int32(c.fd), Pad: c.generation})
 }
 
 // remove forgets a connection whose descriptor is about to be closed, which takes it out of the epoll instance unless the

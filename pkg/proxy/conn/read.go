@@ -98,6 +98,9 @@ func (c *Conn) read(p []byte, l Lender, mode readMode) (int, error) {
 	}
 	flags := syscall.MSG_DONTWAIT
 	if mode == readWait {
+		if c.in.ready() {
+			return 0, nil
+		}
 		flags |= syscall.MSG_PEEK
 	}
 	for {

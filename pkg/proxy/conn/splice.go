@@ -154,7 +154,9 @@ func (c *Conn) drain(p pipe, n int) (left int, err error) {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN && !full:
 			full = true
-			c.out.begin()
+			if err := c.full(); err != nil {
+				return n, err
+			}
 		case err == syscall.EAGAIN:
 			if err := c.out.wait(c); err != nil {
 				return n, err

@@ -37,7 +37,9 @@ func (c *Conn) write(p []byte) (sent int, err error) {
 		case errno == syscall.EINTR:
 		case errno == syscall.EAGAIN && !full:
 			full = true
-			c.out.begin()
+			if err := c.full(); err != nil {
+				return sent, err
+			}
 		case errno == syscall.EAGAIN:
 			if err := c.out.wait(c); err != nil {
 				return sent, err
@@ -48,6 +50,17 @@ func (c *Conn) write(p []byte) (sent int, err error) {
 		}
 	}
 	return sent, nil
+}
+
+// full forgets that there was room to write, and has the poller tell when there is again. The caller holds wmu and tries once more
+// before it waits.
+func (c *Conn) full() error {
+	c.out.begin()
+	if c.room {
+		return nil
+	}
+	c.room = true
+	return c.poller.update(c)
 }
 
 // longPast is a deadline that is always over.

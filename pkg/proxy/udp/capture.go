@@ -88,24 +88,36 @@ func (m *Manager) OpenCapture(in *streaminfo.Namespace) (Capture, error) {
 		return Capture{}, errors.New("open capture sockets for datagrams: listeners are stopped")
 	}
 	var sockets []*socket
-	bind := func() (err error) { sockets, err = openCapture(); return err }
+	var refuse *refusals
+	var deaf error
+	bind := func() (err error) {
+		sockets, err = openCapture()
+		refuse, deaf = openRefusals()
+		return err
+	}
 	inside := func(f func() error) error { return f() }
 	if in != nil {
 		inside = in.Inside
 	}
 	if err := inside(bind); len(sockets) == 0 {
+		if refuse != nil {
+			refuse.close()
+		}
 		return Capture{}, fmt.Errorf("open capture socket for datagrams: %w", err)
 	} else if err != nil {
 		m.opts.Log.Warn("IPv6 datagrams are not captured", "error", err)
+	}
+	if deaf != nil {
+		m.opts.Log.Info("applications do not learn that a host refuses their datagrams", "error", deaf)
 	}
 	out := Capture{IPv4: sockets[0].bound.Port()}
 	for i, s := range sockets {
 		if i > 0 {
 			out.IPv6 = append(out.IPv6, s.bound.Port())
 		}
-		m.run(s, m.captured(s, in))
+		m.run(s, m.captured(s, in, refuse))
 	}
-	m.capture[in] = sockets
+	m.capture[in], m.refusals[in] = sockets, refuse
 	return out, nil
 }
 
@@ -133,17 +145,26 @@ func openCapture() ([]*socket, error) {
 func (m *Manager) CloseCapture(in *streaminfo.Namespace) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range m.capture[in] {
-		s.shut()
-	}
-	delete(m.capture, in)
+	m.shutCapture(in)
 	for _, a := range m.active {
 		a.handler.Vacate(in)
 	}
 }
 
+// shutCapture closes the sockets of a network namespace. The caller holds mu.
+func (m *Manager) shutCapture(in *streaminfo.Namespace) {
+	for _, s := range m.capture[in] {
+		s.shut()
+	}
+	if r := m.refusals[in]; r != nil {
+		r.close()
+	}
+	delete(m.capture, in)
+	delete(m.refusals, in)
+}
+
 // captured hands the datagrams of a capture socket to the listener of their original destination.
-func (m *Manager) captured(s *socket, in *streaminfo.Namespace) func(*Message) {
+func (m *Manager) captured(s *socket, in *streaminfo.Namespace, r *refusals) func(*Message) {
 	var d Datagram
 	return func(msg *Message) {
 		if !msg.To.IsLoopback() {
@@ -161,6 +182,7 @@ func (m *Manager) captured(s *socket, in *streaminfo.Namespace) func(*Message) {
 			return
 		}
 		d = Datagram{Peer: msg.From, Local: dst, Captured: true, Within: in, Reply: newPath(s.conn, msg.To, s.v6)}
+		d.Reply.refusals, d.Reply.local = r, local
 		a.handle(msg, &d)
 	}
 }

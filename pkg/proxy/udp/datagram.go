@@ -53,6 +53,9 @@ type Path struct {
 	// from is the control message that says where to send from.
 	from    [32 + 8]byte
 	fromLen int
+	// refusals tell a captured client, whose datagrams came to local, that nobody is there; nil for others.
+	refusals *refusals
+	local    netip.AddrPort
 }
 
 // newPath sends from a socket; from may be invalid, and is then left to the system.
@@ -80,8 +83,16 @@ func newPath(conn *net.UDPConn, from netip.Addr, v6 bool) Path {
 	return p
 }
 
-// Same tells whether two paths go by the same socket.
-func (p *Path) Same(q *Path) bool { return p.conn == q.conn }
+// Same tells whether two paths go by the same socket, from the same address.
+func (p *Path) Same(q *Path) bool { return p.conn == q.conn && p.from == q.from }
+
+// Refuse tells a client whose datagrams were captured that nobody listens at their destination: its socket fails with ECONNREFUSED if it is
+// connected. It does nothing for others, whom Envoy does not tell either.
+func (p *Path) Refuse(client netip.AddrPort) {
+	if p.refusals != nil {
+		p.refusals.send(client, p.local)
+	}
+}
 
 // Send sends to a client. It does not allocate.
 func (p *Path) Send(payload []byte, to netip.AddrPort) error {

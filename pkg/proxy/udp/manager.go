@@ -66,7 +66,9 @@ type Manager struct {
 	retried time.Time
 	sockets map[string]*socket
 	capture map[*streaminfo.Namespace][]*socket
-	stopped bool
+	// refusals are of the namespaces of capture.
+	refusals map[*streaminfo.Namespace]*refusals
+	stopped  bool
 	// passed is set while another process is about to go on with the bound sockets.
 	passed bool
 	// inboundStopped is set once the inbound listeners were stopped.
@@ -93,7 +95,7 @@ type active struct {
 func New(o Options) *Manager {
 	s, w := o.Stats.Scope("listener_manager"), o.Stats.Scope("weir.udp")
 	m := &Manager{
-		opts: o, active: map[string]*active{}, sockets: map[string]*socket{}, capture: map[*streaminfo.Namespace][]*socket{},
+		opts: o, active: map[string]*active{}, sockets: map[string]*socket{}, capture: map[*streaminfo.Namespace][]*socket{}, refusals: map[*streaminfo.Namespace]*refusals{},
 		stats: managerStats{
 			added: s.Counter("listener_added"), modified: s.Counter("listener_modified"), removed: s.Counter("listener_removed"),
 			success: s.Counter("listener_create_success"), failure: s.Counter("listener_create_failure"), active: s.Gauge("total_listeners_active"),
@@ -246,10 +248,8 @@ func (m *Manager) Stop(inboundOnly bool) {
 	}
 	if !inboundOnly {
 		m.stopped = true
-		for _, sockets := range m.capture {
-			for _, s := range sockets {
-				s.shut()
-			}
+		for in := range m.capture {
+			m.shutCapture(in)
 		}
 	}
 	m.publish()

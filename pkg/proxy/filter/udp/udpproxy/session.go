@@ -166,6 +166,7 @@ func (s *session) write(fd uintptr) bool {
 	_, s.failed = unix.Write(int(fd), s.payload)
 	if errors.Is(s.failed, unix.ECONNREFUSED) { // of an earlier datagram: the answer to it stands in the way of this one
 		s.stats.rxErrors.Inc()
+		s.reply.Load().Refuse(s.key.peer)
 		_, s.failed = unix.Write(int(fd), s.payload)
 	}
 	return true
@@ -201,6 +202,9 @@ func (s *session) drain(fd uintptr) bool {
 			return true
 		default:
 			s.stats.rxErrors.Inc()
+			if errors.Is(err, unix.ECONNREFUSED) {
+				s.reply.Load().Refuse(s.key.peer)
+			}
 			continue
 		}
 		for i := range n {

@@ -11,10 +11,10 @@
 // wait. What is unread outlives the connection, its other end and the proxy, also one that is killed: it goes with the last
 // descriptor of the socket it waits in, as with TCP. FINs and resets always go by TCP, and are seen after all bytes.
 //
-// What cannot be seen from here, and differs from TCP: urgent data (MSG_OOB) becomes part of the stream. A sender that waits for
-// the notices of MSG_ZEROCOPY gets none for what it sent before it set SO_ZEROCOPY. When memory is short a send may fail with
-// ENOMEM. For applications that are redirected into: splice(2) does not see the bytes, MSG_WAITALL returns or waits with too few,
-// kernel TLS takes what waits when it is switched on for plain text.
+// What cannot be seen from here, and differs from TCP for every application whose socket is taken in: a recv that blocks returns
+// EAGAIN when a signal, a stop or a reset interrupts it; FIONREAD, see Counts; urgent data (MSG_OOB) becomes part of the stream;
+// when memory is short a send may fail with ENOMEM. For applications that are redirected into: splice(2) does not see the bytes,
+// MSG_WAITALL returns or waits with too few, kernel TLS takes what waits when it is switched on for plain text.
 //
 // Locking: Accelerator.mu guards the attachments and how long the programs and maps are needed, Accelerator.slots has a lock of its
 // own. Everything may be called from any goroutine.

@@ -18,6 +18,7 @@ type daemonState struct {
 	Namespaces     []servedNamespace `json:"namespaces,omitempty"`
 	UDP            *datagramState    `json:"udp,omitempty"`
 	Privileges     *ownPrivileges    `json:"privileges,omitempty"`
+	Acceleration   *acceleration     `json:"acceleration,omitempty"`
 }
 
 // datagramState is what a daemon says of datagrams, when something happens to them or was to.
@@ -87,6 +88,11 @@ func examineDaemon(ctx context.Context, admin, config string) (*daemonState, err
 func (d *daemonState) print(out io.Writer) error {
 	if d.Privileges != nil {
 		if err := d.Privileges.print(out); err != nil {
+			return err
+		}
+	}
+	if d.Acceleration != nil {
+		if err := d.Acceleration.print(out); err != nil {
 			return err
 		}
 	}

@@ -164,7 +164,7 @@ func TestUDPCapture(t *testing.T) {
 	if err := json.Unmarshal([]byte(weir.Page("/weir/interception")), &page); err != nil {
 		t.Fatal(err)
 	}
-	if u := page.UDP; !u.Active || len(u.Cgroups) != 1 || len(u.Cgroups[0].Hooks) != 8 || len(u.Rules) != 4 || len(u.Reasons) == 0 {
+	if u := page.UDP; !u.Active || len(u.Cgroups) != 1 || len(u.Cgroups[0].Hooks) != 8 || len(u.Rules) < 4 || len(u.Reasons) == 0 {
 		t.Errorf("/weir/interception: %+v", u)
 	}
 	outside := host.App().Python(udpClient, "10.99.0.1", "53") // the host has no way there

@@ -74,8 +74,9 @@ func (n Needs) Capabilities() Set {
 	// other users. Pipes of spliced connections beyond the soft limit for a user (pipe(7)).
 	s := Of(unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_ADMIN, unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_RESOURCE)
 	if n.Intercept {
-		// Programs and maps; the verifier's rules for those who may see kernel pointers.
-		s |= Of(unix.CAP_BPF, unix.CAP_PERFMON)
+		// Programs and maps; the verifier's rules for those who may see kernel pointers. Raw sockets that tell captured clients of UDP
+		// that a host refuses.
+		s |= Of(unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_RAW)
 	}
 	if n.Namespaces {
 		// setns(CLONE_NEWNET); /proc/PID/ns of processes of others.

@@ -141,9 +141,9 @@ func TestNeeds(t *testing.T) {
 		want  string
 	}{
 		{"an ordinary proxy", Needs{}, always + "CAP_SYS_RESOURCE"},
-		{"its own namespace", Needs{Intercept: true}, always + "CAP_SYS_RESOURCE CAP_PERFMON CAP_BPF"},
-		{"all namespaces", Needs{Intercept: true, Namespaces: true}, always + "CAP_SYS_PTRACE CAP_SYS_ADMIN CAP_SYS_RESOURCE CAP_PERFMON CAP_BPF"},
-		{"a file system", Needs{Intercept: true, Mount: true}, always + "CAP_SYS_ADMIN CAP_SYS_RESOURCE CAP_PERFMON CAP_BPF"},
+		{"its own namespace", Needs{Intercept: true}, always + "CAP_NET_RAW CAP_SYS_RESOURCE CAP_PERFMON CAP_BPF"},
+		{"all namespaces", Needs{Intercept: true, Namespaces: true}, always + "CAP_NET_RAW CAP_SYS_PTRACE CAP_SYS_ADMIN CAP_SYS_RESOURCE CAP_PERFMON CAP_BPF"},
+		{"a file system", Needs{Intercept: true, Mount: true}, always + "CAP_NET_RAW CAP_SYS_ADMIN CAP_SYS_RESOURCE CAP_PERFMON CAP_BPF"},
 	} {
 		if got := tt.needs.Capabilities().String(); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)

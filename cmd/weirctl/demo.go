@@ -10,11 +10,12 @@ import (
 
 const demoHelp = `usage: weirctl demo
 
-Shows weir at work, in about 6 seconds: an application of an online shop, which is plain curl, calls
+Shows weir at work, in about 10 seconds: an application of an online shop, which is plain curl, calls
 http://inventory.shop/, an address that exists nowhere. The kernel hands its connections to a weir, which a control plane
 configures over xDS, and which speaks TLS to two versions of the inventory service. One request is followed through; a
 canary sends 10% of 300 requests to v2; then the control plane moves everything to v2 while a long download through v1
-goes on undisturbed.
+goes on undisturbed. At last curl sends a file and gets it back four times: past weir (offload), through it, and through it
+with payload going past TCP (acceleration).
 
 Each step prints what happened and checks it. Exits 0 when all was as it should be, 1 otherwise, with the end of weir's log.
 

@@ -18,8 +18,11 @@ import (
 	"github.com/weir-proxy/weir/pkg/lifecycle/notify"
 )
 
-// adminPort is free: the network namespace is new.
-const adminPort = 9901
+// Ports of the admin interfaces of the shop's weir, and of the ones that move files. They are free: the network namespace is new.
+const (
+	adminPort     = 9901
+	fastAdminPort = 9902
+)
 
 // daemon is the weir of the demonstration.
 type daemon struct {
@@ -27,12 +30,13 @@ type daemon struct {
 	ended  chan error
 	logs   *os.File
 	client *http.Client
+	admin  int // port
 	// over is set when weir ended by itself and that has been told.
 	over bool
 }
 
-// startDaemon starts weir and returns when it serves. With an error comes the daemon if it was started: it must be stopped.
-func startDaemon(ctx context.Context, dir, config string) (*daemon, error) {
+// startDaemon starts weir, with its admin interface at a port, and returns when it serves. With an error comes the daemon if it was started: it must be stopped.
+func startDaemon(ctx context.Context, dir, config string, admin int) (*daemon, error) {
 	program, err := beside("weir")
 	if err != nil {
 		return nil, err
@@ -43,13 +47,13 @@ func startDaemon(ctx context.Context, dir, config string) (*daemon, error) {
 		return nil, err
 	}
 	defer ready.Close()
-	d := &daemon{ended: make(chan error, 1)}
+	d := &daemon{ended: make(chan error, 1), admin: admin}
 	d.client = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	if d.logs, err = os.Create(filepath.Join(dir, "weir.log")); err != nil {
 		return nil, fmt.Errorf("make log of weir: %w", err)
 	}
 	d.cmd = exec.Command(program, "-c", config, "-l", "info", "--file-flush-interval-msec", "50",
-		"--drain-strategy", "immediate", "--drain-time-s", "1")
+		"--drain-strategy", "immediate", "--drain-time-s", "1", "--base-id", strconv.Itoa(admin))
 	d.cmd.Stdout, d.cmd.Stderr = d.logs, d.logs
 	d.cmd.Env = append(os.Environ(), notify.Environment+"="+socket)
 	// A process group of its own: Ctrl-C ends the story first. With this process it ends at once, and its programs with it.
@@ -130,7 +134,7 @@ func (d *daemon) printLog(w io.Writer) {
 
 // get asks the admin interface.
 func (d *daemon) get(ctx context.Context, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", adminPort, path), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", d.admin, path), nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask weir's admin interface: %w", err)
 	}

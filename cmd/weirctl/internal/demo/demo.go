@@ -26,7 +26,7 @@ import (
 // ErrReported is returned when the demonstration did not succeed and has already said why.
 var ErrReported = errors.New("the demonstration did not succeed")
 
-// limit bounds the whole demonstration, which takes about 6 seconds; patience is for what the second process does to end.
+// limit bounds the whole demonstration, which takes about 10 seconds; patience is for what the second process does to end.
 const (
 	limit    = 2 * time.Minute
 	patience = 15 * time.Second

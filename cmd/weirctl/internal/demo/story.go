@@ -23,7 +23,7 @@ const url = "http://" + host
 // tell runs the story. An error ends it early; checks that do not hold are in the report.
 func (s *shop) tell(ctx context.Context) error {
 	s.introduce()
-	for _, part := range []func(context.Context) error{s.nowhere, s.begin, s.one, s.canary, s.shift, s.six, s.sum} {
+	for _, part := range []func(context.Context) error{s.nowhere, s.begin, s.one, s.canary, s.shift, s.six, s.files, s.sum} {
 		if err := part(ctx); err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (s *shop) begin(ctx context.Context) error {
 	}
 	s.command("weir -c bootstrap.yaml")
 	started := time.Now()
-	if s.weir, err = startDaemon(ctx, s.dir, config); err != nil {
+	if s.weir, err = startDaemon(ctx, s.dir, config, adminPort); err != nil {
 		return err
 	}
 	s.say("it serves after %d ms; from the control plane it has", time.Since(started).Milliseconds())

@@ -2,7 +2,7 @@
 /*
  * Inbound capture: connections to the ports that captured processes listen on are given to a listening socket of the proxy, with
  * their original addresses. sk_lookup decides, in each network namespace by a program of its own; sockops of the captured cgroups
- * learns who listens where.
+ * learns who listens where. Applications that are to see the client's address are told it by accept() and getpeername().
  *
  * Needs Linux 5.15: sk_lookup is of 5.9, bpf_get_netns_cookie in sockops of 5.15.
  */
@@ -17,6 +17,7 @@ const volatile __u64 weir_inbound_netns = 0;
 /* Never read. BTF describes what maps and globals are made of; this makes it describe the rest that Go shares. */
 const volatile struct inbound_edit weir_inbound_edit_layout = {};
 const volatile struct inbound_control weir_inbound_control_layout = {};
+const volatile struct inbound_explain weir_inbound_explain_layout = {};
 const volatile enum inbound_reason weir_inbound_reason_layout = INBOUND_NONE;
 
 #define MAPPED_WORD be32(0xffff)
@@ -151,6 +152,82 @@ static __always_inline void on_end(struct bpf_sock_ops *ctx)
 	leave(&half);
 }
 
+static __always_inline int in_force(struct inbound_control *c)
+{
+	__u32 zero = 0;
+	volatile __u64 *slot = bpf_map_lookup_elem(&weir_inbound_control, &zero);
+	__u64 now;
+
+	if (!slot)
+		return 0;
+	now = *slot;
+	c->generation = now;
+	c->flags = now >> 32;
+	return 1;
+}
+
+/* A socket of an application begins: when the proxy is at the other end for a client, the socket is told that one. */
+static __always_inline void on_accept(struct bpf_sock_ops *ctx)
+{
+	const volatile struct bpf_sock_ops *now = ctx;
+	struct inbound_addr remote6 = {
+		{ now->remote_ip6[0], now->remote_ip6[1], now->remote_ip6[2], now->remote_ip6[3] },
+	};
+	__u32 remote4 = now->remote_ip4, family = now->family;
+	struct inbound_control control = {};
+	struct inbound_place place = {};
+	struct inbound_pair pair = {};
+	struct inbound_peer *peer, *name;
+	struct bpf_sock *sk = ctx->sk;
+
+	if (!sk || !in_force(&control) || !(control.flags & INBOUND_NAMES))
+		return;
+	place_of(now, &place);
+	pair.netns = bpf_get_netns_cookie(ctx);
+	pair.server = place.addr;
+	pair.server_port = place.port;
+	put_addr(&pair.client, family, remote4, &remote6);
+	pair.client_port = now->remote_port >> 16;
+	peer = bpf_map_lookup_elem(&weir_inbound_own, &pair);
+	if (!peer || !peer->named)
+		return;
+	name = bpf_sk_storage_get(&weir_inbound_names, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!name) {
+		count(INBOUND_NAME_LOST);
+		return;
+	}
+	*name = *peer;
+	count(INBOUND_NAMED);
+}
+
+/* Attached to captured cgroups where an application is to see the addresses of clients. */
+SEC("cgroup/getpeername4")
+int weir_inbound_peer4(struct bpf_sock_addr *ctx)
+{
+	struct inbound_peer *name = ctx->sk ? bpf_sk_storage_get(&weir_inbound_names, ctx->sk, 0, 0) : 0;
+
+	if (name && is_mapped(&name->addr)) {
+		ctx->user_ip4 = name->addr.word[3];
+		ctx->user_port = name->port;
+	}
+	return 1;
+}
+
+SEC("cgroup/getpeername6")
+int weir_inbound_peer6(struct bpf_sock_addr *ctx)
+{
+	struct inbound_peer *name = ctx->sk ? bpf_sk_storage_get(&weir_inbound_names, ctx->sk, 0, 0) : 0;
+
+	if (name) {
+		ctx->user_ip6[0] = name->addr.word[0];
+		ctx->user_ip6[1] = name->addr.word[1];
+		ctx->user_ip6[2] = name->addr.word[2];
+		ctx->user_ip6[3] = name->addr.word[3];
+		ctx->user_port = name->port;
+	}
+	return 1;
+}
+
 /* Attached to captured cgroups. What was accepted inherits the flag of its listener, so that it calls here, too, for nothing. */
 SEC("sockops")
 int weir_inbound_ops(struct bpf_sock_ops *ctx)
@@ -159,6 +236,8 @@ int weir_inbound_ops(struct bpf_sock_ops *ctx)
 		on_listen(ctx);
 	else if (ctx->op == OPS_STATE && ctx->args[0] == TCP_LISTEN)
 		on_end(ctx);
+	else if (ctx->op == OPS_PASSIVE)
+		on_accept(ctx);
 	return 1;
 }
 
@@ -197,8 +276,8 @@ static __always_inline enum inbound_reason listeners(struct inbound_place *place
 	return at->foreign ? INBOUND_FOREIGN : INBOUND_NONE;
 }
 
-/* Whether a rule of the kind covers the destination: one for its port, or one for any. */
-static __always_inline int covered(__u32 generation, enum inbound_kind kind, const struct inbound_pair *pair)
+/* The rule of the kind that covers the destination: one for its port, or one for any. */
+static __always_inline const struct inbound_rule *covered(__u32 generation, enum inbound_kind kind, const struct inbound_pair *pair)
 {
 	struct inbound_prefix key = {
 		.prefixlen = INBOUND_EXACT_BITS + 128,
@@ -208,16 +287,19 @@ static __always_inline int covered(__u32 generation, enum inbound_kind kind, con
 		.family = is_mapped(&pair->server) ? AF_INET : AF_INET6,
 		.addr = pair->server,
 	};
+	const struct inbound_rule *rule = bpf_map_lookup_elem(&weir_inbound_rules, &key);
 
-	if (bpf_map_lookup_elem(&weir_inbound_rules, &key))
-		return 1;
+	if (rule)
+		return rule;
 	key.port = 0;
-	return bpf_map_lookup_elem(&weir_inbound_rules, &key) != 0;
+	return bpf_map_lookup_elem(&weir_inbound_rules, &key);
 }
 
-/* Whether the proxy takes the connection: INBOUND_CAPTURED, or why not. */
-static __always_inline enum inbound_reason decide(struct inbound_control c, const struct inbound_pair *pair)
+/* Whether the proxy takes the connection, by which rule: INBOUND_CAPTURED, or why not. */
+static __always_inline enum inbound_reason decide(struct inbound_control c, const struct inbound_pair *pair,
+						  struct inbound_rule *by)
 {
+	const struct inbound_rule *rule;
 	struct inbound_place place = { .netns = pair->netns, .addr = pair->server, .port = pair->server_port };
 	enum inbound_reason reason;
 
@@ -230,9 +312,35 @@ static __always_inline enum inbound_reason decide(struct inbound_control c, cons
 		return INBOUND_LOOPBACK;
 	if (bpf_map_lookup_elem(&weir_inbound_own, pair))
 		return INBOUND_OWN;
-	if ((c.flags & INBOUND_HAS_EXCLUDES) && covered(c.generation, INBOUND_LEAVE, pair))
+	rule = c.flags & INBOUND_HAS_EXCLUDES ? covered(c.generation, INBOUND_LEAVE, pair) : 0;
+	if (rule) {
+		*by = *rule;
 		return INBOUND_EXCLUDED;
-	return covered(c.generation, INBOUND_TAKE, pair) ? INBOUND_CAPTURED : INBOUND_NO_RULE;
+	}
+	rule = covered(c.generation, INBOUND_TAKE, pair);
+	if (!rule)
+		return INBOUND_NO_RULE;
+	*by = *rule;
+	return INBOUND_CAPTURED;
+}
+
+/*
+ * Whether the filters of the listener would keep the connection: INBOUND_CAPTURED, or why not. The proxy asks them again: what is
+ * let through is counted there, and with dry nothing is counted here.
+ */
+static __always_inline enum inbound_reason admit(const struct inbound_pair *pair, const struct inbound_rule *rule, int dry)
+{
+	struct policy_query query = { .port = pair->server_port };
+
+	if (!rule->policy)
+		return INBOUND_CAPTURED;
+	__builtin_memcpy(&query.source, &pair->client, sizeof(query.source));
+	__builtin_memcpy(&query.destination, &pair->server, sizeof(query.destination));
+	if (policy_allows(rule->policy, &query, 1))
+		return INBOUND_CAPTURED;
+	if (!dry)
+		policy_allows(rule->policy, &query, 0);
+	return INBOUND_POLICY_DENIED;
 }
 
 /* Gives the connection to the proxy's socket: INBOUND_CAPTURED, or why that could not be. */
@@ -272,27 +380,58 @@ static __always_inline void pair_of(const volatile struct bpf_sk_lookup *ctx, st
 SEC("sk_lookup")
 int weir_inbound(struct bpf_sk_lookup *ctx)
 {
-	struct inbound_control control;
+	struct inbound_control control = {};
 	struct inbound_pair pair = {};
+	struct inbound_rule rule = {};
 	enum inbound_reason reason;
-	__u32 zero = 0;
-	volatile __u64 *slot;
-	__u64 now;
 
-	if (ctx->protocol != IPPROTO_TCP)
+	if (ctx->protocol != IPPROTO_TCP || !in_force(&control))
 		return LOOKUP_PASS;
-	slot = bpf_map_lookup_elem(&weir_inbound_control, &zero);
-	if (!slot)
-		return LOOKUP_PASS;
-	now = *slot;
-	control.generation = now;
-	control.flags = now >> 32;
 	pair_of(ctx, &pair);
-	reason = decide(control, &pair);
+	reason = decide(control, &pair, &rule);
+	if (reason == INBOUND_CAPTURED)
+		reason = admit(&pair, &rule, 0);
 	if (reason == INBOUND_CAPTURED)
 		reason = give(ctx);
 	count(reason);
+	if (reason == INBOUND_POLICY_DENIED)
+		return LOOKUP_DROP;
 	if (reason == INBOUND_NO_SOCKET || reason == INBOUND_NOT_ASSIGNED)
 		return control.flags & INBOUND_FAIL_CLOSED ? LOOKUP_DROP : LOOKUP_PASS;
 	return LOOKUP_PASS;
+}
+
+/* Never attached. Run by BPF_PROG_RUN on a struct inbound_explain: takes the decision on its pair, and counts nothing. */
+SEC("tc")
+int weir_inbound_explain(struct __sk_buff *ctx)
+{
+	struct inbound_explain *explain = (void *)(long)ctx->data;
+	struct inbound_control control = {};
+	struct inbound_rule rule = {};
+	struct inbound_sink key = {};
+	enum inbound_reason reason;
+	struct inbound_pair pair;
+	struct bpf_sock *sk;
+
+	if ((void *)(explain + 1) > (void *)(long)ctx->data_end || !in_force(&control))
+		return -1;
+	pair = explain->pair;
+	reason = decide(control, &pair, &rule);
+	if (reason == INBOUND_CAPTURED)
+		reason = admit(&pair, &rule, 1);
+	if (reason == INBOUND_CAPTURED) {
+		key.netns = pair.netns;
+		key.family = is_mapped(&pair.server) ? AF_INET : AF_INET6;
+		sk = bpf_map_lookup_elem(&weir_inbound_sinks, &key);
+		if (sk)
+			bpf_sk_release(sk);
+		else
+			reason = INBOUND_NO_SOCKET;
+	}
+	explain = (void *)(long)ctx->data;
+	if ((void *)(explain + 1) > (void *)(long)ctx->data_end)
+		return -1;
+	explain->rule = rule;
+	explain->reason = reason;
+	return 0;
 }

@@ -10,6 +10,7 @@
 #define WEIR_INBOUND_H
 
 #include "kernel.h"
+#include "policy.h"
 
 /* What of the kernel's user-space ABI inbound capture touches beside kernel.h. */
 enum {
@@ -17,6 +18,7 @@ enum {
 	MAP_SOCKHASH = 18,     /* BPF_MAP_TYPE_SOCKHASH */
 	MAP_RINGBUF = 27,      /* BPF_MAP_TYPE_RINGBUF */
 	UPDATE_NOEXIST = 1,    /* BPF_NOEXIST */
+	OPS_PASSIVE = 5,       /* BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB */
 	OPS_STATE = 10,	       /* BPF_SOCK_OPS_STATE_CB */
 	OPS_LISTEN = 11,       /* BPF_SOCK_OPS_TCP_LISTEN_CB */
 	OPS_STATE_FLAG = 1 << 2, /* BPF_SOCK_OPS_STATE_CB_FLAG */
@@ -68,7 +70,10 @@ enum inbound_reason {
 	INBOUND_LISTEN_LOST = 12,  /* it did, and there was no room to remember it */
 	INBOUND_LISTEN_DEVICE = 13, /* it did, on a device of its own, which is left alone */
 	INBOUND_OTHER_PROGRAM = 14, /* another program of the namespace has chosen a socket, which is respected */
-	INBOUND_COUNT = 15,
+	INBOUND_NAMED = 15,	   /* an application accepted a connection that it sees as the client's own */
+	INBOUND_NAME_LOST = 16,	   /* it did, and there was no memory to remember the client's address */
+	INBOUND_POLICY_DENIED = 17, /* rbac rules of the listener deny it, and the client is refused */
+	INBOUND_COUNT = 18,
 };
 
 /* Bits of inbound_control.flags. */
@@ -77,6 +82,7 @@ enum inbound_flag {
 	INBOUND_FAIL_CLOSED = 1 << 1, /* refuse, rather than pass, what should be captured and cannot be */
 	INBOUND_ALL_LOCAL = 1 << 2,   /* capture loopback destinations too */
 	INBOUND_HAS_EXCLUDES = 1 << 3,
+	INBOUND_NAMES = 1 << 4,	      /* some applications are to see the addresses of clients */
 };
 
 struct inbound_control {
@@ -129,6 +135,12 @@ struct inbound_prefix {
 };
 #define INBOUND_EXACT_BITS 96
 
+/* What is said of the destinations of a prefix. */
+struct inbound_rule {
+	__u32 id;     /* from 1 */
+	__u32 policy; /* key of weir_policies; 0: none */
+};
+
 /* A connection that the proxy makes to the application. */
 struct inbound_pair {
 	__u64 netns;
@@ -136,6 +148,14 @@ struct inbound_pair {
 	struct inbound_addr server;
 	__u16 client_port;
 	__u16 server_port;
+	__u32 reserved;
+};
+
+/* Whom the application sees as its client. */
+struct inbound_peer {
+	struct inbound_addr addr;
+	__u16 port;
+	__u16 named; /* 0: it sees the proxy */
 	__u32 reserved;
 };
 
@@ -158,12 +178,25 @@ struct inbound_edit {
 	struct inbound_socket socket; /* of INBOUND_ENTER */
 };
 
+/* Data of a run of the explain program, which fills in what follows the pair. */
+struct inbound_explain {
+	__u8 ethernet[14];
+	__u16 reserved;
+	struct inbound_pair pair;
+	struct inbound_rule rule; /* that decided, if one did */
+	__u32 reason;		  /* enum inbound_reason */
+	__u32 reserved2;
+};
+
 _Static_assert(sizeof(struct inbound_place) == 32, "inbound_place");
 _Static_assert(sizeof(struct inbound_half) == 16, "inbound_half");
 _Static_assert(sizeof(struct inbound_socket) == 40, "inbound_socket");
 _Static_assert(sizeof(struct inbound_prefix) == 32, "inbound_prefix");
 _Static_assert(sizeof(struct inbound_pair) == 48, "inbound_pair");
 _Static_assert(sizeof(struct inbound_edit) == 72, "inbound_edit");
+_Static_assert(sizeof(struct inbound_rule) == 8, "inbound_rule");
+_Static_assert(sizeof(struct inbound_peer) == 24, "inbound_peer");
+_Static_assert(sizeof(struct inbound_explain) == 80, "inbound_explain");
 
 /*
  * weir_inbound_control: the settings in force.
@@ -207,7 +240,7 @@ struct {
 
 /*
  * weir_inbound_rules: which destinations are taken and which are not, by INBOUND_TAKE and INBOUND_LEAVE.
- * key: struct inbound_prefix. value: id of the rule, from 1.
+ * key: struct inbound_prefix. value: struct inbound_rule.
  * written by: user space, a whole set under the next generation before that is put in force. deleted by: user space, later.
  * capacity: 65536, two generations together. full: the update is refused and the generation in force stays.
  */
@@ -216,12 +249,12 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, struct inbound_prefix);
-	__type(value, __u32);
+	__type(value, struct inbound_rule);
 } weir_inbound_rules SEC(".maps");
 
 /*
  * weir_inbound_own: connections that the proxy makes to applications on behalf of inbound ones.
- * key: struct inbound_pair. value: unused.
+ * key: struct inbound_pair. value: struct inbound_peer.
  * written by: user space, before it connects. deleted by: user space, when the connection is closed.
  * capacity: 65536. full: the least recently used entry goes; it matters only until its connection is established.
  */
@@ -229,8 +262,21 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct inbound_pair);
-	__type(value, __u32);
+	__type(value, struct inbound_peer);
 } weir_inbound_own SEC(".maps");
+
+/*
+ * weir_inbound_names: whom accepted sockets of applications are told as their peer.
+ * key: the socket. value: struct inbound_peer.
+ * written by: sockops, before the application can have the socket. deleted by: the kernel, with the socket.
+ * capacity: memory. full: the application sees the proxy (INBOUND_NAME_LOST).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct inbound_peer);
+} weir_inbound_names SEC(".maps");
 
 /*
  * weir_inbound_sinks: the proxy's listening sockets.

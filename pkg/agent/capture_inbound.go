@@ -36,6 +36,10 @@ type inboundCapture struct {
 	kernel atomic.Pointer[inbound.Inbound]
 	// unavailable is why this host does not capture what comes in; set once.
 	unavailable atomic.Pointer[error]
+	// unnamed is why applications cannot be told the addresses of clients; nil when they can. lost counts connections that are made
+	// from weir's address although they were to have another, which is logged once.
+	unnamed atomic.Pointer[error]
+	lost    atomic.Uint64
 	// passing are weir's own connections to applications.
 	passing sync.Map // of passage
 
@@ -54,6 +58,8 @@ type inboundCapture struct {
 
 	counters map[string]*stats.Counter
 	counted  map[string]uint64
+	// refused counts what the kernel decided in place of rbac filters.
+	refused beforeCounts
 }
 
 // passage is a connection to an application.
@@ -96,7 +102,7 @@ func (c *inboundCapture) apply(plan *inbound.Plan) {
 			return
 		}
 	}
-	if err := k.Apply(plan); err != nil {
+	if err := k.Apply(plan); err != nil && !c.cannotName(err) {
 		c.log.Error("the kernel kept its earlier rules of inbound capture", "error", err)
 		return
 	}
@@ -164,9 +170,20 @@ func (c *inboundCapture) attach(k *inbound.Inbound) {
 	if err == nil {
 		err = k.SetCgroups(dirs)
 	}
-	if err != nil {
+	if err != nil && !c.cannotName(err) {
 		c.log.Warn("capture what comes in for cgroups", "error", err)
 	}
+}
+
+// cannotName remembers an error that is about the addresses of clients alone.
+func (c *inboundCapture) cannotName(err error) bool {
+	lost, ok := errors.AsType[*inbound.NamesError](err)
+	if ok {
+		err = lost
+		c.unnamed.Store(&err)
+		c.log.Warn("inbound capture", "error", err)
+	}
+	return ok
 }
 
 // refresh attaches to cgroups that have come.
@@ -253,14 +270,20 @@ func bare(a netip.AddrPort) netip.AddrPort {
 }
 
 // Let implements conn.Passage.
-func (c *inboundCapture) Let(in *streaminfo.Namespace, client, server netip.AddrPort) error {
+func (c *inboundCapture) Let(in *streaminfo.Namespace, client, server, peer netip.AddrPort) error {
 	k := c.kernel.Load()
 	if k == nil {
 		return nil
 	}
 	p := c.passage(in, client, server)
 	c.passing.Store(p, nil)
-	if err := k.Own(p.netns, p.client, p.server); err != nil {
+	if peer.IsValid() {
+		peer = bare(peer)
+		if err := c.unnamed.Load(); err != nil {
+			c.Lost(peer, *err)
+		}
+	}
+	if err := k.Own(p.netns, p.client, p.server, peer); err != nil {
 		c.passing.Delete(p)
 		return err
 	}
@@ -273,6 +296,13 @@ func (c *inboundCapture) End(in *streaminfo.Namespace, client, server netip.Addr
 		p := c.passage(in, client, server)
 		c.passing.Delete(p)
 		k.Disown(p.netns, p.client, p.server)
+	}
+}
+
+// Lost implements conn.Passage.
+func (c *inboundCapture) Lost(source netip.AddrPort, err error) {
+	if c.lost.Add(1) == 1 {
+		c.log.Warn("an upstream sees weir's address instead of the client's; weir.inbound.source_lost counts such connections", "client", source, "error", err)
 	}
 }
 
@@ -294,6 +324,7 @@ func (c *inboundCapture) count(root *stats.Scope) {
 	if err != nil {
 		return // it was closed
 	}
+	now["source_lost"] = c.lost.Load()
 	if c.counters == nil {
 		c.counters, c.counted = make(map[string]*stats.Counter), make(map[string]uint64)
 		scope := root.Scope("weir.inbound")
@@ -305,6 +336,9 @@ func (c *inboundCapture) count(root *stats.Scope) {
 		c.counters[name].Add(n - c.counted[name])
 	}
 	c.counted = now
+	for _, p := range k.PolicyStats() {
+		c.refused.countRules(root, &p)
+	}
 }
 
 // close detaches everything. It may be called more than once.

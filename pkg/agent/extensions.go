@@ -19,6 +19,7 @@ import (
 	httprouter "github.com/weir-proxy/weir/pkg/proxy/filter/http/router"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/upstreamcodec"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originaldst"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originalsrc"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/network/connectionlimit"
 	networkrbac "github.com/weir-proxy/weir/pkg/proxy/filter/network/rbac"
@@ -30,7 +31,7 @@ import (
 func extensions() []extension.Factory {
 	return slices.Concat(
 		httprouter.Factories(),
-		[]extension.Factory{originaldst.Factory(), tlsinspector.Factory(), upstreamcodec.Factory()},
+		[]extension.Factory{originaldst.Factory(), originalsrc.Factory(), tlsinspector.Factory(), upstreamcodec.Factory()},
 		[]extension.Factory{
 			buffer.Factory(), grpchttp1bridge.Factory(), grpcweb.Factory(), headermutation.Factory(), healthcheck.Factory(), ondemand.Factory(),
 		},

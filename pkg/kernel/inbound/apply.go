@@ -32,7 +32,11 @@ func (i *Inbound) Apply(plan *Plan) error {
 	if err := i.objects.Control.Put(uint32(0), control(generation, plan).packed()); err != nil {
 		return fmt.Errorf("apply inbound plan: put it in force: %w", err)
 	}
+	renamed := i.plan.Names != plan.Names
 	i.generation, i.plan = generation, plan
+	if renamed {
+		return i.nameAll()
+	}
 	return nil
 }
 
@@ -48,6 +52,9 @@ func control(generation uint32, plan *Plan) wireControl {
 	if plan.Loopback {
 		c.Flags |= flagAllLocal
 	}
+	if plan.Names {
+		c.Flags |= flagNames
+	}
 	if len(plan.Excludes) > 0 {
 		c.Flags |= flagHasExcludes
 	}
@@ -60,8 +67,12 @@ func (i *Inbound) write(generation uint32, plan *Plan) error {
 			if !r.Prefix.IsValid() || r.Prefix != r.Prefix.Masked() || r.Prefix.Addr().Is4In6() {
 				return fmt.Errorf("write rule from %q: %s is not a masked prefix of one family", r.Origin, r.Prefix)
 			}
-			key := prefixKey(generation, kind, r)
-			if err := i.objects.Rules.Put(&key, uint32(n+1)); err != nil {
+			key, rule := prefixKey(generation, kind, r), wireRule{ID: uint32(n + 1)}
+			var err error
+			if rule.Policy, err = i.policies.of(i.objects.Policies, r.Policy); err != nil {
+				return fmt.Errorf("write rule %s port %d from %q: %w", r.Prefix, r.Port, r.Origin, err)
+			}
+			if err := i.objects.Rules.Put(&key, rule); err != nil {
 				return fmt.Errorf("write rule %s port %d from %q (at most %d rules fit): %w",
 					r.Prefix, r.Port, r.Origin, i.objects.Rules.MaxEntries(), err)
 			}
@@ -86,5 +97,6 @@ func (i *Inbound) forgetStale() {
 	if i.stale != nil {
 		i.erase(i.generation-1, i.stale)
 		i.stale = nil
+		i.policies.keep(i.objects.Policies, i.plan)
 	}
 }

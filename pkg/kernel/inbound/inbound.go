@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
@@ -38,14 +39,17 @@ type Inbound struct {
 	stale      *Plan // the plan before, whose rules are still in the map, under the generation before
 	attached   map[string]attachment
 	namespaces map[uint64]*namespace
+	policies   policies
 	members    members
 	idle       map[wirePlace]bool // places whose count looked wrong, or was zero, at the last look
 }
 
-// attachment is the link on one cgroup. The id tells the cgroup from a later one of the same name.
+// attachment is what is on one cgroup. The id tells the cgroup from a later one of the same name.
 type attachment struct {
 	id   uint64
 	link link.Link
+	// names are the links of the programs that tell applications the addresses of clients; empty while that is not asked for.
+	names []link.Link
 }
 
 // UnavailableError says that this process cannot capture inbound connections on this host. The rest of weir works without.
@@ -166,23 +170,35 @@ func (i *Inbound) attach(dir string) (fresh bool, err error) {
 			return true, err
 		}
 	}
+	l, err := attachTo(dir, i.objects.Ops, sockOps)
+	if err != nil {
+		return false, err
+	}
+	i.attached[dir] = attachment{id: id, link: l}
+	return true, i.name(dir)
+}
+
+func attachTo(dir string, p *ebpf.Program, how ebpf.AttachType) (link.Link, error) {
 	target, err := os.Open(dir)
 	if err != nil {
-		return false, fmt.Errorf("attach to cgroup: %w", err)
+		return nil, fmt.Errorf("attach to cgroup: %w", err)
 	}
 	defer target.Close()
-	l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(target.Fd()), Program: i.objects.Ops, Attach: sockOps})
+	l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(target.Fd()), Program: p, Attach: how})
 	if err != nil {
-		return false, fmt.Errorf("attach %s to cgroup %s: %w", sockOps, dir, err)
+		return nil, fmt.Errorf("attach %s to cgroup %s: %w", how, dir, err)
 	}
-	i.attached[dir] = attachment{id, l}
-	return true, nil
+	return l, nil
 }
 
 func (i *Inbound) detach(dir string) error {
-	err := i.attached[dir].link.Close()
+	a := i.attached[dir]
+	failed := []error{a.link.Close()}
+	for _, l := range a.names {
+		failed = append(failed, l.Close())
+	}
 	delete(i.attached, dir)
-	if err != nil {
+	if err := errors.Join(failed...); err != nil {
 		return fmt.Errorf("detach from cgroup %s: %w", dir, err)
 	}
 	return nil

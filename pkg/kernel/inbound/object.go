@@ -19,8 +19,11 @@ const lookupProgram = "weir_inbound"
 
 // objects are the programs and maps that all namespaces share.
 type objects struct {
-	Ops  *ebpf.Program `ebpf:"weir_inbound_ops"`
-	Edit *ebpf.Program `ebpf:"weir_inbound_edit"`
+	Ops     *ebpf.Program `ebpf:"weir_inbound_ops"`
+	Edit    *ebpf.Program `ebpf:"weir_inbound_edit"`
+	Explain *ebpf.Program `ebpf:"weir_inbound_explain"`
+	Peer4   *ebpf.Program `ebpf:"weir_inbound_peer4"`
+	Peer6   *ebpf.Program `ebpf:"weir_inbound_peer6"`
 
 	Control *ebpf.Map `ebpf:"weir_inbound_control"`
 	Listens *ebpf.Map `ebpf:"weir_inbound_listens"`
@@ -30,6 +33,8 @@ type objects struct {
 	Sinks   *ebpf.Map `ebpf:"weir_inbound_sinks"`
 	News    *ebpf.Map `ebpf:"weir_inbound_news"`
 	Reasons *ebpf.Map `ebpf:"weir_inbound_reasons"`
+	// Policies are those that rules refer to.
+	Policies *ebpf.Map `ebpf:"weir_policies"`
 }
 
 // loadSpec decodes the embedded object.
@@ -69,6 +74,7 @@ func (o *objects) loadLookup(netns uint64) (*ebpf.Program, error) {
 	err = spec.LoadAndAssign(&loaded, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
 		"weir_inbound_control": o.Control, "weir_inbound_listens": o.Listens, "weir_inbound_rules": o.Rules,
 		"weir_inbound_own": o.Own, "weir_inbound_sinks": o.Sinks, "weir_inbound_reasons": o.Reasons,
+		"weir_policies": o.Policies,
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("load BPF program %s: %w", lookupProgram, verifierLog(err))
@@ -87,7 +93,7 @@ func verifierLog(err error) error {
 
 func (o *objects) close() error {
 	return errors.Join(
-		o.Ops.Close(), o.Edit.Close(), o.Control.Close(), o.Listens.Close(), o.Sockets.Close(), o.Rules.Close(), o.Own.Close(),
+		o.Ops.Close(), o.Edit.Close(), o.Explain.Close(), o.Peer4.Close(), o.Peer6.Close(), o.Policies.Close(), o.Control.Close(), o.Listens.Close(), o.Sockets.Close(), o.Rules.Close(), o.Own.Close(),
 		o.Sinks.Close(), o.News.Close(), o.Reasons.Close(),
 	)
 }

@@ -7,15 +7,15 @@ import (
 
 // Own lets a connection of the proxy's through to the application: the one from client, an address and port that the proxy has
 // bound, to server, both as the application's namespace sees them. It has to be called before connect(2), and Disown when the
-// connection is closed.
-func (i *Inbound) Own(netns uint64, client, server netip.AddrPort) error {
+// connection is closed. The application sees peer as its client; the zero value leaves it the client that there is.
+func (i *Inbound) Own(netns uint64, client, server, peer netip.AddrPort) error {
 	i.life.RLock()
 	defer i.life.RUnlock()
 	if i.ended {
 		return nil // nothing is captured any more
 	}
 	pair := pairOf(netns, client, server)
-	if err := i.objects.Own.Put(&pair, uint32(1)); err != nil {
+	if err := i.objects.Own.Put(&pair, peerOf(peer)); err != nil {
 		return fmt.Errorf("let the connection from %s to %s through: %w", client, server, err)
 	}
 	return nil
@@ -38,6 +38,6 @@ func (i *Inbound) Owned(netns uint64, client, server netip.AddrPort) bool {
 	if i.ended {
 		return false
 	}
-	pair, value := pairOf(netns, client, server), uint32(0)
+	pair, value := pairOf(netns, client, server), wirePeer{}
 	return i.objects.Own.Lookup(&pair, &value) == nil
 }

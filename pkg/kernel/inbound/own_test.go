@@ -33,7 +33,7 @@ func TestOwn(t *testing.T) {
 			must(t, err)
 			return string(buf[:n])
 		}
-		must(t, b.Own(b.Cookie(), from, to))
+		must(t, b.Own(b.Cookie(), from, to, netip.AddrPort{}))
 		if !b.Owned(b.Cookie(), from, to) || b.Owned(b.Cookie()+1, from, to) {
 			t.Error("the connection is not known as own, or one of another namespace is")
 		}

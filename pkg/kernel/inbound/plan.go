@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
@@ -20,6 +21,9 @@ type Rule struct {
 	Listener string
 	// Origin says which part of the configuration the rule comes from, for people.
 	Origin string
+	// Policy of the rbac filters that the kernel evaluates; nil for none. Kept says why there are some that it does not.
+	Policy *steer.Policy
+	Kept   string
 }
 
 // Plan is what is to be captured.
@@ -32,6 +36,8 @@ type Plan struct {
 	FailClosed bool
 	// Loopback captures connections to loopback addresses, too.
 	Loopback bool
+	// Names tells that applications are to see the addresses of some clients.
+	Names bool
 }
 
 // Empty tells whether nothing is to be captured.
@@ -54,6 +60,7 @@ func Compile(snap *model.Snapshot) *Plan {
 	for _, l := range snap.Listeners.All() {
 		if l.TrafficDirection == model.TrafficInbound && l.Pipe == "" && l.UDP == nil {
 			p.addListener(l, i.Inbound.Include)
+			p.Names = p.Names || namesClients(l)
 		}
 	}
 	if len(p.Rules) == 0 {
@@ -62,9 +69,15 @@ func Compile(snap *model.Snapshot) *Plan {
 	for n, r := range i.Inbound.Exclude {
 		p.Excludes = append(p.Excludes, rules(r, fmt.Sprintf("inbound.exclude[%d]", n), "")...)
 	}
-	slices.SortFunc(p.Rules, compare)
-	p.Rules = slices.CompactFunc(p.Rules, func(a, b Rule) bool { return a.Prefix == b.Prefix && a.Port == b.Port })
+	p.settle(snap, i)
 	return p
+}
+
+// namesClients tells whether a listener may have applications see the addresses of its clients.
+func namesClients(l *model.Listener) bool {
+	return slices.ContainsFunc(l.ListenerFilters, func(f *model.ListenerFilter) bool {
+		return f.Discovery != nil || strings.HasSuffix(f.TypeURL, steer.OriginalSrcType)
+	})
 }
 
 // everything is both families, on the given ports; none means every port.
@@ -133,6 +146,6 @@ func compare(a, b Rule) int {
 
 // sameRules tells whether two plans have the same entries in the kernel.
 func sameRules(a, b *Plan) bool {
-	same := func(x, y Rule) bool { return x.Prefix == y.Prefix && x.Port == y.Port }
+	same := func(x, y Rule) bool { return x.Prefix == y.Prefix && x.Port == y.Port && x.Policy.Same(y.Policy) }
 	return slices.EqualFunc(a.Rules, b.Rules, same) && slices.EqualFunc(a.Excludes, b.Excludes, same)
 }

@@ -26,6 +26,9 @@ const (
 	ReasonListenLost
 	ReasonListenDevice
 	ReasonOtherProgram
+	ReasonNamed
+	ReasonNameLost
+	ReasonPolicyDenied
 	reasonCount
 )
 
@@ -34,6 +37,7 @@ func (r Reason) String() string {
 	names := [...]string{
 		"none", "disabled", "not_captured", "foreign", "loopback", "own", "excluded", "no_rule", "captured", "no_socket",
 		"not_assigned", "listen", "listen_lost", "listen_device", "other_program",
+		"named", "name_lost", "policy_denied",
 	}
 	if int(r) < len(names) {
 		return names[r]
@@ -59,6 +63,9 @@ func (r Reason) Text() string {
 		"a captured process began to listen, and there was no room to remember it",
 		"a captured process began to listen on one device alone, which is left alone",
 		"another program in the network namespace has chosen a socket",
+		"an application accepted a connection that it sees as the client's own",
+		"there was no memory for the client's address, so that the application sees the proxy's",
+		"rbac rules of the listener deny the connection, and the client is refused",
 	}
 	if int(r) < len(texts) {
 		return texts[r]

@@ -49,6 +49,26 @@ type wirePair struct {
 	Reserved               uint32
 }
 
+type wireRule struct {
+	ID, Policy uint32
+}
+
+type wirePeer struct {
+	Addr     wireAddr
+	Port     [2]byte
+	Named    uint16
+	Reserved uint32
+}
+
+type wireExplain struct {
+	Ethernet  [14]byte
+	Reserved  uint16
+	Pair      wirePair
+	Rule      wireRule
+	Reason    uint32
+	Reserved2 uint32
+}
+
 type wireSink struct {
 	Netns    uint64
 	Family   uint32
@@ -75,6 +95,7 @@ const (
 	flagFailClosed
 	flagAllLocal
 	flagHasExcludes
+	flagNames
 )
 
 const (
@@ -108,6 +129,13 @@ func pairOf(netns uint64, client, server netip.AddrPort) wirePair {
 		Netns: netns, Client: client.Addr().As16(), Server: server.Addr().As16(),
 		ClientPort: port(client.Port()), ServerPort: port(server.Port()),
 	}
+}
+
+func peerOf(peer netip.AddrPort) wirePeer {
+	if !peer.IsValid() {
+		return wirePeer{}
+	}
+	return wirePeer{Addr: peer.Addr().As16(), Port: port(peer.Port()), Named: 1}
 }
 
 func prefixKey(generation uint32, kind uint16, r Rule) wirePrefix {

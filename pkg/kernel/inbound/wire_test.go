@@ -19,6 +19,8 @@ func TestStructsMatchTheObject(t *testing.T) {
 		"inbound_half": reflect.TypeFor[wireHalf](), "inbound_socket": reflect.TypeFor[wireSocket](),
 		"inbound_prefix": reflect.TypeFor[wirePrefix](), "inbound_pair": reflect.TypeFor[wirePair](),
 		"inbound_sink": reflect.TypeFor[wireSink](), "inbound_edit": reflect.TypeFor[wireEdit](),
+		"inbound_rule": reflect.TypeFor[wireRule](), "inbound_peer": reflect.TypeFor[wirePeer](),
+		"inbound_explain": reflect.TypeFor[wireExplain](),
 		"inbound_control": reflect.TypeFor[wireControl](),
 	} {
 		t.Run(name, func(t *testing.T) {

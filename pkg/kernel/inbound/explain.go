@@ -1,0 +1,60 @@
+package inbound
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
+)
+
+// Explanation is the kernel's decision about a connection.
+type Explanation struct {
+	Reason Reason
+	// Rule that decided, if one did; for ReasonExcluded an exclusion.
+	Rule *Rule
+	// Verdict of the rule's policy, for ReasonPolicyDenied.
+	Verdict steer.PolicyVerdict
+	// Generation of the rules in force.
+	Generation uint32
+}
+
+// Explain lets the kernel take its decision about a connection from client to server in a network namespace, by the code that takes
+// it for connections that come. Nothing is counted.
+func (i *Inbound) Explain(netns uint64, client, server netip.AddrPort) (Explanation, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return Explanation{}, fmt.Errorf("explain %s: %w", server, errClosed)
+	}
+	in := wireExplain{Pair: pairOf(netns, client, server)}
+	data, err := binary.Append(nil, binary.NativeEndian, &in)
+	if err != nil {
+		return Explanation{}, fmt.Errorf("explain %s: %w", server, err)
+	}
+	answer := make([]byte, len(data))
+	code, err := i.objects.Explain.Run(&ebpf.RunOptions{Data: data, DataOut: answer})
+	if err == nil && code != 0 {
+		err = fmt.Errorf("it returned %d", int32(code))
+	}
+	if err != nil {
+		return Explanation{}, fmt.Errorf("explain %s: run program: %w", server, err)
+	}
+	if _, err := binary.Decode(answer, binary.NativeEndian, &in); err != nil {
+		return Explanation{}, fmt.Errorf("explain %s: %w", server, err)
+	}
+	x := Explanation{Reason: Reason(in.Reason), Generation: i.generation}
+	rules := i.plan.Rules
+	if x.Reason == ReasonExcluded {
+		rules = i.plan.Excludes
+	}
+	if n := int(in.Rule.ID); n > 0 && n <= len(rules) {
+		x.Rule = &rules[n-1]
+	}
+	if x.Reason == ReasonPolicyDenied && x.Rule != nil && x.Rule.Policy != nil {
+		x.Verdict = x.Rule.Policy.Evaluate(client, server)
+	}
+	return x, nil
+}

@@ -304,6 +304,7 @@ static __always_inline enum weir_reason undertake(struct bpf_sock_addr *ctx, str
 	o->half = 0;
 	o->closed = 0;
 	o->told_at = 0;
+	o->began = bpf_ktime_get_ns() / 1000000;
 	o->rx_told = 0;
 	o->tx_told = 0;
 	o->state = OFFLOAD_TAKEN;

@@ -239,7 +239,7 @@ struct weir_offload {
 	__u32 endpoint;
 	__u32 half;	/* low bits of bytes_received when the connection was half closed from here */
 	__u32 told_at;	/* low bits of jiffies when the bytes were counted last */
-	__u32 reserved2;
+	__u32 began;	/* low bits of bpf_ktime_get_ns() in milliseconds when the application connected */
 	__u64 rx_told; /* bytes that the endpoint has been credited with */
 	__u64 tx_told;
 };

@@ -3,16 +3,18 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/weir-proxy/weir/pkg/agent/owners"
 	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
 )
 
 // connections is what /weir/connections shows. Nothing is kept up to date for it: whoever asks has it collected.
 func (a *Agent) connections() view.Connections {
-	v := view.Connections{Live: a.listeners.Live, Sockets: a.capture.sockets, Services: a.capture.services.shown}
+	v := view.Connections{Live: a.listeners.Live, Sockets: a.capture.sockets, Servers: a.capture.servers, Services: a.capture.services.shown}
 	if h, err := cgroup.Find(); err == nil { // without one nothing is captured
 		v.Processes = owners.New(h)
 	}
@@ -44,6 +46,40 @@ func (c *capture) sockets() ([]view.NamespaceSocket, error) {
 		})
 	})
 	return all, err
+}
+
+// servers lists the listening sockets of all namespaces that are served. What cannot be asked has none.
+func (c *capture) servers() []view.NamespaceSocket {
+	if c.inbound.kernel.Load() == nil {
+		return nil
+	}
+	all := listening(0, "")
+	_ = c.namespaces.each(func(known *knownNamespace) error { // its connections are shown without a process then
+		return known.ns.Do(func() error {
+			all = append(all, listening(known.in.Cookie, known.in.Name)...)
+			return nil
+		})
+	})
+	return all
+}
+
+// listening lists the listening sockets in the network namespace of the calling thread.
+func listening(netns uint64, name string) (all []view.NamespaceSocket) {
+	d, err := sockdiag.Open()
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	err = d.Dump(sockdiag.Query{States: []sockdiag.State{sockdiag.Listen}}, func(s *sockdiag.Socket) {
+		at := netip.AddrPortFrom(s.Local.Addr().Unmap(), s.Local.Port())
+		all = append(all, view.NamespaceSocket{
+			LiveSocket: intercept.LiveSocket{Local: at, Cgroup: s.Cgroup, Inode: s.Inode, UID: s.UID}, Netns: netns, Namespace: name,
+		})
+	})
+	if err != nil {
+		return nil
+	}
+	return all
 }
 
 // each calls f for the namespaces that are open, none of which is left meanwhile.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
-	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
 )
@@ -25,6 +24,9 @@ type Connections struct {
 	// Sockets lists the captured and offloaded sockets of every namespace that is served; it may be nil. What it gives counts even
 	// when there is an error.
 	Sockets func() ([]NamespaceSocket, error)
+	// Servers lists the listening sockets of captured processes in every namespace that is served, with Local and what their owner
+	// is found by; it may be nil, and is asked only when connections have come in.
+	Servers func() []NamespaceSocket
 	// Services tells the listener and the cluster of each service that connections are offloaded for, by name; it may be nil.
 	Services func() map[string]Service
 	// Processes finds the owners of sockets; it may be nil.
@@ -98,6 +100,9 @@ type connectionInfo struct {
 	Age int64 `json:"age_ms"`
 
 	socket *NamespaceSocket
+	// netns is that of a connection that came in to an application at server.
+	netns  uint64
+	server netip.AddrPort
 }
 
 // end is one end of a connection.
@@ -167,7 +172,7 @@ func inUserSpace(l *listener.Live, socket *NamespaceSocket) connectionInfo {
 	}
 	switch {
 	case l.Inbound:
-		row.Verdict = verdictInbound
+		row.Verdict, row.netns, row.server = verdictInbound, l.Netns, unmapped(l.Destination)
 	case l.Redirected:
 		row.Verdict = verdictCaptured
 	}
@@ -177,7 +182,7 @@ func inUserSpace(l *listener.Live, socket *NamespaceSocket) connectionInfo {
 	if socket != nil {
 		row.from(socket)
 		// Either may have missed some: weir what the kernel moved for it, the socket what passed it by.
-		row.BytesSent, row.BytesReceived = max(row.BytesSent, sentBy(socket)), max(row.BytesReceived, socket.Received)
+		row.BytesSent, row.BytesReceived = max(row.BytesSent, socket.Sent), max(row.BytesReceived, socket.Received)
 	}
 	return row
 }
@@ -186,22 +191,16 @@ func inUserSpace(l *listener.Live, socket *NamespaceSocket) connectionInfo {
 func inKernel(s *NamespaceSocket) connectionInfo {
 	row := connectionInfo{
 		Verdict: verdictCaptured, Client: s.Local.String(), Destination: s.Dst.String(), Listener: s.Listener, Age: -1,
-		BytesSent: sentBy(s), BytesReceived: s.Received,
+		BytesSent: s.Sent, BytesReceived: s.Received,
 	}
 	if s.Offloaded {
 		row.Verdict, row.Endpoint = verdictOffloaded, s.Peer.String()
+		if s.Age > 0 {
+			row.Age = s.Age.Milliseconds()
+		}
 	}
 	row.from(s)
 	return row
-}
-
-// sentBy are the acknowledged bytes of a socket without those that the kernel counts for its SYN and its FIN.
-func sentBy(s *NamespaceSocket) uint64 {
-	flags := uint64(1)
-	if s.State == sockdiag.FinWait2 {
-		flags++
-	}
-	return s.Sent - min(flags, s.Sent)
 }
 
 func (row *connectionInfo) from(s *NamespaceSocket) {
@@ -213,8 +212,14 @@ func (v Connections) complete(rows []connectionInfo) {
 	var sockets []NamespaceSocket
 	var of []*connectionInfo
 	var services map[string]Service
+	servers := v.servers(rows)
 	for i := range rows {
 		s := rows[i].socket
+		if s == nil && rows[i].server.IsValid() {
+			if s = serverOf(servers, &rows[i]); s != nil {
+				rows[i].Namespace = s.Namespace
+			}
+		}
 		if s == nil {
 			continue
 		}
@@ -234,6 +239,32 @@ func (v Connections) complete(rows []connectionInfo) {
 	for i, o := range v.Processes.Owners(sockets) {
 		of[i].PID, of[i].Command, of[i].Container = o.PID, o.Command, o.Container
 	}
+}
+
+// servers are the listening sockets, when a row is of a connection that came in.
+func (v Connections) servers(rows []connectionInfo) []NamespaceSocket {
+	if v.Servers == nil || !slices.ContainsFunc(rows, func(r connectionInfo) bool { return r.server.IsValid() }) {
+		return nil
+	}
+	return v.Servers()
+}
+
+// serverOf is the socket that the application gets a connection by: on its very address, else on all addresses.
+func serverOf(servers []NamespaceSocket, row *connectionInfo) *NamespaceSocket {
+	var wildcard *NamespaceSocket
+	for i := range servers {
+		s := &servers[i]
+		if s.Netns != row.netns || s.Local.Port() != row.server.Port() {
+			continue
+		}
+		if s.Local == row.server {
+			return s
+		}
+		if at := s.Local.Addr(); at.IsUnspecified() && (at.Is6() || row.server.Addr().Is4()) {
+			wildcard = s
+		}
+	}
+	return wildcard
 }
 
 // Text implements admin.ConnectionList.

@@ -43,7 +43,7 @@ func liveFakes() []listener.Live {
 func socketFakes() []NamespaceSocket {
 	own := NamespaceSocket{LiveSocket: intercept.LiveSocket{
 		Local: netip.MustParseAddrPort("10.0.0.2:1000"), Dst: netip.MustParseAddrPort("10.99.0.1:80"), Peer: netip.MustParseAddrPort("127.0.0.1:15001"),
-		Listener: "out", State: sockdiag.Established, Inode: 11, RTT: 90 * time.Microsecond, Sent: 101, Received: 200,
+		Listener: "out", State: sockdiag.Established, Inode: 11, RTT: 90 * time.Microsecond, Sent: 100, Received: 200,
 	}}
 	pod := own
 	pod.Netns, pod.Namespace, pod.Inode = 77, "pod", 12
@@ -51,21 +51,43 @@ func socketFakes() []NamespaceSocket {
 	early.Local, early.State, early.Sent, early.Received, early.Inode = netip.MustParseAddrPort("10.0.0.2:1002"), sockdiag.SynSent, 0, 0, 13
 	offloaded := own
 	offloaded.Local, offloaded.Peer = netip.MustParseAddrPort("10.0.0.2:1003"), netip.MustParseAddrPort("10.1.0.9:5432")
-	offloaded.Offloaded, offloaded.Listener, offloaded.Service, offloaded.Sent, offloaded.Inode = true, "", "tcp/db", 9001, 14
-	offloaded.State, offloaded.Sent = sockdiag.FinWait2, 9002
+	offloaded.Offloaded, offloaded.Listener, offloaded.Service, offloaded.Inode = true, "", "tcp/db", 14
+	offloaded.State, offloaded.Sent, offloaded.Age = sockdiag.FinWait2, 9000, 65*time.Second
 	stranger := offloaded // of an earlier weir
-	stranger.State = sockdiag.Established
-	stranger.Local, stranger.Service, stranger.Sent, stranger.Inode = netip.MustParseAddrPort("10.0.0.2:1004"), "", 8001, 15
+	stranger.State, stranger.Age = sockdiag.Established, 0
+	stranger.Local, stranger.Service, stranger.Sent, stranger.Inode = netip.MustParseAddrPort("10.0.0.2:1004"), "", 8000, 15
 	unknown := stranger
-	unknown.Local, unknown.Service, unknown.Sent, unknown.Inode = netip.MustParseAddrPort("10.0.0.2:1005"), "tcp/old", 7001, 16
+	unknown.Local, unknown.Service, unknown.Sent, unknown.Inode = netip.MustParseAddrPort("10.0.0.2:1005"), "tcp/old", 7000, 16
 	return []NamespaceSocket{own, pod, early, offloaded, stranger, unknown}
+}
+
+// serverFakes are a server on all addresses, one on that of the connection, and one of another namespace.
+func serverFakes() []NamespaceSocket {
+	server := func(at string, inode uint32, netns uint64) NamespaceSocket {
+		return NamespaceSocket{LiveSocket: intercept.LiveSocket{Local: netip.MustParseAddrPort(at), Inode: inode}, Netns: netns}
+	}
+	return []NamespaceSocket{server("[::]:80", 21, 0), server("10.99.0.1:80", 22, 0), server("10.99.0.1:80", 23, 77), server("10.99.0.1:81", 24, 0)}
+}
+
+// TestServerOf finds who gets a connection as the kernel would.
+func TestServerOf(t *testing.T) {
+	for _, tt := range []struct {
+		at    string
+		netns uint64
+		want  uint32
+	}{{"10.99.0.1:80", 0, 22}, {"10.99.0.2:80", 0, 21}, {"[fd00::1]:80", 0, 21}, {"10.99.0.1:80", 77, 23}, {"10.99.0.2:80", 77, 0}, {"10.99.0.1:82", 0, 0}} {
+		got := serverOf(serverFakes(), &connectionInfo{netns: tt.netns, server: netip.MustParseAddrPort(tt.at)})
+		if got == nil && tt.want != 0 || got != nil && got.Inode != tt.want {
+			t.Errorf("%s in %d: %+v, want %d", tt.at, tt.netns, got, tt.want)
+		}
+	}
 }
 
 func TestConnections(t *testing.T) {
 	services := func() map[string]Service { return map[string]Service{"tcp/db": {"databases", "db"}} }
 	full := Connections{
 		Live: func(int) []listener.Live { return liveFakes() }, Sockets: func() ([]NamespaceSocket, error) { return socketFakes(), nil },
-		Services: services, Processes: fakeOwners{},
+		Services: services, Processes: fakeOwners{}, Servers: serverFakes,
 	}
 	broken := full
 	broken.Sockets = func() ([]NamespaceSocket, error) {

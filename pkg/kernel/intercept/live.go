@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
 )
@@ -26,9 +27,13 @@ type LiveSocket struct {
 	// called connect(), 0 where the kernel did not note it (offloaded connections).
 	Cgroup          uint64
 	Inode, PID, UID uint32
-	// RTT is the smoothed round-trip time; Sent counts the acknowledged bytes of the application, Received those that came.
+	// RTT is the smoothed round-trip time; Sent counts the acknowledged bytes of the application, without SYN and FIN, and Received
+	// those that came.
 	RTT            time.Duration
 	Sent, Received uint64
+	// Age is the time since connect(), to the millisecond; 0 when it is not known, as that of captured sockets, whose connections
+	// weir knows. It is off by 49 days, or multiples, after as long.
+	Age time.Duration
 
 	service uint32 // block of the service, 0 when it is an earlier daemon's
 }
@@ -89,8 +94,19 @@ func (i *Interceptor) dump() (found []LiveSocket, err error) {
 func liveOf(s *sockdiag.Socket) LiveSocket {
 	return LiveSocket{
 		Local: unmap(s.Local), Peer: unmap(s.Remote), State: s.State, Cgroup: s.Cgroup, Inode: s.Inode, UID: s.UID,
-		RTT: s.RTT, Sent: s.Sent, Received: s.Received,
+		RTT: s.RTT, Sent: s.Sent - min(flags(s.State), s.Sent), Received: s.Received,
 	}
+}
+
+// flags are how much more than its bytes the kernel counts as acknowledged: one each for SYN and FIN.
+func flags(s sockdiag.State) uint64 {
+	switch s {
+	case sockdiag.SynSent:
+		return 0
+	case sockdiag.FinWait2:
+		return 2
+	}
+	return 1
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
@@ -116,5 +132,17 @@ func (i *Interceptor) fillOffloaded(l *LiveSocket, stored []byte) bool {
 	if o.Epoch == i.state.first {
 		l.service = o.Service
 	}
+	if o.Began != 0 {
+		l.Age = age(o.Began)
+	}
 	return true
+}
+
+// age is the time since the kernel's clock had these milliseconds, modulo 2^32.
+func age(began uint32) time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return 0
+	}
+	return time.Duration(uint32(now.Nano()/int64(time.Millisecond))-began) * time.Millisecond
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
@@ -32,6 +33,9 @@ func TestLiveSockets(t *testing.T) {
 	one := only(t, <-seen, endpoint)
 	if !one.Offloaded || one.Service != "shop" || one.Dst != netip.MustParseAddrPort(nowhere4) || one.State != sockdiag.Established {
 		t.Errorf("offloaded: %+v", one)
+	}
+	if one.Age < 0 || one.Age > time.Minute || one.Sent != 0 {
+		t.Errorf("offloaded: %d bytes sent in %v", one.Sent, one.Age)
 	}
 	if one.Inode == 0 || one.Cgroup == 0 || one.RTT <= 0 {
 		t.Errorf("offloaded: inode %d, cgroup %d, round-trip time %v", one.Inode, one.Cgroup, one.RTT)

@@ -72,7 +72,7 @@ type wireOffload struct {
 	Endpoint   uint32
 	Half       uint32
 	ToldAt     uint32
-	Reserved2  uint32
+	Began      uint32
 	RxTold     uint64
 	TxTold     uint64
 }

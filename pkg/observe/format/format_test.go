@@ -27,7 +27,7 @@ func sample() *format.Context {
 		Info: &streaminfo.Info{
 			Conn: &streaminfo.Connection{
 				ID: 7, Remote: netip.MustParseAddrPort("10.1.2.3:4567"), DirectRemote: netip.MustParseAddrPort("10.1.2.4:4568"),
-				Local: netip.MustParseAddrPort("[::1]:80"), ServerName: "example.com",
+				Local: netip.MustParseAddrPort("[::1]:80"), ServerName: "example.com", Namespace: &streaminfo.Namespace{Name: "blue"},
 			},
 			Start:    time.Date(2024, 2, 3, 4, 5, 6, 123456789, time.UTC),
 			Duration: 1500 * time.Microsecond, ResponseCode: 200, Protocol: "HTTP/1.1", BytesSent: 12, Details: "via upstream",
@@ -65,6 +65,7 @@ func TestOperators(t *testing.T) {
 		{"%UPSTREAM_HOST% %UPSTREAM_HOST_NAME% %UPSTREAM_CLUSTER% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %UPSTREAM_LOCAL_ADDRESS%", "10.0.0.1:8080 10.0.0.1:8080 web 2 -"},
 		{"%DYNAMIC_METADATA(ns:s)% %DYNAMIC_METADATA(ns:n)% %DYNAMIC_METADATA(ns:m)% %DYNAMIC_METADATA(ns:x)%", `text 1.5 {"a":[1,null],"b":true} -`},
 		{"%DYNAMIC_METADATA(ns:s):2% %METADATA(DYNAMIC:ns:s)%", "te text"},
+		{"%FILTER_STATE(weir.network_namespace:PLAIN)% %FILTER_STATE(weir.network_namespace)%", `blue "blue"`},
 		{"%FILTER_STATE(key:PLAIN)% %FILTER_STATE(key)% %FILTER_STATE(none)%", `plain "plain" -`},
 		{"%REQUESTED_SERVER_NAME% %DOWNSTREAM_TLS_VERSION% %ACCESS_LOG_TYPE%", "example.com - DownstreamEnd"},
 		{"%GRPC_STATUS%", "-"},

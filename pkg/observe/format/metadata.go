@@ -85,6 +85,10 @@ func bindMetadata(of metadataOf, args string) (text, json appender, err error) {
 	return text, json, nil
 }
 
+// networkNamespace is the key of filter state under which weir has the name of the network namespace that a captured connection comes
+// from: that of its file, else "net:[NUMBER]". Connections of weir's own namespace have none.
+const networkNamespace = "weir.network_namespace"
+
 // bindFilterState compiles "KEY", "KEY:PLAIN" or "KEY:TYPED".
 func bindFilterState(args string) (text, json appender, err error) {
 	key, form, _ := strings.Cut(args, ":")
@@ -97,6 +101,9 @@ func bindFilterState(args string) (text, json appender, err error) {
 	find := func(c *Context) (any, bool) {
 		if c.Info == nil {
 			return nil, false
+		}
+		if key == networkNamespace && c.Info.Conn != nil && c.Info.Conn.Namespace != nil {
+			return c.Info.Conn.Namespace.Name, true
 		}
 		v, ok := c.Info.FilterState[key]
 		return v, ok && v != nil

@@ -59,6 +59,8 @@ type outcome struct {
 	// Nanoseconds: of connects the lower quartile, which is what each takes when nothing else runs; of a transfer all of it; of
 	// obeyed when the first connection began that obeyed, and those after it, by the clock of the host.
 	Nanoseconds int64
+	// Alone is the same of connect() without what follows.
+	Alone int64
 	// Stalled is the longest that a client was held up between two connections while it waited for a change.
 	Stalled int64
 	// Done is how many requests were answered.
@@ -89,28 +91,29 @@ func (c *connects) run() (*outcome, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse address: %w", err)
 	}
-	times := make([]int64, 0, c.Times)
+	times, alone := make([]int64, 0, c.Times), make([]int64, 0, c.Times)
 	for n := range c.Times {
-		took, _, err := c.one(sockaddr(spread(first, c.From+n, c.Spread)))
+		took, connected, _, err := c.one(sockaddr(spread(first, c.From+n, c.Spread)))
 		if err != nil {
 			return nil, fmt.Errorf("connect to %s: %w", c.Addr, err)
 		}
-		times = append(times, took)
+		times, alone = append(times, took), append(alone, connected)
 	}
 	slices.Sort(times)
-	return &outcome{Nanoseconds: times[len(times)/4]}, nil
+	slices.Sort(alone)
+	return &outcome{Nanoseconds: times[len(times)/4], Alone: alone[len(alone)/4]}, nil
 }
 
 func sockaddr(a netip.AddrPort) *unix.SockaddrInet4 {
 	return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
 }
 
-// one makes a connection by plain system calls, as a program in C does, and tells what connect() took, together with close() or
-// with the first byte.
-func (c *connects) one(to *unix.SockaddrInet4) (took int64, greeting byte, err error) {
+// one makes a connection by plain system calls, as a program in C does, and tells what connect() took, alone and together with
+// close() or with the first byte.
+func (c *connects) one(to *unix.SockaddrInet4) (took, connected int64, greeting byte, err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	if !c.Greeted {
 		err = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
@@ -119,19 +122,20 @@ func (c *connects) one(to *unix.SockaddrInet4) (took int64, greeting byte, err e
 		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience)
 	}
 	if err != nil {
-		return 0, 0, errors.Join(err, unix.Close(fd))
+		return 0, 0, 0, errors.Join(err, unix.Close(fd))
 	}
 	start, err := now()
 	if err != nil {
-		return 0, 0, errors.Join(err, unix.Close(fd))
+		return 0, 0, 0, errors.Join(err, unix.Close(fd))
 	}
 	if err := unix.Connect(fd, to); err != nil {
-		return 0, 0, errors.Join(err, unix.Close(fd))
+		return 0, 0, 0, errors.Join(err, unix.Close(fd))
 	}
+	middle, err := now()
 	if !c.Greeted {
-		err = unix.Close(fd)
+		err = errors.Join(err, unix.Close(fd))
 		end, failed := now()
-		return end - start, 0, errors.Join(err, failed)
+		return end - start, middle - start, 0, errors.Join(err, failed)
 	}
 	var buf [1]byte
 	n, err := unix.Read(fd, buf[:])
@@ -139,7 +143,7 @@ func (c *connects) one(to *unix.SockaddrInet4) (took int64, greeting byte, err e
 	if err == nil && n == 0 {
 		err = io.ErrUnexpectedEOF
 	}
-	return end - start, buf[0], errors.Join(err, failed, unix.Close(fd))
+	return end - start, middle - start, buf[0], errors.Join(err, failed, unix.Close(fd))
 }
 
 func (t *transfer) run() (*outcome, error) {
@@ -249,7 +253,7 @@ func (o *obeyed) run() (*outcome, error) {
 			stalled = max(stalled, began-before)
 		}
 		before = began
-		_, greeting, err := c.one(to)
+		_, _, greeting, err := c.one(to)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("connect to %s: %w", o.Addr, err)

@@ -66,11 +66,12 @@ func main() {
 	flag.BoolVar(&b.keep, "keep", false, "keep the directory of configurations and logs, and say where it is")
 	flag.StringVar(&role, "role", "", "be an application of the bench instead: client or server, driven by standard input")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	var err error
 	switch role {
 	case "":
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		err = b.run(ctx, only, json)
+		stop()
 	case "client":
 		err = beClient(os.Stdin, os.Stdout)
 	case "server":
@@ -78,7 +79,6 @@ func main() {
 	default:
 		err = fmt.Errorf("there is no role %q", role)
 	}
-	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "benchkernel: %v\n", err)
 		os.Exit(1)

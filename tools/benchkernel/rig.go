@@ -75,10 +75,11 @@ type program struct {
 	args    []string
 }
 
+// spawn starts a program, which does not outlive the bench.
 func (r *rig) spawn(p program) (_ *child, err error) {
 	c := &child{cmd: exec.Command(p.command, p.args...), log: filepath.Join(r.dir, fmt.Sprintf("%d-%s.log", r.spawned, p.name))}
 	r.spawned++
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	c.cmd.Env = append(os.Environ(), p.env...)
 	if p.group != "" {
 		dir, err := os.Open(filepath.Join(r.hierarchy.Root(), p.group))

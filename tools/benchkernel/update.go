@@ -159,8 +159,8 @@ func (b *bench) memory(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		few.add(times[0])
-		ratio.add(times[1] / times[0])
+		few.add(times[0].all)
+		ratio.add(times[1].all / times[0].all)
 	}
 	return nil
 }

@@ -130,8 +130,9 @@ type Acceleration_Mode int32
 const (
 	// All payload goes through TCP.
 	Acceleration_OFF Acceleration_Mode = 0
-	// What applications send to weir goes past TCP. What weir sends them does not, so that they may read in any way they like.
-	// Some kernels of 2026 (Linux 6.12.75, among others, until it is mended) tell an application whose socket is accelerated that no
+	// What applications send to weir goes past TCP. What weir sends them does not, so that they may read in any way they like, but
+	// for two things. A recv() that blocks returns EAGAIN, as it does on a time-out, when a signal, a stop or a reset interrupts it.
+	// And some kernels of 2026 (Linux 6.12.75, among others, until it is mended) tell an application whose socket is accelerated that no
 	// bytes wait for it when it asks by FIONREAD, as nginx and Java do. On those, which weir finds out at start, only the applications
 	// that are named are accelerated.
 	Acceleration_RECEIVE Acceleration_Mode = 1

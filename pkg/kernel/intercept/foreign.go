@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 // ExclusiveError says that somebody else's program allows no other one at a hook: it was attached to the cgroup, or to one above,
@@ -72,7 +73,7 @@ func attachedTo(dir string, hook hook) ([]HookProgram, error) {
 	if err != nil {
 		return nil, err
 	}
-	return named(result.Programs, nil), nil
+	return program.Named(result.Programs, nil), nil
 }
 
 // ForeignProgram is somebody else's program at one of weir's hooks.

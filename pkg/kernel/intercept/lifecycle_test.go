@@ -16,6 +16,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -134,7 +135,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 	defer target.Close()
 	for _, at := range []ebpf.AttachType{ebpf.AttachCGroupInet4Connect, ebpf.AttachCGroupSockOps} {
-		if left, err := effective(target, at, nil); err != nil || len(left) != 0 {
+		if left, err := program.Effective(target, at, nil); err != nil || len(left) != 0 {
 			t.Errorf("programs at %s after Close: %v (%v)", at, left, err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -71,15 +72,15 @@ func TestVerifierLogIsInTheError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := spec.Programs["weir_connect4"]
-	program.Instructions = program.Instructions[:len(program.Instructions)-1]
+	connect := spec.Programs["weir_connect4"]
+	connect.Instructions = connect.Instructions[:len(connect.Instructions)-1]
 	_, err = ebpf.NewCollection(spec)
 	var refused *ebpf.VerifierError
 	if !errors.As(err, &refused) || len(refused.Log) < 2 {
 		t.Fatalf("loading a program without an end: %v, want a verifier's log", err)
 	}
 	for _, line := range refused.Log {
-		if text := verifierLog(err).Error(); !strings.Contains(text, line) {
+		if text := program.Refusal(err).Error(); !strings.Contains(text, line) {
 			t.Fatalf("line %q of the log is not in the error:\n%s", line, text)
 		}
 	}

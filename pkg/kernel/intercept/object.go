@@ -1,14 +1,14 @@
 package intercept
 
 import (
-	"bytes"
 	_ "embed"
-	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
+
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 //go:generate go run ../../../tools/generate
@@ -50,11 +50,7 @@ type objects struct {
 
 // loadSpec decodes the embedded object.
 func loadSpec() (*ebpf.CollectionSpec, error) {
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(objectCode))
-	if err != nil {
-		return nil, fmt.Errorf("decode embedded BPF object: %w", err)
-	}
-	return spec, nil
+	return program.Spec(objectCode)
 }
 
 // loadObjects hands the programs and maps to the kernel. A refusal carries the verifier's whole log.
@@ -70,7 +66,7 @@ func loadObjects(state *pinned) (loaded *objects, controlInner, arenaInner *ebpf
 	}
 	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: reuse})
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("load BPF programs: %w", verifierLog(err))
+		return nil, nil, nil, fmt.Errorf("load BPF programs: %w", program.Refusal(err))
 	}
 	defer made.Close()
 	if err := state.commit(made.Maps, len(reuse) > 0); err != nil {
@@ -108,20 +104,4 @@ func setConstants(spec *ebpf.CollectionSpec, epoch uint32) error {
 	return nil
 }
 
-// verifierLog makes the text of an error contain the verifier's whole log, where there is one: without it, a refusal on
-// somebody else's kernel cannot be understood.
-func verifierLog(err error) error {
-	var refused *ebpf.VerifierError
-	if !errors.As(err, &refused) {
-		return err
-	}
-	return fmt.Errorf("%w\n%+v", err, refused)
-}
-
-func (o *objects) close() error {
-	return errors.Join(
-		o.Connect4.Close(), o.Connect6.Close(), o.Getpeername4.Close(), o.Getpeername6.Close(), o.Sockops.Close(), o.Release.Close(), o.Arena.Close(), o.Policies.Close(), o.News.Close(),
-		o.Explain.Close(), o.Control.Close(), o.Netns.Close(), o.Capture.Close(), o.Exclude.Close(), o.Handoff.Close(), o.Reasons.Close(),
-		o.Flows.Close(), o.Offloads.Close(), o.Events.Close(),
-	)
-}
+func (o *objects) close() error { return program.Close(o) }

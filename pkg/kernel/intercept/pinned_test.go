@@ -19,6 +19,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -121,7 +122,7 @@ func programsAt(t *testing.T, dir string) []HookProgram {
 		t.Fatal(err)
 	}
 	defer target.Close()
-	programs, err := effective(target, ebpf.AttachCGroupInet4Connect, nil)
+	programs, err := program.Effective(target, ebpf.AttachCGroupInet4Connect, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

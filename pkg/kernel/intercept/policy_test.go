@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/kernel/wirepolicy"
 	"github.com/weir-proxy/weir/pkg/proxy/matcher"
@@ -62,7 +63,7 @@ func newEvaluator(t testing.TB) *evaluator {
 	t.Helper()
 	c, err := ebpf.NewCollection(policySpec(t))
 	if err != nil {
-		t.Fatal(verifierLog(err))
+		t.Fatal(program.Refusal(err))
 	}
 	t.Cleanup(c.Close)
 	return &evaluator{c.Programs["weir_policy_run"], c.Maps["weir_policies"]}

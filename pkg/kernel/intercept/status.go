@@ -9,9 +9,9 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -35,11 +35,7 @@ type Status struct {
 }
 
 // Program is a loaded program.
-type Program struct {
-	Name string
-	// ID by which bpftool prog shows it.
-	ID uint32
-}
+type Program = program.Program
 
 // CgroupStatus is a cgroup with weir's programs.
 type CgroupStatus struct {
@@ -61,13 +57,8 @@ type HookStatus struct {
 	Programs []HookProgram
 }
 
-// HookProgram is one program at a hook.
-type HookProgram struct {
-	ID   uint32
-	Name string
-	// Weir is true for this Interceptor's own program.
-	Weir bool
-}
+// HookProgram is one program at a hook; Weir is true for this Interceptor's own program.
+type HookProgram = program.AtHook
 
 // Status asks the kernel what is attached. Cgroups that have been deleted meanwhile are left out.
 func (i *Interceptor) Status() (Status, error) {
@@ -87,12 +78,12 @@ func (i *Interceptor) Status() (Status, error) {
 	}
 	own := make(map[ebpf.ProgramID]bool)
 	for _, hook := range i.objects.hooks() {
-		program, err := describe(hook.program)
+		p, err := program.Describe(hook.program)
 		if err != nil {
 			return Status{}, fmt.Errorf("read interception status: %w", err)
 		}
-		status.Programs = append(status.Programs, program)
-		own[ebpf.ProgramID(program.ID)] = true
+		status.Programs = append(status.Programs, p)
+		own[ebpf.ProgramID(p.ID)] = true
 	}
 	for _, dir := range slices.Sorted(maps.Keys(i.attached)) {
 		if _, err := os.Stat(dir); err != nil {
@@ -105,15 +96,6 @@ func (i *Interceptor) Status() (Status, error) {
 		status.Cgroups = append(status.Cgroups, entry)
 	}
 	return status, nil
-}
-
-func describe(program *ebpf.Program) (Program, error) {
-	info, err := program.Info()
-	if err != nil {
-		return Program{}, err
-	}
-	id, _ := info.ID()
-	return Program{Name: info.Name, ID: uint32(id)}, nil
 }
 
 func (i *Interceptor) cgroupStatus(dir string, own map[ebpf.ProgramID]bool) (CgroupStatus, error) {
@@ -132,40 +114,12 @@ func (i *Interceptor) cgroupStatus(dir string, own map[ebpf.ProgramID]bool) (Cgr
 		if info, err := i.attached[dir].links[n].Info(); err == nil {
 			entry.LinkID = uint32(info.ID)
 		}
-		if entry.Programs, err = effective(target, hook.attach, own); err != nil {
+		if entry.Programs, err = program.Effective(target, hook.attach, own); err != nil {
 			return CgroupStatus{}, err
 		}
 		status.Hooks = append(status.Hooks, entry)
 	}
 	return status, nil
-}
-
-// effective lists what runs at a hook of the cgroup, in order. The name of a program that has gone meanwhile is empty.
-func effective(target *os.File, at ebpf.AttachType, own map[ebpf.ProgramID]bool) ([]HookProgram, error) {
-	const queryEffective = 1 // BPF_F_QUERY_EFFECTIVE, include/uapi/linux/bpf.h
-	result, err := link.QueryPrograms(link.QueryOptions{
-		Target: int(target.Fd()), Attach: at, QueryFlags: queryEffective,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return named(result.Programs, own), nil
-}
-
-// named describes programs that are attached.
-func named(all []link.AttachedProgram, own map[ebpf.ProgramID]bool) []HookProgram {
-	var programs []HookProgram
-	for _, attached := range all {
-		entry := HookProgram{ID: uint32(attached.ID), Weir: own[attached.ID]}
-		if program, err := ebpf.NewProgramFromID(attached.ID); err == nil {
-			if described, err := describe(program); err == nil {
-				entry.Name = described.Name
-			}
-			program.Close()
-		}
-		programs = append(programs, entry)
-	}
-	return programs
 }
 
 // Attached reports whether a running weir, this process or another one, captures the connections of the cgroup with the
@@ -179,7 +133,7 @@ func Attached(dir string) (bool, error) {
 		return false, fmt.Errorf("query cgroup: %w", err)
 	}
 	defer target.Close()
-	programs, err := effective(target, ebpf.AttachCGroupInet4Connect, nil)
+	programs, err := program.Effective(target, ebpf.AttachCGroupInet4Connect, nil)
 	if err != nil {
 		return false, fmt.Errorf("query cgroup %s: %w", dir, err)
 	}

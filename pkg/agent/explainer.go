@@ -43,7 +43,8 @@ func (a *Agent) newExplainer() *explain.Explainer {
 			},
 			Route: a.udp.Route, Bound: a.udp.Bound,
 		},
-		Unavailable: a.capture.problem, Caller: explain.HostCaller, Source: a.source, Listeners: a.listeners,
+		Acceleration: a.explainAcceleration,
+		Unavailable:  a.capture.problem, Caller: explain.HostCaller, Source: a.source, Listeners: a.listeners,
 		Arrivals: &explain.Arrivals{
 			Kernel: func() explain.ArrivalKernel {
 				if k := a.capture.inbound.kernel.Load(); k != nil {

@@ -53,6 +53,7 @@ func TestAcceleration(t *testing.T) {
 			} {
 				h.weir.AwaitStat(name, func(n int) bool { return n >= want })
 			}
+			wantContains(t, "explain", h.weir.Page("/weir/explain?format=text&dst="+fastTCP+"&cgroup="+h.group.Name), "acceleration", "past TCP")
 			h.weir.AwaitStat("weir.acceleration.active", func(n int) bool { return n <= 1 }) // one to the web server is kept
 		})
 	}

@@ -1,7 +1,9 @@
 package acceleration
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/accel"
@@ -76,9 +78,30 @@ func notTaken(s *accel.Status) map[string]uint64 {
 	return map[string]uint64{"no_room": s.NoRoom, "early_data": s.EarlyData, "multipath": s.Multipath, "zerocopy": s.Zerocopy}
 }
 
-// Mode is what is in force.
-func (a *Acceleration) Mode() model.AccelerationMode {
+// Reach is whom acceleration is for.
+type Reach struct {
+	// Asked is false when it was not asked for. Off says why nothing is in force; empty when something is.
+	Asked bool
+	Off   string
+	// Captured are the directories of cgroups whose sockets are taken in, Named those that weir sends past TCP to.
+	Captured, Named []string
+	// Name gives the name of a directory; nil with Off.
+	Name func(dir string) string
+	// After is the number of reads and writes after which a connection is accelerated.
+	After int
+}
+
+// Reach tells it as it is now.
+func (a *Acceleration) Reach() Reach {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.verdict.mode
+	r := Reach{Asked: a.cfg.Mode != model.AccelerateNothing}
+	if a.kernel == nil || a.closed || a.follower.paused {
+		r.Off = cmp.Or(a.verdict.why, "weir is ending")
+		return r
+	}
+	f := a.follower
+	r.Captured, r.Named = slices.Concat(f.dirs, f.applications), slices.Clone(f.applications)
+	r.Name, r.After = f.hierarchy.Name, int(cmp.Or(a.cfg.MinOperations, model.DefaultMinOperations))
+	return r
 }

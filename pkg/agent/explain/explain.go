@@ -46,6 +46,8 @@ type Options struct {
 	Kernel func() Kernel
 	// Unavailable tells why there is none; it may give nil.
 	Unavailable func() error
+	// Acceleration tells what of it is in force, and whether it was asked for; it may be nil.
+	Acceleration func() (Acceleration, bool)
 	// Caller finds the process or cgroup that a question is about; HostCaller looks at this host.
 	Caller func(cgroup string, pid int) (Caller, error)
 	// Source finds the caller that a word stands for; nil knows no words.

@@ -1,12 +1,13 @@
 package inbound
 
 import (
-	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 // objectCode is bpf/inbound.bpf.c compiled for little-endian machines by tools/generate.
@@ -39,11 +40,7 @@ type objects struct {
 
 // loadSpec decodes the embedded object.
 func loadSpec() (*ebpf.CollectionSpec, error) {
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(objectCode))
-	if err != nil {
-		return nil, fmt.Errorf("decode embedded BPF object: %w", err)
-	}
-	return spec, nil
+	return program.Spec(objectCode)
 }
 
 // loadObjects hands the shared programs and maps to the kernel. A refusal carries the verifier's whole log.
@@ -53,8 +50,8 @@ func loadObjects() (*objects, error) {
 		return nil, err
 	}
 	var loaded objects
-	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
-		return nil, fmt.Errorf("load BPF programs: %w", verifierLog(err))
+	if err := program.Load(spec, &loaded, nil); err != nil {
+		return nil, err
 	}
 	return &loaded, nil
 }
@@ -77,26 +74,12 @@ func (o *objects) loadLookup(netns uint64) (*ebpf.Program, error) {
 		"weir_policies": o.Policies,
 	}})
 	if err != nil {
-		return nil, fmt.Errorf("load BPF program %s: %w", lookupProgram, verifierLog(err))
+		return nil, fmt.Errorf("load BPF program %s: %w", lookupProgram, program.Refusal(err))
 	}
 	return loaded.Lookup, nil
 }
 
-// verifierLog makes the text of an error contain the verifier's whole log, where there is one.
-func verifierLog(err error) error {
-	var refused *ebpf.VerifierError
-	if !errors.As(err, &refused) {
-		return err
-	}
-	return fmt.Errorf("%w\n%+v", err, refused)
-}
-
-func (o *objects) close() error {
-	return errors.Join(
-		o.Ops.Close(), o.Edit.Close(), o.Explain.Close(), o.Peer4.Close(), o.Peer6.Close(), o.Policies.Close(), o.Control.Close(), o.Listens.Close(), o.Sockets.Close(), o.Rules.Close(), o.Own.Close(),
-		o.Sinks.Close(), o.News.Close(), o.Reasons.Close(),
-	)
-}
+func (o *objects) close() error { return program.Close(o) }
 
 // edit runs the program that counts sockets as sockops does.
 func (o *objects) edit(operation uint16, half wireHalf, socket wireSocket) error {

@@ -3,7 +3,7 @@ package inbound
 import (
 	"fmt"
 
-	"github.com/cilium/ebpf"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 // Reason says why the kernel decided as it did; enum inbound_reason in bpf/inbound.h explains each.
@@ -81,15 +81,5 @@ func (i *Inbound) Counters() (map[string]uint64, error) {
 	if i.ended {
 		return nil, fmt.Errorf("read counters: %w", errClosed)
 	}
-	counters := make(map[string]uint64, reasonCount)
-	perCPU := make([]uint64, ebpf.MustPossibleCPU())
-	for reason := ReasonDisabled; reason < reasonCount; reason++ {
-		if err := i.objects.Reasons.Lookup(uint32(reason), perCPU); err != nil {
-			return nil, fmt.Errorf("read counter %s: %w", reason, err)
-		}
-		for _, n := range perCPU {
-			counters[reason.String()] += n
-		}
-	}
-	return counters, nil
+	return program.Counters(i.objects.Reasons, ReasonDisabled, reasonCount)
 }

@@ -28,11 +28,13 @@ var suites = []suite{
 	{name: "pkg/kernel/inbound", tools: []string{"ip"}},
 	{name: "pkg/kernel/datagram", tools: []string{"ip", "python3"}},
 	{name: "pkg/kernel/pin"},
+	{name: "pkg/kernel/accel", tools: []string{"ip"}},
+	{name: "pkg/agent/acceleration", tools: []string{"ip"}},
 	{name: "test/e2e", run: endToEnd, tools: []string{"ip", "curl", "python3", "sh", "env", "setpriv", "sleep", "cat"}, weir: true},
 }
 
 // endToEnd are the end-to-end tests that show interception itself; the others do not depend on the kernel.
-const endToEnd = `^Test(Intercept|Capture|Offload|Inbound|Containers|Pod|UDP|Exec|Policy|Top|Explain|Life)`
+const endToEnd = `^Test(Intercept|Capture|Offload|Inbound|Containers|Pod|UDP|Exec|Policy|Top|Explain|Events|Acceleration)`
 
 func (m *matrix) suitesChosen() ([]suite, error) {
 	var chosen []suite

@@ -233,6 +233,9 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 		if r.Body == nil || keepNamed(b, t, r) {
 			continue
 		}
+		if b.update.Type == xds.EndpointType && b.reassign(r) {
+			continue
+		}
 		m := prototype.ProtoReflect().New().Interface().(P)
 		err := b.decode(r, m)
 		name := nameOf(nameIn(m), r.Name)
@@ -256,22 +259,27 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 			b.store.deps.settle(key{b.update.Type, name})
 			continue
 		}
-		one.warn(warnings)
-		if t.put(b.store.deps, name, newEntry(v, hash, r, b.now).warned(warnings)) && w.stats != nil {
-			w.stats.configReload.Inc()
-		}
-		if !t.waits(name) {
-			b.store.deps.settle(key{b.update.Type, name})
-		} else if w.timer != nil {
-			w.timer.Stop() // from here on it waits for others, which have timers of their own
-		}
-		b.store.arrived(w)
-		one.tell(w)
+		b.warn(warnings)
+		takeNamed(b, t, w, name, newEntry(v, hash, r, b.now).warned(warnings))
 	}
 	for _, name := range b.update.Removed {
 		t.remove(b.store.deps, name)
 		b.store.deps.settle(key{b.update.Type, name})
 	}
+}
+
+// takeNamed puts in a new form of a resource that is subscribed by name, and counts its arrival.
+func takeNamed[M comparable](b *batch, t *table[M], w *want, name string, e *Entry[M]) {
+	if t.put(b.store.deps, name, e) && w.stats != nil {
+		w.stats.configReload.Inc()
+	}
+	if !t.waits(name) {
+		b.store.deps.settle(key{b.update.Type, name})
+	} else if w.timer != nil {
+		w.timer.Stop() // from here on it waits for others, which have timers of their own
+	}
+	b.store.arrived(w)
+	(&batch{store: b.store, update: b.update, now: b.now}).tell(w)
 }
 
 func newEntry[M comparable](v M, hash uint64, r xds.Resource, now time.Time) *Entry[M] {

@@ -17,6 +17,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
@@ -47,6 +48,8 @@ type capture struct {
 	record    *model.Events
 	// reasons are what the statistics have been told of.
 	reasons reasonCounts
+	// late counts what strangers tell of first.
+	late *stats.Counter
 	// strangers tell of captured processes in namespaces that nobody has noticed.
 	strangers *intercept.Strangers
 	// followed is what namespaces are looked for in.
@@ -194,7 +197,7 @@ func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
 	if err := errors.Join(found, c.namespaces.watch(h, c.refresh)); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
-	if c.strangers, err = k.Strangers(func(s intercept.Stranger) { c.namespaces.census.Look(s.Task) }); err != nil {
+	if c.strangers, err = k.Strangers(c.noticed); err != nil {
 		c.namespaces.close()
 		return nil, errors.Join(err, k.Close())
 	}

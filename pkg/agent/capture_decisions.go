@@ -9,6 +9,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/agent/decisions"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
@@ -19,10 +20,32 @@ func (c *capture) newDecisions(root *stats.Scope, i *model.Interception) {
 	if err != nil {
 		h = nil // nothing is captured either
 	}
+	c.late = root.Counter("weir.interception.namespaces_noticed_late")
 	c.decisions = decisions.New(decisions.NewDescriber(h, c.namespaces.nameOf), root.Scope("weir.interception.events"))
 	if i != nil {
 		c.record = i.Events
 	}
+}
+
+// noticed looks for the namespace of a process whose connection was left to the fail policy, since nobody had noticed the namespace
+// before, or it cannot be served.
+func (c *capture) noticed(s intercept.Stranger) {
+	if !c.namespaces.knows(s.Netns) {
+		c.late.Inc()
+	}
+	c.namespaces.census.Look(s.Task)
+}
+
+// knows tells whether a namespace has been noticed, by its cookie.
+func (s *namespaces) knows(cookie uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, known := range s.known {
+		if known.in != nil && known.in.Cookie == cookie {
+			return true
+		}
+	}
+	return false
 }
 
 // nameOf is the name of a network namespace by its cookie, "" for weir's own and those that are not served.

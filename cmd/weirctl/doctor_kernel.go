@@ -85,9 +85,18 @@ func describePins(h *cgroup.Hierarchy, s pin.State) pinState {
 	if s.Owned {
 		out.verdict = owner(s) + " owns " + contents(s)
 	} else {
-		out.verdict = "left behind: " + contents(s) + "; `weirctl cleanup` removes them"
+		out.verdict = "left behind: " + contents(s) + "; `" + cleanupCommand(s) + "` removes them"
 	}
 	return out
+}
+
+// cleanupCommand removes the state of a weir that is gone.
+func cleanupCommand(s pin.State) string {
+	fs := filepath.Dir(filepath.Dir(s.Dir))
+	if slices.Contains(pin.Places(""), fs) {
+		return "weirctl cleanup"
+	}
+	return "weirctl cleanup --bpf-fs " + fs
 }
 
 // namesOf finds the names of cgroups by their ids.

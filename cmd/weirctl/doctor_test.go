@@ -33,7 +33,7 @@ func TestDoctorShowsPins(t *testing.T) {
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want("\n  "+at+"\n    left behind: 6 attached programs on 1 cgroup, 4 maps; `weirctl cleanup` removes them\n    on "+name+"\n", true)
+	want("\n  "+at+"\n    left behind: 6 attached programs on 1 cgroup, 4 maps; `weirctl cleanup --bpf-fs "+fs+"` removes them\n    on "+name+"\n", true)
 	var found diagnosis
 	if err := json.Unmarshal([]byte(doctor(t, "--json", "--bpf-fs", fs)), &found); err != nil {
 		t.Fatal(err)

@@ -77,7 +77,11 @@ func (c *capture) leftovers() {
 		switch {
 		case s.Instance != p.instance || s.Owned:
 		case p.Persistence == model.PersistProcess:
-			c.log.Warn("an earlier weir has left programs attached; `weirctl cleanup` removes them", "dir", s.Dir)
+			command := "weirctl cleanup"
+			if p.FS != "" {
+				command += " --bpf-fs " + p.FS
+			}
+			c.log.Warn("an earlier weir has left programs attached; `"+command+"` removes them", "dir", s.Dir)
 		default:
 			if err := pin.Discard(s); err != nil {
 				c.log.Warn("remove what an earlier weir left", "error", err)

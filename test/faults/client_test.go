@@ -15,7 +15,7 @@ import (
 )
 
 // clientProgram connects again and again, a thread for each argument, until its standard input ends. "ADDRESS=TEXT" makes one
-// connection after the other, to read TEXT; "ADDRESS+TEXT" keeps one connection and has it echo. It prints how often it saw TEXT, and
+// connection after the other, to read TEXT; "ADDRESS+TEXT" keeps one connection for ten seconds and has it echo. It prints how often it saw TEXT, and
 // everything else with the time that it took, on the clock CLOCK_MONOTONIC.
 const clientProgram = `
 import errno, json, re, socket, sys, threading, time
@@ -37,10 +37,11 @@ def once(addr):
     except OSError as e:
         return phase + " " + (errno.errorcode.get(e.errno) or type(e).__name__)
 def held(addr, want):
+    until = time.monotonic() + 10 # what the backend serves has an end, too
     try:
         with dial(addr) as s:
             text = s.recv(64)
-            while not stop.is_set():
+            while not stop.is_set() and time.monotonic() < until:
                 s.sendall(b"!")
                 if s.recv(1) != b"!":
                     return "broken while it was held"

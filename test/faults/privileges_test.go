@@ -153,3 +153,35 @@ func TestLifeWithoutPrivileges(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnNamespaceShowsItself asks a weir that has dropped CAP_SYS_ADMIN what it does: its own programs are named as before.
+func TestOwnNamespaceShowsItself(t *testing.T) {
+	r := newRig(t, "PROCESS", "OPEN")
+	r.interception += ", namespaces: {own_only: true}"
+	weir := r.start(true)
+	if got := r.greetings(); got != [2]string{"weir!", "direct!"} {
+		t.Errorf("greetings %q", got)
+	}
+	var page struct {
+		Active  bool
+		Error   string
+		Cgroups []struct {
+			Hooks []struct{ Programs []struct{ Name string } }
+		}
+	}
+	weir.JSON("/weir/interception", &page)
+	if !page.Active || page.Error != "" || len(page.Cgroups) != 1 || len(page.Cgroups[0].Hooks) != 6 {
+		t.Fatalf("%+v", page)
+	}
+	for _, h := range page.Cgroups[0].Hooks {
+		own := func(p struct{ Name string }) bool { return strings.HasPrefix(p.Name, "weir_") }
+		if !slices.ContainsFunc(h.Programs, own) {
+			t.Errorf("programs %+v", h.Programs)
+		}
+	}
+	for _, sign := range []string{"[warning]", "[error]"} {
+		if strings.Contains(weir.Log(), sign) {
+			t.Errorf("the log has %s:\n%s", sign, weir.Log())
+		}
+	}
+}

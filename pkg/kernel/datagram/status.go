@@ -60,13 +60,13 @@ func (i *Interceptor) Status() (Status, error) {
 	i.life.RLock()
 	status.Capture = maps.Clone(i.ports)
 	i.life.RUnlock()
-	own := map[ebpf.ProgramID]bool{}
+	own := map[ebpf.ProgramID]string{}
 	for _, hook := range i.objects.hooks() {
 		p, err := program.Describe(hook.program)
 		if err != nil {
 			return Status{}, fmt.Errorf("read status of datagrams: %w", err)
 		}
-		own[ebpf.ProgramID(p.ID)] = true
+		own[ebpf.ProgramID(p.ID)] = p.Name
 	}
 	for _, dir := range slices.Sorted(maps.Keys(i.attached)) {
 		target, err := os.Open(dir)
@@ -83,7 +83,7 @@ func (i *Interceptor) Status() (Status, error) {
 	return status, nil
 }
 
-func (i *Interceptor) cgroupStatus(dir string, target *os.File, own map[ebpf.ProgramID]bool) (CgroupStatus, error) {
+func (i *Interceptor) cgroupStatus(dir string, target *os.File, own map[ebpf.ProgramID]string) (CgroupStatus, error) {
 	at := i.attached[dir]
 	status := CgroupStatus{Dir: dir, Name: i.opts.Hierarchy.Name(dir), ID: at.id}
 	for n, hook := range i.objects.hooks() {

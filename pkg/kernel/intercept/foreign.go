@@ -85,7 +85,8 @@ type ForeignProgram struct {
 }
 
 // Foreign lists the programs of others at the hooks that weir uses: those attached to the given cgroups and to the ones above
-// them. Cgroups that are gone have none.
+// them. Cgroups that are gone have none. A program whose name cannot be learnt, since it has just gone or for want of CAP_SYS_ADMIN, is
+// left out: it may be weir's own.
 func Foreign(h *cgroup.Hierarchy, dirs ...string) ([]ForeignProgram, error) {
 	var all []ForeignProgram
 	seen := make(map[string]bool)
@@ -104,7 +105,7 @@ func Foreign(h *cgroup.Hierarchy, dirs ...string) ([]ForeignProgram, error) {
 					return nil, fmt.Errorf("query %s of cgroup %s: %w", hook.name(), dir, err)
 				}
 				for _, p := range programs {
-					if !strings.HasPrefix(p.Name, programPrefix) {
+					if p.Name != "" && !strings.HasPrefix(p.Name, programPrefix) {
 						all = append(all, ForeignProgram{HookProgram: p, Hook: hook.name(), Cgroup: dir})
 					}
 				}

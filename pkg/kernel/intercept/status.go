@@ -76,14 +76,14 @@ func (i *Interceptor) Status() (Status, error) {
 		Capture:        i.captures(),
 		MissingCgroups: slices.Clone(i.missing),
 	}
-	own := make(map[ebpf.ProgramID]bool)
+	own := make(map[ebpf.ProgramID]string)
 	for _, hook := range i.objects.hooks() {
 		p, err := program.Describe(hook.program)
 		if err != nil {
 			return Status{}, fmt.Errorf("read interception status: %w", err)
 		}
 		status.Programs = append(status.Programs, p)
-		own[ebpf.ProgramID(p.ID)] = true
+		own[ebpf.ProgramID(p.ID)] = p.Name
 	}
 	for _, dir := range slices.Sorted(maps.Keys(i.attached)) {
 		if _, err := os.Stat(dir); err != nil {
@@ -98,7 +98,7 @@ func (i *Interceptor) Status() (Status, error) {
 	return status, nil
 }
 
-func (i *Interceptor) cgroupStatus(dir string, own map[ebpf.ProgramID]bool) (CgroupStatus, error) {
+func (i *Interceptor) cgroupStatus(dir string, own map[ebpf.ProgramID]string) (CgroupStatus, error) {
 	id, err := cgroup.ID(dir)
 	if err != nil {
 		return CgroupStatus{}, err

@@ -122,6 +122,18 @@ func host() []check {
 		},
 		{
 			Result{
+				Name: "BPF token (a bpffs that delegates)", Needs: "6.9", Optional: true, Found: strings.Join(delegations(), "; "),
+				Consequence: "none on a host; in a user namespace of its own, as in a rootless container, weir cannot load programs",
+			},
+			func() error {
+				if len(delegations()) == 0 {
+					return errors.New("no BPF file system is mounted with delegate_cmds, delegate_progs, delegate_maps or delegate_attachs")
+				}
+				return nil
+			},
+		},
+		{
+			Result{
 				Name: "open files (RLIMIT_NOFILE) of 10000 or more", Optional: true, Found: limits(unix.RLIMIT_NOFILE),
 				Consequence: "each proxied connection takes two descriptors; fewer concurrent connections",
 			},

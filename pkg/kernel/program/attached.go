@@ -33,7 +33,7 @@ func Describe(p *ebpf.Program) (Program, error) {
 }
 
 // Effective lists what runs at a hook of a cgroup, in order, those of the cgroups above included.
-func Effective(cgroup *os.File, at ebpf.AttachType, own map[ebpf.ProgramID]bool) ([]AtHook, error) {
+func Effective(cgroup *os.File, at ebpf.AttachType, own map[ebpf.ProgramID]string) ([]AtHook, error) {
 	const queryEffective = 1 // BPF_F_QUERY_EFFECTIVE, include/uapi/linux/bpf.h
 	result, err := link.QueryPrograms(link.QueryOptions{Target: int(cgroup.Fd()), Attach: at, QueryFlags: queryEffective})
 	if err != nil {
@@ -42,11 +42,17 @@ func Effective(cgroup *os.File, at ebpf.AttachType, own map[ebpf.ProgramID]bool)
 	return Named(result.Programs, own), nil
 }
 
-// Named describes programs that are attached. The name of one that has gone meanwhile is empty.
-func Named(all []link.AttachedProgram, own map[ebpf.ProgramID]bool) []AtHook {
+// Named describes programs that are attached; own are the names of the caller's. It takes CAP_SYS_ADMIN to learn those of others: they
+// are empty without it, as those of programs that have gone meanwhile.
+func Named(all []link.AttachedProgram, own map[ebpf.ProgramID]string) []AtHook {
 	var programs []AtHook
 	for _, attached := range all {
-		entry := AtHook{ID: uint32(attached.ID), Weir: own[attached.ID]}
+		name, weir := own[attached.ID]
+		entry := AtHook{ID: uint32(attached.ID), Name: name, Weir: weir}
+		if weir {
+			programs = append(programs, entry)
+			continue
+		}
 		if p, err := ebpf.NewProgramFromID(attached.ID); err == nil {
 			if described, err := Describe(p); err == nil {
 				entry.Name = described.Name

@@ -10,15 +10,28 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
+	"github.com/weir-proxy/weir/pkg/proxy/listener"
 )
 
 // connections is what /weir/connections shows. Nothing is kept up to date for it: whoever asks has it collected.
 func (a *Agent) connections() view.Connections {
-	v := view.Connections{Live: a.listeners.Live, Sockets: a.capture.sockets, Servers: a.capture.servers, Services: a.capture.services.shown}
+	v := view.Connections{Live: a.live, Sockets: a.capture.sockets, Servers: a.capture.servers, Services: a.capture.services.shown}
 	if h, err := cgroup.Find(); err == nil { // without one nothing is captured
 		v.Processes = owners.New(h)
 	}
 	return v
+}
+
+// live lists connections and sessions of UDP.
+func (a *Agent) live(limit int) []listener.Live {
+	all := a.listeners.Live(limit)
+	for _, s := range a.datagrams.udp.Live(limit - len(all)) {
+		all = append(all, listener.Live{
+			ID: s.ID, Client: s.Client, Destination: s.Destination, Redirected: s.Captured, Datagrams: true, Netns: s.Netns,
+			Listener: s.Listener, Cluster: s.Cluster, Endpoint: s.Endpoint, Age: s.Age, Received: s.Received, Sent: s.Sent,
+		})
+	}
+	return all
 }
 
 // sockets lists the captured and offloaded sockets of all namespaces that are served, those that it got to with an error.

@@ -167,6 +167,12 @@ func TestUDPCapture(t *testing.T) {
 	if u := page.UDP; !u.Active || len(u.Cgroups) != 1 || len(u.Cgroups[0].Hooks) != 8 || len(u.Rules) < 4 || len(u.Reasons) == 0 {
 		t.Errorf("/weir/interception: %+v", u)
 	}
+	live := strings.Join(strings.Fields(weir.Page("/weir/connections")), "")
+	for _, want := range []string{`"protocol":"udp"`, `"verdict":"captured"`, `"destination":"10.99.0.1:53"`, `"cluster":"backend"`, `"endpoint":"` + backend.String()} {
+		if !strings.Contains(live, want) {
+			t.Errorf("/weir/connections: no %s in\n%s", want, live)
+		}
+	}
 	outside := host.App().Python(udpClient, "10.99.0.1", "53") // the host has no way there
 	if !strings.Contains(outside.Err, "unreachable") {
 		t.Errorf("outside of the cgroup: %+v", outside)

@@ -78,6 +78,8 @@ type connectionInfo struct {
 	// ID is the number of the connection in access logs; 0 when weir does not have it.
 	ID      uint64 `json:"id,omitempty"`
 	Verdict string `json:"verdict"`
+	// Protocol is "udp" for sessions of datagrams, and empty for connections.
+	Protocol string `json:"protocol,omitempty"`
 	// PID is 0 when the process is not known, or is none of this host.
 	PID         int    `json:"pid,omitempty"`
 	Command     string `json:"command,omitempty"`
@@ -144,7 +146,7 @@ func join(live []listener.Live, sockets []NamespaceSocket) []connectionInfo {
 		l := &live[i]
 		at := end{l.Netns, unmapped(l.Client)}
 		socket := byEnd[at]
-		if !l.Redirected || l.Inbound {
+		if !l.Redirected || l.Inbound || l.Datagrams { // sockets are those of TCP
 			socket = nil
 		}
 		if socket != nil {
@@ -169,6 +171,9 @@ func inUserSpace(l *listener.Live, socket *NamespaceSocket) connectionInfo {
 		ID: l.ID, Verdict: verdictBound, Client: unmapped(l.Client).String(), Destination: unmapped(l.Destination).String(),
 		Listener: l.Listener, FilterChain: l.FilterChain, Route: l.Route, Cluster: l.Cluster,
 		BytesSent: l.Received, BytesReceived: l.Sent, Age: l.Age.Milliseconds(),
+	}
+	if l.Datagrams {
+		row.Protocol = "udp"
 	}
 	switch {
 	case l.Inbound:
@@ -284,7 +289,7 @@ func (l *connectionList) Text() string {
 		if c.Age >= 0 {
 			age = (time.Duration(c.Age) * time.Millisecond).String()
 		}
-		fmt.Fprint(w, c.Verdict)
+		fmt.Fprint(w, strings.TrimSpace(c.Verdict+" "+c.Protocol))
 		for _, text := range []string{process, c.Container, c.Client, c.Destination, c.Listener, c.Route, c.Cluster, c.Endpoint} {
 			fmt.Fprint(w, "\t", cmp.Or(text, "-"))
 		}

@@ -12,6 +12,8 @@ type Live struct {
 	Client, Socket, Destination netip.AddrPort
 	// Redirected tells that Destination is not Socket: the connection was captured on its way.
 	Redirected bool
+	// Datagrams tells that it is a session of UDP. Package listener has none of them.
+	Datagrams bool
 	// Inbound tells that it was captured on its way to an application on this host.
 	Inbound bool
 	// Netns is the cookie of the network namespace that it was accepted in; 0 for weir's own.

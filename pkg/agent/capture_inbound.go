@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/inbound"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
@@ -84,6 +85,14 @@ func (c *inboundCapture) problem() error {
 		return *err
 	}
 	return nil
+}
+
+// view is inbound capture for the admin interface, a nil interface before there is any, and why not.
+func (c *inboundCapture) view() (view.Inbound, error) {
+	if k := c.kernel.Load(); k != nil {
+		return k, nil
+	}
+	return nil, c.problem()
 }
 
 // apply captures what a plan asks for; nil releases everything. The capture sockets must be open.

@@ -143,6 +143,26 @@ func TestInbound(t *testing.T) {
 		t.Errorf("%d connections came back to weir", n)
 	}
 
+	var status struct {
+		Inbound struct {
+			Active     bool
+			Namespaces []struct {
+				Places []struct{ Address string }
+			}
+			Rules   []struct{ Prefix, Listener string }
+			Reasons []struct {
+				Reason string
+				Count  int
+			}
+		}
+	}
+	h.weir.JSON("/weir/interception", &status)
+	in := status.Inbound
+	if !in.Active || len(in.Namespaces) != 1 || len(in.Namespaces[0].Places) != 2 || in.Namespaces[0].Places[0].Address != "0.0.0.0:8080" ||
+		len(in.Rules) != 2 || in.Rules[0].Listener != "virtualInbound" || len(in.Reasons) == 0 {
+		t.Errorf("/weir/interception shows %+v", in)
+	}
+
 	// The server ends, and comes again.
 	server.Signal(9)
 	server.Wait()

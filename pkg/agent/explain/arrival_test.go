@@ -9,33 +9,29 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/inbound"
 )
 
-// arrivals is what the kernel holds of one network namespace, with cookie 9.
-type arrivals struct{ status inbound.Status }
+// arrivals is what the kernel decides in one network namespace, with cookie 9, by the destination.
+type arrivals map[string]inbound.Explanation
 
-func (a *arrivals) Status() (inbound.Status, error) { return a.status, nil }
+func (a arrivals) Explain(netns uint64, _, server netip.AddrPort) (inbound.Explanation, error) {
+	if x, ok := a[server.String()]; ok && netns == 9 {
+		return x, nil
+	}
+	return inbound.Explanation{Reason: inbound.ReasonNotCaptured}, nil
+}
 
 func TestArrival(t *testing.T) {
 	b := newBed(t)
-	place := func(addr string, captured, foreign int) inbound.Place {
-		return inbound.Place{Addr: netip.MustParseAddrPort(addr), Captured: captured, Foreign: foreign}
+	rule := &inbound.Rule{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Listener: "everything", Origin: "listener everything"}
+	k := arrivals{
+		"192.0.2.1:80":  {Reason: inbound.ReasonCaptured, Rule: rule, Generation: 4},
+		"192.0.2.1:81":  {Reason: inbound.ReasonForeign},
+		"192.0.2.1:22":  {Reason: inbound.ReasonExcluded, Rule: &inbound.Rule{Port: 22, Origin: "inbound.exclude[0]"}},
+		"127.0.0.1:80":  {Reason: inbound.ReasonLoopback},
+		"[fd00::1]:81":  {Reason: inbound.ReasonNoRule},
+		"[fd00::1]:80":  {Reason: inbound.ReasonNoSocket, Rule: rule},
+		"192.0.2.1:443": {Reason: inbound.ReasonNoSocket, Rule: rule, FailClosed: true},
+		"192.0.2.1:444": {Reason: inbound.ReasonPolicyDenied, Rule: rule},
 	}
-	k := &arrivals{inbound.Status{
-		Generation: 4,
-		Plan: &inbound.Plan{
-			Rules: []inbound.Rule{
-				{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Listener: "everything", Origin: "listener everything"},
-				{Prefix: netip.MustParsePrefix("::/0"), Port: 80, Listener: "everything", Origin: "listener everything"},
-			},
-			Excludes: []inbound.Rule{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Port: 22, Origin: "inbound.exclude[0]"}},
-		},
-		Namespaces: []inbound.NamespaceStatus{{
-			Cookie: 9, Sinks: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:40001")},
-			Places: []inbound.Place{
-				place("0.0.0.0:80", 1, 0), place("192.0.2.8:80", 0, 1), place("0.0.0.0:22", 1, 0), place("0.0.0.0:81", 1, 1),
-				place("[::]:80", 1, 0), place("[::]:81", 1, 0), place("192.0.2.9:82", 1, 0),
-			},
-		}},
-	}}
 	b.kernel.plan.Rules = nil
 	b.opt.Arrivals = &explain.Arrivals{
 		Kernel: func() explain.ArrivalKernel { return k },
@@ -51,14 +47,13 @@ func TestArrival(t *testing.T) {
 		{"captured", "dst=192.0.2.1:80", "captured: "},
 		{"from elsewhere", "dst=192.0.2.1:80&from=198.51.100.1", "captured: "},
 		{"nobody listens", "dst=192.0.2.1:83", ""},
-		{"another address", "dst=192.0.2.1:82", ""},
-		{"its address", "dst=192.0.2.9:82", "captured: "},
-		{"a foreign socket is nearer", "dst=192.0.2.8:80", ""},
 		{"a foreign socket beside it", "dst=192.0.2.1:81", "foreign: "},
 		{"excluded", "dst=192.0.2.1:22", "excluded: "},
 		{"loopback", "dst=127.0.0.1:80", "loopback: "},
 		{"no rule", "dst=[fd00::1]:81", "no_rule: "},
 		{"no socket of the family", "dst=[fd00::1]:80", "no_socket: "},
+		{"closed without a socket", "dst=192.0.2.1:443", "no_socket: "},
+		{"denied", "dst=192.0.2.1:444", "policy_denied: "},
 		{"not here", "dst=198.51.100.1:80", ""},
 	}
 	for _, tt := range tests {
@@ -75,6 +70,9 @@ func TestArrival(t *testing.T) {
 			}
 			if captured := tt.says == "captured: "; captured != strings.HasPrefix(a.Verdict, "weir takes this connection where it arrives") {
 				t.Errorf("verdict %q", a.Verdict)
+			}
+			if refused := tt.name == "denied" || strings.HasPrefix(tt.name, "closed"); refused != (a.Outcome == explain.OutcomeRefused) {
+				t.Errorf("outcome %s", a.Outcome)
 			}
 			if tt.says == "foreign: " && (a.Outcome != explain.OutcomeNotSeen || !strings.Contains(a.Verdict, "where it arrives, a process that is not captured")) {
 				t.Errorf("outcome %s, verdict %q", a.Outcome, a.Verdict)

@@ -120,6 +120,8 @@ type walk struct {
 	// missed is why a connection that is not captured where it begins is not captured where it arrives either, "" when nobody
 	// could expect that.
 	missed string
+	// refused is why it is refused where it arrives, "" when it is not.
+	refused string
 	// meant is the listener that the kernel's rule was made for, "" when there is none.
 	meant string
 }
@@ -151,6 +153,8 @@ func (w *walk) run() {
 	what, why := w.kernel()
 	r, ok := w.taker(what)
 	switch {
+	case w.refused != "":
+		w.verdict(OutcomeRefused, "the kernel refuses this connection where it arrives: "+w.refused+".")
 	case what == fateRefused:
 		w.verdict(OutcomeRefused, "the kernel refuses this connection, connect() fails: "+why+".")
 	case w.prefix == "" && what == fateOffloaded:

@@ -31,6 +31,9 @@ type Interception struct {
 	// Datagrams gives the kernel half for datagrams, a nil interface when nothing happens to them, and why not when something was to; it
 	// may be nil.
 	Datagrams func() (Datagrams, error)
+	// Inbound gives the kernel half for what comes in, a nil interface when there is none, and why not when there was to be one; it
+	// may be nil.
+	Inbound func() (Inbound, error)
 }
 
 var _ admin.Interception = Interception{}
@@ -76,6 +79,8 @@ type interceptionStatus struct {
 	Acceleration *acceleration.Status `json:"acceleration,omitempty"`
 	// UDP is there when something happens to datagrams, or was to.
 	UDP *datagramStatus `json:"udp,omitempty"`
+	// Inbound is about what comes to applications.
+	Inbound *inboundStatus `json:"inbound,omitempty"`
 }
 
 // privileges are what the process may do.
@@ -144,6 +149,9 @@ func (v Interception) InterceptionStatus() any {
 		out.Acceleration = v.Acceleration()
 	}
 	out.UDP = v.datagrams()
+	if v.Inbound != nil {
+		out.Inbound = inboundOf(v.Inbound())
+	}
 	if v.Privileges != nil {
 		out.Privileges = privilegesOf(v.Privileges())
 	}

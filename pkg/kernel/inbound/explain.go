@@ -17,8 +17,9 @@ type Explanation struct {
 	Rule *Rule
 	// Verdict of the rule's policy, for ReasonPolicyDenied.
 	Verdict steer.PolicyVerdict
-	// Generation of the rules in force.
+	// Generation of the rules in force, and the fail policy.
 	Generation uint32
+	FailClosed bool
 }
 
 // Explain lets the kernel take its decision about a connection from client to server in a network namespace, by the code that takes
@@ -45,7 +46,7 @@ func (i *Inbound) Explain(netns uint64, client, server netip.AddrPort) (Explanat
 	if _, err := binary.Decode(answer, binary.NativeEndian, &in); err != nil {
 		return Explanation{}, fmt.Errorf("explain %s: %w", server, err)
 	}
-	x := Explanation{Reason: Reason(in.Reason), Generation: i.generation}
+	x := Explanation{Reason: Reason(in.Reason), Generation: i.generation, FailClosed: i.plan.FailClosed}
 	rules := i.plan.Rules
 	if x.Reason == ReasonExcluded {
 		rules = i.plan.Excludes

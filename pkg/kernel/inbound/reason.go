@@ -73,6 +73,15 @@ func (r Reason) Text() string {
 	return r.String()
 }
 
+// ReasonTexts are the texts of all reasons that have a counter, by their names.
+func ReasonTexts() map[string]string {
+	texts := make(map[string]string, reasonCount)
+	for reason := ReasonDisabled; reason < reasonCount; reason++ {
+		texts[reason.String()] = reason.Text()
+	}
+	return texts
+}
+
 // Counters returns how often each reason was given since the programs were loaded, by the reason's name, over all CPUs. Reasons
 // that were never given are there with 0.
 func (i *Inbound) Counters() (map[string]uint64, error) {

@@ -46,7 +46,7 @@ func (i *Inbound) lookIn(n *namespace) error {
 	if err != nil {
 		return err
 	}
-	found, err := n.diag.listening()
+	found, err := listeningIn(n.diag)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
+	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
 )
 
 // namespace is a network namespace in which connections are captured. Its diagnosis socket keeps the namespace alive, as the
@@ -21,7 +22,7 @@ type namespace struct {
 	program *ebpf.Program
 	link    link.Link
 	file    *os.File // the namespace itself
-	diag    *diagnosis
+	diag    *sockdiag.Conn
 	sinks   []netip.AddrPort
 	missed  map[wireHalf]bool // sockets that the last look did not find
 }
@@ -86,7 +87,7 @@ func (i *Inbound) enter(ns *netns.Namespace) (n *namespace, err error) {
 		}
 	}()
 	if err = ns.Do(func() (err error) {
-		if n.diag, err = openDiagnosis(); err != nil {
+		if n.diag, err = sockdiag.Open(); err != nil {
 			return err
 		}
 		n.file, err = os.Open("/proc/thread-self/ns/net")
@@ -138,7 +139,7 @@ func (n *namespace) close() error {
 		failed = append(failed, n.program.Close())
 	}
 	if n.diag != nil {
-		failed = append(failed, n.diag.close())
+		failed = append(failed, n.diag.Close())
 	}
 	if n.file != nil {
 		failed = append(failed, n.file.Close())

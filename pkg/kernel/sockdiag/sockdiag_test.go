@@ -2,10 +2,13 @@ package sockdiag
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 )
@@ -143,4 +146,51 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = parse(b, 7, func(s *Socket) { _ = s.State.String() }) // must not panic
 	})
+}
+
+// message is a netlink message of an answer to a question.
+func message(kind uint16, seq uint32, body []byte) []byte {
+	b := answer(body)
+	binary.NativeEndian.PutUint16(b[4:], kind)
+	binary.NativeEndian.PutUint32(b[8:], seq)
+	return b
+}
+
+func TestParse(t *testing.T) {
+	refused := make([]byte, 20)
+	refusal := -int32(unix.EPERM)
+	binary.NativeEndian.PutUint32(refused, uint32(refusal))
+	socket := make([]byte, messageSize)
+	socket[0] = unix.AF_INET
+	copy(socket[4:], []byte{0, 80, 0, 0, 10, 0, 0, 1})
+	for _, tc := range []struct {
+		name  string
+		data  []byte
+		found int
+		done  bool
+		err   error
+	}{
+		{"nothing", nil, 0, false, nil},
+		{"end", message(unix.NLMSG_DONE, 7, make([]byte, 4)), 0, true, nil},
+		{"another question's end", message(unix.NLMSG_DONE, 6, make([]byte, 4)), 0, false, nil},
+		{"error", message(unix.NLMSG_ERROR, 7, refused), 0, false, unix.EPERM},
+		{"cut error", message(unix.NLMSG_ERROR, 7, nil), 0, false, errShort},
+		{"socket", answer(socket), 1, false, nil},
+		{"cut socket", answer(socket[:70]), 0, false, errShort},
+		{"cut attribute", answer(append(socket[:72:72], 8, 0, 21, 0)), 0, false, errShort},
+		{"length beyond", []byte{0xff, 0, 0, 0, 20, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0}, 0, false, errShort},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			found := 0
+			done, err := parse(tc.data, 7, func(s *Socket) {
+				found++
+				if s.Local.String() != "10.0.0.1:80" {
+					t.Errorf("found %+v", s)
+				}
+			})
+			if found != tc.found || done != tc.done || !errors.Is(err, tc.err) {
+				t.Errorf("%d found, done %t, error %v; want %d, %t, %v", found, done, err, tc.found, tc.done, tc.err)
+			}
+		})
+	}
 }

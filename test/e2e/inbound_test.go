@@ -158,7 +158,7 @@ func TestInbound(t *testing.T) {
 	}
 	h.weir.JSON("/weir/interception", &status)
 	in := status.Inbound
-	if !in.Active || len(in.Namespaces) != 1 || len(in.Namespaces[0].Places) != 2 || in.Namespaces[0].Places[0].Address != "0.0.0.0:8080" ||
+	if !in.Active || len(in.Namespaces) != 1 || len(in.Namespaces[0].Places) != 1 || in.Namespaces[0].Places[0].Address != "0.0.0.0:8080" ||
 		len(in.Rules) != 2 || in.Rules[0].Listener != "virtualInbound" || len(in.Reasons) == 0 {
 		t.Errorf("/weir/interception shows %+v", in)
 	}

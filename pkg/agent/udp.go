@@ -24,6 +24,7 @@ func (a *Agent) newUDP(root *stats.Scope) *udp.Manager {
 	a.datagrams.udp = udp.New(udp.Options{
 		Stats: root, Log: a.logs.Logger("udp"), NewHandler: a.newUDPHandler, OriginalDst: a.datagrams.OriginalDst,
 		Inherit: func(key string) net.PacketConn { return a.before.ClaimPacket(key) },
+		CaptureMark: a.capture.mark(),
 	})
 	a.capture.datagrams = a.datagrams
 	a.capture.namespaces.users = append(a.capture.namespaces.users, a.datagrams)

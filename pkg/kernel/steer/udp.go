@@ -40,7 +40,7 @@ type rankedRule struct {
 // CompileUDP derives from a snapshot what happens to datagrams: those to the addresses of listeners of datagrams with bind_to_port
 // false go to weir, and where such a listener has use_original_dst everything else does, but for local destinations. What
 // Interception.UDP says of a destination goes first. Without either, the plan has no rules, and nothing needs to be done.
-// Exclusions are those of connections. The result depends on the snapshot's content alone. It looks at all listeners:
+// Exclusions are those of connections, and listeners of traffic direction INBOUND have no part in it. The result depends on the snapshot's content alone. It looks at all listeners:
 // give it a snapshot with those of datagrams alone.
 func CompileUDP(snap *model.Snapshot) (*Plan, []Notice) {
 	if snap == nil {
@@ -53,11 +53,11 @@ func CompileUDP(snap *model.Snapshot) (*Plan, []Notice) {
 	}
 	catchAll := ""
 	for name, l := range snap.Listeners.Sorted() {
-		if l.UDP == nil {
+		if l.UDP == nil || outgoing(l) == nil {
 			continue
 		}
 		d.listener(name, l)
-		if l.UseOriginalDst && l.TrafficDirection != model.TrafficInbound && catchAll == "" {
+		if l.UseOriginalDst && catchAll == "" {
 			catchAll = name
 		}
 	}

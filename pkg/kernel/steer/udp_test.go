@@ -76,6 +76,8 @@ func TestCompileUDP(t *testing.T) {
 			[]string{"10.0.0.53/32 53 redirect a"},
 			1,
 		},
+		{"inbound listeners are not for what leaves", map[string]*model.Listener{"in": inbound(udpListenerAt("0.0.0.0:53", "10.0.0.5:53"))}, nil, nil, 0},
+		{"inbound beside outbound", map[string]*model.Listener{"in": inbound(udpListenerAt("10.0.0.53:53")), "out": udpListenerAt("10.0.0.53:53")}, nil, []string{"10.0.0.53/32 53 redirect out"}, 0},
 		{"no port", map[string]*model.Listener{"a": udpListenerAt("10.0.0.53:0")}, nil, nil, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

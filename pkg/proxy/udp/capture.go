@@ -33,6 +33,9 @@ func (m *Manager) publish() {
 	r := &routes{exact: map[netip.AddrPort]*active{}, any4: map[uint16]*active{}, any6: map[uint16]*active{}}
 	for _, name := range slices.Backward(slices.Sorted(maps.Keys(m.active))) { // the first by name is entered last, and stays
 		a := m.active[name]
+		if a.cfg.TrafficDirection == model.TrafficInbound {
+			continue // what was captured on its way out is not for it
+		}
 		for _, addr := range addresses(a.cfg) {
 			switch addr = unmapped(addr); {
 			case !addr.Addr().IsUnspecified():
@@ -43,7 +46,7 @@ func (m *Manager) publish() {
 				r.any6[addr.Port()] = a
 			}
 		}
-		if a.cfg.UseOriginalDst && a.cfg.TrafficDirection != model.TrafficInbound {
+		if a.cfg.UseOriginalDst {
 			r.catchAll = a
 		}
 	}
@@ -91,7 +94,7 @@ func (m *Manager) OpenCapture(in *streaminfo.Namespace) (Capture, error) {
 	var refuse *refusals
 	var deaf error
 	bind := func() (err error) {
-		sockets, err = openCapture()
+		sockets, err = openCapture(m.opts.CaptureMark)
 		refuse, deaf = openRefusals()
 		return err
 	}
@@ -121,15 +124,16 @@ func (m *Manager) OpenCapture(in *streaminfo.Namespace) (Capture, error) {
 	return out, nil
 }
 
-// openCapture binds the socket for IPv4, and those for IPv6 unless there is an error.
-func openCapture() ([]*socket, error) {
-	s, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), loopback: true, room: groBatch, size: largest})
+// openCapture binds the socket for IPv4, and those for IPv6 unless there is an error. The mark tells them from sockets that others bind
+// to their ports when they are gone.
+func openCapture(mark uint32) ([]*socket, error) {
+	s, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), loopback: true, mark: mark, room: groBatch, size: largest})
 	if err != nil {
 		return nil, err
 	}
 	var six []*socket
 	for range IPv6Slots {
-		s, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv6Loopback(), 0), room: 1, size: largest})
+		s, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv6Loopback(), 0), mark: mark, room: 1, size: largest})
 		if err != nil {
 			for _, s := range six {
 				s.shut()

@@ -24,6 +24,8 @@ type Options struct {
 	NewHandler func(l *model.Listener) (Handler, error)
 	// Inherit gives a socket of an earlier process by its key, nil when there is none; it may be nil. See Pass.
 	Inherit func(key string) net.PacketConn
+	// CaptureMark is the SO_MARK by which the kernel side knows capture sockets for weir's; 0 sets none.
+	CaptureMark uint32
 	// OriginalDst is where a datagram was going that was captured in a network namespace, nil for weir's own; both addresses as the
 	// capture socket sees them. It may be nil.
 	OriginalDst func(in *streaminfo.Namespace, client, local netip.AddrPort) (netip.AddrPort, bool)

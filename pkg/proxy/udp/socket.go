@@ -45,6 +45,8 @@ type spec struct {
 	dual bool
 	// loopback has what comes to other addresses than those of 127.0.0.0/8 dropped.
 	loopback bool
+	// mark is the SO_MARK; 0 for none.
+	mark uint32
 	// transparent and freebind are socket options, gro takes several datagrams as one.
 	transparent, freebind, gro bool
 	// room and size of a batch of datagrams.
@@ -125,6 +127,11 @@ func (s *spec) control(raw syscall.RawConn, v6 bool) error {
 			}
 			if err := unix.SetsockoptInt(int(fd), o.level, o.kind, 1); err != nil && !o.mayBeLost {
 				failed = errors.Join(failed, fmt.Errorf("set %s: %w", o.name, err))
+			}
+		}
+		if s.mark != 0 {
+			if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(int32(s.mark))); err != nil {
+				failed = errors.Join(failed, fmt.Errorf("set SO_MARK: %w", err))
 			}
 		}
 		if s.loopback {

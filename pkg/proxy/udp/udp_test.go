@@ -282,3 +282,24 @@ func FuzzControl(f *testing.F) {
 		m.control(data)
 	})
 }
+
+// Listeners of traffic direction INBOUND have no part in what leaves applications.
+func TestInboundListenersTakeNothingThatLeaves(t *testing.T) {
+	b := newBed(t)
+	virtual := func(name, addr string, direction model.TrafficDirection) *model.Listener {
+		return &model.Listener{
+			Resource: model.Resource{Name: name}, Address: netip.MustParseAddrPort(addr), TrafficDirection: direction, UDP: &model.UDPSocket{MaxDatagram: 1500},
+			UseOriginalDst: direction == model.TrafficInbound,
+		}
+	}
+	if errs := b.Apply(&model.Snapshot{Listeners: model.SetOf(map[string]*model.Listener{
+		"in": virtual("in", "0.0.0.0:53", model.TrafficInbound), "out": virtual("out", "10.0.0.1:54", model.TrafficOutbound),
+	})}); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	for dst, want := range map[string]bool{"10.0.0.1:53": false, "10.0.0.9:99": false, "10.0.0.1:54": true} {
+		if got := b.routes.Load().find(netip.MustParseAddrPort(dst)) != nil; got != want {
+			t.Errorf("to %s: captured %t, want %t", dst, got, want)
+		}
+	}
+}

@@ -202,7 +202,7 @@ func (w *world) server(t testing.TB) *admin.Server {
 			}
 			return nil
 		}},
-		Runtime:      layers(t, nil),
+		Runtime: layers(t, nil),
 		Interception: Interception{
 			Interceptor: func() Interceptor { return fakeInterceptor{} }, Offload: offloaded, Datagrams: func() (Datagrams, error) { return fakeDatagrams{}, nil },
 		},

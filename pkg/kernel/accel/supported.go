@@ -66,8 +66,12 @@ func lacking() error {
 		of   ebpf.ProgramType
 		name asm.BuiltinFunc
 	}{
-		{ebpf.SockOps, asm.FnSockHashUpdate}, {ebpf.SockOps, asm.FnSkcToTcpSock}, {ebpf.SockOps, asm.FnGetNetnsCookie},
-		{ebpf.SkMsg, asm.FnMsgRedirectHash}, {ebpf.SkMsg, asm.FnSkcToTcpSock}, {ebpf.SkMsg, asm.FnSkStorageGet},
+		{ebpf.SockOps, asm.FnSockHashUpdate},
+		{ebpf.SockOps, asm.FnSkcToTcpSock},
+		{ebpf.SockOps, asm.FnGetNetnsCookie},
+		{ebpf.SkMsg, asm.FnMsgRedirectHash},
+		{ebpf.SkMsg, asm.FnSkcToTcpSock},
+		{ebpf.SkMsg, asm.FnSkStorageGet},
 		{ebpf.SkMsg, asm.FnGetNetnsCookie},
 	} {
 		err := features.HaveProgramHelper(h.of, h.name)

@@ -106,7 +106,9 @@ func (m *Manager) mark(s *socket) error {
 	if m.opts.CaptureMark == 0 {
 		return nil
 	}
-	err := s.option("mark", func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(m.opts.CaptureMark)) })
+	err := s.option("mark", func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(m.opts.CaptureMark))
+	})
 	if err != nil {
 		s.shut()
 	}

@@ -30,7 +30,7 @@ var suites = []suite{
 	{name: "pkg/kernel/pin"},
 	{name: "pkg/kernel/accel", tools: []string{"ip"}},
 	{name: "pkg/agent/acceleration", tools: []string{"ip"}},
-	{name: "test/e2e", run: endToEnd, tools: []string{"ip", "curl", "python3", "sh", "env", "setpriv", "sleep", "cat"}, weir: true},
+	{name: "test/e2e", run: endToEnd, tools: []string{"ip", "curl", "python3", "sh", "env", "setpriv", "sleep", "cat", "date"}, weir: true},
 }
 
 // endToEnd are the end-to-end tests that show interception itself; the others do not depend on the kernel.

@@ -152,7 +152,7 @@ func newBed(t testing.TB) *bed {
 	t.Cleanup(b.clusters.Close)
 	b.clusters.Apply(b.snap)
 	b.manager = listener.New(listener.Options{
-		Stats: b.stats.Root(), Log: log.Discard(), Wheel: wheel, Poller: poller, Secrets: b,
+		Stats: b.stats.Root(), Log: log.Discard(), Wheel: wheel, Poller: poller, Secrets: b, CaptureMark: proxyMark,
 		NewFilter: func(*model.Listener, *model.FilterChain, *model.NetworkFilter) (filter.Network, error) {
 			return nil, nil
 		},

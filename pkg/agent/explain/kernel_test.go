@@ -17,6 +17,9 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
+// proxyMark is the mark of weir's own sockets, by which the kernel side knows them.
+const proxyMark = 0x4321
+
 // attach loads the real programs for a cgroup made for the test.
 func attach(t *testing.T, b *bed) (k *intercept.Interceptor, name string) {
 	t.Helper()
@@ -37,7 +40,7 @@ func attach(t *testing.T, b *bed) (k *intercept.Interceptor, name string) {
 			t.Error(err)
 		}
 	})
-	if k, err = intercept.New(intercept.Options{ProxyMark: 0x4321}); err != nil {
+	if k, err = intercept.New(intercept.Options{ProxyMark: proxyMark}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

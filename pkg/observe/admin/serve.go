@@ -35,9 +35,11 @@ type request struct {
 // reply is the answer to a request. Its headers go out with the first byte of the body.
 type reply struct {
 	w       http.ResponseWriter
+	ctx     context.Context // of the request
 	status  int
 	started bool
 	sent    int64
+	pace    pacer
 }
 
 // typed sets the content type; without, it is plain text.
@@ -62,8 +64,11 @@ func (p *reply) start() {
 	p.w.WriteHeader(p.status)
 }
 
-// Write implements io.Writer. An error means that the client has gone.
+// Write implements io.Writer. An error means that the client has gone. An answer in many pieces rests between them.
 func (p *reply) Write(b []byte) (int, error) {
+	if p.started {
+		p.pace.rest(p.ctx)
+	}
 	p.start()
 	n, err := p.w.Write(b)
 	p.sent += int64(n)
@@ -103,7 +108,7 @@ func (p *reply) json(body []byte) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	s.metrics.begin()
-	p := &reply{w: w, status: http.StatusOK}
+	p := &reply{w: w, ctx: r.Context(), status: http.StatusOK, pace: pacer{since: start}}
 	body := &countingBody{ReadCloser: http.MaxBytesReader(w, r.Body, maxBody)}
 	r.Body = body
 	defer func() {

@@ -3,6 +3,7 @@ package stats
 import (
 	"encoding/binary"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -94,7 +95,10 @@ func (s *Store) makeMetrics() *metricView {
 	var shapes []*shape
 	for i := range s.view.nodes {
 		for _, g := range s.view.nodes[i].groups {
-			s.split(g)
+			if !g.view.tagged {
+				s.split(g)
+				runtime.Gosched() // it takes some hundred microseconds, and there may be thousands that are new
+			}
 			sh := g.view.shape
 			if byShape[sh] == nil {
 				byShape[sh] = &[]*group{}

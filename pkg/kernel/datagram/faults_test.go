@@ -16,6 +16,11 @@ old = new(V4); old.connect(("10.99.255.254", 53)); old.send(b"x"); first = old.r
 s = new(V4); s.setblocking(False)
 for n in range(70000):
     s.sendto(b"x", ("10.%d.%d.%d" % (98 + (n >> 16), n >> 8 & 255, n & 255), 53))
+s = new(V4); s.settimeout(0.1)
+for n in range(300): # until there is room in the queue of the capture socket again
+    s.sendto(b"x", ("10.99.255.253", 53))
+    try: s.recv(99); break
+    except TimeoutError: pass
 s = new(V4); wrong = 0
 for n in list(range(0, 70000, 350)):
     ip = "10.%d.%d.%d" % (98 + (n >> 16), n >> 8 & 255, n & 255)

@@ -197,8 +197,11 @@ func TestHashesBySource(t *testing.T) {
 		if asked {
 			want = xxhash.Sum64String("10.0.0.9")
 		}
-		if f.seen.HasHash != asked || f.seen.Hash != want {
-			t.Errorf("asked %t: hash %d (%t), want %d", asked, f.seen.Hash, f.seen.HasHash, want)
+		f.mu.Lock()
+		seen := f.seen
+		f.mu.Unlock()
+		if seen.HasHash != asked || seen.Hash != want {
+			t.Errorf("asked %t: hash %d (%t), want %d", asked, seen.Hash, seen.HasHash, want)
 		}
 	}
 }

@@ -137,6 +137,22 @@ func TestBytesBody(t *testing.T) {
 	}
 }
 
+// Who gives up on a request closes its body while another goroutine sends it.
+func TestBytesBodyIsClosedBesideARead(t *testing.T) {
+	b := NewString("weir")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if got, err := io.ReadAll(iotest.OneByteReader(b)); err != nil || string(got) != "weir" {
+			t.Errorf("%q, %v: cut short, and yet at its end", got, err)
+		}
+	}()
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	<-done
+}
+
 func TestHotPathDoesNotAllocate(t *testing.T) {
 	h := headers("a", "1", "User-Agent", "x", "b", "2")
 	if n := testing.AllocsPerRun(100, func() {

@@ -1,12 +1,13 @@
 package accel
 
 import (
-	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 // objectCode is bpf/accel.bpf.c compiled for little-endian machines by tools/generate.
@@ -34,11 +35,7 @@ type objects struct {
 
 // loadSpec decodes the embedded object.
 func loadSpec() (*ebpf.CollectionSpec, error) {
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(objectCode))
-	if err != nil {
-		return nil, fmt.Errorf("decode embedded BPF object: %w", err)
-	}
-	return spec, nil
+	return program.Spec(objectCode)
 }
 
 // load hands programs and maps to the kernel and attaches the programs to the maps whose sockets they serve.
@@ -51,11 +48,8 @@ func load(limit uint32) (*objects, error) {
 		return nil, fmt.Errorf("set weir_accel_full_limit: %w", err)
 	}
 	var o objects
-	if err := spec.LoadAndAssign(&o, nil); err != nil {
-		if refused, ok := errors.AsType[*ebpf.VerifierError](err); ok {
-			return nil, fmt.Errorf("load BPF programs: %w\n%+v", err, refused)
-		}
-		return nil, fmt.Errorf("load BPF programs: %w", err)
+	if err := program.Load(spec, &o, nil); err != nil {
+		return nil, err
 	}
 	for _, a := range []struct {
 		m *ebpf.Map
@@ -73,10 +67,4 @@ func load(limit uint32) (*objects, error) {
 	return &o, nil
 }
 
-func (o *objects) close() error {
-	return errors.Join(
-		o.Sockops.Close(), o.SockopsFull.Close(), o.Send.Close(), o.Receive.Close(), o.Doors.Close(), o.Backends.Close(),
-		o.Apps.Close(), o.Peers.Close(), o.Links.Close(), o.Sinks.Close(), o.Sources.Close(),
-		o.Slots.Close(), o.Counters.Close(),
-	)
-}
+func (o *objects) close() error { return program.Close(o) }

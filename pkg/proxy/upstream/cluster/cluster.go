@@ -61,6 +61,8 @@ type Cluster struct {
 	mu        sync.Mutex
 	assigned  *model.LoadAssignment
 	endpoints map[endpointKey]*endpoint
+	round     uint64                  // counts rebuilds
+	places    []*model.Locality       // what hosts name, by locality of the assignment
 	resolved  map[string][]netip.Addr // what DNS last said, by name
 	closed    bool
 	// held tells that the hosts are still those of the predecessor, since names of this one were never looked up yet.

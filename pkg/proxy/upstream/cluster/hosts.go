@@ -30,6 +30,8 @@ type endpoint struct {
 	checks checks
 	owner  atomic.Pointer[Cluster]
 	host   *upstream.Host
+	// round is the last one of its cluster's rebuilds in which it was one of the endpoints.
+	round uint64
 }
 
 func (c *Cluster) newEndpoint(key endpointKey, to target) *endpoint {
@@ -79,32 +81,22 @@ func (c *Cluster) update() (removed map[endpointKey]*endpoint) {
 }
 
 // rebuild makes the host set anew from the assignment and what DNS said, and returns the endpoints that are no longer
-// part of it. Endpoints of equal address are kept, with their connections. The caller holds mu.
+// part of it. Endpoints of equal address are kept, with their connections, and hosts of which nothing is new. The caller
+// holds mu.
 func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
-	n := len(c.endpoints) // mostly as many as before
-	b := hostBuilder{cluster: c, old: c.endpoints, kept: make(map[endpointKey]*endpoint, n), hosts: make([]*upstream.Host, 0, n+1)}
+	c.round++
+	before := len(c.endpoints) // mostly as many as after
+	b := hostBuilder{cluster: c, hosts: make([]*upstream.Host, 0, before+1)}
 	if c.assigned != nil {
-		for _, l := range c.assigned.Localities {
+		for i, l := range c.assigned.Localities {
+			place := c.place(i, l)
 			for _, e := range l.Endpoints {
-				b.add(l, e)
+				b.add(place, e)
 			}
 		}
 	}
-	removed = make(map[endpointKey]*endpoint)
-	for key, e := range b.old {
-		switch {
-		case b.kept[key] != nil:
-		case c.stays(e):
-			h := *e.host
-			h.Flags = e.checks.flags() | upstream.PendingDynamicRemoval
-			h.Stats.Current.Store(&h)
-			b.kept[key], b.hosts = e, append(b.hosts, &h)
-		default:
-			removed[key] = e
-		}
-	}
-	changed := len(removed) > 0 || len(b.kept) != len(b.old)
-	c.endpoints = b.kept
+	removed = b.sweep()
+	changed := len(removed) > 0 || len(c.endpoints) != before
 	set := lb.New(b.hosts, c.lbOptions())
 	c.set.Store(set)
 	c.current.Store(c.assigned)
@@ -117,6 +109,21 @@ func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
 		}
 	}
 	return removed
+}
+
+// place is the locality that hosts name in place of the i-th of the assignment. It knows no endpoints and is the same as before
+// unless it changes itself, and so are its hosts. The caller holds mu.
+func (c *Cluster) place(i int, l *model.Locality) *model.Locality {
+	if i < len(c.places) {
+		was := c.places[i]
+		if was.Region == l.Region && was.Zone == l.Zone && was.SubZone == l.SubZone && was.Priority == l.Priority && was.Weight == l.Weight {
+			return was
+		}
+	} else {
+		c.places = append(c.places, nil)
+	}
+	c.places[i] = &model.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.SubZone, Priority: l.Priority, Weight: l.Weight}
+	return c.places[i]
 }
 
 func (c *Cluster) lbOptions() lb.Options {
@@ -165,9 +172,30 @@ func (c *Cluster) publishMembership(set *lb.Set, changed bool) {
 
 // hostBuilder collects the hosts of a cluster.
 type hostBuilder struct {
-	cluster   *Cluster
-	old, kept map[endpointKey]*endpoint
-	hosts     []*upstream.Host
+	cluster *Cluster
+	hosts   []*upstream.Host
+}
+
+// sweep takes out of the cluster the endpoints that were not added in this round, but for those that serve on.
+func (b *hostBuilder) sweep() (removed map[endpointKey]*endpoint) {
+	c := b.cluster
+	for key, e := range c.endpoints {
+		switch {
+		case e.round == c.round:
+		case c.stays(e):
+			h := *e.host
+			h.Flags = e.checks.flags() | upstream.PendingDynamicRemoval
+			h.Stats.Current.Store(&h)
+			e.round, b.hosts = c.round, append(b.hosts, &h)
+		default:
+			if removed == nil {
+				removed = make(map[endpointKey]*endpoint)
+			}
+			removed[key] = e
+			delete(c.endpoints, key)
+		}
+	}
+	return removed
 }
 
 // add adds the hosts that an endpoint stands for: one, or one per address of its name.
@@ -193,7 +221,10 @@ func (b *hostBuilder) addLogical(l *model.Locality, e *model.Endpoint, found []n
 	if b.cluster.cfg.DNS.Family != model.DNSAll || len(found) == 1 {
 		return
 	}
-	for _, point := range b.kept {
+	for _, point := range b.cluster.endpoints {
+		if point.round != b.cluster.round {
+			continue
+		}
 		to := *point.current.Load()
 		for _, addr := range found[1:] {
 			to.others = append(to.others, netip.AddrPortFrom(addr.Unmap(), e.Port))
@@ -218,29 +249,41 @@ func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpo
 	}
 	key.tls = c.core.transports.of(e)
 	to := target{addr: addr, others: e.AdditionalAddresses, pipe: key.pipe}
-	point := b.kept[key]
-	if point != nil && c.cfg.Type != model.ClusterStatic {
+	point := c.endpoints[key]
+	if point != nil && point.round == c.round && c.cfg.Type != model.ClusterStatic {
 		return // as in Envoy, one address is one host, however often it was discovered
 	}
 	if point == nil {
-		if point = b.old[key]; point == nil {
-			point = c.newEndpoint(key, to)
-			c.core.transports.count(e)
-		}
-		b.kept[key] = point
+		point = c.newEndpoint(key, to)
+		c.core.transports.count(e)
+		c.endpoints[key] = point
 	}
+	point.round = c.round
 	point.aim(to)
-	h := &upstream.Host{
-		Pipe: key.pipe, Hostname: hostname, Endpoint: e, Locality: l, Weight: max(1, e.Weight), Priority: l.Priority,
-		Health: e.Health, Stats: &point.stats, Conns: point.conns,
-	}
-	if key.pipe == "" {
-		h.Address = addr
-	}
-	point.host = h
 	point.owner.Store(c)
-	c.check(point, h, key.tls)
+	if key.pipe != "" {
+		addr = netip.AddrPort{}
+	}
+	if !c.upToDate(point, l, e, hostname, addr) {
+		c.show(point, &upstream.Host{
+			Address: addr, Pipe: key.pipe, Hostname: hostname, Endpoint: e, Locality: l, Weight: max(1, e.Weight), Priority: l.Priority,
+			Health: e.Health, Stats: &point.stats, Conns: point.conns,
+		}, key.tls)
+	}
+	b.hosts = append(b.hosts, point.host)
+}
+
+// upToDate tells whether the host that an endpoint was last shown as needs no other in its place. What is checked always does.
+func (c *Cluster) upToDate(point *endpoint, l *model.Locality, e *model.Endpoint, hostname string, addr netip.AddrPort) bool {
+	h := point.host
+	return h != nil && h.Endpoint == e && h.Locality == l && h.Hostname == hostname && h.Address == addr &&
+		len(c.cfg.HealthChecks) == 0 && h.FailHealthCheck == nil && len(point.checks.running) == 0 && h.Stats.Current.Load() == h
+}
+
+// show makes h the host that an endpoint is shown as, with what its checks say.
+func (c *Cluster) show(point *endpoint, h *upstream.Host, tls *model.UpstreamTLS) {
+	point.host = h
+	c.check(point, h, tls)
 	h.Flags, h.FailHealthCheck = point.checks.flags(), point.checks.fail()
 	h.Stats.Current.Store(h)
-	b.hosts = append(b.hosts, h)
 }

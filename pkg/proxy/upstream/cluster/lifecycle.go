@@ -25,7 +25,7 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 		c.core = m.newCore(cfg)
 	case sameCore(was.cfg, cfg):
 		c.core = was.core
-		c.endpoints, c.resolved, retirePredecessor = was.handOver()
+		retirePredecessor = was.handOver(c)
 	default:
 		c.core = m.newCore(cfg)
 		was.stop()
@@ -167,13 +167,13 @@ func (c *Cluster) resolvedName(name string, addrs []netip.Addr) {
 
 // handOver stops the cluster and gives its endpoints to its successor, and what is to be done when that needs the hosts
 // of the cluster no more.
-func (c *Cluster) handOver() (map[endpointKey]*endpoint, map[string][]netip.Addr, func()) {
+func (c *Cluster) handOver(to *Cluster) func() {
 	c.stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	endpoints := c.endpoints
+	to.endpoints, to.round, to.places, to.resolved = c.endpoints, c.round, c.places, c.resolved
 	c.endpoints, c.closed = nil, true
-	return endpoints, c.resolved, c.release()
+	return c.release()
 }
 
 // stop ends the DNS watch, the sweeping of original destinations and what is attached, and waits for that.

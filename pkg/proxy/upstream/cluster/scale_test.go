@@ -101,3 +101,47 @@ func TestSharedEndpoints(t *testing.T) {
 		t.Errorf("%d hosts without endpoints", n)
 	}
 }
+
+// TestUnchangedHostsStay holds an update to what changes: the other hosts are the same objects, and so are their localities.
+func TestUnchangedHostsStay(t *testing.T) {
+	const endpoints = 20
+	m := newHarness(t)
+	cfg := static("web")
+	cfg.Type = model.ClusterEDS
+	at := func(n int) *model.Endpoint {
+		return &model.Endpoint{Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(n)}), 80), Weight: 1}
+	}
+	first := &model.LoadAssignment{Localities: []*model.Locality{{Zone: "a"}}}
+	for n := range endpoints {
+		first.Localities[0].Endpoints = append(first.Localities[0].Endpoints, at(n+1))
+	}
+	m.Apply(snapshot(cfg))
+	c := m.Get("web")
+	c.setAssignment(first)
+	before := c.Hosts()
+
+	replaced, weighted := *first.Localities[0], *first.Localities[0]
+	replaced.Endpoints = append([]*model.Endpoint{at(200)}, first.Localities[0].Endpoints[1:]...)
+	c.setAssignment(&model.LoadAssignment{Localities: []*model.Locality{&replaced}})
+	after := c.Hosts()
+	for n, h := range after {
+		if same := h == before[n]; same != (n > 0) {
+			t.Errorf("host %d: the same is %v", n, same)
+		}
+	}
+	turns := [2]*model.LoadAssignment{first, {Localities: []*model.Locality{&replaced}}}
+	turn := 0
+	if n := testing.AllocsPerRun(100, func() { turn++; c.setAssignment(turns[turn%2]) }); n > 24 {
+		t.Errorf("%v allocations to replace one of %d endpoints", n, endpoints)
+	} else {
+		t.Logf("%v allocations", n)
+	}
+
+	weighted.Weight = 3
+	c.setAssignment(&model.LoadAssignment{Localities: []*model.Locality{&weighted}})
+	for n, h := range c.Hosts() {
+		if h.Locality.Weight != 3 || h.Stats.Current.Load() != h {
+			t.Errorf("host %d is not of the locality as it is now", n)
+		}
+	}
+}

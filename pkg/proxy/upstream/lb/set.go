@@ -112,6 +112,9 @@ func New(hosts []*upstream.Host, opt Options) *Set {
 
 // splitByPriority groups hosts by priority, the highest first, and keeps their order otherwise.
 func splitByPriority(hosts []*upstream.Host) [][]*upstream.Host {
+	if len(hosts) > 0 && !slices.ContainsFunc(hosts, func(h *upstream.Host) bool { return h.Priority != hosts[0].Priority }) {
+		return [][]*upstream.Host{slices.Clip(hosts)} // as nearly always
+	}
 	rest := slices.Clone(hosts)
 	slices.SortStableFunc(rest, func(a, b *upstream.Host) int { return cmp.Compare(a.Priority, b.Priority) })
 	var out [][]*upstream.Host
@@ -131,6 +134,10 @@ type byHealth struct{ all, healthy, degraded []*upstream.Host }
 
 func newByHealth(hosts []*upstream.Host) byHealth {
 	b := byHealth{all: hosts}
+	if !slices.ContainsFunc(hosts, func(h *upstream.Host) bool { return !Healthy(h) }) {
+		b.healthy = hosts // as nearly always
+		return b
+	}
 	for _, h := range hosts {
 		switch {
 		case Healthy(h):

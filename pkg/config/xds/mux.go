@@ -341,23 +341,29 @@ func (m *Mux) next(s grpc.ClientStream) (u Update, nonce, identifier string, err
 
 // send writes requests until ctx ends or the stream breaks.
 func (m *Mux) send(ctx context.Context, s grpc.ClientStream) error {
-	first := true
+	out := sender{stream: s}
+	later := time.NewTimer(0)
+	defer later.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-later.C:
 		case <-m.kick:
+		}
+		if wait := m.patience(out.last); wait > 0 {
+			later.Reset(wait)
+			continue
 		}
 		due := m.due()
 		for i, r := range due {
 			if !m.opt.Limit.wait(ctx, len(due)-i) {
 				return nil
 			}
-			if first || !m.opt.NodeOnce {
-				r.setNode(m.opt.Node())
+			if !out.begun || !m.opt.NodeOnce {
+				out.present(r, m.opt.Node())
 			}
-			first = false
-			err := s.SendMsg(r.message())
+			err := out.send(r)
 			if errors.Is(err, io.EOF) {
 				<-ctx.Done() // the receiver learns the real reason, and ends the stream with it
 				return nil

@@ -67,14 +67,12 @@ func NewAcceptor(ln *net.TCPListener) (*Acceptor, error) {
 // Accept waits for a connection. The error wraps the system's, or os.ErrClosed after Close.
 func (a *Acceptor) Accept() (Accepted, error) {
 	got := Accepted{fd: -1}
-	var failed error
+	var failed syscall.Errno
 	err := a.raw.Read(func(fd uintptr) bool {
 		for {
-			var from unix.Sockaddr
-			got.fd, from, failed = unix.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			got.fd, got.remote, failed = accept4(int(fd))
 			switch failed {
-			case nil:
-				got.remote = addrPortOf(from)
+			case 0:
 				return true
 			case unix.EINTR, unix.ECONNABORTED: // the latter was closed while it waited
 			default:
@@ -85,7 +83,7 @@ func (a *Acceptor) Accept() (Accepted, error) {
 	switch {
 	case err != nil: // there are no deadlines
 		return got, fmt.Errorf("accept: %w", os.ErrClosed)
-	case failed != nil:
+	case failed != 0:
 		return got, os.NewSyscallError("accept4", failed)
 	}
 	return got, nil
@@ -104,13 +102,13 @@ func (p *Poller) Take(a Accepted, rx, tx *atomic.Uint64) (*Conn, error) {
 		}
 		return c, err
 	}
-	local, err := unix.Getsockname(a.fd)
-	if err != nil {
+	local, link, errno := getsockname(a.fd)
+	if errno != 0 {
 		a.Drop()
-		return nil, fmt.Errorf("take accepted connection: %w", os.NewSyscallError("getsockname", err))
+		return nil, fmt.Errorf("take accepted connection: %w", os.NewSyscallError("getsockname", errno))
 	}
 	c := p.newConn(a.fd, rx, tx)
-	c.identify(net.TCPAddrFromAddrPort(addrPortOf(local)), net.TCPAddrFromAddrPort(a.remote))
+	c.identify(net.TCPAddrFromAddrPort(zoned(local, link)), net.TCPAddrFromAddrPort(a.remote))
 	if err := p.add(c); err != nil {
 		a.Drop()
 		return nil, fmt.Errorf("take accepted connection: %w", err)
@@ -118,16 +116,14 @@ func (p *Poller) Take(a Accepted, rx, tx *atomic.Uint64) (*Conn, error) {
 	return c, nil
 }
 
-// addrPortOf is an address of the kernel's, unmapped, with the name of its zone.
-func addrPortOf(sa unix.Sockaddr) netip.AddrPort {
-	out := sockaddr(sa)
-	v6, ok := sa.(*unix.SockaddrInet6)
-	if !ok || v6.ZoneId == 0 || out.Addr().Is4() {
-		return out
+// zoned is an address with the name of its zone, or the link's number when that has gone.
+func zoned(addr netip.AddrPort, link uint32) netip.AddrPort {
+	if link == 0 || addr.Addr().Is4() {
+		return addr
 	}
-	zone := strconv.FormatUint(uint64(v6.ZoneId), 10)
-	if link, err := net.InterfaceByIndex(int(v6.ZoneId)); err == nil {
-		zone = link.Name
+	zone := strconv.FormatUint(uint64(link), 10)
+	if l, err := net.InterfaceByIndex(int(link)); err == nil {
+		zone = l.Name
 	}
-	return netip.AddrPortFrom(out.Addr().WithZone(zone), out.Port())
+	return netip.AddrPortFrom(addr.Addr().WithZone(zone), addr.Port())
 }

@@ -51,6 +51,8 @@ type Conn struct {
 	// lost is the error that a look at the socket took off it (the kernel tells each one once); it is reported in place
 	// of the end of file that follows.
 	lost atomic.Uintptr
+	// over tells that a read has come to the end of what the peer sends.
+	over atomic.Bool
 
 	rmu     sync.Mutex    // held while a read is parked; guards what follows
 	drained bool          // nothing was left when the last read returned
@@ -170,15 +172,21 @@ func (c *Conn) Close() error {
 	defer c.pmu.Unlock()
 	c.dropPrefix()
 	c.poller.remove(c)
-	err := unix.Close(c.fd)
+	var err error
+	lane := c.lane.Load()
+	if lane == nil {
+		err = failure("close", closeSocket(c.fd))
+	} else { // the kernel waits for what is on its way past TCP
+		err = os.NewSyscallError("close", unix.Close(c.fd))
+	}
 	if c.release != nil {
 		c.release()
 	}
-	if lane := c.lane.Load(); lane != nil {
+	if lane != nil {
 		lane.Release()
 	}
 	if err != nil {
-		return c.failure("close", os.NewSyscallError("close", err))
+		return c.failure("close", err)
 	}
 	return nil
 }
@@ -195,7 +203,7 @@ func (c *Conn) Control(f func(fd int) error) error {
 
 // CloseWrite sends a FIN and leaves the other direction open.
 func (c *Conn) CloseWrite() error {
-	if err := c.Control(func(fd int) error { return os.NewSyscallError("shutdown", unix.Shutdown(fd, unix.SHUT_WR)) }); err != nil {
+	if err := c.Control(func(fd int) error { return failure("shutdown", shutdownWrite(fd)) }); err != nil {
 		return c.failure("close", err)
 	}
 	return nil

@@ -47,8 +47,9 @@ func (d *Dialer) socket(in *streaminfo.Namespace, to netip.Addr) (fd int, err er
 		family = unix.AF_INET
 	}
 	open := func() (err error) {
-		fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
-		return os.NewSyscallError("socket", err)
+		var errno syscall.Errno
+		fd, errno = tcpSocket(family)
+		return failure("socket", errno)
 	}
 	if in == nil {
 		return fd, open()
@@ -64,8 +65,8 @@ func (d *Dialer) prepare(fd int, bind netip.AddrPort) error {
 	if err := d.options(fd); err != nil {
 		return err
 	}
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return os.NewSyscallError("setsockopt", err)
+	if errno := setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); errno != 0 {
+		return os.NewSyscallError("setsockopt", errno)
 	}
 	if err := d.keepAlive(fd); err != nil {
 		return os.NewSyscallError("setsockopt", err)
@@ -96,7 +97,7 @@ func (d *Dialer) keepAlive(fd int) error {
 
 // establish connects the socket, which it closes on errors.
 func (p *Poller) establish(ctx context.Context, fd int, addr netip.AddrPort) (*Conn, error) {
-	to, err := sockaddrOf(addr)
+	link, err := linkNumber(addr.Addr())
 	if err == nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -104,25 +105,24 @@ func (p *Poller) establish(ctx context.Context, fd int, addr netip.AddrPort) (*C
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	err = unix.Connect(fd, to)
-	if err == unix.EINPROGRESS || err == unix.EINTR {
+	errno := dial(fd, addr, link)
+	if errno == unix.EINPROGRESS || errno == unix.EINTR {
 		// A listener of this host has answered by now; asking costs less than being told.
-		err = unix.Connect(fd, to)
+		errno = dial(fd, addr, link)
 	}
-	if err != nil && err != unix.EALREADY && err != unix.EINPROGRESS && err != unix.EISCONN {
+	waits := errno == unix.EALREADY || errno == unix.EINPROGRESS
+	if errno != 0 && !waits && errno != unix.EISCONN { // which tells that it is connected
 		_ = unix.Close(fd)
-		return nil, os.NewSyscallError("connect", err)
+		return nil, os.NewSyscallError("connect", errno)
 	}
 	c := p.newConn(fd, nil, nil)
-	c.room = err != nil && err != unix.EISCONN // which tells that it is connected
+	c.room = waits
 	if failed := p.add(c); failed != nil {
 		_ = unix.Close(fd)
 		return nil, failed
 	}
-	if err == unix.EALREADY || err == unix.EINPROGRESS {
+	if waits {
 		err = c.connected(ctx)
-	} else {
-		err = nil
 	}
 	if err == nil {
 		err = c.named(addr)
@@ -159,19 +159,15 @@ func (c *Conn) connected(ctx context.Context) error {
 // named learns the addresses of a connected socket. One whose addresses are the same has connected to itself, which happens
 // where nobody listens on a port that the kernel would choose. On errors the poller has forgotten the connection.
 func (c *Conn) named(addr netip.AddrPort) error {
-	name, err := unix.Getsockname(c.fd)
-	if err == nil {
-		local := sockaddr(name)
-		if local == addr {
-			err = unix.ECONNREFUSED
-		} else {
-			c.identify(net.TCPAddrFromAddrPort(local), net.TCPAddrFromAddrPort(addr))
-		}
+	local, _, errno := getsockname(c.fd)
+	if errno == 0 && local == addr {
+		errno = unix.ECONNREFUSED
 	}
-	if err != nil {
+	if errno != 0 {
 		c.poller.remove(c)
-		return os.NewSyscallError("connect", err)
+		return os.NewSyscallError("connect", errno)
 	}
+	c.identify(net.TCPAddrFromAddrPort(local), net.TCPAddrFromAddrPort(addr))
 	return nil
 }
 
@@ -201,14 +197,30 @@ func sockaddrOf(addr netip.AddrPort) (unix.Sockaddr, error) {
 	if addr.Addr().Is4() {
 		return &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}, nil
 	}
-	if !addr.Addr().IsValid() {
-		return nil, errors.New("no address")
+	link, err := linkNumber(addr.Addr())
+	if err != nil {
+		return nil, err
 	}
-	sa := &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
-	if zone := addr.Addr().Zone(); zone != "" {
-		if _, err := fmt.Sscan(zone, &sa.ZoneId); err != nil {
-			return nil, unix.EADDRNOTAVAIL
+	return &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16(), ZoneId: link}, nil
+}
+
+// linkNumber is the number of the link that an address is on, which is its zone (scoped); 0 for an address without one.
+func linkNumber(addr netip.Addr) (link uint32, err error) {
+	if !addr.IsValid() {
+		return 0, errors.New("no address")
+	}
+	if zone := addr.Zone(); zone != "" {
+		if _, err := fmt.Sscan(zone, &link); err != nil {
+			return 0, unix.EADDRNOTAVAIL
 		}
 	}
-	return sa, nil
+	return link, nil
+}
+
+// failure is the error of a system call; nil when there is none.
+func failure(call string, errno syscall.Errno) error {
+	if errno == 0 {
+		return nil
+	}
+	return os.NewSyscallError(call, errno)
 }

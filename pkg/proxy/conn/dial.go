@@ -94,13 +94,14 @@ func (d *Dialer) wrap(nc net.Conn) (*Conn, error) {
 // options sets what must be there before connect.
 func (d *Dialer) options(fd int) error {
 	if d.Mark != 0 {
-		switch err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(d.Mark)); {
-		case errors.Is(err, unix.EPERM):
+		switch errno := setOption(fd, unix.SOL_SOCKET, unix.SO_MARK, int(d.Mark)); errno {
+		case 0:
+		case unix.EPERM:
 			if d.MarkFailed != nil {
-				d.MarkFailed(fmt.Errorf("set SO_MARK %#x: %w", d.Mark, err))
+				d.MarkFailed(fmt.Errorf("set SO_MARK %#x: %w", d.Mark, errno))
 			}
-		case err != nil:
-			return fmt.Errorf("set SO_MARK %#x: %w", d.Mark, err)
+		default:
+			return fmt.Errorf("set SO_MARK %#x: %w", d.Mark, errno)
 		}
 	}
 	if d.Bind.IsValid() && d.Bind.Port() == 0 {

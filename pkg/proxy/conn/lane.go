@@ -119,4 +119,7 @@ func (c *Conn) mixed() uint64 {
 
 // Spliceable tells whether bytes of the connection may be moved by Splice: not when they can come past TCP, where splice does
 // not see them. It may become false at any time.
-func (c *Conn) Spliceable() bool { return c.lane.Load() == nil }
+func (c *Conn) Spliceable() bool { return !c.Accelerated() }
+
+// Accelerated tells whether bytes from the peer can come past TCP. It may become true at any time, and stays so.
+func (c *Conn) Accelerated() bool { return c.lane.Load() != nil }

@@ -111,9 +111,9 @@ func (p *Poller) add(c *Conn) error {
 		p.conns = append(p.conns, make([]*Conn, max(64, len(p.conns)))...)
 	}
 	p.conns[c.fd] = c
-	if err := p.control(unix.EPOLL_CTL_ADD, c); err != nil {
+	if errno := p.control(unix.EPOLL_CTL_ADD, c); errno != 0 {
 		p.conns[c.fd] = nil
-		return os.NewSyscallError("epoll_ctl", err)
+		return os.NewSyscallError("epoll_ctl", errno)
 	}
 	return nil
 }
@@ -125,28 +125,25 @@ func (p *Poller) update(c *Conn) error {
 	if p.closed {
 		return os.ErrClosed
 	}
-	return os.NewSyscallError("epoll_ctl", p.control(unix.EPOLL_CTL_MOD, c))
+	return failure("epoll_ctl", p.control(unix.EPOLL_CTL_MOD, c))
 }
 
 // control is epoll_ctl(2). The caller holds mu.
-func (p *Poller) control(op int, c *Conn) error {
+func (p *Poller) control(op int, c *Conn) syscall.Errno {
 	events := uint32(interest)
 	if c.room {
 		events |= unix.EPOLLOUT
 	}
-	return unix.EpollCtl(p.fd, op, c.fd, &unix.EpollEvent{Events: events, Fd: int32(c.fd), Pad: c.generation})
+	return epollCtl(p.fd, op, c.fd, &unix.EpollEvent{Events: events, Fd: int32(c.fd), Pad: c.generation})
 }
 
-// remove forgets a connection whose descriptor is about to be closed, which takes it out of the epoll instance unless the
-// socket has other descriptors.
+// remove forgets a connection whose descriptor is about to be closed, which takes it out of the epoll instance: the socket has no
+// other descriptor, and if it had, its events would be nobody's.
 func (p *Poller) remove(c *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.conns[c.fd] == c {
 		p.conns[c.fd] = nil
-	}
-	if !p.closed {
-		_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, c.fd, nil) // closing does the same
 	}
 }
 

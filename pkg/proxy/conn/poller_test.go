@@ -272,3 +272,26 @@ func TestWhenReadable(t *testing.T) {
 	c.WhenReadable(func() { close(resumed) })
 	<-resumed
 }
+
+// TestWhenReadableAtTheEnd has the poller tell of the end before the bytes in front of it are read.
+func TestWhenReadableAtTheEnd(t *testing.T) {
+	c, peer := pair(t, "tcp")
+	if _, err := io.WriteString(peer, "x"); err != nil {
+		t.Fatal(err)
+	}
+	peer.Close()
+	eventually(t, "the end is told", c.HungUp)
+	if n, err := c.TryRead(make([]byte, 8)); n != 1 || err != nil {
+		t.Fatalf("read %d bytes, %v", n, err)
+	}
+	resumed := make(chan struct{})
+	c.WhenReadable(func() { close(resumed) })
+	select {
+	case <-resumed:
+	case <-time.After(5 * time.Second):
+		t.Error("not resumed")
+	}
+	if !c.PeerClosed() {
+		t.Error("the end is not seen")
+	}
+}

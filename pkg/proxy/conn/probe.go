@@ -9,6 +9,9 @@ import (
 // PeerClosed looks, without waiting, whether the peer has reset the connection, or closed it and everything that it sent
 // before was read. It takes no bytes and may be called beside a read.
 func (c *Conn) PeerClosed() bool {
+	if c.over.Load() {
+		return true
+	}
 	c.pmu.Lock()
 	defer c.pmu.Unlock()
 	if c.closed.Load() {

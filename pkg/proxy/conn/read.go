@@ -52,7 +52,8 @@ func (c *Conn) WaitReadable() error {
 // read will not have to wait, or when a deadline, Abort or Close makes it fail. No read may be under way, nor begin before.
 func (c *Conn) WhenReadable(resume func()) {
 	c.rmu.Lock()
-	known := c.prefix == nil && c.drained
+	// The end of what the peer sends may have been told together with bytes that were read since: that is not told again.
+	known := c.prefix == nil && c.drained && c.in.news.Load()&newsEnded == 0
 	c.rmu.Unlock()
 	if !known {
 		go resume()
@@ -163,6 +164,7 @@ func (c *Conn) took(n int) (int, error) {
 	if errno := syscall.Errno(c.lost.Load()); errno != 0 {
 		return 0, c.failure("read", os.NewSyscallError("recvfrom", errno))
 	}
+	c.over.Store(true)
 	return 0, io.EOF
 }
 

@@ -2,7 +2,8 @@
 //
 // It owns the copying: half-close is passed on, a reset is mirrored as a reset, nothing is buffered beyond one buffer per
 // direction, and that only while bytes are under way. It must not know who the two sides are. The caller closes both
-// connections afterwards. One goroutine per direction; Run waits for both.
+// connections afterwards. One goroutine per direction, the upstream's from
+// when it has something to say; Run waits for both.
 package relay
 
 import (
@@ -104,6 +105,7 @@ type relay struct {
 	pool     *Pool
 	idleFor  time.Duration
 	idle     timer.Timer
+	ended    atomic.Uint32 // directions that ended in order
 
 	mu     sync.Mutex
 	failed bool // the first failure is the result's
@@ -125,7 +127,10 @@ func Run(ctx context.Context, down, up Side, o Options) Result {
 	var res Result
 	var fromUp atomic.Uint64
 	var upward sync.WaitGroup
-	upward.Go(func() { fromUp.Store(r.copy(&r.up, &r.down, UpstreamFailed, DownstreamFailed)) })
+	r.begin(&upward, func(total uint64) {
+		fromUp.Store(total + r.copy(&r.up, &r.down, UpstreamFailed, DownstreamFailed))
+		upward.Done()
+	})
 	res.FromDownstream = r.copy(&r.down, &r.up, DownstreamFailed, UpstreamFailed)
 	upward.Wait()
 	res.FromUpstream = fromUp.Load()
@@ -137,6 +142,36 @@ func Run(ctx context.Context, down, up Side, o Options) Result {
 		r.mirror()
 	}
 	return res
+}
+
+// greeting is how much the upstream may say before its direction has a goroutine. It fits into any socket that nothing was written
+// to, so that handing it on does not wait.
+const greeting = 4 << 10
+
+// begin hands on what the upstream has sent already, and has rest copy what follows, on a goroutine of its own that starts when there
+// is something: what has been copied already is told to it. Both count themselves out of upward.
+func (r *relay) begin(upward *sync.WaitGroup, rest func(copied uint64)) {
+	upward.Add(1)
+	src, ok := r.up.Conn.(*conn.Conn)
+	if !ok {
+		go rest(0)
+		return
+	}
+	b := r.pool.get(true)
+	n, readErr := src.TryRead((*b)[:greeting])
+	var writeErr error
+	if n > 0 {
+		writeErr = r.hand(&r.up, &r.down, (*b)[:n])
+	}
+	r.pool.put(b)
+	if errors.Is(readErr, conn.ErrWouldBlock) {
+		readErr = nil
+	}
+	if r.over(&r.down, readErr, writeErr, UpstreamFailed, DownstreamFailed) {
+		upward.Done()
+		return
+	}
+	src.WhenReadable(func() { rest(uint64(n)) })
 }
 
 // fail ends both directions; the first reason counts.
@@ -165,63 +200,85 @@ func (r *relay) mirror() {
 
 // copy moves bytes one way until src ends, and passes the end on. It gives the number of bytes handed on.
 func (r *relay) copy(src, dst *Side, srcFailed, dstFailed End) (total uint64) {
-	read := reader(src.Conn)
+	in, waits := src.Conn.(lending)
+	l := &lent{pool: r.pool, large: waits}
 	for {
-		n, readErr, writeErr := r.burst(read, src, dst)
+		n, readErr, writeErr := r.burst(in, l, src, dst)
 		total += n
-		switch {
-		case writeErr != nil:
-			r.fail(dstFailed, writeErr)
-			return total
-		case readErr == nil:
-			continue
-		case !errors.Is(readErr, io.EOF):
-			r.fail(srcFailed, readErr)
+		if r.over(dst, readErr, writeErr, srcFailed, dstFailed) {
 			return total
 		}
-		if err := closeWrite(dst.Conn); err != nil && !gone(err) {
-			r.fail(dstFailed, err)
-		}
-		return total
 	}
 }
 
-// burst waits for bytes without a buffer, then moves what is there.
-func (r *relay) burst(src readiness, from, to *Side) (total uint64, readErr, writeErr error) {
-	if err := src.WaitReadable(); err != nil {
-		return 0, err, nil
+// over tells whether a direction has ended, which it passes on to dst.
+func (r *relay) over(dst *Side, readErr, writeErr error, srcFailed, dstFailed End) bool {
+	switch {
+	case writeErr != nil:
+		r.fail(dstFailed, writeErr)
+	case readErr == nil:
+		return false
+	case !errors.Is(readErr, io.EOF):
+		r.fail(srcFailed, readErr)
+	default:
+		if err := r.passEnd(dst.Conn); err != nil && !gone(err) {
+			r.fail(dstFailed, err)
+		}
 	}
-	_, waits := src.(blocking)
-	b := r.pool.get(!waits)
-	defer r.pool.put(b)
-	buf := *b
+	return true
+}
+
+// passEnd tells the peer that no more is coming. When the other direction has ended before, the caller does so by closing.
+func (r *relay) passEnd(to net.Conn) error {
+	last := r.ended.Add(1) == 2
+	if _, plain := to.(*conn.Conn); plain && last {
+		return nil
+	}
+	return closeWrite(to)
+}
+
+// burst waits for bytes, without a buffer unless src is nil, then moves what is there.
+func (r *relay) burst(src lending, l *lent, from, to *Side) (total uint64, readErr, writeErr error) {
+	defer l.TakeBack()
+	n, waits := 0, src != nil
+	if waits {
+		n, readErr = src.ReadLent(l)
+	} else {
+		n, readErr = from.Conn.Read(l.Lend())
+	}
 	for {
-		n, err := src.TryRead(buf)
+		buf := l.Lend()
 		if n > 0 {
-			if from.Received != nil {
-				from.Received(n)
+			if writeErr = r.hand(from, to, buf[:n]); writeErr != nil {
+				return total, nil, writeErr
 			}
-			r.touch()
-			if _, err := to.Conn.Write(buf[:n]); err != nil {
-				return total, nil, err
-			}
-			r.touch()
 			total += uint64(n)
 		}
-		if n == len(buf) && !waits {
+		if n == len(buf) && waits {
 			moved, readErr, writeErr := r.bulk(from, to)
 			total += moved
 			if readErr != nil || writeErr != nil {
 				return total, readErr, writeErr
 			}
 		}
-		switch {
-		case errors.Is(err, conn.ErrWouldBlock):
+		if readErr != nil || !waits {
+			return total, readErr, nil
+		}
+		if n, readErr = src.TryRead(buf); errors.Is(readErr, conn.ErrWouldBlock) {
 			return total, nil, nil
-		case err != nil:
-			return total, err, nil
 		}
 	}
+}
+
+// hand passes bytes on.
+func (r *relay) hand(from, to *Side, b []byte) error {
+	if from.Received != nil {
+		from.Received(len(b))
+	}
+	r.touch()
+	_, err := to.Conn.Write(b)
+	r.touch()
+	return err
 }
 
 // bulk moves bytes from socket to socket for as long as many come at once.
@@ -251,25 +308,35 @@ func (r *relay) touch() {
 	}
 }
 
-// readiness reads as conn.Conn does.
-type readiness interface {
-	WaitReadable() error
+// lending reads as conn.Conn does, without a buffer while it waits. Other connections cannot tell readiness, such as TLS, where a
+// record may be half there: the buffer is held while such a connection waits.
+type lending interface {
+	ReadLent(l conn.Lender) (int, error)
 	TryRead(p []byte) (int, error)
 }
 
-func reader(c net.Conn) readiness {
-	if r, ok := c.(readiness); ok {
-		return r
-	}
-	return blocking{c}
+// lent is a buffer of the pool's that is there only while there is something to read.
+type lent struct {
+	pool  *Pool
+	large bool
+	b     *[]byte
 }
 
-// blocking reads from connections that cannot tell readiness, such as TLS, where a record may be half there: the buffer
-// is held while such a connection waits.
-type blocking struct{ c net.Conn }
+// Lend implements conn.Lender.
+func (l *lent) Lend() []byte {
+	if l.b == nil {
+		l.b = l.pool.get(l.large)
+	}
+	return *l.b
+}
 
-func (blocking) WaitReadable() error             { return nil }
-func (b blocking) TryRead(p []byte) (int, error) { return b.c.Read(p) }
+// TakeBack implements conn.Lender.
+func (l *lent) TakeBack() {
+	if l.b != nil {
+		l.pool.put(l.b)
+		l.b = nil
+	}
+}
 
 func closeWrite(c net.Conn) error {
 	if h, ok := c.(interface{ CloseWrite() error }); ok {

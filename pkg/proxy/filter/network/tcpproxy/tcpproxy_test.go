@@ -72,6 +72,8 @@ type bed struct {
 	store *stats.Store
 	proxy *Proxy
 	logs  chan streaminfo.Info
+	// served is closed when the last client was.
+	served chan struct{}
 }
 
 func newBed(t *testing.T, cfg *model.TCPProxy, clusters map[string]*fakeCluster) *bed {
@@ -124,6 +126,7 @@ func (b *bed) client(ctx context.Context) *net.TCPConn {
 		b.proxy.Serve(ctx, &filter.Connection{Conn: down, Info: info, Reset: down.Reset})
 	}()
 	b.t.Cleanup(func() { c.Close(); <-done })
+	b.served = done
 	return c.(*net.TCPConn)
 }
 
@@ -188,11 +191,13 @@ func TestHashesBySource(t *testing.T) {
 		cfg := single("a")
 		cfg.HashSourceIP = asked
 		f := &fakeCluster{name: "a", addr: echo(t)}
-		c := newBed(t, cfg, map[string]*fakeCluster{"a": f}).client(t.Context())
+		b := newBed(t, cfg, map[string]*fakeCluster{"a": f})
+		c := b.client(t.Context())
 		c.CloseWrite()
 		if _, err := io.ReadAll(c); err != nil {
 			t.Fatal(err)
 		}
+		<-b.served
 		want := uint64(0)
 		if asked {
 			want = xxhash.Sum64String("10.0.0.9")

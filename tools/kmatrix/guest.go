@@ -127,7 +127,7 @@ func runSuites() error {
 }
 
 // suiteLimit is how long one suite may take under emulation.
-const suiteLimit = 10 * time.Minute
+const suiteLimit = 20 * time.Minute
 
 // execute runs one suite with its output on the console.
 func (t task) execute() {

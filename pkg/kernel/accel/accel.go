@@ -22,6 +22,9 @@ type Options struct {
 // DefaultLimit is the bound of bytes that wait in a socket past TCP.
 const DefaultLimit = 512 << 10
 
+// sendRoom is the send buffer of a socket that redirects, as set_room of bpf/accel.bpf.c gives it to those of applications.
+const sendRoom = 64 << 10
+
 // Accelerator has the programs loaded. It takes nothing in until it is attached to cgroups and told doors.
 type Accelerator struct {
 	objects *objects
@@ -190,6 +193,7 @@ func (a *Accelerator) enter(fd int, p wirePair, slot *slot, link uint64, full bo
 	// What waits in the socket counts against its receive buffer (Linux 6.13), and TCP needs room beside it: a segment that
 	// does not fit would be dropped, and sent again much later.
 	slot.limit.Store(min(a.limit, makeRoom(fd, a.limit)))
+	easeSending(fd, full)
 	slot.link.Store(link)
 	if err := a.objects.Sinks.Put(link, uint64(fd)); err != nil {
 		return err
@@ -221,6 +225,17 @@ func makeRoom(fd int, limit uint64) uint64 {
 		return 0
 	}
 	return uint64(room) / 3 * 2
+}
+
+// easeSending has TCP do little for what goes that way. There is no network between two sockets of a host, so the plainest
+// congestion control will do; others pace what they send, and their measurements cost more than the sending. A socket whose bytes
+// are redirected, too, comes back from TCP when nothing is on its way there: with little room in its send buffer that is soon. What
+// cannot be set stays as it is, and is slower.
+func easeSending(fd int, redirects bool) {
+	_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno")
+	if redirects {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendRoom)
+	}
 }
 
 // Release gives the connection's place back. The descriptor must have been closed.

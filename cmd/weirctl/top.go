@@ -26,8 +26,8 @@ differently. When the standard output is no terminal it is printed once.
   --sort COLUMN    rate (default), bytes (default with --once), rtt or age
 
 VERDICT is "captured" (through weir), "offloaded" (past weir, in the kernel), "inbound" (to an application of this host) or
-"bound" (to an address of weir's). SENT and RECEIVED are bytes from and to the client, K being 1024. RTT is that of the client's
-socket. What is not known is "-".
+"bound" (to an address of weir's). PAST TCP marks those that are accelerated. SENT and RECEIVED are bytes from and to the client,
+K being 1024. RTT is that of the client's socket. What is not known is "-".
 `
 
 // Bounds on the time between refreshes.

@@ -21,6 +21,7 @@ type topAnswer struct {
 type topConnection struct {
 	Verdict, Command, Container, Namespace, Client, Destination, Listener, Route, Cluster, Endpoint string
 	PID                                                                                             int
+	Accelerated                                                                                     bool
 	BytesSent                                                                                       uint64 `json:"bytes_sent"`
 	BytesReceived                                                                                   uint64 `json:"bytes_received"`
 	RTT                                                                                             int64  `json:"rtt_us"`
@@ -121,6 +122,12 @@ func topColumns(rated bool, sorting string) []topColumn {
 		{title: "CONTAINER", drop: 4, narrow: 12, cell: func(c *topConnection) string { return c.Container }},
 		{title: "NETNS", drop: 1, narrow: 10, optional: true, cell: func(c *topConnection) string { return c.Namespace }},
 		{title: "VERDICT", drop: 9, cell: func(c *topConnection) string { return c.Verdict }},
+		{title: "PAST TCP", drop: 4, optional: true, cell: func(c *topConnection) string {
+			if c.Accelerated {
+				return "yes"
+			}
+			return ""
+		}},
 		{title: "CLIENT", drop: 2, cell: func(c *topConnection) string { return c.Client }},
 		{title: "DESTINATION", cell: func(c *topConnection) string { return c.Destination }},
 		{title: "LISTENER", drop: 5, narrow: 10, cell: func(c *topConnection) string { return c.Listener }},

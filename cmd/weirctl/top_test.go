@@ -20,7 +20,7 @@ import (
 var updateTop = flag.Bool("update", false, "rewrite the golden files of top")
 
 const topPage = `{"total": 5, "connections": [
- {"id": 7, "verdict": "captured", "pid": 4711, "command": "curl", "container": "0123456789ab", "client": "10.0.0.2:40000",
+ {"id": 7, "verdict": "captured", "accelerated": true, "pid": 4711, "command": "curl", "container": "0123456789ab", "client": "10.0.0.2:40000",
   "destination": "10.99.0.1:80", "listener": "shop", "route": "cart", "cluster": "cart-of-the-online-shop", "endpoint": "10.1.0.1:8080",
   "bytes_sent": %[1]d, "bytes_received": 123456789, "rtt_us": 90, "age_ms": 61000},
  {"verdict": "offloaded", "pid": 42, "command": "psql\u001b[2J", "container": "session-3", "client": "10.0.0.2:40001",

@@ -80,6 +80,8 @@ type connectionInfo struct {
 	Verdict string `json:"verdict"`
 	// Protocol is "udp" for sessions of datagrams, and empty for connections.
 	Protocol string `json:"protocol,omitempty"`
+	// Accelerated tells that the payload of the client goes past TCP where it can.
+	Accelerated bool `json:"accelerated,omitempty"`
 	// PID is 0 when the process is not known, or is none of this host.
 	PID         int    `json:"pid,omitempty"`
 	Command     string `json:"command,omitempty"`
@@ -170,7 +172,7 @@ func inUserSpace(l *listener.Live, socket *NamespaceSocket) connectionInfo {
 	row := connectionInfo{
 		ID: l.ID, Verdict: verdictBound, Client: unmapped(l.Client).String(), Destination: unmapped(l.Destination).String(),
 		Listener: l.Listener, FilterChain: l.FilterChain, Route: l.Route, Cluster: l.Cluster,
-		BytesSent: l.Received, BytesReceived: l.Sent, Age: l.Age.Milliseconds(),
+		BytesSent: l.Received, BytesReceived: l.Sent, Age: l.Age.Milliseconds(), Accelerated: l.Accelerated,
 	}
 	if l.Datagrams {
 		row.Protocol = "udp"
@@ -290,6 +292,9 @@ func (l *connectionList) Text() string {
 			age = (time.Duration(c.Age) * time.Millisecond).String()
 		}
 		fmt.Fprint(w, strings.TrimSpace(c.Verdict+" "+c.Protocol))
+		if c.Accelerated {
+			fmt.Fprint(w, " accelerated")
+		}
 		for _, text := range []string{process, c.Container, c.Client, c.Destination, c.Listener, c.Route, c.Cluster, c.Endpoint} {
 			fmt.Fprint(w, "\t", cmp.Or(text, "-"))
 		}

@@ -29,7 +29,7 @@ func liveFakes() []listener.Live {
 	endpoint := netip.MustParseAddrPort("10.1.0.1:8080")
 	own := listener.Live{
 		ID: 1, Client: client, Socket: capture, Destination: dst, Redirected: true, Listener: "out", FilterChain: "http", Route: "cart",
-		Cluster: "cart", Endpoint: endpoint, Age: 1500 * time.Millisecond, Received: 1, Sent: 2,
+		Cluster: "cart", Endpoint: endpoint, Age: 1500 * time.Millisecond, Received: 1, Sent: 2, Accelerated: true,
 	}
 	pod := own
 	pod.ID, pod.Netns = 2, 77

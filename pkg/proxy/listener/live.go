@@ -16,6 +16,8 @@ type Live struct {
 	Datagrams bool
 	// Inbound tells that it was captured on its way to an application on this host.
 	Inbound bool
+	// Accelerated tells that what the client sends can come past TCP.
+	Accelerated bool
 	// Netns is the cookie of the network namespace that it was accepted in; 0 for weir's own.
 	Netns uint64
 	// Listener and FilterChain serve it; Route, Cluster and Endpoint are where its latest stream went.
@@ -47,7 +49,7 @@ func (cn *connection) live() Live {
 	info := &cn.info
 	l := Live{
 		ID: info.ID, Client: info.DirectRemote, Socket: info.BoundLocal, Destination: info.Local,
-		Redirected: info.Local != info.BoundLocal, Inbound: info.Inbound,
+		Redirected: info.Local != info.BoundLocal, Inbound: info.Inbound, Accelerated: cn.c.Accelerated(),
 		Listener: info.Listener, FilterChain: cn.chain.cfg.Name, Age: time.Since(info.Start),
 		Received: info.RxBytes.Load(), Sent: info.TxBytes.Load(),
 	}

@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -166,16 +164,10 @@ func (c *inboundCapture) sinks(in *streaminfo.Namespace) []inbound.Sink {
 
 // attach makes the attachments those that the patterns ask for. The caller holds mu.
 func (c *inboundCapture) attach(k *inbound.Inbound) {
-	if c.created == "" && slices.ContainsFunc(c.patterns, func(p string) bool { return strings.Trim(p, "/") == steer.DefaultCgroup }) {
-		dir, created, err := c.hierarchy.Create(steer.DefaultCgroup)
-		if err != nil {
-			c.log.Warn("make the default cgroup", "error", err)
-		}
-		if created {
-			c.created = dir
-		}
+	dirs, _, created, err := c.hierarchy.ResolveWith(steer.DefaultCgroup, c.patterns)
+	if created != "" {
+		c.created = created
 	}
-	dirs, _, err := c.hierarchy.Resolve(c.patterns)
 	if err == nil {
 		err = k.SetCgroups(dirs)
 	}

@@ -62,6 +62,22 @@ func (h *Hierarchy) Resolve(patterns []string) (dirs, missing []string, err erro
 	return topmost(dirs), missing, nil
 }
 
+// ResolveWith is Resolve, having made a cgroup of the caller's own where a pattern is its name. created is its directory when it was
+// not there, else empty.
+func (h *Hierarchy) ResolveWith(own string, patterns []string) (dirs, missing []string, created string, err error) {
+	if slices.ContainsFunc(patterns, func(p string) bool { return strings.Trim(p, "/") == own }) {
+		dir, made, err := h.Create(own)
+		if err != nil {
+			return nil, nil, "", err
+		}
+		if made {
+			created = dir
+		}
+	}
+	dirs, missing, err = h.Resolve(patterns)
+	return dirs, missing, created, err
+}
+
 func (h *Hierarchy) match(pattern string) ([]string, error) {
 	glob, err := h.Path(pattern)
 	if err != nil {

@@ -93,6 +93,25 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// One's own cgroup is made when it is named in any way, but not for a glob that it would match.
+func TestResolveWith(t *testing.T) {
+	for _, tt := range []struct {
+		pattern string
+		made    bool
+	}{{"own", true}, {"/own", true}, {"/own/", true}, {"o*", false}, {"other", false}, {"other/own", false}} {
+		t.Run(tt.pattern, func(t *testing.T) {
+			h := At("/", t.TempDir())
+			_, _, created, err := h.ResolveWith("own", []string{tt.pattern})
+			if err != nil || (created == filepath.Join(h.Root(), "own")) != tt.made {
+				t.Fatalf("made %q, %v", created, err)
+			}
+			if _, _, again, err := h.ResolveWith("own", []string{tt.pattern}); err != nil || again != "" {
+				t.Errorf("made %q once more, %v", again, err)
+			}
+		})
+	}
+}
+
 func TestLocate(t *testing.T) {
 	tests := []struct {
 		name    string

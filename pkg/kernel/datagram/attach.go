@@ -64,16 +64,10 @@ func (i *Interceptor) resolve() ([]string, error) {
 	if len(i.plan.Rules) == 0 || i.plan.Disabled {
 		return nil, nil
 	}
-	if slices.Contains(i.plan.Cgroups, steer.DefaultCgroup) {
-		dir, created, err := i.opts.Hierarchy.Create(steer.DefaultCgroup)
-		if err != nil {
-			return nil, err
-		}
-		if created {
-			i.created = append(i.created, dir)
-		}
+	dirs, _, created, err := i.opts.Hierarchy.ResolveWith(steer.DefaultCgroup, i.plan.Cgroups)
+	if created != "" {
+		i.created = append(i.created, created)
 	}
-	dirs, _, err := i.opts.Hierarchy.Resolve(i.plan.Cgroups)
 	return dirs, err
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -194,16 +193,10 @@ func (i *Interceptor) resolve(plan *steer.Plan) ([]string, error) {
 		i.missing = nil
 		return nil, nil
 	}
-	if slices.ContainsFunc(plan.Cgroups, func(name string) bool { return strings.Trim(name, "/") == steer.DefaultCgroup }) {
-		dir, created, err := i.opts.Hierarchy.Create(steer.DefaultCgroup)
-		if err != nil {
-			return nil, err
-		}
-		if created {
-			i.created = append(i.created, dir)
-		}
+	dirs, missing, created, err := i.opts.Hierarchy.ResolveWith(steer.DefaultCgroup, plan.Cgroups)
+	if created != "" {
+		i.created = append(i.created, created)
 	}
-	dirs, missing, err := i.opts.Hierarchy.Resolve(plan.Cgroups)
 	i.missing = missing
 	return dirs, err
 }

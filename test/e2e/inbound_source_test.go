@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -10,12 +11,15 @@ import (
 // keepSource is a listener's field that has applications see the addresses of clients.
 const keepSource = `, listener_filters: [{name: envoy.filters.listener.original_src, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.original_src.v3.OriginalSrc, mark: 123}}]`
 
-// wantEventually is want for what takes a moment to be so, such as an IPv6 address.
+// wantEventually is want for what takes a moment to be so, such as that devices find each other. No attempt takes all of the patience.
 func (h *house) wantEventually(from *harness.Host, addr, body, weir string) {
 	h.t.Helper()
-	harness.Eventually(h.t, addr+" is answered with "+body, func() bool {
-		gotBody, gotWeir, err := answer(h.t, from, addr)
-		return err == nil && strings.HasPrefix(gotBody, body) && gotWeir == weir
+	harness.EventuallyNil(h.t, addr+" is answered with "+body, func() error {
+		gotBody, gotWeir, err := answerWithin(h.t, from, addr, harness.Patience/5)
+		if err == nil && (!strings.HasPrefix(gotBody, body) || gotWeir != weir) {
+			err = fmt.Errorf("%q, through weir %q", gotBody, gotWeir)
+		}
+		return err
 	})
 }
 

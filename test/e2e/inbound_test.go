@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weir-proxy/weir/test/harness"
 )
@@ -96,7 +97,13 @@ func (h *house) serve(captured bool, addr, port string) *harness.Process {
 // answer is what a request is answered with: the body, and what weir added.
 func answer(t *testing.T, from *harness.Host, addr string) (body, weir string, err error) {
 	t.Helper()
+	return answerWithin(t, from, addr, harness.Patience)
+}
+
+func answerWithin(t *testing.T, from *harness.Host, addr string, timeout time.Duration) (body, weir string, err error) {
+	t.Helper()
 	client := from.Client()
+	client.Timeout = timeout
 	defer client.CloseIdleConnections()
 	resp, err := client.Get("http://" + addr + "/")
 	if err != nil {

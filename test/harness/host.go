@@ -223,7 +223,11 @@ func Link(a, b *Host, prefix string) {
 	a.mustRun("ip", "link", "add", device, "type", "veth", "peer", "name", device,
 		"netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), b.netns.Fd()))
 	for h, addr := range map[*Host]netip.Addr{a: first, b: first.Next()} {
-		h.mustRun("ip", "addr", "add", netip.PrefixFrom(addr, p.Bits()).String(), "dev", device)
+		args := []string{"ip", "addr", "add", netip.PrefixFrom(addr, p.Bits()).String(), "dev", device}
+		if addr.Is6() { // else nobody is answered while the kernel asks whether somebody else has it
+			args = append(args, "nodad")
+		}
+		h.mustRun(args...)
 		h.mustRun("ip", "link", "set", device, "up")
 	}
 }

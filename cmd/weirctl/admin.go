@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -53,6 +54,8 @@ func openAdmin(ctx context.Context, address, config, page string) (io.ReadCloser
 	network, target := "tcp", address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, target = "unix", path
+	} else if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, fmt.Errorf("admin interface at %q: it is HOST:PORT or unix:PATH", address)
 	}
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, target)
@@ -63,6 +66,9 @@ func openAdmin(ctx context.Context, address, config, page string) (io.ReadCloser
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
+		if around := new(url.Error); errors.As(err, &around) {
+			err = around.Err // what was asked for is of weirctl's making
+		}
 		var nobody *net.OpError
 		if errors.As(err, &nobody) && nobody.Op == "dial" || errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, fmt.Errorf("reach weir's admin interface at %s: %w\n"+

@@ -11,9 +11,13 @@ import (
 
 const eventsHelp = `usage: weirctl events [OPTIONS]
 
-Prints the kernel's decisions about connections as the running weir is told of them, one a line, until Ctrl-C: when, which process
-and container, where it wants to go, what becomes of it and why, for which listener or service, and at which endpoint. Nothing
-is told while nobody looks. Of more than one value for an option any has to match, of different options all.
+Prints the kernel's decisions about TCP connections that captured processes make, as the running weir is told of them, one a line,
+until Ctrl-C: when, which process and container, where it wants to go, what becomes of it and why, for which listener or service,
+and at which endpoint. Nothing is told while nobody looks. Of more than one value for an option any has to match, of different
+options all.
+
+Datagrams of UDP and connections that come in are not told of: "weirctl top" shows those there are, "weirctl explain" what becomes
+of one, and the statistics weir.interception.udp.* and weir.inbound.* count the reasons.
 
   --admin ADDR      admin interface of the daemon: HOST:PORT or unix:PATH (default: 127.0.0.1:9901)
   -c FILE           take the address of the admin interface from this bootstrap configuration
@@ -24,7 +28,7 @@ is told while nobody looks. Of more than one value for an option any has to matc
   --cgroup PATH     only those of processes in this cgroup or below it; globs as in the configuration
   --dst DST         only those about IP, IP/BITS, IP:PORT or :PORT
   --sample SHARE    only so many, drawn at random: above 0 and at most 1
-  -n, --limit N     end after so many
+  -n, --limit N     end after so many, those that were recorded included
   --past            begin with those that were recorded (the events of weir.interception in the configuration)
   --json            print JSON, one object a line
 `

@@ -51,8 +51,11 @@ func run(ctx context.Context, args []string, std stdio) int {
 	}
 	switch args[0] {
 	case "help", "-h", "--help":
-		usage(std.out)
-		return exitOK
+		if len(args) == 1 {
+			usage(std.out)
+			return exitOK
+		}
+		args = []string{args[1], "--help"}
 	}
 	for _, v := range verbs() {
 		if v.name == args[0] {
@@ -95,8 +98,12 @@ func didYouMean(name string, known iter.Seq[string]) string {
 
 func usage(w io.Writer) {
 	fmt.Fprint(w, "weirctl works with weir, the transparent proxy.\n\nusage: weirctl COMMAND [ARGUMENTS]\n\n")
+	width := 0
 	for _, v := range verbs() {
-		fmt.Fprintf(w, "  %-38s %s\n", v.name+" "+v.args, v.summary)
+		width = max(width, len(v.name+" "+v.args))
 	}
-	fmt.Fprint(w, "\n`weirctl COMMAND --help` tells more of each.\n")
+	for _, v := range verbs() {
+		fmt.Fprintf(w, "  %-*s  %s\n", width, v.name+" "+v.args, v.summary)
+	}
+	fmt.Fprint(w, "\n`weirctl help COMMAND` tells more of each.\n")
 }

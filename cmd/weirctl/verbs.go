@@ -4,9 +4,9 @@ package main
 func verbs() []verb {
 	return []verb{
 		{"exec", "[-c FILE] -- COMMAND ...", "run a command with its connections intercepted", runExec},
-		{"explain", "[--admin ADDR | -c FILE] [SRC] DST", "say what becomes of a connection, and why", runExplain},
-		{"top", "[--admin ADDR | -c FILE] [--once]", "show connections: who, where to, how much", runTop},
-		{"events", "[--admin ADDR | -c FILE] [FILTERS]", "print the kernel's decisions as it takes them", runEvents},
+		{"explain", "[OPTIONS] [SRC] DST", "say what becomes of a connection, and why", runExplain},
+		{"top", "[OPTIONS]", "show connections: who, where to, how much", runTop},
+		{"events", "[OPTIONS]", "print the kernel's decisions as it takes them", runEvents},
 		{"validate", "FILE|DIR ...", "check bootstraps and files of xDS resources", runValidate},
 		{"compat", "[--write FILE | --check FILE]", "write which fields of Envoy's configuration do what", runCompat},
 		{"xds", "serve --listen ADDR DIR", "serve a directory of resources over xDS", runXDS},

@@ -110,13 +110,14 @@ func (q *question) set(name, value string) (err error) {
 	return nil
 }
 
-// complete has kinds that were not given match everything.
+// complete has kinds that were not given match everything, but for sockets that are not TCP: these get their decision elsewhere, and
+// a pass here would be taken for it.
 func (f *Filter) complete() {
 	if f.wanted.Actions == 0 {
 		f.wanted.Actions = intercept.Everything().Actions
 	}
 	if f.wanted.Reasons == 0 {
-		f.wanted.Reasons = intercept.Everything().Reasons
+		f.wanted.Reasons = intercept.Everything().Reasons &^ (1 << intercept.ReasonNotTCP)
 	}
 }
 

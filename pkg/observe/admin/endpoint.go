@@ -66,11 +66,11 @@ func pages() []endpoint {
 		{path: "/stats/recentlookups", help: "Show recent stat-name lookups", serve: (*Server).recentLookups},
 		{path: "/server_info", help: "print server version/status information", serve: (*Server).serverInfo},
 		{path: clientStatusPath, help: "client status discovery (CSDS) of this process alone; the body is a ClientStatusRequest in JSON, or empty", post: true, serve: (*Server).clientStatus},
-		{path: "/weir/connections", help: "print the connections there are: process, destination, route, cluster, endpoint, bytes", serve: (*Server).connections, params: []param{
+		{path: "/weir/connections", help: "print the connections and UDP sessions there are: process, destination, route, cluster, endpoint, bytes", serve: (*Server).connections, params: []param{
 			{name: "limit", help: "At most so many, those with the most bytes (default: 1000)"},
 			{"format", "File format to use", enumParam, []string{"json", "text"}},
 		}},
-		{path: "/weir/events", help: "print the kernel's decisions about connections as it takes them: process, destination, verdict, reason", serve: (*Server).events, params: []param{
+		{path: "/weir/events", help: "print the kernel's decisions about TCP connections of captured processes, as it takes them: process, destination, verdict, reason", serve: (*Server).events, params: []param{
 			{name: "verdict", help: "Only these: pass, redirect, refuse, offload; this and the others may be repeated or have commas"},
 			{name: "reason", help: "Only those given for these reasons, such as captured or no_rule"},
 			{name: "pid", help: "Only those of these processes"},

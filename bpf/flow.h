@@ -84,9 +84,9 @@ static __always_inline int remember(struct bpf_sock_addr *ctx, const struct weir
  * A socket may connect again after a failure. What it was captured for before must not outlive that, except on the way to the
  * capture socket: with the program attached to a cgroup and to its parent, the second run sees the first one's rewrite.
  */
-static __always_inline void forget(struct bpf_sock_addr *ctx, const struct weir_verdict *v)
+static __always_inline void forget(struct bpf_sock_addr *ctx, const struct weir_flow *flow, const struct weir_verdict *v)
 {
-	if (v->reason != REASON_CAPTURE_SOCKET && flow_of(ctx->sk))
+	if (flow && v->reason != REASON_CAPTURE_SOCKET)
 		bpf_sk_storage_delete(&weir_flows, ctx->sk);
 }
 
@@ -125,6 +125,7 @@ static __always_inline void carry_out(struct bpf_sock_addr *ctx, const struct we
 /* Completes the query from the context, decides, remembers, counts. Returns 0 when connect() is to fail. */
 static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_query *q, struct weir_verdict *v)
 {
+	const struct weir_flow *flow;
 	struct weir_offload *before;
 	const struct weir_control *c;
 
@@ -141,6 +142,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	q->cgroup = bpf_get_current_cgroup_id();
 	q->netns = bpf_get_netns_cookie(ctx);
 	before = offload_of(ctx->sk);
+	flow = flow_of(ctx->sk); /* before the socket has any storage, which makes it cheap */
 	if (sent_there(before, q)) {
 		count(REASON_OFFLOAD_TARGET);
 		return 1;
@@ -153,7 +155,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	else
 		forget_offload(ctx, before);
 	if (v->action != ACTION_REDIRECT && q->protocol == IPPROTO_TCP)
-		forget(ctx, v);
+		forget(ctx, flow, v);
 	if (v->reason == REASON_OTHER_NETNS)
 		report_stranger(q);
 	count(v->reason);

@@ -35,6 +35,7 @@ OFFSET_IS(struct bpf_sock_ops, bytes_received, 168);
 
 static __u32 (*bpf_get_prandom_u32)(void) = (void *)7;
 static __u64 (*bpf_jiffies64)(void) = (void *)118;
+static __u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)160; /* 5.11 */
 static void *(*bpf_skc_to_mptcp_sock)(void *sk) = (void *)196; /* 5.19, optional */
 static int (*bpf_sock_ops_cb_flags_set)(struct bpf_sock_ops *ctx, int flags) = (void *)59;
 
@@ -304,22 +305,26 @@ static __always_inline enum weir_reason undertake(struct bpf_sock_addr *ctx, str
 	o->half = 0;
 	o->closed = 0;
 	o->told_at = 0;
-	o->began = bpf_ktime_get_ns() / 1000000;
+	o->began = bpf_ktime_get_coarse_ns() >> BEGAN_SHIFT;
 	o->rx_told = 0;
 	o->tx_told = 0;
 	o->state = OFFLOAD_TAKEN;
 	return REASON_NONE;
 }
 
-/* TCP begins: from here on its states are reported, and TCP_CLOSE is the last of them however the connection ends. */
-static __always_inline void offload_begins(struct bpf_sock_ops *ctx)
+/*
+ * TCP begins: from here on its states are reported, and TCP_CLOSE is the last of them however the connection ends. Returns 0 when the
+ * connection is not offloaded.
+ */
+static __always_inline int offload_begins(struct bpf_sock_ops *ctx)
 {
 	struct weir_offload *o = offload_of(ctx->sk);
 
 	if (!o || o->state != OFFLOAD_TAKEN)
-		return;
+		return 0;
 	o->state = OFFLOAD_CONNECTING;
 	bpf_sock_ops_cb_flags_set(ctx, ctx->ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	return 1;
 }
 
 /* Credits the endpoint with what has come since the last time. The totals may be lower than what was told then, by a FIN. */
@@ -335,16 +340,20 @@ static __always_inline void tell_bytes(struct weir_offload *o, struct weir_upstr
 static __always_inline void offload_lives(struct bpf_sock_ops *ctx)
 {
 	struct weir_offload *o = offload_of(ctx->sk);
+	__u64 rx = ctx->bytes_received, tx = ctx->bytes_acked;
 	__u32 now = bpf_jiffies64();
 	struct weir_upstream *u;
 
+	tx -= tx ? 1 : 0;
 	if (!o || o->state != OFFLOAD_ESTABLISHED || now - o->told_at < TELL_JIFFIES || o->epoch != weir_epoch)
+		return;
+	if (rx == o->rx_told && tx == o->tx_told)
 		return;
 	u = block_at(o->endpoint);
 	if (!u)
 		return;
 	o->told_at = now;
-	tell_bytes(o, u, ctx->bytes_received, ctx->bytes_acked ? ctx->bytes_acked - 1 : 0);
+	tell_bytes(o, u, rx, tx);
 }
 
 /*
@@ -369,10 +378,13 @@ static __always_inline void count_bytes(struct bpf_sock_ops *ctx, struct weir_of
 /* A connection changes its state, from args[0] to args[1]. */
 static __always_inline void offload_changes(struct bpf_sock_ops *ctx)
 {
-	struct weir_offload *o = offload_of(ctx->sk);
 	__u32 before = ctx->args[0], now = ctx->args[1];
+	struct weir_offload *o;
 	struct weir_upstream *u;
 
+	if (now != TCP_ESTABLISHED && now != TCP_FIN_WAIT2 && now != TCP_CLOSE)
+		return;
+	o = offload_of(ctx->sk);
 	if (!o || o->state == OFFLOAD_OVER)
 		return;
 	if (now == TCP_ESTABLISHED) {

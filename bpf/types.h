@@ -225,6 +225,9 @@ enum weir_offload_state {
 	OFFLOAD_ESTABLISHED = 3,
 };
 
+/* Nanoseconds to about milliseconds, without a division. */
+#define BEGAN_SHIFT 20
+
 /* An offloaded connection: value of weir_offloads. */
 struct weir_offload {
 	struct weir_addr addr; /* destination that the application asked for */
@@ -239,7 +242,7 @@ struct weir_offload {
 	__u32 endpoint;
 	__u32 half;	/* low bits of bytes_received when the connection was half closed from here */
 	__u32 told_at;	/* low bits of jiffies when the bytes were counted last */
-	__u32 began;	/* low bits of bpf_ktime_get_ns() in milliseconds when the application connected */
+	__u32 began;	/* low bits of the monotonic clock >> BEGAN_SHIFT when the application connected */
 	__u64 rx_told; /* bytes that the endpoint has been credited with */
 	__u64 tx_told;
 };

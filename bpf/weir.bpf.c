@@ -82,8 +82,8 @@ int weir_sockops(struct bpf_sock_ops *ctx)
 {
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		hand_off(ctx);
-		offload_begins(ctx);
+		if (!offload_begins(ctx))
+			hand_off(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		offload_changes(ctx);

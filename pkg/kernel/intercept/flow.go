@@ -37,7 +37,7 @@ func (i *Interceptor) OriginalDst(netns uint64, client, server netip.AddrPort) (
 	pair.Server, pair.ServerPort = wireOf(server)
 	i.life.RLock()
 	defer i.life.RUnlock()
-	if i.ended || i.objects.Handoff.LookupAndDelete(pair, flow) != nil {
+	if i.ended || takeFlow(i.objects.Handoff.FD(), pair, flow) != nil {
 		return Flow{}, false
 	}
 	out := Flow{

@@ -138,11 +138,14 @@ func (i *Interceptor) fillOffloaded(l *LiveSocket, stored []byte) bool {
 	return true
 }
 
-// age is the time since the kernel's clock had these milliseconds, modulo 2^32.
+// beganShift is BEGAN_SHIFT.
+const beganShift = 20
+
+// age is the time since the kernel's clock, in units of 2^beganShift ns, was this, modulo 2^32.
 func age(began uint32) time.Duration {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return 0
 	}
-	return time.Duration(uint32(now.Nano()/int64(time.Millisecond))-began) * time.Millisecond
+	return time.Duration(uint32(now.Nano()>>beganShift)-began) << beganShift
 }

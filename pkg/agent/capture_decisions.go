@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"sync"
 
 	"github.com/weir-proxy/weir/pkg/agent/decisions"
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -60,13 +59,6 @@ func (s *namespaces) nameOf(cookie uint64) string {
 	return ""
 }
 
-// reasonCounts are weir.interception.*: how often the kernel gave each reason.
-type reasonCounts struct {
-	mu       sync.Mutex
-	counters map[string]*stats.Counter
-	counted  map[string]uint64
-}
-
 // countReasons brings weir.interception.* up to date.
 func (c *capture) countReasons(root *stats.Scope) {
 	k := c.kernel.Load()
@@ -74,24 +66,7 @@ func (c *capture) countReasons(root *stats.Scope) {
 		return
 	}
 	c.decisions.Collect()
-	c.reasons.mu.Lock()
-	defer c.reasons.mu.Unlock()
-	now, err := k.Counters()
-	if err != nil {
-		return // it was closed
-	}
-	r := &c.reasons
-	if r.counters == nil {
-		r.counters = make(map[string]*stats.Counter)
-		scope := root.Scope("weir.interception")
-		for name := range now {
-			r.counters[name] = scope.Counter(name)
-		}
-	}
-	for name, n := range now {
-		r.counters[name].Add(n - r.counted[name])
-	}
-	r.counted = now
+	_ = c.reasons.count(root.Scope("weir.interception"), k.Counters) // an error says that it was closed
 }
 
 // events answers /weir/events.

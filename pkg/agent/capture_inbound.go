@@ -55,8 +55,8 @@ type inboundCapture struct {
 	// rooms are the namespaces, beside weir's own, that are served.
 	rooms map[*streaminfo.Namespace]*netns.Namespace
 
-	counters map[string]*stats.Counter
-	counted  map[string]uint64
+	// counted is what the statistics have been told of.
+	counted reasonCounts
 	// refused counts what the kernel decided in place of rbac filters.
 	refused beforeCounts
 }
@@ -321,22 +321,16 @@ func (c *inboundCapture) count(root *stats.Scope) {
 	if k == nil {
 		return
 	}
-	now, err := k.Counters()
+	err := c.counted.count(root.Scope("weir.inbound"), func() (map[string]uint64, error) {
+		now, err := k.Counters()
+		if err == nil {
+			now["source_lost"] = c.lost.Load()
+		}
+		return now, err
+	})
 	if err != nil {
 		return // it was closed
 	}
-	now["source_lost"] = c.lost.Load()
-	if c.counters == nil {
-		c.counters, c.counted = make(map[string]*stats.Counter), make(map[string]uint64)
-		scope := root.Scope("weir.inbound")
-		for name := range now {
-			c.counters[name] = scope.Counter(name)
-		}
-	}
-	for name, n := range now {
-		c.counters[name].Add(n - c.counted[name])
-	}
-	c.counted = now
 	for _, p := range k.PolicyStats() {
 		c.refused.countRules(root, &p)
 	}

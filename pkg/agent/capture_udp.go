@@ -39,7 +39,7 @@ type datagramCapture struct {
 	// seen are the listeners that were looked at last, ofDatagrams those of datagrams among them.
 	seen, ofDatagrams model.Set[*model.Listener]
 	// counted is what the statistics have been told of.
-	counted map[string]uint64
+	counted reasonCounts
 
 	// mu guards within: the other network namespaces that are served, and whether they have capture sockets.
 	mu     sync.Mutex
@@ -76,7 +76,7 @@ func (c *datagramCapture) view() (view.Datagrams, error) {
 
 func newDatagramCapture(log *slog.Logger, wanted func(*model.Snapshot) *model.Snapshot, mark uint32) *datagramCapture {
 	return &datagramCapture{
-		log: log, wanted: wanted, mark: mark, stop: make(chan struct{}), counted: map[string]uint64{}, within: map[*streaminfo.Namespace]bool{},
+		log: log, wanted: wanted, mark: mark, stop: make(chan struct{}), within: map[*streaminfo.Namespace]bool{},
 	}
 }
 
@@ -266,14 +266,8 @@ func (c *datagramCapture) count(root *stats.Scope) {
 	if k == nil {
 		return
 	}
-	now, err := k.Counters()
-	if err != nil {
+	if err := c.counted.count(root.Scope("weir.interception.udp"), k.Counters); err != nil {
 		c.log.Warn("read counters", "error", err)
-		return
-	}
-	for reason, n := range now {
-		root.Counter("weir.interception.udp." + reason).Add(n - c.counted[reason])
-		c.counted[reason] = n
 	}
 }
 

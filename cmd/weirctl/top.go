@@ -16,18 +16,21 @@ import (
 const topHelp = `usage: weirctl top [OPTIONS]
 
 Shows the connections that the running weir has and those that the kernel has made past it: which process and container, where
-it wants to go, and which listener, route, cluster and endpoint it got. The table is refreshed until q or Ctrl-C; s sorts it
-differently. When the standard output is no terminal it is printed once.
+it wants to go, and which listener, route, cluster and endpoint it got; and sessions of UDP. The table is refreshed until q or
+Ctrl-C; s sorts it differently, the space bar refreshes it at once. Columns for which the terminal has no room are left out. When
+the standard output is no terminal the table is printed once.
 
   --admin ADDR     admin interface of the daemon: HOST:PORT or unix:PATH (default: 127.0.0.1:9901)
   -c FILE          take the address of the admin interface from this bootstrap configuration
   --once           print one table, with all columns, and exit
+  --json           print the same as JSON, as /weir/connections has it, and exit
   --interval TIME  time between refreshes, as in 500ms or 5s; a number alone means seconds (default: 2s)
   --sort COLUMN    rate (default), bytes (default with --once), rtt or age
 
 VERDICT is "captured" (through weir), "offloaded" (past weir, in the kernel), "inbound" (to an application of this host) or
-"bound" (to an address of weir's). PAST TCP marks those that are accelerated. SENT and RECEIVED are bytes from and to the client,
-K being 1024. RTT is that of the client's socket. What is not known is "-".
+"bound" (to an address of weir's), with "udp" for sessions of UDP, whose process is not known. PAST TCP marks those that are
+accelerated. SENT and RECEIVED are bytes from and to the client, K being 1024. RTT is that of the client's socket. What is not
+known is "-".
 `
 
 // Bounds on the time between refreshes.
@@ -46,7 +49,7 @@ const (
 // topArguments are the command line of top.
 type topArguments struct {
 	admin, config string
-	once          bool
+	once, json    bool
 	interval      time.Duration
 	sort          string
 }
@@ -76,11 +79,11 @@ func parseTop(args []string) (*topArguments, error) {
 		switch name {
 		case "-h", "--help":
 			return nil, errHelp
-		case "--once":
+		case "--once", "--json":
 			if joined {
 				return nil, fmt.Errorf("%s has no value", name)
 			}
-			a.once = true
+			a.once, a.json = a.once || name == "--once", a.json || name == "--json"
 			continue
 		case "--admin", "-c", "--config-path", "--interval", "--sort":
 		default:
@@ -136,6 +139,13 @@ func (a *topArguments) run(ctx context.Context, std stdio) error {
 			return err
 		}
 	}
+	if a.json {
+		page, err := a.ask(ctx)
+		if err == nil {
+			_, err = io.WriteString(std.out, page)
+		}
+		return err
+	}
 	t := newTopTable(a.sort)
 	if err := a.poll(ctx, t); err != nil {
 		return err
@@ -168,6 +178,8 @@ func (a *topArguments) watch(ctx context.Context, t *topTable, s *screen) error 
 		case 's':
 			t.nextSorting()
 			continue
+		case ' ':
+			next = time.Now()
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -179,11 +191,16 @@ func (a *topArguments) watch(ctx context.Context, t *topTable, s *screen) error 
 	}
 }
 
-// poll gets the connections.
-func (a *topArguments) poll(ctx context.Context, t *topTable) error {
+// ask gets the connections, as JSON.
+func (a *topArguments) ask(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, topTimeout)
 	defer cancel()
-	page, err := askAdmin(ctx, a.admin, "", fmt.Sprintf("/weir/connections?limit=%d", topLimit))
+	return askAdmin(ctx, a.admin, "", fmt.Sprintf("/weir/connections?limit=%d", topLimit))
+}
+
+// poll gets the connections.
+func (a *topArguments) poll(ctx context.Context, t *topTable) error {
+	page, err := a.ask(ctx)
 	if err != nil {
 		return err
 	}

@@ -19,13 +19,13 @@ type topAnswer struct {
 }
 
 type topConnection struct {
-	Verdict, Command, Container, Namespace, Client, Destination, Listener, Route, Cluster, Endpoint string
-	PID                                                                                             int
-	Accelerated                                                                                     bool
-	BytesSent                                                                                       uint64 `json:"bytes_sent"`
-	BytesReceived                                                                                   uint64 `json:"bytes_received"`
-	RTT                                                                                             int64  `json:"rtt_us"`
-	Age                                                                                             int64  `json:"age_ms"`
+	Verdict, Protocol, Command, Container, Namespace, Client, Destination, Listener, Route, Cluster, Endpoint string
+	PID                                                                                                       int
+	Accelerated                                                                                               bool
+	BytesSent                                                                                                 uint64 `json:"bytes_sent"`
+	BytesReceived                                                                                             uint64 `json:"bytes_received"`
+	RTT                                                                                                       int64  `json:"rtt_us"`
+	Age                                                                                                       int64  `json:"age_ms"`
 
 	// sending and receiving are the rates in bytes a second.
 	sending, receiving float64
@@ -42,7 +42,7 @@ const (
 func sortings() []string { return []string{sortRate, sortBytes, sortRTT, sortAge} }
 
 // topKey is what tells a connection from the others of the answer before.
-type topKey struct{ namespace, client, destination, verdict string }
+type topKey struct{ namespace, client, destination, verdict, protocol string }
 
 // topBytes is how far a connection was.
 type topBytes struct{ sent, received uint64 }
@@ -73,7 +73,7 @@ func (t *topTable) take(answer *topAnswer, now time.Time) {
 	seen := make(map[topKey]topBytes, len(answer.Connections))
 	for i := range answer.Connections {
 		c := &answer.Connections[i]
-		key := topKey{c.Namespace, c.Client, c.Destination, c.Verdict}
+		key := topKey{c.Namespace, c.Client, c.Destination, c.Verdict, c.Protocol}
 		seen[key] = topBytes{c.BytesSent, c.BytesReceived}
 		before := t.before[key]
 		if c.BytesSent < before.sent || c.BytesReceived < before.received {
@@ -121,7 +121,7 @@ func topColumns(rated bool, sorting string) []topColumn {
 		{title: "PROCESS", narrow: 14, cell: func(c *topConnection) string { return process(c) }},
 		{title: "CONTAINER", drop: 4, narrow: 12, cell: func(c *topConnection) string { return c.Container }},
 		{title: "NETNS", drop: 1, narrow: 10, optional: true, cell: func(c *topConnection) string { return c.Namespace }},
-		{title: "VERDICT", drop: 9, cell: func(c *topConnection) string { return c.Verdict }},
+		{title: "VERDICT", drop: 9, cell: func(c *topConnection) string { return strings.TrimSpace(c.Verdict + " " + c.Protocol) }},
 		{title: "PAST TCP", drop: 4, optional: true, cell: func(c *topConnection) string {
 			if c.Accelerated {
 				return "yes"
@@ -274,7 +274,7 @@ func (t *topTable) head() []string {
 	}
 	lines := []string{first}
 	if t.rated {
-		lines = append(lines, fmt.Sprintf("%s  sent %s/s, received %s/s, sorted by %s", t.at.Format(time.TimeOnly), bytesText(sending), bytesText(receiving), t.sorting))
+		lines = append(lines, fmt.Sprintf("%s  sent %s/s, received %s/s, sorted by %s (s: sort, q: quit)", t.at.Format(time.TimeOnly), bytesText(sending), bytesText(receiving), t.sorting))
 	}
 	for _, p := range t.Problems {
 		lines = append(lines, "incomplete: "+p)

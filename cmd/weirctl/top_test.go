@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -28,7 +29,7 @@ const topPage = `{"total": 5, "connections": [
   "bytes_sent": 2000, "bytes_received": %[2]d, "rtt_us": 1500, "age_ms": -1},
  {"id": 8, "verdict": "inbound", "client": "10.0.0.9:40002", "destination": "10.0.0.2:8080", "listener": "in", "cluster": "app",
   "endpoint": "10.0.0.2:8080", "bytes_sent": 300, "bytes_received": 0, "age_ms": 90000000},
- {"id": 9, "verdict": "bound", "client": "[fd00::9]:40003", "destination": "[fd00::1]:443", "listener": "edge",
+ {"id": 9, "verdict": "bound", "protocol": "udp", "client": "[fd00::9]:40003", "destination": "[fd00::1]:443", "listener": "edge",
   "bytes_sent": 0, "bytes_received": 0, "age_ms": 7200000}],
  "problems": ["network namespace shop: gone"]}`
 
@@ -81,6 +82,17 @@ func TestTopOnce(t *testing.T) {
 	}
 }
 
+func TestTopJSON(t *testing.T) {
+	var out, errs bytes.Buffer
+	if status := runTop(t.Context(), []string{"--json", "--admin", topServer(t)}, stdio{out: &out, err: &errs}); status != exitOK {
+		t.Fatalf("status %d: %s", status, errs.String())
+	}
+	var answer topAnswer
+	if err := json.Unmarshal(out.Bytes(), &answer); err != nil || answer.Total != 5 || len(answer.Connections) != 4 {
+		t.Errorf("%v, %+v of\n%s", err, answer, out.String())
+	}
+}
+
 func TestTopTable(t *testing.T) {
 	a := topArguments{admin: topServer(t)}
 	table := newTopTable("")
@@ -93,7 +105,7 @@ func TestTopTable(t *testing.T) {
 	again := table.topAnswer
 	table.before = map[topKey]topBytes{}
 	for _, c := range again.Connections[1:] {
-		table.before[topKey{c.Namespace, c.Client, c.Destination, c.Verdict}] = topBytes{c.BytesSent / 2, c.BytesReceived}
+		table.before[topKey{c.Namespace, c.Client, c.Destination, c.Verdict, c.Protocol}] = topBytes{c.BytesSent / 2, c.BytesReceived}
 	}
 	table.take(&again, table.at.Add(2*time.Second))
 	for _, tc := range []struct {
@@ -160,7 +172,9 @@ func TestTopArguments(t *testing.T) {
 		{args: "--interval NaN", wantErr: "it is a time"},
 		{args: "--sort name", wantErr: "one of rate, bytes, rtt, age"},
 		{args: "--sort", wantErr: "--sort needs a value"},
+		{args: "--json", want: topArguments{interval: 2 * time.Second, json: true}},
 		{args: "--once=1", wantErr: "--once has no value"},
+		{args: "--json=1", wantErr: "--json has no value"},
 		{args: "--admn x", wantErr: "did you mean --admin?"},
 		{args: "x", wantErr: `unexpected argument "x"`},
 		{args: "--admin x -c y", wantErr: "give one"},

@@ -183,6 +183,10 @@ static __always_inline const struct weir_control *decide(void *ctx, const struct
 		settle(v, ACTION_PASS, reason);
 		return c;
 	}
+	if (c->flags & FLAG_RULES_LOST) {
+		give_up(v, c, REASON_RULES_LOST);
+		return c;
+	}
 	decide_by_rules(c, q, v);
 	if (v->action == ACTION_OFFLOAD)
 		offload(c, q, v, dry);

@@ -312,6 +312,8 @@ static __always_inline enum inbound_reason decide(struct inbound_control c, cons
 		return INBOUND_LOOPBACK;
 	if (bpf_map_lookup_elem(&weir_inbound_own, pair))
 		return INBOUND_OWN;
+	if (c.flags & INBOUND_NO_RULES)
+		return INBOUND_RULES_LOST;
 	rule = c.flags & INBOUND_HAS_EXCLUDES ? covered(c.generation, INBOUND_LEAVE, pair) : 0;
 	if (rule) {
 		*by = *rule;
@@ -396,7 +398,7 @@ int weir_inbound(struct bpf_sk_lookup *ctx)
 	count(reason);
 	if (reason == INBOUND_POLICY_DENIED)
 		return LOOKUP_DROP;
-	if (reason == INBOUND_NO_SOCKET || reason == INBOUND_NOT_ASSIGNED)
+	if (reason == INBOUND_NO_SOCKET || reason == INBOUND_NOT_ASSIGNED || reason == INBOUND_RULES_LOST)
 		return control.flags & INBOUND_FAIL_CLOSED ? LOOKUP_DROP : LOOKUP_PASS;
 	return LOOKUP_PASS;
 }

@@ -73,7 +73,8 @@ enum inbound_reason {
 	INBOUND_NAMED = 15,	   /* an application accepted a connection that it sees as the client's own */
 	INBOUND_NAME_LOST = 16,	   /* it did, and there was no memory to remember the client's address */
 	INBOUND_POLICY_DENIED = 17, /* rbac rules of the listener deny it, and the client is refused */
-	INBOUND_COUNT = 18,
+	INBOUND_RULES_LOST = 18,    /* fail policy: the rules did not fit, so that nobody knows what covers the destination */
+	INBOUND_COUNT = 19,
 };
 
 /* Bits of inbound_control.flags. */
@@ -83,6 +84,7 @@ enum inbound_flag {
 	INBOUND_ALL_LOCAL = 1 << 2,   /* capture loopback destinations too */
 	INBOUND_HAS_EXCLUDES = 1 << 3,
 	INBOUND_NAMES = 1 << 4,	      /* some applications are to see the addresses of clients */
+	INBOUND_NO_RULES = 1 << 5,    /* there are no rules to go by: the fail policy is for everything */
 };
 
 struct inbound_control {

@@ -47,7 +47,8 @@ enum weir_reason {
 	REASON_SERVICE_FULL = 21,      /* refused: the service has as many connections as it may have */
 	REASON_POLICY_DENIED = 22,     /* refused: the rules in front of the service's TCP proxy deny it */
 	REASON_CONNECTION_LIMIT = 23,  /* refused: the service has as many connections as a connection_limit filter admits */
-	REASON_COUNT = 24,	       /* at most 64: weir_events_reasons has a bit for each */
+	REASON_RULES_LOST = 24,	       /* fail policy: the rules did not fit, so that nobody knows what covers the destination */
+	REASON_COUNT = 25,	       /* at most 64: weir_events_reasons has a bit for each */
 };
 
 /* Bits of weir_control.flags. */
@@ -55,6 +56,7 @@ enum weir_flag {
 	FLAG_ENABLED = 1 << 0,	    /* decide at all */
 	FLAG_FAIL_CLOSED = 1 << 1,  /* refuse, rather than pass, what should be captured and cannot be */
 	FLAG_HAS_EXCLUDES = 1 << 2, /* weir_exclude has entries of this generation */
+	FLAG_RULES_LOST = 1 << 3,   /* there are no rules to go by: the fail policy is for everything */
 };
 
 /* Key of weir_capture and weir_exclude. Port, family and protocol always match exactly; prefixlen counts from port. */

@@ -126,8 +126,35 @@ static __always_inline enum weir_udp_reason udp_exempt(const struct weir_udp_con
 	return UDP_NONE;
 }
 
-/* The whole decision, which knows a query and no hook. v is zeroed by the caller. */
-static __always_inline void udp_decide(const struct weir_udp_control *c, const struct weir_udp_ports *p,
+/*
+ * Whether the capture sockets of an address family are there and the proxy's, in the network namespace of ctx. The mark, which takes a
+ * privilege to set, tells them from those of a process which has bound their ports when the proxy had died. They come and go together,
+ * and nobody else can bind a port of theirs at any address: one of them stands for all.
+ */
+static __always_inline int udp_alive(void *ctx, const struct weir_udp_control *c, const struct weir_udp_ports *p, int mapped)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	int alive;
+
+	if (mapped) {
+		tuple.ipv4.saddr = tuple.ipv4.daddr = be32((__u32)LOOPBACK_NET << 24 | 1);
+		tuple.ipv4.dport = p->port4;
+		sk = bpf_sk_lookup_udp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		tuple.ipv6.saddr[3] = tuple.ipv6.daddr[3] = be32(1);
+		tuple.ipv6.dport = p->port6[0];
+		sk = bpf_sk_lookup_udp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return 0;
+	alive = !c->proxy_mark || sk->mark == c->proxy_mark;
+	bpf_sk_release(sk);
+	return alive;
+}
+
+/* The whole decision, which knows a query, and of the hook where sockets are looked up. v is zeroed by the caller. */
+static __always_inline void udp_decide(void *ctx, const struct weir_udp_control *c, const struct weir_udp_ports *p,
 				       const struct weir_udp_query *q, struct weir_udp_verdict *v)
 {
 	const struct weir_udp_rule *rule;
@@ -136,6 +163,8 @@ static __always_inline void udp_decide(const struct weir_udp_control *c, const s
 	v->generation = c->generation;
 	if (reason != UDP_NONE)
 		return udp_settle(v, UDP_PASS, reason);
+	if (c->flags & UDP_FLAG_RULES_LOST)
+		return udp_give_up(v, c, UDP_RULES_LOST);
 	if (c->flags & UDP_FLAG_HAS_EXCLUDES) {
 		rule = udp_rule(&weir_udp_exclude, c->generation, q);
 		if (rule) {
@@ -157,6 +186,8 @@ static __always_inline void udp_decide(const struct weir_udp_control *c, const s
 		return udp_give_up(v, c, UDP_NO_CAPTURE_SOCKET);
 	if (q->bound_if)
 		return udp_give_up(v, c, UDP_BOUND_DEVICE);
+	if (!q->elsewhere && !udp_alive(ctx, c, p, udp_mapped(&q->addr)))
+		return udp_give_up(v, c, UDP_NOT_LISTENING);
 	udp_settle(v, UDP_REDIRECT, UDP_CAPTURED);
 }
 
@@ -256,23 +287,27 @@ static __always_inline enum weir_udp_action udp_send(struct bpf_sock_addr *ctx, 
 	q.cgroup = bpf_get_current_cgroup_id();
 	q.netns = bpf_get_netns_cookie(ctx);
 	p = bpf_map_lookup_elem(&weir_udp_netns, &q.netns);
-	udp_decide(c, p, &q, &v);
+	udp_decide(ctx, c, p, &q, &v);
 	if (v.action == UDP_REDIRECT && (!p || !udp_lead(sk, p, dest, to)))
 		udp_give_up(&v, c, UDP_NO_ROOM);
 	udp_count(v.reason);
 	return v.action;
 }
 
-/* The address that a capture socket's stands for, into dest. Returns 0, and does nothing, when it is not one or unknown. */
+/*
+ * The address that a capture socket's stands for, into dest. Returns 0, and does nothing, when it is not one or unknown. Nobody but the
+ * proxy may answer for other addresses.
+ */
 static __always_inline int udp_meant(struct bpf_sock_addr *ctx, struct weir_udp_dest *dest)
 {
 	__u64 netns = bpf_get_netns_cookie(ctx);
 	const struct weir_udp_ports *p = bpf_map_lookup_elem(&weir_udp_netns, &netns);
+	const struct weir_udp_control *c = udp_control();
 	const struct weir_udp_slots *slots;
 	const struct weir_udp_dest *known;
 	__u32 at;
 
-	if (!p || !udp_is_capture(p, &dest->addr, dest->port))
+	if (!p || !c || !udp_is_capture(p, &dest->addr, dest->port) || !udp_alive(ctx, c, p, udp_mapped(&dest->addr)))
 		return 0;
 	if (udp_mapped(&dest->addr)) {
 		at = be32(dest->addr.word[3]) & 0xffffff;
@@ -472,7 +507,7 @@ int weir_udp_explain(struct __sk_buff *ctx)
 	if (!c || (void *)(explain + 1) > (void *)(long)ctx->data_end)
 		return -1;
 	query = explain->query;
-	udp_decide(c, bpf_map_lookup_elem(&weir_udp_netns, &query.netns), &query, &verdict);
+	udp_decide(ctx, c, bpf_map_lookup_elem(&weir_udp_netns, &query.netns), &query, &verdict);
 	explain = (void *)(long)ctx->data;
 	if ((void *)(explain + 1) > (void *)(long)ctx->data_end)
 		return -1;

@@ -52,13 +52,16 @@ enum weir_udp_reason {
 	UDP_BOUND_DEVICE = 12,	   /* fail policy: the socket is bound to a device, loopback is out of its reach */
 	UDP_NO_ROOM = 13,	   /* fail policy: no memory for the destination, or too many IPv6 destinations of one socket */
 	UDP_ANSWERED = 14,	   /* an answer was given the address that the application asked */
-	UDP_REASON_COUNT = 15,
+	UDP_NOT_LISTENING = 15,	   /* fail policy: the capture socket is gone, or is not the proxy's */
+	UDP_RULES_LOST = 16,	   /* fail policy: the rules did not fit, so that nobody knows what covers the destination */
+	UDP_REASON_COUNT = 17,
 };
 
 enum weir_udp_flag {
 	UDP_FLAG_ENABLED = 1 << 0,
 	UDP_FLAG_FAIL_CLOSED = 1 << 1,
 	UDP_FLAG_HAS_EXCLUDES = 1 << 2,
+	UDP_FLAG_RULES_LOST = 1 << 3, /* there are no rules to go by: the fail policy is for everything */
 };
 
 /* How many destinations of IPv6 a socket may have in its life. */
@@ -99,7 +102,7 @@ struct weir_udp_query {
 	__u16 reserved;
 	__u32 bound_if;
 	__u32 mark;
-	__u32 reserved2;
+	__u32 elsewhere; /* 1 when the program does not run in netns, so that sockets cannot be looked up */
 	__u64 cgroup;
 	__u64 netns;
 };

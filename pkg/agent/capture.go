@@ -57,7 +57,8 @@ type capture struct {
 }
 
 func newCapture(log *slog.Logger, i *model.Interception) *capture {
-	c := &capture{log: log, inbound: newInboundCapture(log), ownMark: markOf(i)}
+	c := &capture{log: log, ownMark: markOf(i)}
+	c.inbound = newInboundCapture(log, &c.persistence)
 	c.namespaces.log, c.namespaces.users = log, []namespaceUser{c, c.inbound}
 	return c
 }
@@ -100,7 +101,7 @@ func (c *capture) begin(snap *model.Snapshot) error {
 		return err
 	}
 	if required {
-		return c.problem()
+		return errors.Join(c.problem(), c.services.problem(), c.inbound.refusal())
 	}
 	return nil
 }
@@ -314,8 +315,8 @@ func (c *capture) close() {
 	if err := errors.Join(c.decisions.Close(), c.strangers.Close()); err != nil {
 		c.log.Warn("detach from the kernel", "error", err)
 	}
+	c.inbound.close() // before the namespaces are left, which would end what is to stay
 	c.namespaces.close()
-	c.inbound.close()
 	c.services.close()
 	if err := k.Close(); err != nil {
 		c.log.Warn("detach from the kernel", "error", err)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,9 +13,11 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/agent/view"
+	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/inbound"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
@@ -31,10 +34,14 @@ const lookInterval = 2 * time.Second
 type inboundCapture struct {
 	log       *slog.Logger
 	listeners *listener.Manager
+	// persistence is that of connections that leave.
+	persistence *persistence
 
 	kernel atomic.Pointer[inbound.Inbound]
 	// unavailable is why this host does not capture what comes in; set once.
 	unavailable atomic.Pointer[error]
+	// lacking is why the kernel did not take the rules of the last plan; nil when it did.
+	lacking atomic.Pointer[captureFailure]
 	// unnamed is why applications cannot be told the addresses of clients; nil when they can. lost counts connections that are made
 	// from weir's address although they were to have another, which is logged once.
 	unnamed atomic.Pointer[error]
@@ -73,8 +80,8 @@ var (
 	_ listener.Loops = (*inboundCapture)(nil)
 )
 
-func newInboundCapture(log *slog.Logger) *inboundCapture {
-	return &inboundCapture{log: log, stop: make(chan struct{}), rooms: make(map[*streaminfo.Namespace]*netns.Namespace)}
+func newInboundCapture(log *slog.Logger, p *persistence) *inboundCapture {
+	return &inboundCapture{log: log, persistence: p, stop: make(chan struct{}), rooms: make(map[*streaminfo.Namespace]*netns.Namespace)}
 }
 
 // problem is why this host does not capture what comes in; nil when it does, or was not asked to.
@@ -109,9 +116,10 @@ func (c *inboundCapture) apply(plan *inbound.Plan) {
 			return
 		}
 	}
+	c.lacking.Store(nil)
 	if err := k.Apply(plan); err != nil && !c.cannotName(err) {
+		c.lacking.Store(&captureFailure{err})
 		c.log.Error("the kernel kept its earlier rules of inbound capture", "error", err)
-		return
 	}
 	c.patterns = nil
 	if !plan.Empty() {
@@ -131,7 +139,7 @@ func (c *inboundCapture) load() (*inbound.Inbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := inbound.New(inbound.Options{Hierarchy: h})
+	k, err := inbound.New(inbound.Options{Hierarchy: h, Pins: c.openPins(), KeepPins: c.persistence.stays()})
 	if err != nil {
 		return nil, errors.Join(err, own.Close())
 	}
@@ -150,6 +158,36 @@ func (c *inboundCapture) load() (*inbound.Inbound, error) {
 	c.looking.Go(func() { c.lookAtNews(k) })
 	c.log.Info("inbound capture is on")
 	return k, nil
+}
+
+// openPins opens the place of the pinned state; where there cannot be one, nothing is pinned.
+func (c *inboundCapture) openPins() *pin.Store {
+	if c.persistence.Persistence == model.PersistProcess {
+		return nil
+	}
+	store, err := c.persistence.open(inboundState)
+	if err != nil {
+		c.log.Error("life_cycle.persistence has no effect on what comes in", "error", err)
+		return nil
+	}
+	return store
+}
+
+// settle makes the pinned state this process's own, now that everything is attached.
+func (c *inboundCapture) settle(ctx context.Context) {
+	if k := c.kernel.Load(); k != nil {
+		if err := k.Settle(ctx); err != nil {
+			c.log.Error("take over the pinned state of inbound capture", "error", err)
+		}
+	}
+}
+
+// refusal is why the kernel does not go by the present rules; nil when it does.
+func (c *inboundCapture) refusal() error {
+	if f := c.lacking.Load(); f != nil {
+		return f.error
+	}
+	return nil
 }
 
 func (c *inboundCapture) sinks(in *streaminfo.Namespace) []inbound.Sink {

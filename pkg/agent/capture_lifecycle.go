@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -31,7 +32,7 @@ func (c *capture) persist(o *intercept.Options) error {
 	if p.Persistence == model.PersistProcess {
 		return nil
 	}
-	store, err := pin.Open(pin.Options{FS: p.FS, Instance: p.instance, TakeOver: p.takeOver})
+	store, err := p.open("")
 	var busy *pin.BusyError
 	if errors.As(err, &busy) {
 		p.problem = fmt.Errorf("%w; --base-id keeps two of them apart, --restart-epoch takes over", err)
@@ -47,8 +48,26 @@ func (c *capture) persist(o *intercept.Options) error {
 	return nil
 }
 
-// settlePersistence is the end of begin: programs of an earlier weir are exchanged now that everything is in place, or removed when
-// this one captures nothing. The error is fatal.
+// Suffixes of the names of an instance, for state beside that of connections.
+const (
+	datagramState = "_udp"
+	inboundState  = "_inbound"
+)
+
+// states are the names of all state of an instance.
+func (p *persistence) states() []string {
+	return []string{p.instance, p.instance + datagramState, p.instance + inboundState}
+}
+
+// open opens the place of the state with a suffix.
+func (p *persistence) open(suffix string) (*pin.Store, error) {
+	return pin.Open(pin.Options{FS: p.FS, Instance: p.instance + suffix, TakeOver: p.takeOver})
+}
+
+// stays tells whether what is pinned stays when the process ends in order.
+func (p *persistence) stays() bool { return p.Persistence == model.PersistAlways && p.problem == nil }
+
+// settlePersistence is the end of begin: programs of an earlier weir are exchanged now that everything is in place. The error is fatal.
 func (c *capture) settlePersistence(required bool) error {
 	p := &c.persistence
 	p.settled = true
@@ -60,13 +79,15 @@ func (c *capture) settlePersistence(required bool) error {
 		if err := k.Activate(); err != nil {
 			c.log.Error("the kernel kept its earlier rules", "error", err)
 		}
-		return nil
 	}
-	c.leftovers()
+	if !p.takeOver {
+		c.inbound.settle(context.Background())
+	}
 	return nil
 }
 
-// leftovers removes what an earlier weir of this instance has pinned, or tells of it when that is not this one's to do.
+// leftovers removes what an earlier weir of this instance has pinned and this one has not taken over, since it has nothing to capture
+// there, or tells of it when that is not this one's to do.
 func (c *capture) leftovers() {
 	p := &c.persistence
 	states, err := pin.List(pin.Places(p.FS)...)
@@ -75,7 +96,7 @@ func (c *capture) leftovers() {
 	}
 	for _, s := range states {
 		switch {
-		case s.Instance != p.instance || s.Owned:
+		case !slices.Contains(p.states(), s.Instance) || s.Owned:
 		case p.Persistence == model.PersistProcess:
 			command := "weirctl cleanup"
 			if p.FS != "" {
@@ -100,10 +121,9 @@ func (c *capture) inherits() bool {
 
 // ending stops capturing because the process ends, unless the fail policy is to hold without it.
 func (c *capture) ending() {
-	if p := &c.persistence; p.Persistence == model.PersistAlways && p.problem == nil {
-		return
+	if !c.persistence.stays() {
+		c.release()
 	}
-	c.release()
 }
 
 // own makes the pinned state this process's own, once the weir before has given it up.
@@ -113,11 +133,21 @@ func (c *capture) own(ctx context.Context) {
 			c.log.Error("take over the pinned state", "error", err)
 		}
 	}
+	if k := c.datagrams.kernel.Load(); k != nil {
+		if err := k.Own(ctx); err != nil {
+			c.log.Error("take over the pinned state of datagrams", "error", err)
+		}
+	}
+	c.inbound.settle(ctx)
+	c.leftovers()
 }
 
 // freeze leaves the kernel as it is while another weir takes over.
 func (c *capture) freeze() {
 	if k := c.kernel.Load(); k != nil {
+		k.Freeze()
+	}
+	if k := c.datagrams.kernel.Load(); k != nil {
 		k.Freeze()
 	}
 }
@@ -129,10 +159,26 @@ func (c *capture) reclaim() {
 			c.log.Error("take the programs back", "error", err)
 		}
 	}
+	if k := c.datagrams.kernel.Load(); k != nil {
+		if err := k.Reclaim(); err != nil {
+			c.log.Error("take the programs for datagrams back", "error", err)
+		}
+	}
 }
 
-// yield gives the pinned state up for another weir, which has taken over.
+// yield gives the pinned state up for another weir, which has taken over. That of connections comes last: who has it knows that the rest
+// has been given up.
 func (c *capture) yield() {
+	if k := c.datagrams.kernel.Load(); k != nil {
+		if err := k.Yield(); err != nil {
+			c.log.Warn("give up the pinned state of datagrams", "error", err)
+		}
+	}
+	if k := c.inbound.kernel.Load(); k != nil {
+		if err := k.Yield(); err != nil {
+			c.log.Warn("give up the pinned state of inbound capture", "error", err)
+		}
+	}
 	if k := c.kernel.Load(); k != nil {
 		if err := k.Yield(); err != nil {
 			c.log.Warn("give up the pinned state", "error", err)

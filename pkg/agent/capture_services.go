@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -59,6 +60,8 @@ type services struct {
 	// step did.
 	told, plan *steer.Plan
 	change     *steer.Change
+	// refused is why the kernel did not take the rules of plan; nil when it did.
+	refused error
 }
 
 // service is what the kernel was told of one, and who its connections are counted for.
@@ -196,6 +199,13 @@ func (s *services) settle() {
 	}
 }
 
+// problem is why the kernel does not go by the present rules; nil when it does.
+func (s *services) problem() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused
+}
+
 // tell gives the kernel the plan, if it has another one, and says whether it has this one now.
 func (s *services) tell() bool {
 	if s.plan == s.told {
@@ -206,6 +216,10 @@ func (s *services) tell() bool {
 		err = s.kernel.Update(s.told, s.plan, *s.change)
 	} else {
 		err = s.kernel.Apply(s.plan)
+	}
+	s.refused = nil
+	if rules, ok := errors.AsType[*intercept.RulesError](err); ok {
+		s.refused = rules
 	}
 	if s.change = nil; err != nil {
 		s.log.Error("the kernel kept its earlier rules", "error", err)

@@ -12,6 +12,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/datagram"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -30,6 +31,10 @@ type datagramCapture struct {
 	wanted func(*model.Snapshot) *model.Snapshot
 	// mark is the SO_MARK of weir's own sockets.
 	mark uint32
+	// persistence is that of connections.
+	persistence *persistence
+	// begun is set when capturing has begun.
+	begun bool
 
 	kernel  atomic.Pointer[datagram.Interceptor]
 	failure atomic.Pointer[captureFailure]
@@ -74,9 +79,9 @@ func (c *datagramCapture) view() (view.Datagrams, error) {
 	return nil, c.problem()
 }
 
-func newDatagramCapture(log *slog.Logger, wanted func(*model.Snapshot) *model.Snapshot, mark uint32) *datagramCapture {
+func newDatagramCapture(log *slog.Logger, wanted func(*model.Snapshot) *model.Snapshot, mark uint32, p *persistence) *datagramCapture {
 	return &datagramCapture{
-		log: log, wanted: wanted, mark: mark, stop: make(chan struct{}), within: map[*streaminfo.Namespace]bool{},
+		log: log, wanted: wanted, mark: mark, persistence: p, stop: make(chan struct{}), within: map[*streaminfo.Namespace]bool{},
 	}
 }
 
@@ -148,6 +153,13 @@ func (c *datagramCapture) narrow(snap *model.Snapshot) *model.Snapshot {
 // begin captures for the first snapshot. The error is fatal: the configuration requires what this host does not allow.
 func (c *datagramCapture) begin(snap *model.Snapshot) error {
 	c.apply(snap)
+	c.begun = true
+	if k := c.kernel.Load(); k != nil {
+		if err := k.Activate(); err != nil {
+			c.fail(err)
+			c.log.Error("datagrams are not captured everywhere", "error", err)
+		}
+	}
 	if i := snap.Interception; i != nil && i.Required {
 		return c.problem()
 	}
@@ -193,10 +205,16 @@ func (c *datagramCapture) apply(snap *model.Snapshot) {
 
 // load makes the interceptor for the processes of cgroups.
 func (c *datagramCapture) load(cgroups []string) error {
-	o := datagram.Options{ProxyMark: c.mark, OpenCapture: func() (datagram.Ports, error) {
-		at, err := c.udp.OpenCapture(nil)
-		return datagram.Ports(at), err
-	}}
+	o := datagram.Options{
+		ProxyMark: c.mark, Deferred: !c.begun, KeepPins: c.persistence.stays(), Notice: func(text string) { c.log.Warn(text) },
+		OpenCapture: func() (datagram.Ports, error) {
+			at, err := c.udp.OpenCapture(nil)
+			return datagram.Ports(at), err
+		},
+	}
+	if c.persistence.Persistence != model.PersistProcess {
+		o.OpenPins = c.openPins
+	}
 	h, err := cgroup.Find()
 	if err != nil {
 		return err
@@ -211,6 +229,16 @@ func (c *datagramCapture) load(cgroups []string) error {
 	c.kernel.Store(k)
 	c.running.Go(c.refresh)
 	return nil
+}
+
+// openPins opens the place of the pinned state; where there cannot be one, nothing is pinned.
+func (c *datagramCapture) openPins() (*pin.Store, error) {
+	store, err := c.persistence.open(datagramState)
+	if err != nil {
+		c.log.Error("life_cycle.persistence has no effect on datagrams", "error", err)
+		return nil, nil
+	}
+	return store, nil
 }
 
 func (c *datagramCapture) install(plan *steer.Plan) {
@@ -249,6 +277,13 @@ func (c *datagramCapture) refresh() {
 				c.log.Warn("look for cgroups", "error", err)
 			}
 		}
+	}
+}
+
+// ending stops capturing because the process ends, unless the fail policy is to hold without it.
+func (c *datagramCapture) ending() {
+	if c.retired = true; !c.persistence.stays() {
+		c.retire()
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 
 // What the kernel half for datagrams looks at follows the listeners, whatever order snapshots come in.
 func TestNarrow(t *testing.T) {
-	c := newDatagramCapture(nil, func(s *model.Snapshot) *model.Snapshot { return s }, 0)
+	c := newDatagramCapture(nil, func(s *model.Snapshot) *model.Snapshot { return s }, 0, &persistence{})
 	tcp, udp := &model.Listener{}, &model.Listener{UDP: &model.UDPSocket{}}
 	other := &model.Listener{UDP: &model.UDPSocket{}}
 	of := func(all map[string]*model.Listener) *model.Snapshot {

@@ -165,6 +165,7 @@ func (s successor) Abort() {
 	a.udp.KeepSockets()
 	if a.last != nil && a.serving {
 		a.capture.apply(a.last)
+		a.datagrams.apply(a.last)
 	}
 	a.mu.Unlock()
 	if err := a.startAdmin(); err != nil {

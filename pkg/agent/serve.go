@@ -153,6 +153,9 @@ func (a *Agent) goLive(ctx context.Context) error {
 	if len(errs) == 0 {
 		errs = append(errs, a.capture.begin(snap), a.datagrams.begin(snap))
 	}
+	if errors.Join(errs...) == nil {
+		a.capture.leftovers()
+	}
 	a.mu.Unlock()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("start: %w", err)
@@ -200,7 +203,7 @@ func (a *Agent) shutdown(signals <-chan os.Signal) error {
 		}
 	}()
 	a.log.Info("draining", "limit", limit)
-	a.datagrams.retire()
+	a.datagrams.ending()
 	a.udp.Drain()
 	a.listeners.StopAccepting()
 	a.listeners.Finish()

@@ -20,10 +20,10 @@ import (
 
 // newUDP makes the manager of the listeners of datagrams.
 func (a *Agent) newUDP(root *stats.Scope) *udp.Manager {
-	a.datagrams = newDatagramCapture(a.logs.Logger("intercept"), a.capture.wanted, a.capture.mark())
+	a.datagrams = newDatagramCapture(a.logs.Logger("intercept"), a.capture.wanted, a.capture.mark(), &a.capture.persistence)
 	a.datagrams.udp = udp.New(udp.Options{
 		Stats: root, Log: a.logs.Logger("udp"), NewHandler: a.newUDPHandler, OriginalDst: a.datagrams.OriginalDst,
-		Inherit: func(key string) net.PacketConn { return a.before.ClaimPacket(key) },
+		Inherit:     func(key string) net.PacketConn { return a.before.ClaimPacket(key) },
 		CaptureMark: a.capture.mark(),
 	})
 	a.capture.datagrams = a.datagrams

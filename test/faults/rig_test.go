@@ -34,6 +34,12 @@ type rig struct {
 
 func newRig(t *testing.T, persistence, policy string) *rig {
 	t.Helper()
+	return newRigWith(t, persistence, policy, func(*harness.Host) (listeners, clusters []string) { return nil, nil })
+}
+
+// newRigWith is newRig with more listeners and clusters.
+func newRigWith(t *testing.T, persistence, policy string, more func(*harness.Host) (listeners, clusters []string)) *rig {
+	t.Helper()
 	harness.NeedInterception(t)
 	host := harness.NewHost(t).AddAddress("10.99.0.2", "10.99.0.3")
 	remote := harness.NewHost(t).AddAddress("10.99.0.2")
@@ -48,9 +54,10 @@ func newRig(t *testing.T, persistence, policy string) *rig {
 		t: t, host: host, remote: remote, fs: bpffs(t),
 		group: harness.NewCgroup(t), other: harness.NewCgroup(t),
 	}
+	listeners, clusters := more(host)
 	r.conf = harness.Bootstrap{
-		Listeners: []string{listener("real", real, "proxied"), listener("offloaded", offloaded, "kernel")},
-		Clusters:  []string{harness.Cluster("proxied", harness.To(proxied.Addr)), harness.Cluster("kernel", harness.To(kernel.Addr))},
+		Listeners: append(listeners, listener("real", real, "proxied"), listener("offloaded", offloaded, "kernel")),
+		Clusters:  append(clusters, harness.Cluster("proxied", harness.To(proxied.Addr)), harness.Cluster("kernel", harness.To(kernel.Addr))),
 	}.YAML()
 	r.interception = fmt.Sprintf("life_cycle: {persistence: %s, bpf_fs: %q}, fail_policy: %s, offload: {exclude_listeners: [real]}",
 		persistence, r.fs, policy)

@@ -122,9 +122,8 @@ func TestPinsOfAnother(t *testing.T) {
 	}
 }
 
-// TestMapIsFull asks for more rules than there is room for: weir says which map is full, captures nothing rather than half, and serves.
-func TestMapIsFull(t *testing.T) {
-	r := newRig(t, "PROCESS", "CLOSED")
+// tooManyPorts are more exclusions than there is room for.
+func tooManyPorts() string {
 	var ports strings.Builder
 	for p := 1; p < 65536; p++ {
 		fmt.Fprintf(&ports, "%d,", p)
@@ -133,9 +132,31 @@ func TestMapIsFull(t *testing.T) {
 	for n := range 5 {
 		ranges = append(ranges, fmt.Sprintf("{prefix: 192.0.2.%d, ports: [%s]}", n, strings.TrimSuffix(ports.String(), ",")))
 	}
-	weir := r.startBare(fmt.Sprintf("cgroups: [%s], fail_policy: CLOSED, exclude: [%s]", r.group.Name, strings.Join(ranges, ",")), nil, true)
-	want(t, "the log", weir.Log(), "weir_exclude", "262144")
-	if got := r.greetings(); got != [2]string{"direct!", "direct!"} {
-		t.Errorf("greetings %q", got)
+	return strings.Join(ranges, ",")
+}
+
+// TestMapIsFull asks for more rules than there is room for: weir says which map is full, and what has no rules is left to the fail
+// policy rather than to half of them. When interception is required, weir ends.
+func TestMapIsFull(t *testing.T) {
+	for _, tt := range []struct{ policy, connections, datagrams string }{{"OPEN", "direct!", "direct"}, {"CLOSED", "ECONNREFUSED", "ECONNREFUSED"}} {
+		t.Run(tt.policy, func(t *testing.T) {
+			r := newUDPRig(t, "PROCESS", tt.policy)
+			fields := fmt.Sprintf("cgroups: [%s], fail_policy: %s, exclude: [%s]", r.group.Name, tt.policy, tooManyPorts())
+			weir := r.startBare(fields, nil, true)
+			want(t, "the log", weir.Log(), "weir_exclude", "262144")
+			if got := r.greetings(); got != [2]string{tt.connections, "direct!"} {
+				t.Errorf("greetings %q", got)
+			}
+			wantDatagrams(t, "without rules", r.host.App().In(r.group), tt.datagrams)
+			wantDatagrams(t, "beside it", r.host.App().In(r.other), "direct")
+			weir.Stop()
+			if got := r.greetings(); got != [2]string{"direct!", "direct!"} {
+				t.Errorf("afterwards: greetings %q", got)
+			}
+			required := r.startBare("required: true, "+fields, nil, false)
+			if status := required.Wait(); status != 1 {
+				t.Errorf("required: status %d, want 1", status)
+			}
+		})
 	}
 }

@@ -19,7 +19,7 @@ func eventReasons() []string {
 	return []string{
 		"not_tcp", "disabled", "proxy_mark", "proxy_cgroup", "capture_socket", "excluded", "no_rule", "pass_rule", "captured",
 		"no_capture_socket", "other_netns", "bound_device", "not_listening", "no_storage", "offloaded", "offload_unfit", "no_endpoint",
-		"service_full", "policy_denied", "connection_limit",
+		"service_full", "policy_denied", "connection_limit", "rules_lost",
 	}
 }
 

@@ -19,10 +19,14 @@ type attachment struct {
 	links []link.Link
 }
 
-// close detaches in reverse: nothing new is captured before the rest goes.
-func (a *attachment) close() error {
+// close detaches in reverse: nothing new is captured before the rest goes. Links that are pinned stay attached when they are to be
+// kept.
+func (a *attachment) close(keep bool) error {
 	var failed []error
 	for _, l := range slices.Backward(a.links) {
+		if !keep {
+			failed = append(failed, unpin(l))
+		}
 		failed = append(failed, l.Close())
 	}
 	return errors.Join(failed...)
@@ -32,7 +36,7 @@ func (a *attachment) close() error {
 func (i *Interceptor) Refresh() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.closed || i.objects == nil {
+	if i.closed || i.yielded || i.objects == nil {
 		return nil
 	}
 	if err := i.reattach(); err != nil {
@@ -43,6 +47,9 @@ func (i *Interceptor) Refresh() error {
 
 // reattach makes the attachments those that the plan wants. What can be attached is, also when something else cannot.
 func (i *Interceptor) reattach() error {
+	if i.deferred {
+		return nil
+	}
 	dirs, err := i.resolve()
 	if err != nil {
 		return err
@@ -56,7 +63,10 @@ func (i *Interceptor) reattach() error {
 			failed = append(failed, i.detach(dir))
 		}
 	}
-	return errors.Join(failed...)
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	return i.state.settle()
 }
 
 // resolve finds the cgroups of the plan, none when it has no rules. The default one is created when it is not there.
@@ -88,7 +98,8 @@ func (i *Interceptor) ensure(dir string) error {
 	return i.attach(dir, id)
 }
 
-// attach puts all programs on a cgroup through links, always "multi": they run beside the programs of others.
+// attach puts all programs on a cgroup through links, always "multi": they run beside the programs of others. Links of a daemon that
+// went before are led to this one's programs.
 func (i *Interceptor) attach(dir string, id uint64) error {
 	target, err := os.Open(dir)
 	if err != nil {
@@ -96,10 +107,10 @@ func (i *Interceptor) attach(dir string, id uint64) error {
 	}
 	defer target.Close()
 	made := &attachment{id: id}
-	for _, hook := range i.objects.hooks() {
-		l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(target.Fd()), Program: hook.program, Attach: hook.attach})
+	for _, h := range i.objects.hooks() {
+		l, err := i.attachHook(target, id, h)
 		if err != nil {
-			return errors.Join(fmt.Errorf("attach %s to cgroup %s: %w", hook.attach, dir, err), made.close())
+			return errors.Join(fmt.Errorf("attach %s to cgroup %s: %w", h.attach, dir, err), made.close(false))
 		}
 		made.links = append(made.links, l)
 	}
@@ -107,8 +118,22 @@ func (i *Interceptor) attach(dir string, id uint64) error {
 	return nil
 }
 
+func (i *Interceptor) attachHook(target *os.File, id uint64, h hook) (link.Link, error) {
+	if l := i.state.inherit(id, h); l != nil {
+		return l, nil
+	}
+	l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(target.Fd()), Program: h.program, Attach: h.attach})
+	if err != nil {
+		return nil, err
+	}
+	if err := i.state.pin(id, h, l); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
 func (i *Interceptor) detach(dir string) error {
-	err := i.attached[dir].close()
+	err := i.attached[dir].close(i.kept())
 	delete(i.attached, dir)
 	if err != nil {
 		return fmt.Errorf("detach from cgroup %s: %w", dir, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
@@ -17,7 +18,8 @@ var errClosed = errors.New("interceptor is closed")
 
 // Options are what an Interceptor needs to know besides its plan.
 type Options struct {
-	// ProxyMark is the SO_MARK of the proxy's own sockets, whose datagrams are never captured; 0 for none.
+	// ProxyMark is the SO_MARK of the proxy's own sockets, whose datagrams are never captured, and of its capture sockets, without
+	// which they are taken for somebody else's; 0 for none.
 	ProxyMark uint32
 	// ProxyCgroup is the id of the proxy's own cgroup; 0 for none.
 	ProxyCgroup uint64
@@ -27,6 +29,15 @@ type Options struct {
 	Netns uint64
 	// OpenCapture opens the capture sockets of that namespace when they are first needed.
 	OpenCapture func() (Ports, error)
+	// OpenPins opens the place of what must outlive the process, when the programs are loaded; nil for nothing. The Interceptor closes
+	// it.
+	OpenPins func() (*pin.Store, error)
+	// KeepPins leaves everything in place on Close, too.
+	KeepPins bool
+	// Deferred attaches nothing before Activate is called, so that everything is in place when a daemon before is replaced.
+	Deferred bool
+	// Notice is told of pinned state that could not be used; nil for nobody.
+	Notice func(text string)
 }
 
 // Ports are those of the capture sockets of a network namespace.
@@ -50,8 +61,12 @@ type Interceptor struct {
 
 	mu         sync.Mutex
 	closed     bool
+	yielded    bool // to another daemon
+	deferred   bool // until Activate
+	state      *pinned
 	generation uint32
 	plan       *steer.Plan
+	lost       bool // plan is not in the kernel, since it did not fit; see withoutRules
 	attached   map[string]*attachment
 	created    []string
 }
@@ -69,12 +84,12 @@ func New(o Options) (*Interceptor, error) {
 			return nil, err
 		}
 	}
-	return &Interceptor{opts: o, plan: &steer.Plan{}, ports: map[uint64]Ports{}, attached: map[string]*attachment{}}, nil
+	return &Interceptor{opts: o, deferred: o.Deferred, plan: &steer.Plan{}, ports: map[uint64]Ports{}, attached: map[string]*attachment{}}, nil
 }
 
 // Apply makes the plan what the kernel goes by; nil captures nothing. A datagram goes by the old rules or the new ones, never by a
 // mixture. The programs are loaded with the first plan that has rules. An error before the rules are exchanged leaves the old
-// ones in force; one about cgroups leaves the new ones in force where programs are attached.
+// ones in force, or, where there were none, the fail policy for everything; one about cgroups leaves the new ones in force where programs are attached.
 func (i *Interceptor) Apply(plan *steer.Plan) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -84,6 +99,8 @@ func (i *Interceptor) Apply(plan *steer.Plan) error {
 	switch {
 	case i.closed:
 		return fmt.Errorf("apply plan for datagrams: %w", errClosed)
+	case i.yielded:
+		return nil
 	case i.objects == nil && len(plan.Rules) == 0:
 		return nil
 	case i.objects == nil:
@@ -92,7 +109,7 @@ func (i *Interceptor) Apply(plan *steer.Plan) error {
 		}
 	}
 	if err := i.switchTo(plan); err != nil {
-		return fmt.Errorf("apply plan for datagrams: %w", err)
+		return fmt.Errorf("apply plan for datagrams: %w", errors.Join(err, i.withoutRules(plan)))
 	}
 	if err := i.reattach(); err != nil {
 		return fmt.Errorf("apply plan for datagrams: %w", err)
@@ -102,14 +119,19 @@ func (i *Interceptor) Apply(plan *steer.Plan) error {
 
 // load opens the capture sockets and loads the programs.
 func (i *Interceptor) load() error {
-	loaded, inner, err := loadObjects()
+	state, err := openPinned(&i.opts)
 	if err != nil {
 		return err
 	}
+	loaded, inner, err := loadObjects(state)
+	if err != nil {
+		return errors.Join(err, state.close(true))
+	}
 	ports, err := i.opts.OpenCapture()
 	if err != nil {
-		return errors.Join(err, loaded.close())
+		return errors.Join(err, loaded.close(), state.close(true))
 	}
+	i.state = state
 	i.life.Lock()
 	i.objects, i.controlInner = loaded, inner
 	i.life.Unlock()
@@ -163,7 +185,7 @@ func (i *Interceptor) ClearCapture(netns uint64) {
 // switchTo puts a plan in force. Rules are rewritten under a new generation only when they differ.
 func (i *Interceptor) switchTo(plan *steer.Plan) error {
 	was, generation := i.plan, i.generation
-	rewrite := i.generation == 0 || steer.Diff(was, plan).Rules()
+	rewrite := i.generation == 0 || i.lost || steer.Diff(was, plan).Rules()
 	if rewrite {
 		generation++
 		if err := i.write(generation, plan); err != nil {
@@ -171,13 +193,13 @@ func (i *Interceptor) switchTo(plan *steer.Plan) error {
 			return err
 		}
 	}
-	if err := i.swap(generation, plan); err != nil {
+	if err := i.swap(i.control(generation, plan)); err != nil {
 		if rewrite {
 			i.erase(generation, plan)
 		}
 		return err
 	}
-	i.plan, i.generation = plan, generation
+	i.plan, i.generation, i.lost = plan, generation, false
 	if rewrite {
 		i.erase(generation-1, was)
 	}
@@ -212,14 +234,31 @@ func (i *Interceptor) erase(generation uint32, plan *steer.Plan) {
 	}
 }
 
+// withoutRules has the fail policy of a plan hold for everything, since its rules are not in the kernel and no others are: with CLOSED all
+// datagrams of its cgroups are refused, but for the proxy's own. Rules that are in force stay.
+func (i *Interceptor) withoutRules(plan *steer.Plan) error {
+	if !i.lost && i.generation > 0 && len(i.plan.Rules) > 0 && !i.plan.Disabled {
+		return nil
+	}
+	control := i.control(i.generation, plan)
+	control.Flags |= flagRulesLost
+	if !plan.FailClosed {
+		control.Flags = 0
+	}
+	if err := i.swap(control); err != nil {
+		return err
+	}
+	i.plan, i.lost = plan, true
+	return i.reattach()
+}
+
 // swap fills a fresh control map and exchanges it for the present one; when it returns no program runs on that any more.
-func (i *Interceptor) swap(generation uint32, plan *steer.Plan) error {
+func (i *Interceptor) swap(control wireControl) error {
 	inner, err := ebpf.NewMap(i.controlInner)
 	if err != nil {
 		return fmt.Errorf("create control map: %w", err)
 	}
 	defer inner.Close()
-	control := i.control(generation, plan)
 	if err := inner.Put(uint32(0), &control); err != nil {
 		return fmt.Errorf("fill control map: %w", err)
 	}
@@ -261,7 +300,13 @@ func (i *Interceptor) Close() error {
 		i.objects = nil
 	}
 	i.life.Unlock()
+	if i.state != nil {
+		failed = append(failed, i.state.close(i.kept()))
+	}
 	for _, dir := range i.created {
+		if i.kept() {
+			break
+		}
 		if err := i.opts.Hierarchy.Remove(dir); !errors.Is(err, syscall.EBUSY) { // whoever is in it stays
 			failed = append(failed, err)
 		}

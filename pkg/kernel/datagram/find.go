@@ -82,7 +82,8 @@ type Explanation struct {
 	Rule   *steer.Rule
 }
 
-// Explain lets the kernel take its decision about a datagram without sending it; counters are not touched. Without rules nothing is
+// Explain lets the kernel take its decision about a datagram without sending it; counters are not touched. Whether capture sockets are
+// there is looked up for the namespace of Options.Netns alone, in which the caller must be. Without rules nothing is
 // loaded, and everything passes.
 func (i *Interceptor) Explain(q Query) (Explanation, error) {
 	i.mu.Lock()
@@ -93,7 +94,11 @@ func (i *Interceptor) Explain(q Query) (Explanation, error) {
 	e := wireExplain{Query: wireQuery{BoundIf: q.Device, Mark: q.Mark, Cgroup: q.Cgroup, Netns: q.Netns}}
 	e.Query.Addr, e.Query.Port = wireOf(q.Dst)
 	if q.Netns == 0 {
-		e.Query.Netns = i.opts.Netns
+		q.Netns = i.opts.Netns
+		e.Query.Netns = q.Netns
+	}
+	if q.Netns != i.opts.Netns {
+		e.Query.Elsewhere = 1
 	}
 	if err := run(i.objects.Explain, &e); err != nil {
 		return Explanation{}, fmt.Errorf("explain udp %s: %w", q.Dst, err)

@@ -42,8 +42,9 @@ func loadSpec() (*ebpf.CollectionSpec, error) {
 	return program.Spec(objectCode)
 }
 
-// loadObjects hands the programs and maps to the kernel, and gives what control maps are made by. A refusal carries the verifier's whole log.
-func loadObjects() (*objects, *ebpf.MapSpec, error) {
+// loadObjects hands the programs and maps to the kernel, with the carried maps of a daemon before, and gives what control maps are made
+// by. A refusal carries the verifier's whole log.
+func loadObjects(state *pinned) (*objects, *ebpf.MapSpec, error) {
 	spec, err := loadSpec()
 	if err != nil {
 		return nil, nil, err
@@ -53,9 +54,23 @@ func loadObjects() (*objects, *ebpf.MapSpec, error) {
 			return nil, nil, fmt.Errorf("set weir_udp_have_set_retval: %w", err)
 		}
 	}
-	var loaded objects
-	if err := program.Load(spec, &loaded, nil); err != nil {
+	reuse := state.maps(spec)
+	defer func() {
+		for _, m := range reuse {
+			m.Close()
+		}
+	}()
+	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: reuse})
+	if err != nil {
+		return nil, nil, fmt.Errorf("load BPF programs: %w", program.Refusal(err))
+	}
+	defer made.Close()
+	if err := state.commit(made.Maps, len(reuse) > 0); err != nil {
 		return nil, nil, err
+	}
+	var loaded objects
+	if err := made.Assign(&loaded); err != nil {
+		return nil, nil, fmt.Errorf("load BPF programs: %w", err)
 	}
 	return &loaded, spec.Maps["weir_udp_control"].InnerMap, nil
 }
@@ -64,19 +79,24 @@ func loadObjects() (*objects, *ebpf.MapSpec, error) {
 type hook struct {
 	attach  ebpf.AttachType
 	program *ebpf.Program
+	// decides is true where datagrams are captured, false where captured exchanges are completed.
+	decides bool
 }
+
+// name is what a pinned link of the hook is called.
+func (h hook) name() string { return h.attach.String() }
 
 // hooks lists them in the order of attaching: what completes a captured exchange is in place before datagrams are captured.
 func (o *objects) hooks() []hook {
 	return []hook{
-		{ebpf.AttachCgroupInet4GetPeername, o.Getpeername4},
-		{ebpf.AttachCgroupInet6GetPeername, o.Getpeername6},
-		{ebpf.AttachCGroupUDP4Recvmsg, o.Recvmsg4},
-		{ebpf.AttachCGroupUDP6Recvmsg, o.Recvmsg6},
-		{ebpf.AttachCGroupInet4Connect, o.Connect4},
-		{ebpf.AttachCGroupInet6Connect, o.Connect6},
-		{ebpf.AttachCGroupUDP4Sendmsg, o.Sendmsg4},
-		{ebpf.AttachCGroupUDP6Sendmsg, o.Sendmsg6},
+		{ebpf.AttachCgroupInet4GetPeername, o.Getpeername4, false},
+		{ebpf.AttachCgroupInet6GetPeername, o.Getpeername6, false},
+		{ebpf.AttachCGroupUDP4Recvmsg, o.Recvmsg4, false},
+		{ebpf.AttachCGroupUDP6Recvmsg, o.Recvmsg6, false},
+		{ebpf.AttachCGroupInet4Connect, o.Connect4, true},
+		{ebpf.AttachCGroupInet6Connect, o.Connect6, true},
+		{ebpf.AttachCGroupUDP4Sendmsg, o.Sendmsg4, true},
+		{ebpf.AttachCGroupUDP6Sendmsg, o.Sendmsg6, true},
 	}
 }
 

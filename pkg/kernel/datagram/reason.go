@@ -28,6 +28,8 @@ const (
 	ReasonBoundDevice
 	ReasonNoRoom
 	ReasonAnswered
+	ReasonNotListening
+	ReasonRulesLost
 	reasonCount
 )
 
@@ -49,6 +51,8 @@ func (r Reason) words() (name, text string) {
 		{"bound_device", "a rule captures the destination, but the socket is bound to a device and cannot reach weir"},
 		{"no_room", "a rule captures the destination, but the socket has had too many destinations, or the kernel no memory"},
 		{"answered", "an answer was given the address that the application asked"},
+		{"not_listening", "a rule captures the destination, but weir's capture socket is gone"},
+		{"rules_lost", "the rules did not fit, so that the fail policy holds for every destination"},
 	}
 	if int(r) < len(all) {
 		return all[r][0], all[r][1]

@@ -25,6 +25,7 @@ const (
 	flagEnabled = 1 << iota
 	flagFailClosed
 	flagHasExcludes
+	flagRulesLost
 )
 
 // Families of wirePrefix.
@@ -65,7 +66,7 @@ type wireQuery struct {
 	Reserved  uint16
 	BoundIf   uint32
 	Mark      uint32
-	Reserved2 uint32
+	Elsewhere uint32
 	Cgroup    uint64
 	Netns     uint64
 }

@@ -1,6 +1,7 @@
 package inbound
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -9,7 +10,8 @@ import (
 const sockOps = ebpf.AttachCGroupSockOps
 
 // Apply makes the plan what the kernel goes by. A connection sees either the old rules or the new ones: these are written beside
-// the old ones and put in force by one write. When Apply fails, the old plan stays in force. Cgroups are set by SetCgroups.
+// the old ones and put in force by one write. When Apply fails, the old plan stays in force, or, where there was none, the fail policy
+// for everything. Cgroups are set by SetCgroups.
 func (i *Inbound) Apply(plan *Plan) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -20,11 +22,12 @@ func (i *Inbound) Apply(plan *Plan) error {
 		plan = &Plan{}
 	}
 	generation := i.generation
-	if generation == 0 || !sameRules(i.plan, plan) {
+	if generation == 0 || i.lost || !sameRules(i.plan, plan) {
 		generation++
 		i.forgetStale()
 		if err := i.write(generation, plan); err != nil {
 			i.erase(generation, plan)
+			err = errors.Join(err, i.withoutRules(plan))
 			return fmt.Errorf("apply inbound plan: %w", err)
 		}
 		i.stale = i.plan
@@ -33,11 +36,26 @@ func (i *Inbound) Apply(plan *Plan) error {
 		return fmt.Errorf("apply inbound plan: put it in force: %w", err)
 	}
 	renamed := i.plan.Names != plan.Names
-	i.generation, i.plan = generation, plan
+	i.generation, i.plan, i.lost = generation, plan, false
 	if renamed {
 		return i.nameAll()
 	}
 	return nil
+}
+
+// withoutRules has the fail policy of a plan hold for everything, since its rules are not in the kernel and no others are: with CLOSED
+// whatever comes in for captured processes is refused. Rules that are in force stay. The caller holds mu.
+func (i *Inbound) withoutRules(plan *Plan) error {
+	if !i.lost && !i.plan.Empty() {
+		return nil
+	}
+	c := control(i.generation, plan)
+	if i.lost = true; plan.FailClosed {
+		c.Flags |= flagNoRules
+	} else {
+		c.Flags = 0
+	}
+	return i.objects.Control.Put(uint32(0), c.packed())
 }
 
 func control(generation uint32, plan *Plan) wireControl {

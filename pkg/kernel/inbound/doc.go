@@ -12,8 +12,8 @@
 //
 // # Lifetime
 //
-// Nothing is pinned: links and maps go with the process, and connections then go to the applications. The sockets leave their map
-// when they are closed, and the fail policy decides for what comes while there is none.
+// Links are pinned when Options.Pins says where; otherwise links and maps go with the process, and connections then go to the
+// applications. The sockets leave their map when they are closed, and the fail policy decides for what comes while there is none.
 //
 // # Locking
 //

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/probe"
 )
 
@@ -21,12 +22,17 @@ var errClosed = errors.New("inbound capture is closed")
 type Options struct {
 	// Hierarchy of cgroups; nil for the host's own.
 	Hierarchy *cgroup.Hierarchy
+	// Pins keeps the links, so that the fail policy holds without the process; nil for none. The Inbound closes it.
+	Pins *pin.Store
+	// KeepPins leaves everything in place on Close, too.
+	KeepPins bool
 }
 
 // Inbound is inbound capture while it is loaded.
 type Inbound struct {
 	hierarchy *cgroup.Hierarchy
 	objects   *objects
+	pins      pins
 	news      *ringbuf.Reader
 
 	life  sync.RWMutex
@@ -36,6 +42,7 @@ type Inbound struct {
 	closed     bool
 	generation uint32
 	plan       *Plan
+	lost       bool  // the last plan is not in the kernel, since it did not fit, and nor is plan; see withoutRules
 	stale      *Plan // the plan before, whose rules are still in the map, under the generation before
 	attached   map[string]attachment
 	namespaces map[uint64]*namespace
@@ -77,6 +84,9 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 func New(opts Options) (*Inbound, error) {
 	i, err := load(opts)
 	if err != nil {
+		if opts.Pins != nil {
+			err = errors.Join(err, opts.Pins.Close())
+		}
 		return nil, &UnavailableError{Missing: probe.Missing(), Err: err}
 	}
 	return i, nil
@@ -89,6 +99,11 @@ func load(opts Options) (*Inbound, error) {
 			return nil, err
 		}
 	}
+	if opts.Pins != nil {
+		if err := opts.Pins.Begin(); err != nil {
+			return nil, err
+		}
+	}
 	loaded, err := loadObjects()
 	if err != nil {
 		return nil, err
@@ -98,7 +113,7 @@ func load(opts Options) (*Inbound, error) {
 		return nil, errors.Join(fmt.Errorf("read news of listening sockets: %w", err), loaded.close())
 	}
 	return &Inbound{
-		hierarchy: opts.Hierarchy, objects: loaded, news: news, plan: &Plan{},
+		hierarchy: opts.Hierarchy, objects: loaded, pins: pins{store: opts.Pins, keep: opts.KeepPins}, news: news, plan: &Plan{},
 		attached: make(map[string]attachment), namespaces: make(map[uint64]*namespace),
 	}, nil
 }
@@ -111,6 +126,7 @@ func (i *Inbound) Close() error {
 		return nil
 	}
 	i.closed = true
+	i.pins.ending()
 	var failed []error
 	for cookie := range i.namespaces {
 		failed = append(failed, i.drop(cookie))
@@ -123,6 +139,7 @@ func (i *Inbound) Close() error {
 	i.ended = true
 	failed = append(failed, i.objects.close())
 	i.life.Unlock()
+	failed = append(failed, i.pins.close())
 	if err := errors.Join(failed...); err != nil {
 		return fmt.Errorf("stop inbound capture: %w", err)
 	}
@@ -174,6 +191,9 @@ func (i *Inbound) attach(dir string) (fresh bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if err := i.pins.cgroup(id, l); err != nil {
+		return false, errors.Join(err, l.Close())
+	}
 	i.attached[dir] = attachment{id: id, link: l}
 	return true, i.name(dir)
 }
@@ -193,7 +213,7 @@ func attachTo(dir string, p *ebpf.Program, how ebpf.AttachType) (link.Link, erro
 
 func (i *Inbound) detach(dir string) error {
 	a := i.attached[dir]
-	failed := []error{a.link.Close()}
+	failed := []error{i.pins.drop(a.link)}
 	for _, l := range a.names {
 		failed = append(failed, l.Close())
 	}

@@ -83,7 +83,7 @@ func (i *Inbound) enter(ns *netns.Namespace) (n *namespace, err error) {
 	n = &namespace{cookie: ns.Cookie()}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.close())
+			err = errors.Join(err, n.close(&i.pins))
 		}
 	}()
 	if err = ns.Do(func() (err error) {
@@ -100,7 +100,9 @@ func (i *Inbound) enter(ns *netns.Namespace) (n *namespace, err error) {
 	}
 	i.namespaces[n.cookie] = n
 	if err = i.lookIn(n); err == nil {
-		n.link, err = link.AttachNetNs(int(n.file.Fd()), n.program)
+		if n.link, err = link.AttachNetNs(int(n.file.Fd()), n.program); err == nil {
+			err = i.pins.namespace(n.cookie, n.link)
+		}
 	}
 	if err != nil {
 		delete(i.namespaces, n.cookie)
@@ -127,13 +129,13 @@ func (i *Inbound) drop(cookie uint64) error {
 	for _, family := range []uint32{familyIPv4, familyIPv6} {
 		_ = i.objects.Sinks.Delete(&wireSink{Netns: cookie, Family: family}) // it went with its socket
 	}
-	return n.close()
+	return n.close(&i.pins)
 }
 
-func (n *namespace) close() error {
+func (n *namespace) close(p *pins) error {
 	var failed []error
 	if n.link != nil {
-		failed = append(failed, n.link.Close())
+		failed = append(failed, p.drop(n.link))
 	}
 	if n.program != nil {
 		failed = append(failed, n.program.Close())

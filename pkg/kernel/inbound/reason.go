@@ -29,6 +29,7 @@ const (
 	ReasonNamed
 	ReasonNameLost
 	ReasonPolicyDenied
+	ReasonRulesLost
 	reasonCount
 )
 
@@ -37,7 +38,7 @@ func (r Reason) String() string {
 	names := [...]string{
 		"none", "disabled", "not_captured", "foreign", "loopback", "own", "excluded", "no_rule", "captured", "no_socket",
 		"not_assigned", "listen", "listen_lost", "listen_device", "other_program",
-		"named", "name_lost", "policy_denied",
+		"named", "name_lost", "policy_denied", "rules_lost",
 	}
 	if int(r) < len(names) {
 		return names[r]
@@ -66,6 +67,7 @@ func (r Reason) Text() string {
 		"an application accepted a connection that it sees as the client's own",
 		"there was no memory for the client's address, so that the application sees the proxy's",
 		"rbac rules of the listener deny the connection, and the client is refused",
+		"the rules did not fit, so that the fail policy holds for every port that captured processes listen on",
 	}
 	if int(r) < len(texts) {
 		return texts[r]

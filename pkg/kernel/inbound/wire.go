@@ -96,6 +96,7 @@ const (
 	flagAllLocal
 	flagHasExcludes
 	flagNames
+	flagNoRules
 )
 
 const (

@@ -12,8 +12,9 @@ import (
 var errClosed = errors.New("interceptor is closed")
 
 // Apply makes the plan what the kernel goes by. Every destination has either its old rule or its new one at any moment. When the
-// rules cannot be changed, because a map is full for example (*FullError), they are what they were; an error about cgroups
-// leaves the new rules in force where programs are attached. Apply compares the plan with the one in force; Update is told.
+// rules cannot be changed, because a map is full for example (*FullError), they are what they were, or, when there were none, the
+// fail policy holds for everything: the error is a *RulesError. One about cgroups leaves the new rules in force where programs are
+// attached. Apply compares the plan with the one in force; Update is told.
 func (i *Interceptor) Apply(plan *steer.Plan) error {
 	if plan == nil {
 		plan = &steer.Plan{}
@@ -41,10 +42,11 @@ func (i *Interceptor) update(before, plan *steer.Plan, change *steer.Change) err
 		difference := steer.Diff(i.applied.plan, plan)
 		change = &difference
 	}
-	same := told && !change.Cgroups && !change.Policy && (len(before.Rules) == 0) == (len(plan.Rules) == 0)
+	same := told && i.lost == nil && !change.Cgroups && !change.Policy && (len(before.Rules) == 0) == (len(plan.Rules) == 0)
 	if err := i.switchTo(plan, change); err != nil {
-		return fmt.Errorf("apply interception plan: %w", err)
+		return fmt.Errorf("apply interception plan: %w", &RulesError{errors.Join(err, i.withoutRules(plan))})
 	}
+	i.lost = nil
 	if same {
 		return nil
 	}
@@ -59,7 +61,7 @@ func (i *Interceptor) switchTo(plan *steer.Plan, change *steer.Change) error {
 	before := i.applied
 	wanted := i.control(plan)
 	during := wanted
-	during.Flags |= i.inForce.Flags & flagHasExcludes
+	during.Flags |= i.inForce.Flags & (flagHasExcludes | flagRulesLost)
 	if i.inForce.Flags&flagEnabled == 0 {
 		during.Flags &^= flagEnabled
 	}
@@ -67,6 +69,9 @@ func (i *Interceptor) switchTo(plan *steer.Plan, change *steer.Change) error {
 		return err
 	}
 	if err := i.rules.change(change); err != nil {
+		if i.lost != nil {
+			return err
+		}
 		return errors.Join(err, i.swapControl(i.control(before.plan)))
 	}
 	i.applied.plan = plan
@@ -74,6 +79,32 @@ func (i *Interceptor) switchTo(plan *steer.Plan, change *steer.Change) error {
 		i.applied.generation = i.state.generation(before.generation)
 	}
 	return i.swapControl(wanted)
+}
+
+// withoutRules has the fail policy of a plan hold for everything, since its rules are not in the kernel and no others are: with CLOSED
+// all connections of its cgroups are refused, but for the proxy's own. Rules that are in force stay.
+func (i *Interceptor) withoutRules(plan *steer.Plan) error {
+	if i.lost == nil && len(i.applied.plan.Rules) > 0 && !i.applied.plan.Disabled {
+		return nil
+	}
+	control := i.control(plan)
+	control.Flags |= flagRulesLost
+	i.lost = plan
+	if !plan.FailClosed {
+		control.Flags, i.lost = 0, nil
+	}
+	if err := i.swapControl(control); err != nil {
+		return err
+	}
+	return i.reattach(i.capturing())
+}
+
+// capturing is the plan whose cgroups are captured.
+func (i *Interceptor) capturing() *steer.Plan {
+	if i.lost != nil {
+		return i.lost
+	}
+	return i.applied.plan
 }
 
 // swapControl fills a fresh control map and swaps it in, unless its content is in force. The kernel keeps the inner map alive for

@@ -137,7 +137,7 @@ func (i *Interceptor) Refresh() error {
 			return err
 		}
 	}
-	if err := i.reattach(i.applied.plan); err != nil {
+	if err := i.reattach(i.capturing()); err != nil {
 		return fmt.Errorf("refresh cgroups: %w", err)
 	}
 	return nil

@@ -25,6 +25,18 @@ func (e *FullError) Error() string {
 // Unwrap returns the kernel's error.
 func (e *FullError) Unwrap() error { return e.Err }
 
+// RulesError says that a plan's rules are not in force.
+type RulesError struct {
+	// Err is why.
+	Err error
+}
+
+// Error is the cause's.
+func (e *RulesError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *RulesError) Unwrap() error { return e.Err }
+
 // full turns the kernel's ways of saying that a map has no room into a *FullError: E2BIG by hashes, ENOSPC by tries, ENOMEM by
 // both when memory is short.
 func full(err error, name string, m *ebpf.Map) error {

@@ -53,6 +53,7 @@ type Interceptor struct {
 	yielded  bool // to another daemon
 	deferred bool // until Activate
 	applied  applied
+	lost     *steer.Plan // whose rules did not fit when there were none before; nil mostly. See withoutRules
 	inForce  wireControl
 	// attachedAll is set while the attachments are those of the plan, but for cgroups that Refresh will find.
 	attachedAll bool

@@ -209,7 +209,7 @@ func (i *Interceptor) Activate() error {
 		return nil
 	}
 	i.deferred = false
-	if err := i.reattach(i.applied.plan); err != nil {
+	if err := i.reattach(i.capturing()); err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}
 	return nil

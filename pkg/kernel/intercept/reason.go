@@ -35,6 +35,7 @@ const (
 	ReasonServiceFull
 	ReasonPolicyDenied
 	ReasonConnectionLimit
+	ReasonRulesLost
 	reasonCount
 )
 
@@ -44,7 +45,7 @@ func (r Reason) String() string {
 		"none", "not_tcp", "disabled", "proxy_mark", "proxy_cgroup", "capture_socket", "excluded", "no_rule", "pass_rule",
 		"captured", "no_capture_socket", "other_netns", "bound_device", "not_listening", "no_storage", "handoff",
 		"handoff_lost", "offloaded", "offload_target", "offload_unfit", "no_endpoint", "service_full",
-		"policy_denied", "connection_limit",
+		"policy_denied", "connection_limit", "rules_lost",
 	}
 	if int(r) < len(names) {
 		return names[r]
@@ -88,6 +89,7 @@ func (r Reason) Text() string {
 		"the service has as many connections as it may have",
 		"the rules of an rbac filter in front of the service deny it",
 		"the service has as many connections as a connection_limit filter admits",
+		"the rules did not fit, so that the fail policy holds for every destination",
 	}
 	if int(r) < len(texts) {
 		return texts[r]

@@ -37,6 +37,7 @@ const (
 	flagEnabled = 1 << iota
 	flagFailClosed
 	flagHasExcludes
+	flagRulesLost
 )
 
 type wirePrefix struct {

@@ -10,6 +10,7 @@
 //	BPFFS/weir/INSTANCE/LAYOUT/       one version of the state; LAYOUT is a hash, see Layout
 //	    map_NAME                      a map
 //	    link_CGROUP_HOOK              a link: the cgroup's id and the hook's name
+//	    link_NAME                     a link of something else
 //
 // A version's directory is made under the name new_PID and renamed when all maps are in it. There cannot be regular files on a
 // bpffs, so that the names carry everything. Nothing in there is taken for what its name says before it has been checked.

@@ -170,11 +170,33 @@ func (s *Store) Link(cgroup uint64, hook string, l link.Link) error {
 	return nil
 }
 
+// LinkElsewhere pins a link that is not of a cgroup, under a name of letters, digits and _ that does not begin with a digit.
+func (s *Store) LinkElsewhere(name string, l link.Link) error {
+	if err := l.Pin(filepath.Join(s.current(), linkPrefix+name)); err != nil {
+		return fmt.Errorf("pin link: %w", err)
+	}
+	return nil
+}
+
+// Begin makes a version of the state that is this process's alone: nothing is taken over from those before, and Sweep removes them.
+func (s *Store) Begin() error {
+	s.layout = fmt.Sprintf("only_%d_%d", os.Getpid(), time.Now().UnixNano())
+	if err := os.Mkdir(s.current(), 0o700); err != nil {
+		return fmt.Errorf("pin links: %w", err)
+	}
+	return nil
+}
+
 func (s *Store) current() string { return filepath.Join(s.dir, s.layout) }
 
 func mapName(name string) string { return "map_" + name }
 
-func linkName(cgroup uint64, hook string) string { return fmt.Sprintf("link_%d_%s", cgroup, hook) }
+// linkPrefix is what the names of links begin with.
+const linkPrefix = "link_"
+
+func linkName(cgroup uint64, hook string) string {
+	return fmt.Sprintf("%s%d_%s", linkPrefix, cgroup, hook)
+}
 
 // Sweep removes what other versions left: every directory but that of the present layout. It names them.
 func (s *Store) Sweep() (removed []string, err error) {

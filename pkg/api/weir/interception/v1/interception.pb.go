@@ -34,7 +34,11 @@ const (
 	//
 	// This holds while weir runs and nobody accepts on its capture socket, or the application cannot reach that socket (it is
 	// in another network namespace, or its own socket is bound to a device). Whether it holds when weir is not running is for
-	// life_cycle to say: by default the kernel's programs are gone with the process, also after SIGKILL.
+	// life_cycle to say: by default the kernel's programs are gone with the process, also after SIGKILL. Datagrams are refused in
+	// the same way, and what comes in for a captured application is refused with a reset.
+	//
+	// When the rules do not fit into the kernel at the start, everything that captured processes send, and what comes in for them, is
+	// refused, since nobody knows what was to be captured.
 	Interception_CLOSED Interception_FailPolicy = 1
 )
 
@@ -464,8 +468,8 @@ type Interception struct {
 	FailPolicy Interception_FailPolicy `protobuf:"varint,4,opt,name=fail_policy,json=failPolicy,proto3,enum=weir.interception.v1.Interception_FailPolicy" json:"fail_policy,omitempty"`
 	// Capture nothing.
 	Disabled bool `protobuf:"varint,5,opt,name=disabled,proto3" json:"disabled,omitempty"`
-	// End with an error at start when this host, or weir's privileges, do not allow interception. Default: say so and go on as an
-	// ordinary proxy.
+	// End with an error at start when this host, or weir's privileges, do not allow interception, or the rules do not fit into the
+	// kernel. Default: say so and go on as an ordinary proxy.
 	Required bool `protobuf:"varint,6,opt,name=required,proto3" json:"required,omitempty"`
 	// What of weir outlives its process.
 	LifeCycle *LifeCycle `protobuf:"bytes,12,opt,name=life_cycle,json=lifeCycle,proto3" json:"life_cycle,omitempty"`
@@ -1003,9 +1007,11 @@ func (x *Namespaces) GetOwnOnly() bool {
 
 // What becomes of the kernel's half of weir when the process ends.
 //
-// State that outlives the process is pinned in the directory weir/BASE_ID of a BPF file system, where BASE_ID is that of --base-id;
-// one process owns it at a time. The next weir takes it over: programs are exchanged one by one, each at once, and connections
-// under way stay known. `weirctl doctor` shows it, and `weirctl cleanup` removes it when nobody owns it.
+// State that outlives the process is pinned in the directories weir/BASE_ID, for connections that leave, weir/BASE_ID_udp, for
+// datagrams, and weir/BASE_ID_inbound of a BPF file system, where BASE_ID is that of --base-id; one process owns it at a time. The next
+// weir takes it over: programs are exchanged one by one, each at once, and connections under way stay known; those for what comes in
+// are attached beside the earlier ones, which then go. `weirctl doctor` shows it, and `weirctl cleanup` removes it when nobody owns
+// it. Acceleration is gone with the process in any case.
 type LifeCycle struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Default: PROCESS.

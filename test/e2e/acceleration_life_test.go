@@ -102,7 +102,7 @@ func (f *flood) read() int {
 // modes calls f for each mode that accelerates, and for none.
 func modes(t *testing.T, f func(t *testing.T, h *fastHouse)) {
 	for mode, fields := range map[string]string{
-		"off": "", "receive": "mode: RECEIVE, min_operations: 1", "full": "mode: FULL, applications: [GROUP], min_operations: 1",
+		"off": "", "receive": "mode: RECEIVE, applications: [GROUP], min_operations: 1", "full": "mode: FULL, applications: [GROUP], min_operations: 1",
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

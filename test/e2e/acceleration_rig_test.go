@@ -113,8 +113,14 @@ func newFastHouse(t *testing.T, acceleration string, flags ...string) *fastHouse
 	t.Helper()
 	harness.NeedInterception(t)
 	h := &fastHouse{t: t, host: harness.NewHost(t), group: harness.NewCgroup(t)}
+	h.weir = h.host.StartWeir(h.options(acceleration, flags...))
+	return h
+}
+
+// options are those of a weir of the house.
+func (h *fastHouse) options(acceleration string, flags ...string) harness.WeirOptions {
 	web := harness.HTTPManager("route_config: " + harness.RouteConfig("web", `{match: {prefix: /}, route: {cluster: web, timeout: 30s}}`))
-	h.weir = h.host.StartWeir(harness.WeirOptions{
+	return harness.WeirOptions{
 		Config: harness.Bootstrap{
 			Listeners: []string{
 				harness.Listener{Name: "tcp", Address: fastTCP, Virtual: true, Chains: []string{harness.Chain(harness.TCP("tcp"))}}.YAML(),
@@ -126,8 +132,7 @@ func newFastHouse(t *testing.T, acceleration string, flags ...string) *fastHouse
 		}.YAML(),
 		Capture: []*harness.Cgroup{h.group}, Flags: flags,
 		Interception: `offload: {mode: "OFF"}, acceleration: {` + strings.ReplaceAll(acceleration, "GROUP", h.group.Name) + "}",
-	})
-	return h
+	}
 }
 
 // serve starts a server in the cgroup and waits until it listens.

@@ -55,6 +55,11 @@ func decodeInterception(m proto.Message) (any, error) {
 			Off: i.GetOffload().GetMode() == interceptionv1.Offload_OFF, ExcludeListeners: i.GetOffload().GetExcludeListeners(),
 		},
 	}
+	for n, name := range out.Cgroups {
+		if err := checkCgroup(name); err != nil {
+			errs = append(errs, fmt.Errorf("cgroups[%d]: %w", n, err))
+		}
+	}
 	ranges := func(field string, list []*interceptionv1.Range) (all []model.CaptureRange) {
 		for n, r := range list {
 			ranges, err := captureRanges(r)

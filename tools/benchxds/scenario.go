@@ -175,7 +175,7 @@ func (b *bench) stormUnderLoad(ctx context.Context) (err error) {
 				return errors.Join(err, <-changed)
 			})
 			if err != nil {
-				return fmt.Errorf("while endpoints change: %w", err)
+				return fmt.Errorf("while endpoints change: %w\n%s", err, w.said())
 			}
 			cost.add(spent.Seconds() / slice.Seconds())
 		}

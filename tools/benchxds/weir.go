@@ -84,12 +84,17 @@ func (w *weir) await(ctx context.Context, enough func() bool) error {
 		}
 		select {
 		case <-ctx.Done():
-			said, _ := os.ReadFile(w.log) // only for the message
-			return fmt.Errorf("wait for weir: %w\n%s", ctx.Err(), said[max(0, len(said)-4000):])
+			return fmt.Errorf("wait for weir: %w\n%s", ctx.Err(), w.said())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	return w.failure()
+}
+
+// said is the end of weir's log, for messages.
+func (w *weir) said() []byte {
+	said, _ := os.ReadFile(w.log) // without it the message is shorter
+	return said[max(0, len(said)-4000):]
 }
 
 // running is a weir that serves a fleet.

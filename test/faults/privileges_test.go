@@ -39,7 +39,7 @@ func privilegesOf(t *testing.T, pid int) string {
 
 // capabilityNumbers of those that weir keeps.
 var capabilityNumbers = map[string]uint{
-	"dac_override": 1, "dac_read_search": 2, "net_bind_service": 10, "net_admin": 12, "sys_ptrace": 19, "sys_admin": 21, "sys_resource": 24,
+	"dac_override": 1, "dac_read_search": 2, "net_bind_service": 10, "net_admin": 12, "net_raw": 13, "sys_ptrace": 19, "sys_admin": 21, "sys_resource": 24,
 	"perfmon": 38, "bpf": 39,
 }
 
@@ -67,7 +67,7 @@ func TestPrivileges(t *testing.T) {
 		t.Skip("a binary with the race detector has cgo, and keeps its privileges")
 	}
 	always := []string{"dac_override", "dac_read_search", "net_bind_service", "net_admin", "sys_resource"}
-	captures := slices.Concat(always, []string{"perfmon", "bpf"})
+	captures := slices.Concat(always, []string{"perfmon", "bpf", "net_raw"})
 	for _, tt := range []struct {
 		name, fields string
 		want         []string

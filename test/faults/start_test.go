@@ -136,7 +136,7 @@ func tooManyPorts() string {
 }
 
 // TestMapIsFull asks for more rules than there is room for: weir says which map is full, and what has no rules is left to the fail
-// policy rather than to half of them. When interception is required, weir ends.
+// policy rather than to half of them.
 func TestMapIsFull(t *testing.T) {
 	for _, tt := range []struct{ policy, connections, datagrams string }{{"OPEN", "direct!", "direct"}, {"CLOSED", "ECONNREFUSED", "ECONNREFUSED"}} {
 		t.Run(tt.policy, func(t *testing.T) {
@@ -153,10 +153,16 @@ func TestMapIsFull(t *testing.T) {
 			if got := r.greetings(); got != [2]string{"direct!", "direct!"} {
 				t.Errorf("afterwards: greetings %q", got)
 			}
-			required := r.startBare("required: true, "+fields, nil, false)
-			if status := required.Wait(); status != 1 {
-				t.Errorf("required: status %d, want 1", status)
-			}
 		})
 	}
+}
+
+// TestMapIsFullAndRequired ends weir with status 1 when the rules do not fit.
+func TestMapIsFullAndRequired(t *testing.T) {
+	r := newRig(t, "PROCESS", "CLOSED")
+	weir := r.startBare(fmt.Sprintf("required: true, cgroups: [%s], fail_policy: CLOSED, exclude: [%s]", r.group.Name, tooManyPorts()), nil, false)
+	if status := weir.Wait(); status != 1 {
+		t.Errorf("status %d, want 1", status)
+	}
+	want(t, "the log", weir.Log(), "weir_exclude", "262144")
 }

@@ -144,3 +144,42 @@ func TestDatagramsWithoutWeir(t *testing.T) {
 		})
 	}
 }
+
+// askLoop asks both destinations again and again, and says how many questions were not answered by weir.
+const askLoop = `
+import socket, sys, time
+bad, count, end = 0, 0, time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    for ip in sys.argv[2:]:
+        s = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
+        count += 1
+        try:
+            s.sendto(b"x", (ip, 53))
+            text, peer = s.recvfrom(9)
+            if text != b"weir" or peer[:2] != (ip, 53): raise OSError("%s from %s" % (text, peer))
+        except OSError as e: bad += 1; print(ip, repr(e), file=sys.stderr)
+        s.close()
+    time.sleep(0.01)
+print(bad, "of", count)
+`
+
+// TestDatagramsOfAnUpgrade has one weir take over from another, with the fail policy CLOSED: no datagram is refused, and none is answered
+// by anybody else. What was pinned is the second one's afterwards.
+func TestDatagramsOfAnUpgrade(t *testing.T) {
+	r := newUDPRig(t, "UNTIL_STOPPED", "CLOSED")
+	first := r.start(true)
+	clients := r.host.App().In(r.group).Start("python3", "-I", "-c", askLoop, "5", real4, real6)
+	second := r.startNext(1)
+	<-first.Ended()
+	if got := clients.Wait(); !strings.HasPrefix(got.Out, "0 of ") {
+		t.Errorf("%+v\n%s", got, second.Log())
+	}
+	second.Kill()
+	wantDatagrams(t, "killed", r.host.App().In(r.group), "ECONNREFUSED")
+	last := r.start(true)
+	wantDatagrams(t, "with the next one", r.host.App().In(r.group), "weir")
+	last.Stop()
+	if states, err := pin.List(r.fs); len(states) > 0 || err != nil {
+		t.Errorf("pinned after an ordered stop: %+v (%v)", states, err)
+	}
+}

@@ -341,7 +341,7 @@ type LifeCycle_Privileges int32
 const (
 	// Once it serves, weir gives up the capabilities that this configuration leaves it no use for, for itself and for whatever it
 	// might execute, and sets no_new_privs. It keeps CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH and
-	// CAP_SYS_RESOURCE; unless interception is disabled also CAP_BPF and CAP_PERFMON; unless namespaces.own_only is set also
+	// CAP_SYS_RESOURCE; unless interception is disabled also CAP_BPF, CAP_PERFMON and CAP_NET_RAW; unless namespaces.own_only is set also
 	// CAP_SYS_ADMIN and CAP_SYS_PTRACE. It never gets one that it was not started with.
 	LifeCycle_NEEDED LifeCycle_Privileges = 0
 	// weir keeps what it was started with.

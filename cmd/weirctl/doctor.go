@@ -4,56 +4,65 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/probe"
 )
 
-const doctorHelp = `usage: weirctl doctor [--json] [--bpf-fs DIR] [--admin ADDR | -c FILE]
+const doctorHelp = `usage: weirctl doctor [--verbose] [--json] [--bpf-fs DIR] [--admin ADDR | -c FILE]
 
 Looks at this host and this process's privileges, and says what of weir works here, what is missing and what that means; what
-weirs have pinned, and who owns it; which cgroups are captured, and programs of others at the same hooks.
+weirs have pinned, and who owns it; which cgroups are captured, and programs of others at the same hooks. Asks the running weir,
+where there is one, which network namespaces it serves and what else it has in force.
 Exits 1 when interception is impossible. Everything else of weir works without any of it.
 
-  --json        print the same as JSON
-  --bpf-fs DIR  the BPF file system, where life_cycle.bpf_fs names one (default: /sys/fs/bpf and /run/weir/bpf)
-  --admin ADDR  also say which network namespaces the daemon with this admin interface serves: HOST:PORT or unix:PATH
-  -c FILE       the same, with the address of the admin interface from this bootstrap configuration
+  -v, --verbose  also name the checks that passed, with what was found
+  --json         print all of it as JSON
+  --bpf-fs DIR   the BPF file system, where life_cycle.bpf_fs names one (default: /sys/fs/bpf and /run/weir/bpf)
+  --admin ADDR   admin interface of the daemon: HOST:PORT or unix:PATH (default: 127.0.0.1:9901, if a weir is there)
+  -c FILE        take the address of the admin interface from this bootstrap configuration
 `
 
+// doctorTimeout bounds the daemon's answer.
+const doctorTimeout = 10 * time.Second
+
+// doctorArguments are the command line of doctor.
+type doctorArguments struct {
+	admin, config string
+	// places are where pins are looked for.
+	places        []string
+	json, verbose bool
+}
+
 func runDoctor(ctx context.Context, args []string, std stdio) int {
-	admin, config, places, asJSON := "", "", pin.Places(""), false
-	for len(args) > 0 {
-		switch {
-		case args[0] == "--help" || args[0] == "-h":
+	a, err := parseDoctor(args)
+	if err != nil {
+		if errors.Is(err, errHelp) {
 			fmt.Fprint(std.out, doctorHelp)
 			return exitOK
-		case args[0] == "--json":
-			asJSON, args = true, args[1:]
-		case args[0] == "--bpf-fs" && len(args) > 1:
-			places, args = pin.Places(args[1]), args[2:]
-		case args[0] == "--admin" && len(args) > 1:
-			admin, args = args[1], args[2:]
-		case args[0] == "-c" && len(args) > 1:
-			config, args = args[1], args[2:]
-		default:
-			return misuse(std, "doctor", fmt.Errorf("unexpected argument %q", args[0]), doctorHelp)
 		}
+		return misuse(std, "doctor", err, doctorHelp)
 	}
-	found := examineHost(places)
-	var err error
-	if admin != "" || config != "" {
-		found.Daemon, err = examineDaemon(ctx, admin, config)
+	found := examineHost(a.places)
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	found.Daemon, err = examineDaemon(ctx, a.admin, a.config)
+	if err != nil && a.admin == "" && a.config == "" { // nobody said that there is one
+		found.DaemonProblem, _, _ = strings.Cut(err.Error(), "\n")
+		err = nil
 	}
-	if asJSON {
+	if a.json {
 		e := json.NewEncoder(std.out)
 		e.SetIndent("", "  ")
 		err = cmp.Or(err, e.Encode(found))
 	} else {
-		err = cmp.Or(err, found.print(std.out))
+		err = cmp.Or(err, found.print(std.out, a.verbose))
 	}
 	if err != nil {
 		fmt.Fprintln(std.err, "weirctl doctor:", err)
@@ -65,6 +74,29 @@ func runDoctor(ctx context.Context, args []string, std stdio) int {
 	return exitOK
 }
 
+func parseDoctor(args []string) (*doctorArguments, error) {
+	a := &doctorArguments{places: pin.Places("")}
+	for len(args) > 0 {
+		switch {
+		case args[0] == "--help" || args[0] == "-h":
+			return nil, errHelp
+		case args[0] == "--json":
+			a.json, args = true, args[1:]
+		case args[0] == "--verbose" || args[0] == "-v":
+			a.verbose, args = true, args[1:]
+		case args[0] == "--bpf-fs" && len(args) > 1:
+			a.places, args = pin.Places(args[1]), args[2:]
+		case args[0] == "--admin" && len(args) > 1:
+			a.admin, args = args[1], args[2:]
+		case args[0] == "-c" && len(args) > 1:
+			a.config, args = args[1], args[2:]
+		default:
+			return nil, fmt.Errorf("unexpected argument %q", args[0])
+		}
+	}
+	return a, nil
+}
+
 // diagnosis is all that the doctor has found.
 type diagnosis struct {
 	// Interception is true when nothing that it needs is missing.
@@ -72,6 +104,8 @@ type diagnosis struct {
 	Checks       []checkResult `json:"checks"`
 	Kernel       kernelState   `json:"kernel"`
 	Daemon       *daemonState  `json:"daemon,omitempty"`
+	// DaemonProblem is why the daemon at the default address was not asked; mostly there is none.
+	DaemonProblem string `json:"daemon_problem,omitempty"`
 }
 
 // checkResult is the outcome of a probe.
@@ -101,13 +135,48 @@ func examineHost(places []string) *diagnosis {
 	return found
 }
 
-// print writes what was found for people: what is wrong is in capitals, the verdict at the end of what it is about.
-func (d *diagnosis) print(out io.Writer) error {
-	missing, width := 0, 0
-	for _, c := range d.Checks {
+// print writes what was found for people: what is wrong is in capitals, the verdict at the end of what it is about. Checks that
+// passed are only counted, unless verbose.
+func (d *diagnosis) print(out io.Writer, verbose bool) error {
+	missing := d.printChecks(out, verbose)
+	switch {
+	case missing == 1:
+		fmt.Fprint(out, "\nInterception does not work here: what is MISSING above is needed. `weir -c FILE` still works as an ordinary proxy.\n")
+	case missing > 1:
+		fmt.Fprintf(out, "\nInterception does not work here: %d of the above are missing. `weir -c FILE` still works as an ordinary proxy.\n", missing)
+	default:
+		fmt.Fprint(out, "\nInterception works here.\n")
+	}
+	if err := d.Kernel.print(out); err != nil {
+		return err
+	}
+	if d.DaemonProblem != "" {
+		_, err := fmt.Fprintf(out, "\nNo running weir was asked; --admin or -c says where one is: %s\n", d.DaemonProblem)
+		return err
+	}
+	if d.Daemon == nil {
+		return nil
+	}
+	return d.Daemon.print(out)
+}
+
+// printChecks tells how many checks have found something missing that interception needs.
+func (d *diagnosis) printChecks(out io.Writer, verbose bool) (missing int) {
+	shown := slices.Clone(d.Checks)
+	if !verbose {
+		shown = slices.DeleteFunc(shown, func(c checkResult) bool { return c.OK })
+	}
+	switch passed := len(d.Checks) - len(shown); {
+	case passed == 1:
+		fmt.Fprintln(out, "1 check passed (--verbose names it)")
+	case passed > 1:
+		fmt.Fprintf(out, "%d checks passed (--verbose names them)\n", passed)
+	}
+	width := 0
+	for _, c := range shown {
 		width = max(width, len(c.Name))
 	}
-	for _, c := range d.Checks {
+	for _, c := range shown {
 		verdict := "ok"
 		switch {
 		case !c.OK && c.Optional:
@@ -121,15 +190,7 @@ func (d *diagnosis) print(out io.Writer) error {
 			fmt.Fprintf(out, "          %s\n          without it: %s\n", c.Missing, c.Consequence)
 		}
 	}
-	if missing > 0 {
-		fmt.Fprintf(out, "\nInterception does not work here: %d of the above are missing. `weir -c FILE` still works as an ordinary proxy.\n", missing)
-	} else {
-		fmt.Fprint(out, "\nInterception works here.\n")
-	}
-	if err := d.Kernel.print(out); err != nil || d.Daemon == nil {
-		return err
-	}
-	return d.Daemon.print(out)
+	return missing
 }
 
 func (c checkResult) remark() string {

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,25 +56,37 @@ func TestDoctorShowsPins(t *testing.T) {
 }
 
 func TestDoctorPrints(t *testing.T) {
+	missing := diagnosis{Checks: []checkResult{
+		{Name: "long name", OK: true, Needs: "5.8", Found: "soft 1"},
+		{Name: "a", Missing: "why", Consequence: "what"},
+		{Name: "b", Optional: true, Missing: "why", Consequence: "what"},
+		{Name: "c", OK: true},
+	}}
+	const verdict = "\nInterception does not work here: what is MISSING above is needed. `weir -c FILE` still works as an ordinary proxy.\n\n" +
+		"No cgroup is captured at present.\n"
 	tests := []struct {
-		name  string
-		found diagnosis
-		want  string
+		name    string
+		found   diagnosis
+		verbose bool
+		want    string
 	}{
 		{
-			"missing",
-			diagnosis{Checks: []checkResult{
-				{Name: "long name", OK: true, Needs: "5.8", Found: "soft 1"},
-				{Name: "a", Missing: "why", Consequence: "what"},
-				{Name: "b", Optional: true, Missing: "why", Consequence: "what"},
-				{Name: "c", OK: true},
-			}},
+			"missing, verbose", missing, true,
 			"ok      long name  Linux 5.8; soft 1\n" +
 				"MISSING a\n          why\n          without it: what\n" +
 				"absent  b\n          why\n          without it: what\n" +
-				"ok      c\n\n" +
-				"Interception does not work here: 1 of the above are missing. `weir -c FILE` still works as an ordinary proxy.\n\n" +
-				"No cgroup is captured at present.\n",
+				"ok      c\n" + verdict,
+		},
+		{
+			"missing", missing, false,
+			"2 checks passed (--verbose names them)\n" +
+				"MISSING a\n          why\n          without it: what\n" +
+				"absent  b\n          why\n          without it: what\n" + verdict,
+		},
+		{
+			"nothing missing", diagnosis{Checks: []checkResult{{Name: "c", OK: true}}, DaemonProblem: "it is not there"}, false,
+			"1 check passed (--verbose names it)\n\nInterception works here.\n\nNo cgroup is captured at present.\n\n" +
+				"No running weir was asked; --admin or -c says where one is: it is not there\n",
 		},
 		{
 			"foreign programs",
@@ -81,6 +95,7 @@ func TestDoctorPrints(t *testing.T) {
 				Foreign:  []foreignProgram{{"/", "CGroupInet4Connect", "sock4_connect", 12}, {"/a", "CGroupSockOps", "x", 3}},
 				Problems: []string{"no access"},
 			}},
+			false,
 			"\nInterception works here.\n\nCaptured cgroups:\n  /a\n  /b\n\n" +
 				"Programs of others at the hooks that weir uses; those of lower cgroups run before those of upper ones:\n" +
 				"  /   CGroupInet4Connect  sock4_connect  id 12\n  /a  CGroupSockOps       x              id 3\n\n" +
@@ -90,9 +105,33 @@ func TestDoctorPrints(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var out strings.Builder
-			if err := tt.found.print(&out); err != nil || out.String() != tt.want {
+			if err := tt.found.print(&out, tt.verbose); err != nil || out.String() != tt.want {
 				t.Errorf("printed (%v)\n%s\nwant\n%s", err, out.String(), tt.want)
 			}
 		})
+	}
+}
+
+// TestDoctorAsksDaemon fails only when the daemon that it was told of does not answer.
+func TestDoctorAsksDaemon(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte(`{"active": true, "capture_sockets": ["` + r.URL.Path + `"]}`))
+	}))
+	at := s.Listener.Addr().String()
+	if got := doctor(t, "--admin", at); !strings.Contains(got, "ok  weir's own  /weir/interception\n") {
+		t.Errorf("of a daemon that answers:\n%s", got)
+	}
+	s.Close()
+	var out, errs bytes.Buffer
+	status := run(t.Context(), []string{"doctor", "--admin", at}, stdio{nil, &out, &errs})
+	if status != exitError || !strings.Contains(errs.String(), "reach weir's admin interface at "+at) {
+		t.Errorf("of a daemon that is gone: status %d, errors %q", status, errs.String())
+	}
+	var found diagnosis
+	if err := json.Unmarshal([]byte(doctor(t, "--json")), &found); err != nil {
+		t.Fatal(err)
+	}
+	if (found.Daemon == nil) == (found.DaemonProblem == "") {
+		t.Errorf("of a daemon that may be there or not: %+v, %q", found.Daemon, found.DaemonProblem)
 	}
 }

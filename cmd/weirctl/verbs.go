@@ -11,7 +11,7 @@ func verbs() []verb {
 		{"compat", "[--write FILE | --check FILE]", "write which fields of Envoy's configuration do what", runCompat},
 		{"xds", "serve --listen ADDR DIR", "serve a directory of resources over xDS", runXDS},
 		{"cleanup", "[--dry-run] [--bpf-fs DIR]", "remove what a weir that is gone has left behind", runCleanup},
-		{"doctor", "[--admin ADDR | -c FILE]", "say what of weir works on this host", runDoctor},
+		{"doctor", "[--verbose] [--admin ADDR | -c FILE]", "say what of weir works on this host", runDoctor},
 		{"demo", "", "show weir at work: an online shop, intercepted (root)", runDemo},
 	}
 }

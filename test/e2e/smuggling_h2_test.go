@@ -6,14 +6,20 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/weir-proxy/weir/test/harness"
 )
+
+// emptyBody announces that nothing follows the head.
+var emptyBody = []string{"content-length", "0"}
 
 // forgedStreams are HTTP/2 requests that would be another request, or two, as HTTP/1. Fields are name and value in turn;
 // they replace or follow the pseudo headers of a good request.
@@ -23,7 +29,7 @@ var forgedStreams = []struct {
 	body   string
 }{
 	{"H2.TE", []string{"transfer-encoding", "chunked"}, "0\r\n\r\n" + smuggled},
-	{"H2.CL too short", []string{"content-length", "0"}, smuggled},
+	{"H2.CL too short", emptyBody, smuggled},
 	{"H2.CL too long", []string{"content-length", "1000"}, "abc"},
 	{"H2.CL twice", []string{"content-length", "3", "content-length", "4"}, "abc"},
 	{"connection", []string{"connection", "close"}, ""},
@@ -70,25 +76,26 @@ func headerBlock(fields []string) []byte {
 	return out.Bytes()
 }
 
-// refusal sends one stream on a connection of its own and returns how it ended: a status, a reset, or the connection's end.
-func refusal(conn net.Conn, fields []string, body string) (string, error) {
+// beginStream sends the head of the only stream of a connection.
+func beginStream(conn net.Conn, fields []string, end bool) (*http2.Framer, error) {
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
-		return "", err
+		return nil, err
 	}
 	f := http2.NewFramer(conn, conn)
 	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	err := errors.Join(
+	return f, errors.Join(
 		f.WriteSettings(),
-		f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock(fields), EndHeaders: true, EndStream: body == ""}),
+		f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock(fields), EndHeaders: true, EndStream: end}),
 	)
-	if body != "" {
-		err = errors.Join(err, f.WriteData(1, true, []byte(body)))
-	}
-	if err != nil {
-		return "", err
-	}
+}
+
+// verdict is what comes next for the stream: a status, a reset, or the connection's end.
+func verdict(f *http2.Framer) (string, error) {
 	for {
 		frame, err := f.ReadFrame()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return "", err
+		}
 		if err != nil {
 			return "end of the connection", nil
 		}
@@ -101,6 +108,24 @@ func refusal(conn net.Conn, fields []string, body string) (string, error) {
 			return "end of the connection", nil
 		}
 	}
+}
+
+// refusal sends one stream on a connection of its own and returns what it is answered with. A request whose content-length says
+// that nothing follows is complete with its head, and may be answered before its body comes: what counts is then how the
+// stream ends.
+func refusal(conn net.Conn, fields []string, body string) (string, error) {
+	f, err := beginStream(conn, fields, body == "")
+	if err == nil && body != "" {
+		err = f.WriteData(1, true, []byte(body))
+	}
+	if err != nil {
+		return "", err
+	}
+	got, err := verdict(f)
+	if err == nil && got == "200" && slices.Equal(fields, emptyBody) {
+		return verdict(f)
+	}
+	return got, err
 }
 
 // What is a malformed request as HTTP/2 does not become one, or two, as HTTP/1.
@@ -125,6 +150,41 @@ func TestSmugglingFromHTTP2(t *testing.T) {
 		t.Errorf("a good request got %q, %v", status, err)
 	}
 	want := fmt.Sprintf("POST / HTTP/1.1\r\nhost: x\r\na: b\r\nx-forwarded-proto: http\r\ntransfer-encoding: chunked\r\n\r\n%x\r\nabc\r\n0\r\n\r\n", 3)
+	if got := backend.take(); got != want {
+		t.Errorf("the backend got %q, want %q", got, want)
+	}
+}
+
+// A request that says that it has no body is forwarded and answered before its stream ends; what the client sends as its body
+// afterwards is not forwarded, and the stream is reset (RFC 9113 section 8.1).
+func TestSmugglingFromHTTP2BehindTheAnswer(t *testing.T) {
+	t.Parallel()
+	host := harness.NewHost(t)
+	backend := startWireLog(host)
+	host.StartWeir(harness.WeirOptions{Config: strictProxy(backend.TCPBackend, "")})
+	conn := host.MustDial("127.0.0.1:8080")
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := beginStream(conn, emptyBody, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := verdict(f); err != nil || got != "200" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	if err := f.WriteData(1, true, []byte(smuggled)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := verdict(f); err != nil || got != "reset" && got != "end of the connection" {
+		t.Errorf("the stream ended with %q, %v", got, err)
+	}
+	// The backend's connection is used again: nothing lies on it.
+	if status, err := refusal(host.MustDial("127.0.0.1:8080"), []string{"a", "b"}, ""); err != nil || status != "200" {
+		t.Errorf("the next request got %q, %v", status, err)
+	}
+	want := "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nx-forwarded-proto: http\r\n\r\n" +
+		"POST / HTTP/1.1\r\nhost: x\r\na: b\r\nx-forwarded-proto: http\r\ncontent-length: 0\r\n\r\n"
 	if got := backend.take(); got != want {
 		t.Errorf("the backend got %q, want %q", got, want)
 	}

@@ -300,7 +300,7 @@ func TestPingAheadOfAStreamAfterIdling(t *testing.T) {
 		}
 	}()
 	cc := connect(t, a, ClientOptions{HTTP2: model.HTTP2Options{KeepaliveIdleInterval: time.Millisecond, KeepaliveTimeout: 50 * time.Millisecond}})
-	time.Sleep(5 * time.Millisecond) // idles
+	eventually(t, "the connection has idled", func() bool { return time.Now().UnixNano()-cc.readAt.Load() > int64(cc.limits.idling) })
 	if err := newExchange().do(cc); err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,9 @@ const specModule = "../../tools/h2spec/go.mod"
 // allCases is how many h2spec 2.2.1 has without the strict ones, at least.
 const allCases = 140
 
+// specTimeout is how many seconds h2spec waits for an answer; its own 2 are too few for a host that is busy with other tests.
+const specTimeout = "15"
+
 // specRun is one run of h2spec over one part of its cases.
 type specRun struct {
 	part, port string
@@ -73,7 +76,7 @@ func TestHTTP2Spec(t *testing.T) {
 // runSpec fails with the cases that failed, and returns how many there were.
 func runSpec(t *testing.T, app harness.App, tool string, run specRun) int {
 	report := filepath.Join(harness.Dir(t), "report.xml")
-	args := append([]string{tool, run.part, "-h", "127.0.0.1", "-p", run.port, "-j", report}, run.flags...)
+	args := append([]string{tool, run.part, "-h", "127.0.0.1", "-p", run.port, "-o", specTimeout, "-j", report}, run.flags...)
 	got := app.Run(args...)
 	text, err := os.ReadFile(report)
 	if err != nil {

@@ -18,9 +18,14 @@ import (
 // udpBackend answers each datagram with a text in front, until the test ends.
 func udpBackend(t *testing.T, host *harness.Host, text string) netip.AddrPort {
 	t.Helper()
+	return udpBackendAt(t, host, "127.0.0.1:0", text)
+}
+
+func udpBackendAt(t *testing.T, host *harness.Host, addr, text string) netip.AddrPort {
+	t.Helper()
 	var c *net.UDPConn
 	err := host.Do(func() (err error) {
-		c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
 		return err
 	})
 	if err != nil {

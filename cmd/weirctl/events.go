@@ -30,6 +30,7 @@ of one, and the statistics weir.interception.udp.* and weir.inbound.* count the 
   --sample SHARE    only so many, drawn at random: above 0 and at most 1
   -n, --limit N     end after so many, those that were recorded included
   --past            begin with those that were recorded (the events of weir.interception in the configuration)
+  --no-follow       with --past, end after those that were recorded
   --json            print JSON, one object a line
 `
 
@@ -70,15 +71,11 @@ func parseEvents(args []string) (*eventsArguments, error) {
 		switch name {
 		case "-h", "--help":
 			return nil, errHelp
-		case "--past", "--json":
+		case "--past", "--no-follow", "--json":
 			if joined {
 				return nil, fmt.Errorf("%s has no value", name)
 			}
-			if name == "--json" {
-				a.params.Set("format", "json")
-			} else {
-				a.params.Set("past", "true")
-			}
+			a.flag(name)
 			continue
 		case "--admin", "-c", "--config-path", "-n", "--limit", "--verdict", "--reason", "--pid", "--container", "--cgroup", "--dst", "--sample":
 		default:
@@ -98,7 +95,21 @@ func parseEvents(args []string) (*eventsArguments, error) {
 	if a.admin != "" && a.config != "" {
 		return nil, errors.New("--admin and -c both say where the admin interface is; give one")
 	}
+	if a.params.Has("no_follow") && !a.params.Has("past") {
+		return nil, errors.New("--no-follow ends after what was recorded, which --past prints; give both")
+	}
 	return a, nil
+}
+
+func (a *eventsArguments) flag(name string) {
+	switch name {
+	case "--past":
+		a.params.Set("past", "true")
+	case "--no-follow":
+		a.params.Set("no_follow", "true")
+	case "--json":
+		a.params.Set("format", "json")
+	}
 }
 
 func (a *eventsArguments) option(name, value string) {

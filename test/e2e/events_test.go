@@ -76,6 +76,7 @@ func TestEvents(t *testing.T) {
 	compare(all.Wait().Out, want)
 	wantContains(t, "the pod's", one.Wait().Out, "shop (net:[", "> 10.99.0.1:80 redirect: captured, listener kept")
 	compare(node.App().Run(harness.Binary("weirctl"), "events", "--admin", harness.AdminAddr, "--past", "--json", "-n", "3").Out, want[:3])
+	compare(node.App().Run(harness.Binary("weirctl"), "events", "--admin", harness.AdminAddr, "--past", "--no-follow", "--json", "--verdict", "offload,refuse").Out, want[1:3])
 	weir.AwaitStat("weir.interception.events.consumers", func(n int) bool { return n == 1 })
 	for name, least := range map[string]int{"captured": 2, "offloaded": 1, "no_endpoint": 1, "no_rule": 1, "events.emitted": 9} {
 		weir.AwaitStat("weir.interception."+name, func(n int) bool { return n >= least })

@@ -108,6 +108,9 @@ func TestStream(t *testing.T) {
 		if b.kernel.listening() {
 			t.Error("the kernel is listened to for nobody")
 		}
+		if err := b.Stream(t.Context(), url.Values{"past": {""}, "no_follow": {""}}, nil, nil); !errors.Is(err, errNotRecorded) || b.kernel.listening() {
+			t.Errorf("the past, which nobody records: %v", err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		all, allDone := b.listen(ctx, "")
 		refused, refusedDone := b.listen(t.Context(), "verdict=refuse&dst=10.0.0.0/8&format=text&limit=1")
@@ -189,7 +192,7 @@ func TestRecorder(t *testing.T) {
 			b.kernel.told(event("10.1.1.1:80", intercept.ActionPass, intercept.ReasonNoRule, pid+1))
 			synctest.Wait()
 		}
-		for query, want := range map[string]string{"past&limit=3": "345", "past&limit=1&pid=4": "4"} {
+		for query, want := range map[string]string{"past&limit=3": "345", "past&limit=1&pid=4": "4", "past&no_follow": "345", "past&no_follow&limit=2": "34", "no_follow": ""} {
 			lines, done := b.listen(t.Context(), query)
 			if err := <-done; err != nil {
 				t.Error(err)
@@ -202,8 +205,8 @@ func TestRecorder(t *testing.T) {
 				}
 				got += string(rune('0' + e.PID))
 			}
-			if got != want {
-				t.Errorf("%s: processes %s, want %s", query, got, want)
+			if got != want || len(lines) > 0 {
+				t.Errorf("%s: processes %s and %d more, want %s", query, got, len(lines), want)
 			}
 		}
 		_, done := b.listen(t.Context(), "")

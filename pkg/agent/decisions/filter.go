@@ -42,14 +42,15 @@ const (
 // question is what a reader asks for.
 type question struct {
 	filter *Filter
-	// limit ends the answer after so many decisions, 0 never; past begins it with those that were recorded.
-	limit int
-	past  bool
-	text  bool
+	// limit ends the answer after so many decisions, 0 never; past begins it with those that were recorded, after which noFollow ends
+	// it.
+	limit          int
+	past, noFollow bool
+	text           bool
 }
 
 // parseQuestion reads the parameters of a question: verdict, reason, pid, container, cgroup, dst (each any number of times, or with
-// commas), sample (0 to 1), limit, past and format. The error names every parameter that is wrong and why.
+// commas), sample (0 to 1), limit, past, no_follow and format. The error names every parameter that is wrong and why.
 func parseQuestion(params url.Values) (*question, error) {
 	q := &question{filter: &Filter{wanted: intercept.Wanted{Sample: 1}}}
 	var errs []error
@@ -98,7 +99,9 @@ func (q *question) set(name, value string) (err error) {
 			return fmt.Errorf("%q is not a number from 1 to %d", value, maxLimit)
 		}
 	case "past":
-		q.past = value != "false" && value != "n" && value != "0"
+		q.past = isSet(value)
+	case "no_follow":
+		q.noFollow = isSet(value)
 	case "format":
 		if value != "" && value != "json" && value != "text" {
 			return fmt.Errorf("%q is neither json nor text", value)
@@ -109,6 +112,9 @@ func (q *question) set(name, value string) (err error) {
 	}
 	return nil
 }
+
+// isSet reads a flag, which needs no value.
+func isSet(value string) bool { return value != "false" && value != "n" && value != "0" }
 
 // complete has kinds that were not given match everything, but for sockets that are not TCP: these get their decision elsewhere, and
 // a pass here would be taken for it.

@@ -71,12 +71,15 @@ type Parameters struct{ error }
 func (p Parameters) Unwrap() error { return p.error }
 
 // Stream answers a question (see parseQuestion) until ctx ends, the hub is closed, or there are as many decisions as were asked for:
-// begin is called when decisions are being listened to, and emit with each line, its newline included. A line may tell how many
+// begin is called when decisions are being listened to, or there is nothing to listen to, and emit with each line, its newline included. A line may tell how many
 // decisions were lost because emit was slow. The error before begin is one of Parameters when these are wrong; afterwards it is emit's.
 func (h *Hub) Stream(ctx context.Context, params url.Values, begin func(text bool), emit func(line []byte) error) error {
 	q, err := parseQuestion(params)
 	if err != nil {
 		return Parameters{err}
+	}
+	if q.noFollow {
+		return h.pourPast(q, begin, emit)
 	}
 	s, err := h.subscribe(q.filter)
 	if err != nil {
@@ -85,6 +88,31 @@ func (h *Hub) Stream(ctx context.Context, params url.Values, begin func(text boo
 	begin(q.text)
 	err = h.pour(ctx, q, s, emit)
 	return errors.Join(err, h.unsubscribe(s))
+}
+
+var errNotRecorded = errors.New("no decisions are recorded: weir.interception has no events in the configuration")
+
+// pourPast emits what is remembered, without a word to the kernel.
+func (h *Hub) pourPast(q *question, begin func(text bool), emit func([]byte) error) error {
+	h.change.Lock()
+	open, r := h.open, h.recorder
+	h.change.Unlock()
+	switch {
+	case open == nil:
+		return errOff
+	case r == nil:
+		return errNotRecorded
+	}
+	begin(q.text)
+	for n, e := range h.recorded(q) {
+		if q.limit > 0 && n == q.limit {
+			return nil
+		}
+		if err := emit(line(e, q.text)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *Hub) pour(ctx context.Context, q *question, s *subscription, emit func([]byte) error) error {

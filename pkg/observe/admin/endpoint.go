@@ -80,6 +80,7 @@ func pages() []endpoint {
 			{name: "sample", help: "The share that is printed, above 0 and at most 1 (default: 1)"},
 			{name: "limit", help: "End after so many (default: never)"},
 			{name: "past", help: "Begin with those that were recorded, if the configuration says which", kind: flagParam},
+			{name: "no_follow", help: "End after those that were recorded", kind: flagParam},
 			{"format", "File format to use", enumParam, []string{"json", "text"}},
 		}},
 		{path: "/weir/explain", help: "tell what would become of a connection, without making it", serve: (*Server).explain, params: []param{

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -99,10 +100,13 @@ func (n *Namespace) Inode() uint64 { return n.id.Inode }
 // Name says where the namespace was found; see Current, OfProcess and Open.
 func (n *Namespace) Name() string { return n.name }
 
+// place is what errors call the namespace: its name, or what people know it by.
+func (n *Namespace) place() string { return cmp.Or(n.name, fmt.Sprintf("net:[%d]", n.id.Inode)) }
+
 // Close lets go of the namespace. What was opened inside it stays open.
 func (n *Namespace) Close() error {
 	if err := n.file.Close(); err != nil {
-		return fmt.Errorf("close network namespace %s: %w", n.name, err)
+		return fmt.Errorf("close network namespace %s: %w", n.place(), err)
 	}
 	return nil
 }
@@ -127,11 +131,11 @@ func (n *Namespace) Do(f func() error) error {
 func (n *Namespace) within(f func() error) (err error, clean bool) {
 	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("enter network namespace %s: open the thread's own: %w", n.name, err), true
+		return fmt.Errorf("enter network namespace %s: open the thread's own: %w", n.place(), err), true
 	}
 	defer unix.Close(home)
 	if err := n.enter(); err != nil {
-		return fmt.Errorf("enter network namespace %s: %w", n.name, err), true
+		return fmt.Errorf("enter network namespace %s: %w", n.place(), err), true
 	}
 	err = f()
 	return err, unix.Setns(home, unix.CLONE_NEWNET) == nil

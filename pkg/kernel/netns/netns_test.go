@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -193,7 +194,8 @@ func TestClosed(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Do(func() error { t.Error("called"); return nil }); !errors.Is(err, os.ErrClosed) {
+	err := n.Do(func() error { t.Error("called"); return nil })
+	if !errors.Is(err, os.ErrClosed) || !strings.Contains(err.Error(), "enter network namespace net:["+strconv.FormatUint(n.Inode(), 10)+"]: ") {
 		t.Errorf("entered a closed handle: %v", err)
 	}
 	if err := n.Close(); err == nil {

@@ -159,8 +159,15 @@ func TestRealCgroup(t *testing.T) {
 	if _, created, err := h.Create(name); err != nil || created {
 		t.Errorf("create again: %t, %v", created, err)
 	}
-	if id, err := ID(dir); err != nil || id == 0 {
+	id, err := ID(dir)
+	if err != nil || id == 0 {
 		t.Errorf("id %d, %v", id, err)
+	}
+	if got, err := h.ByID(id); err != nil || got != dir {
+		t.Errorf("cgroup %d is %q (%v), want %q", id, got, err, dir)
+	}
+	if got, err := h.ByID(1 << 62); !errors.Is(err, syscall.ESTALE) {
+		t.Errorf("a cgroup that is not there: %q, %v, want ESTALE", got, err)
 	}
 	sleeper := exec.CommandContext(t.Context(), "/proc/self/exe")
 	sleeper.Env = append(os.Environ(), "WEIR_TEST_ROLE=sleeper")

@@ -102,20 +102,30 @@ func choose(mounts []Mount) (Mount, bool) {
 }
 
 // Find returns the cgroup v2 hierarchy of the calling process's mount namespace, unified ("/sys/fs/cgroup") and hybrid
-// ("/sys/fs/cgroup/unified") layouts alike. The error is ErrNotMounted when there is none.
-func Find() (*Hierarchy, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+// ("/sys/fs/cgroup/unified") layouts alike. The error is ErrNotMounted when there is none; it says so when process 1 has one.
+func Find() (*Hierarchy, error) { return find("/proc/self/mountinfo", "/proc/1/mountinfo") }
+
+// find looks at the mounts of the file own, and, to explain the lack of one, at those of the file first.
+func find(own, first string) (*Hierarchy, error) {
+	mounts, err := readMounts(own)
 	if err != nil {
 		return nil, fmt.Errorf("find cgroup v2: %w", err)
+	}
+	if mount, found := choose(mounts); found {
+		return &Hierarchy{mount: mount}, nil
+	}
+	if elsewhere, err := readMounts(first); err == nil && len(elsewhere) > 0 {
+		return nil, fmt.Errorf("find cgroup v2: %w; process 1 has it: \"ip netns exec\" hides it from what it runs, \"nsenter --net=/run/netns/NAME\" does not",
+			ErrNotMounted)
+	}
+	return nil, fmt.Errorf("find cgroup v2: %w", ErrNotMounted)
+}
+
+func readMounts(file string) ([]Mount, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
 	}
 	defer f.Close()
-	mounts, err := ParseMounts(f)
-	if err != nil {
-		return nil, fmt.Errorf("find cgroup v2: %w", err)
-	}
-	mount, found := choose(mounts)
-	if !found {
-		return nil, fmt.Errorf("find cgroup v2: %w", ErrNotMounted)
-	}
-	return &Hierarchy{mount: mount}, nil
+	return ParseMounts(f)
 }

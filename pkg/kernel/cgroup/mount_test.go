@@ -1,6 +1,10 @@
 package cgroup
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -43,6 +47,39 @@ func TestFindMount(t *testing.T) {
 			got, found := choose(mounts)
 			if diff := cmp.Diff(test.want, got); diff != "" || found != test.found {
 				t.Errorf("found %t, want %t; mount (-want +got):\n%s", found, test.found, diff)
+			}
+		})
+	}
+}
+
+// TestFindExplains tells who does not see the hierarchy from where there is none.
+func TestFindExplains(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	with, without := file("with", hybrid), file("without", none)
+	if h, err := find(with, without); err != nil || h.Root() != "/sys/fs/cgroup/unified" {
+		t.Errorf("found %v, %v", h, err)
+	}
+	for _, test := range []struct {
+		name, own, first string
+		want             error
+		hint             bool
+	}{
+		{"nowhere", without, without, ErrNotMounted, false},
+		{"hidden", without, with, ErrNotMounted, true},
+		{"not allowed to look", without, filepath.Join(dir, "not"), ErrNotMounted, false},
+		{"unreadable", filepath.Join(dir, "not"), with, fs.ErrNotExist, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := find(test.own, test.first)
+			if !errors.Is(err, test.want) || strings.Contains(err.Error(), "nsenter --net=") != test.hint {
+				t.Errorf("error %v, want %v, with a hint: %t", err, test.want, test.hint)
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/weir-proxy/weir/pkg/agent/decisions"
+	"github.com/weir-proxy/weir/pkg/agent/owners"
 	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
@@ -48,6 +49,9 @@ type capture struct {
 	record    *model.Events
 	// reasons are what the statistics have been told of.
 	reasons reasonCounts
+	// callers are the cgroups of connections, for access logs; callerNames asks them.
+	callers     *owners.Names
+	callerNames func(id uint64) (name, container string)
 	// late counts what strangers tell of first.
 	late *stats.Counter
 	// strangers tell of captured processes in namespaces that nobody has noticed.
@@ -57,7 +61,8 @@ type capture struct {
 }
 
 func newCapture(log *slog.Logger, i *model.Interception) *capture {
-	c := &capture{log: log, ownMark: markOf(i)}
+	c := &capture{log: log, ownMark: markOf(i), callers: owners.NewNames()}
+	c.callerNames = c.callers.Of
 	c.inbound = newInboundCapture(log, &c.persistence)
 	c.namespaces.log, c.namespaces.users = log, []namespaceUser{c, c.inbound}
 	return c
@@ -75,13 +80,14 @@ func markOf(i *model.Interception) uint32 {
 func (c *capture) mark() uint32 { return c.ownMark }
 
 // OriginalDst implements listener.OriginalDst.
-func (c *capture) OriginalDst(netns uint64, client, server netip.AddrPort) (netip.AddrPort, bool) {
+func (c *capture) OriginalDst(netns uint64, client, server netip.AddrPort) (dst netip.AddrPort, caller streaminfo.Cgroup, ok bool) {
 	k := c.kernel.Load()
 	if k == nil {
-		return netip.AddrPort{}, false
+		return dst, caller, false
 	}
 	flow, ok := k.OriginalDst(netns, client, server)
-	return flow.Dst, ok
+	c.callers.Note(flow.Cgroup)
+	return flow.Dst, streaminfo.Cgroup{ID: flow.Cgroup, Names: c.callerNames}, ok
 }
 
 // view is the interceptor for the admin interface, nil before there is one.

@@ -28,6 +28,9 @@ func sample() *format.Context {
 			Conn: &streaminfo.Connection{
 				ID: 7, Remote: netip.MustParseAddrPort("10.1.2.3:4567"), DirectRemote: netip.MustParseAddrPort("10.1.2.4:4568"),
 				Local: netip.MustParseAddrPort("[::1]:80"), ServerName: "example.com", Namespace: &streaminfo.Namespace{Name: "blue"},
+				Cgroup: streaminfo.Cgroup{ID: 5, Names: func(id uint64) (string, string) {
+					return map[uint64]string{5: "/docker-c0ffee.scope"}[id], map[uint64]string{5: "c0ffee"}[id]
+				}},
 			},
 			Start:    time.Date(2024, 2, 3, 4, 5, 6, 123456789, time.UTC),
 			Duration: 1500 * time.Microsecond, ResponseCode: 200, Protocol: "HTTP/1.1", BytesSent: 12, Details: "via upstream",
@@ -66,6 +69,7 @@ func TestOperators(t *testing.T) {
 		{"%DYNAMIC_METADATA(ns:s)% %DYNAMIC_METADATA(ns:n)% %DYNAMIC_METADATA(ns:m)% %DYNAMIC_METADATA(ns:x)%", `text 1.5 {"a":[1,null],"b":true} -`},
 		{"%DYNAMIC_METADATA(ns:s):2% %METADATA(DYNAMIC:ns:s)%", "te text"},
 		{"%FILTER_STATE(weir.network_namespace:PLAIN)% %FILTER_STATE(weir.network_namespace)%", `blue "blue"`},
+		{"%FILTER_STATE(weir.cgroup:PLAIN)% %FILTER_STATE(weir.container:PLAIN)% %FILTER_STATE(weir.cgroup)%", `/docker-c0ffee.scope c0ffee "/docker-c0ffee.scope"`},
 		{"%FILTER_STATE(key:PLAIN)% %FILTER_STATE(key)% %FILTER_STATE(none)%", `plain "plain" -`},
 		{"%REQUESTED_SERVER_NAME% %DOWNSTREAM_TLS_VERSION% %ACCESS_LOG_TYPE%", "example.com - DownstreamEnd"},
 		{"%GRPC_STATUS%", "-"},

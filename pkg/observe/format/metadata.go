@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 func metadataOperators() map[string]operator {
@@ -85,9 +87,31 @@ func bindMetadata(of metadataOf, args string) (text, json appender, err error) {
 	return text, json, nil
 }
 
-// networkNamespace is the key of filter state under which weir has the name of the network namespace that a captured connection comes
-// from: that of its file, else "net:[NUMBER]". Connections of weir's own namespace have none.
-const networkNamespace = "weir.network_namespace"
+// Keys of filter state under which weir tells where a captured connection comes from.
+const (
+	// networkNamespace is the name of the network namespace: that of its file, else "net:[NUMBER]". Connections of weir's own
+	// namespace have none.
+	networkNamespace = "weir.network_namespace"
+	// callerCgroup is the cgroup of the process that connected, by its name below the root of the hierarchy; callerContainer the
+	// whole id of the container that the cgroup belongs to. Connections that came in have neither.
+	callerCgroup    = "weir.cgroup"
+	callerContainer = "weir.container"
+)
+
+// captured is what weir knows under a key of its own.
+func captured(conn *streaminfo.Connection, key string) (string, bool) {
+	switch {
+	case key == networkNamespace && conn.Namespace != nil:
+		return conn.Namespace.Name, true
+	case (key == callerCgroup || key == callerContainer) && conn.Cgroup.Names != nil:
+		name, container := conn.Cgroup.Names(conn.Cgroup.ID)
+		if key == callerContainer {
+			name = container
+		}
+		return name, name != ""
+	}
+	return "", false
+}
 
 // bindFilterState compiles "KEY", "KEY:PLAIN" or "KEY:TYPED".
 func bindFilterState(args string) (text, json appender, err error) {
@@ -98,12 +122,15 @@ func bindFilterState(args string) (text, json appender, err error) {
 	if form != "" && form != "PLAIN" && form != "TYPED" {
 		return nil, nil, fmt.Errorf("form %q is not one of PLAIN, TYPED", form)
 	}
+	ours := key == networkNamespace || key == callerCgroup || key == callerContainer
 	find := func(c *Context) (any, bool) {
 		if c.Info == nil {
 			return nil, false
 		}
-		if key == networkNamespace && c.Info.Conn != nil && c.Info.Conn.Namespace != nil {
-			return c.Info.Conn.Namespace.Name, true
+		if ours && c.Info.Conn != nil {
+			if v, ok := captured(c.Info.Conn, key); ok {
+				return v, true
+			}
 		}
 		v, ok := c.Info.FilterState[key]
 		return v, ok && v != nil

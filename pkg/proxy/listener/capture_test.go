@@ -21,9 +21,9 @@ import (
 // byNamespace knows the original destinations of the clients in each network namespace.
 type byNamespace map[uint64]string
 
-func (b byNamespace) OriginalDst(netns uint64, _, _ netip.AddrPort) (netip.AddrPort, bool) {
+func (b byNamespace) OriginalDst(netns uint64, _, _ netip.AddrPort) (netip.AddrPort, streaminfo.Cgroup, bool) {
 	dst, err := netip.ParseAddrPort(b[netns])
-	return dst, err == nil
+	return dst, streaminfo.Cgroup{}, err == nil
 }
 
 // dialIn connects inside a namespace.

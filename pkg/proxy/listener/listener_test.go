@@ -75,10 +75,10 @@ func (f *fakeDst) set(dst string) {
 	}
 }
 
-func (f *fakeDst) OriginalDst(_ uint64, _, _ netip.AddrPort) (netip.AddrPort, bool) {
+func (f *fakeDst) OriginalDst(_ uint64, _, _ netip.AddrPort) (netip.AddrPort, streaminfo.Cgroup, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.dst, f.dst.IsValid()
+	return f.dst, streaminfo.Cgroup{}, f.dst.IsValid()
 }
 
 // bed is a manager under test.

@@ -32,8 +32,9 @@ import (
 // OriginalDst knows where captured connections wanted to go.
 type OriginalDst interface {
 	// OriginalDst is the destination that client meant when it was redirected to server; both as the accepted socket
-	// sees them, in the network namespace with the cookie netns, 0 for weir's own. false when it is not known.
-	OriginalDst(netns uint64, client, server netip.AddrPort) (netip.AddrPort, bool)
+	// sees them, in the network namespace with the cookie netns, 0 for weir's own. false when it is not known. caller is who
+	// connected.
+	OriginalDst(netns uint64, client, server netip.AddrPort) (dst netip.AddrPort, caller streaminfo.Cgroup, ok bool)
 }
 
 // DrainStrategy is Envoy's --drain-strategy.

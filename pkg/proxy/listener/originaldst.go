@@ -19,7 +19,8 @@ const soOriginalDst = 80
 func (m *Manager) originalDst(cn *connection) (netip.AddrPort, bool) {
 	c := cn.c
 	if m.opts.OriginalDst != nil {
-		if dst, ok := m.opts.OriginalDst.OriginalDst(cookie(cn.info.Namespace), c.Remote(), c.Local()); ok {
+		if dst, caller, ok := m.opts.OriginalDst.OriginalDst(cookie(cn.info.Namespace), c.Remote(), c.Local()); ok {
+			cn.info.Cgroup = caller
 			return conn.Unmap(dst), true
 		}
 	}

@@ -28,6 +28,15 @@ func (n *Namespace) GiveUp() { n.givenUp.Store(true) }
 // GivenUp tells whether GiveUp was called.
 func (n *Namespace) GivenUp() bool { return n.givenUp.Load() }
 
+// Cgroup is the control group of the process that made a captured connection; the zero value is none.
+type Cgroup struct {
+	// ID is the kernel's number for it, never used again while the host runs.
+	ID uint64
+	// Names finds its name below the root of the hierarchy and the id of its container, "" for what is not known. It may be nil. It
+	// may block for a few microseconds, and is to be called only by those who want the names.
+	Names func(id uint64) (name, container string)
+}
+
 // Origin says from where an upstream connection is made. The zero value leaves it to weir's network namespace. Connections of
 // different origins are never exchanged for each other.
 type Origin struct {

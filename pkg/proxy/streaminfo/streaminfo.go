@@ -43,6 +43,8 @@ type Connection struct {
 	PeerValidated bool
 	// Namespace is where the application lives that it was captured from; nil for weir's own network namespace.
 	Namespace *Namespace
+	// Cgroup is that of the process that it was captured from on its way out.
+	Cgroup Cgroup
 	// Listener and FilterChain are the names of what serves it.
 	Listener, FilterChain string
 	// TrafficDirection is "INBOUND", "OUTBOUND" or "UNSPECIFIED".

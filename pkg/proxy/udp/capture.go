@@ -127,22 +127,22 @@ func (m *Manager) OpenCapture(in *streaminfo.Namespace) (Capture, error) {
 // openCapture binds the socket for IPv4, and those for IPv6 unless there is an error. The mark tells them from sockets that others bind
 // to their ports when they are gone.
 func openCapture(mark uint32) ([]*socket, error) {
-	s, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), loopback: true, mark: mark, room: groBatch, size: largest})
+	four, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), loopback: true, mark: mark, room: groBatch, size: largest})
 	if err != nil {
 		return nil, err
 	}
-	var six []*socket
+	all := []*socket{four}
 	for range IPv6Slots {
 		s, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv6Loopback(), 0), mark: mark, room: 1, size: largest})
 		if err != nil {
-			for _, s := range six {
-				s.shut()
+			for _, six := range all[1:] {
+				six.shut()
 			}
-			return []*socket{s}, err
+			return all[:1], err
 		}
-		six = append(six, s)
+		all = append(all, s)
 	}
-	return append([]*socket{s}, six...), nil
+	return all, nil
 }
 
 // CloseCapture closes the capture sockets of a network namespace and ends the sessions that came from it: they keep it alive.

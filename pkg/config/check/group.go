@@ -26,6 +26,7 @@ func (s *resources) join(g *translate.Group) {
 	maps.Copy(g.Broken, s.group.Broken)
 	g.Complete = true
 	g.DynamicClusters = g.DynamicClusters && !s.holds("cluster")
+	g.DynamicListeners = g.DynamicListeners && !s.holds("listener")
 }
 
 // over is a map with what both have, taken from more where it is in both.

@@ -226,7 +226,7 @@ func (c *call) bootstrapExtensions(list []*corev3.TypedExtensionConfig, out *Sta
 		if f == nil {
 			continue
 		}
-		out.Extensions = append(out.Extensions, BootstrapExtension{Name: e.GetName(), TypeURL: f.TypeURL(), Config: config})
+		out.Extensions = append(out.Extensions, BootstrapExtension{Name: e.GetName(), TypeURL: f.TypeURL(), Config: config, Path: at.field("typed_config").String()})
 		if v, ok := config.(*model.Interception); ok {
 			out.Interception = out.Interception.With(v)
 		}

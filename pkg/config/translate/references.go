@@ -37,6 +37,8 @@ type Group struct {
 	// Sinks are where the bootstrap ships statistics to, and Runtime its layers of the runtime.
 	Sinks   []StatsSink
 	Runtime []runtime.Layer
+	// Extensions are those of the bootstrap.
+	Extensions []BootstrapExtension
 	// Admin is the admin interface, whose address no listener can have; nil when there is none.
 	Admin *Admin
 	// Complete tells that what a control plane would deliver is in the group too, so that names which nothing defines are
@@ -45,6 +47,8 @@ type Group struct {
 	// DynamicClusters tells that there are clusters that are not in the group, so that only references which Envoy refuses
 	// are told of.
 	DynamicClusters bool
+	// DynamicListeners tells the same of listeners.
+	DynamicListeners bool
 }
 
 // References checks what holds the resources of a group together: routes and TCP proxies name clusters that exist, static
@@ -68,6 +72,7 @@ func (g *Group) References() ([]Warning, error) {
 	for i, s := range g.Sinks {
 		r.sink(fmt.Sprintf("stats_sinks[%d].typed_config", i), s)
 	}
+	r.interception()
 	r.addresses()
 	return r.warnings, errors.Join(r.errs...)
 }
@@ -76,11 +81,11 @@ func (g *Group) References() ([]Warning, error) {
 func (s *Static) Group() *Group {
 	g := &Group{
 		Listeners: map[string]*model.Listener{}, Clusters: map[string]*model.Cluster{}, Secrets: map[string]*model.Secret{},
-		StaticClusters: map[string]bool{}, Broken: map[string]bool{}, DynamicClusters: s.CDS != nil,
+		StaticClusters: map[string]bool{}, Broken: map[string]bool{}, DynamicClusters: s.CDS != nil, DynamicListeners: s.LDS != nil,
 		Servers: map[string]*model.APISource{
 			"dynamic_resources.ads_config": s.ADS, "hds_config": s.HDS, "cluster_manager.load_stats_config": s.LoadStats,
 		},
-		Sinks: s.Sinks, Runtime: s.Runtime, Admin: s.Admin,
+		Sinks: s.Sinks, Runtime: s.Runtime, Extensions: s.Extensions, Admin: s.Admin,
 	}
 	for at, source := range map[string]*model.Source{"lds_config": s.LDS, "cds_config": s.CDS} {
 		if source != nil {
@@ -362,7 +367,7 @@ func (r *references) suggest(m missing) string {
 	names := map[string]iter.Seq[string]{
 		"cluster": maps.Keys(r.Clusters), "secret": maps.Keys(r.Secrets), "route configuration": maps.Keys(r.Routes),
 		"load assignment": maps.Keys(r.Endpoints), "filter configuration": maps.Keys(r.Filters),
-		"endpoint collection": maps.Keys(r.Collections), "runtime layer": maps.Keys(r.Layers),
+		"listener": maps.Keys(r.Listeners), "endpoint collection": maps.Keys(r.Collections), "runtime layer": maps.Keys(r.Layers),
 	}[m.kind]
 	all := func(yield func(string) bool) {
 		for resource := range r.Broken {

@@ -56,6 +56,8 @@ type Static struct {
 type BootstrapExtension struct {
 	Name, TypeURL string
 	Config        any
+	// Path of its configuration in the bootstrap.
+	Path string
 }
 
 // Admin configures the admin interface.

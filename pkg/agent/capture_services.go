@@ -60,8 +60,10 @@ type services struct {
 	// step did.
 	told, plan *steer.Plan
 	change     *steer.Change
-	// refused is why the kernel did not take the rules of plan; nil when it did.
-	refused error
+	// refused is why the kernel did not take the rules of plan; nil when it did. hopeless is a plan with more rules than there is room
+	// for: the kernel is not asked again before another one comes that may fit.
+	refused  error
+	hopeless *steer.Plan
 }
 
 // service is what the kernel was told of one, and who its connections are counted for.
@@ -123,6 +125,9 @@ func (s *services) take(u *steer.Update) {
 	s.change = nil
 	if s.plan == s.told {
 		s.change = &u.Change
+	}
+	if s.plan == s.hopeless && !mayFit(&u.Change) {
+		s.hopeless = u.Plan
 	}
 	s.plan = u.Plan
 }
@@ -206,10 +211,18 @@ func (s *services) problem() error {
 	return s.refused
 }
 
+// mayFit tells whether a change may make room in a plan that has too many rules, or asks for something else than rules.
+func mayFit(c *steer.Change) bool {
+	return len(c.Removed)+len(c.RemovedExcludes) > 0 || c.Cgroups || c.Policy
+}
+
 // tell gives the kernel the plan, if it has another one, and says whether it has this one now.
 func (s *services) tell() bool {
-	if s.plan == s.told {
+	switch s.plan {
+	case s.told:
 		return true
+	case s.hopeless:
+		return false
 	}
 	var err error
 	if s.change != nil {
@@ -220,12 +233,15 @@ func (s *services) tell() bool {
 	s.refused = nil
 	if rules, ok := errors.AsType[*intercept.RulesError](err); ok {
 		s.refused = rules
+		if lack, ok := errors.AsType[*intercept.FullError](err); ok && lack.Permanent() {
+			s.hopeless = s.plan
+		}
 	}
 	if s.change = nil; err != nil {
 		s.log.Error("the kernel kept its earlier rules", "error", err)
 		return false
 	}
-	s.told = s.plan
+	s.told, s.hopeless = s.plan, nil
 	return true
 }
 

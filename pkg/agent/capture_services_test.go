@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,6 +33,10 @@ type fakeKernel struct {
 	// full refuses services; applied counts those that were taken.
 	full    bool
 	applied int
+	// room is how many rules there is room for, 0 for any number; asked counts plans.
+	room, asked int
+	// short has memory be short instead.
+	short bool
 }
 
 func (k *fakeKernel) Apply(plan *steer.Plan) error {
@@ -41,6 +46,14 @@ func (k *fakeKernel) Apply(plan *steer.Plan) error {
 		if r.Service != "" && k.services[r.Service] == nil {
 			k.t.Errorf("a rule for %s port %d refers to service %s, which is not there", r.Prefix, r.Port, r.Service)
 		}
+	}
+	k.asked++
+	if k.room > 0 && len(plan.Rules) > k.room {
+		lack := syscall.ENOSPC
+		if k.short {
+			lack = syscall.ENOMEM
+		}
+		return fmt.Errorf("apply: %w", &intercept.RulesError{Err: &intercept.FullError{Map: "weir_capture", Capacity: uint32(k.room), Err: lack}})
 	}
 	k.plan = plan
 	return nil
@@ -81,6 +94,12 @@ func (k *fakeKernel) ServiceStats(name string) (intercept.ServiceStats, bool) {
 
 func (k *fakeKernel) ServiceTotals(name string) (intercept.ServiceStats, bool) {
 	return k.ServiceStats(name)
+}
+
+func (k *fakeKernel) timesAsked() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.asked
 }
 
 // text is what the kernel does, line by line.
@@ -238,6 +257,45 @@ func TestServicesWithoutRoom(t *testing.T) {
 	s.publish(func(n *model.Snapshot) { n.Endpoints = n.Endpoints.With("web", assigned("10.0.0.2:1")) })
 	if d := cmp.Diff("10.99.0.1:80 offload shop\nshop: round_robin 10.0.0.2:1 []\n", s.kernel.text()); d != "" {
 		t.Errorf("with room again (-want +got):\n%s", d)
+	}
+}
+
+// TestServicesHopeless asks the kernel once about rules that it has no room for, until others come that may fit. What was short was
+// memory: it is asked again.
+func TestServicesHopeless(t *testing.T) {
+	for _, short := range []bool{false, true} {
+		t.Run(fmt.Sprintf("memory short %t", short), func(t *testing.T) {
+			s := newSteering(t)
+			s.kernel.room, s.kernel.short = 1, short
+			step := func(what string, asked int, refused bool, change func(*model.Snapshot)) {
+				t.Helper()
+				before := s.kernel.timesAsked()
+				s.publish(change)
+				got := s.kernel.timesAsked() - before
+				if short && got == 0 || !short && got != asked {
+					t.Errorf("%s: asked %d times, want %d, or more while memory is short", what, got, asked)
+				}
+				if err := s.problem(); (err != nil) != refused {
+					t.Errorf("%s: problem %v, want one: %t", what, err, refused)
+				}
+			}
+			one := func(name, addr string) func(*model.Snapshot) {
+				return func(n *model.Snapshot) { n.Listeners = n.Listeners.With(name, tcpListener(name, addr, "web")) }
+			}
+			step("the first", 1, false, one("shop", "10.99.0.1:80"))
+			step("too many", 1, true, one("store", "10.99.0.2:80"))
+			step("a cluster", 0, true, func(n *model.Snapshot) {
+				n.Clusters = n.Clusters.With("web", edsCluster("web"))
+				n.Endpoints = n.Endpoints.With("web", assigned("10.0.0.1:1"))
+			})
+			step("another endpoint", 0, true, func(n *model.Snapshot) { n.Endpoints = n.Endpoints.With("web", assigned("10.0.0.2:1")) })
+			step("even more", 0, true, one("stall", "10.99.0.3:80"))
+			step("fewer", 1, true, func(n *model.Snapshot) { n.Listeners = n.Listeners.Without("shop") })
+			step("few enough", 1, false, func(n *model.Snapshot) { n.Listeners = n.Listeners.Without("stall") })
+			if d := cmp.Diff("10.99.0.2:80 offload store\nstore: round_robin 10.0.0.2:1 []\n", s.kernel.text()); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
 	}
 }
 

@@ -25,6 +25,9 @@ func (e *FullError) Error() string {
 // Unwrap returns the kernel's error.
 func (e *FullError) Unwrap() error { return e.Err }
 
+// Permanent reports that the map has as many entries as it may have, and not that memory was short at that moment.
+func (e *FullError) Permanent() bool { return !errors.Is(e.Err, syscall.ENOMEM) }
+
 // RulesError says that a plan's rules are not in force.
 type RulesError struct {
 	// Err is why.

@@ -292,6 +292,15 @@ exec unshare -n sh -c 'ip link set lo up; until curl -s --max-time 5 http://10.9
 	app := node.App().In(pods).Start("sh", "-c", "sleep 2.5; echo | { "+program+"}")
 	wantOK(t, app.Wait(), "shop")
 	served(t, weir)
+	// Should weir have looked just between the two, another one is late.
+	harness.EventuallyNil(t, "a namespace that was noticed late to be counted", func() error {
+		const name = "weir.interception.namespaces_noticed_late"
+		if n := weir.Stat(name); n == 0 {
+			node.App().In(pods).Run("sh", "-c", "exec unshare -n curl -s --max-time 1 http://10.99.0.1/")
+			return fmt.Errorf("%s is %d", name, n)
+		}
+		return nil
+	})
 	var status struct {
 		Reasons []struct {
 			Reason string

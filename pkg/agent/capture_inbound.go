@@ -121,10 +121,7 @@ func (c *inboundCapture) apply(plan *inbound.Plan) {
 		c.lacking.Store(&captureFailure{err})
 		c.log.Error("the kernel kept its earlier rules of inbound capture", "error", err)
 	}
-	c.patterns = nil
-	if !plan.Empty() {
-		c.patterns = plan.Cgroups
-	}
+	c.patterns = k.Cgroups()
 	c.attach(k)
 	c.look(k)
 }

@@ -36,7 +36,7 @@ func (i *Inbound) Apply(plan *Plan) error {
 		return fmt.Errorf("apply inbound plan: put it in force: %w", err)
 	}
 	renamed := i.plan.Names != plan.Names
-	i.generation, i.plan, i.lost = generation, plan, false
+	i.generation, i.plan, i.holding, i.lost = generation, plan, plan, false
 	if renamed {
 		return i.nameAll()
 	}
@@ -50,12 +50,24 @@ func (i *Inbound) withoutRules(plan *Plan) error {
 		return nil
 	}
 	c := control(i.generation, plan)
+	i.holding = plan
 	if i.lost = true; plan.FailClosed {
 		c.Flags |= flagNoRules
 	} else {
 		c.Flags = 0
 	}
 	return i.objects.Control.Put(uint32(0), c.packed())
+}
+
+// Cgroups are the patterns of those that are to be captured: the ones of the plan that holds, by its rules or by its fail policy alone. A
+// plan that was refused while another one is in force does not change them.
+func (i *Inbound) Cgroups() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.holding.Empty() {
+		return nil
+	}
+	return i.holding.Cgroups
 }
 
 func control(generation uint32, plan *Plan) wireControl {

@@ -159,3 +159,31 @@ func TestFailPolicy(t *testing.T) {
 		})
 	}
 }
+
+// TestRefusedPlan keeps to the cgroups of the plan in force when another one is refused. Where none is in force, those of the refused one
+// are captured, for its fail policy.
+func TestRefusedPlan(t *testing.T) {
+	i := newBench(t)
+	plan := func(cgroup, prefix string) *Plan {
+		return &Plan{Cgroups: []string{cgroup}, FailClosed: true, Rules: []Rule{{Prefix: netip.MustParsePrefix(prefix), Port: 80}}}
+	}
+	for _, step := range []struct {
+		cgroup, prefix, want string
+		refused              bool
+	}{
+		{"one", "192.0.2.1/24", "one", true}, // it is not masked
+		{"two", "192.0.2.1/24", "two", true},
+		{"three", "192.0.2.0/24", "three", false},
+		{"four", "192.0.2.1/24", "three", true},
+		{"five", "192.0.3.0/24", "five", false},
+	} {
+		err := i.Apply(plan(step.cgroup, step.prefix))
+		if got := i.Cgroups(); (err != nil) != step.refused || len(got) != 1 || got[0] != step.want {
+			t.Errorf("plan for %s: %v, captured are %q, want %s", step.cgroup, err, got, step.want)
+		}
+	}
+	must(t, i.Apply(nil))
+	if got := i.Cgroups(); len(got) > 0 {
+		t.Errorf("without a plan %q are captured", got)
+	}
+}

@@ -43,6 +43,7 @@ type Inbound struct {
 	generation uint32
 	plan       *Plan
 	lost       bool  // the last plan is not in the kernel, since it did not fit, and nor is plan; see withoutRules
+	holding    *Plan // plan, or the last one, when its fail policy holds without rules
 	stale      *Plan // the plan before, whose rules are still in the map, under the generation before
 	attached   map[string]attachment
 	namespaces map[uint64]*namespace
@@ -113,7 +114,7 @@ func load(opts Options) (*Inbound, error) {
 		return nil, errors.Join(fmt.Errorf("read news of listening sockets: %w", err), loaded.close())
 	}
 	return &Inbound{
-		hierarchy: opts.Hierarchy, objects: loaded, pins: pins{store: opts.Pins, keep: opts.KeepPins}, news: news, plan: &Plan{},
+		hierarchy: opts.Hierarchy, objects: loaded, pins: pins{store: opts.Pins, keep: opts.KeepPins}, news: news, plan: &Plan{}, holding: &Plan{},
 		attached: make(map[string]attachment), namespaces: make(map[uint64]*namespace),
 	}, nil
 }

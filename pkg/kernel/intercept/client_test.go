@@ -68,7 +68,7 @@ func connect(req request) (ans answer, err error) {
 	if req.FastOpen {
 		err = errors.Join(unix.Sendto(fd, []byte("hello"), unix.MSG_FASTOPEN, sockaddr(dst, req.Mapped)), finish(fd))
 	} else {
-		err = unix.Connect(fd, sockaddr(dst, req.Mapped))
+		err = reach(fd, dst, req.Mapped)
 	}
 	if req.Again != "" {
 		if err == nil {
@@ -76,7 +76,7 @@ func connect(req request) (ans answer, err error) {
 				return ans, err
 			}
 		}
-		err = unix.Connect(fd, sockaddr(netip.MustParseAddrPort(req.Again), req.Mapped))
+		err = reach(fd, netip.MustParseAddrPort(req.Again), req.Mapped)
 	}
 	if errors.Is(err, unix.EINPROGRESS) {
 		ans.Pending = true

@@ -91,8 +91,8 @@ func spreadAddr(first netip.AddrPort, n, over int) netip.AddrPort {
 }
 
 // reach connects, also when a signal of the Go runtime comes in between: the kernel goes on connecting then.
-func reach(fd int, dst netip.AddrPort) error {
-	err := unix.Connect(fd, sockaddr(dst, false))
+func reach(fd int, dst netip.AddrPort, mapped bool) error {
+	err := unix.Connect(fd, sockaddr(dst, mapped))
 	if errors.Is(err, unix.EINTR) {
 		err = finish(fd)
 	}
@@ -107,14 +107,14 @@ func (t *tally) one(b burst, dst netip.AddrPort, how string) {
 	var took time.Duration
 	if err == nil {
 		start := time.Now()
-		err = reach(fd, dst)
+		err = reach(fd, dst, false)
 		took = time.Since(start)
 	}
 	text := ""
 	if err == nil && how == endTwice {
 		err = disconnect(fd)
 		if err == nil {
-			err = reach(fd, dst)
+			err = reach(fd, dst, false)
 		}
 	}
 	if err == nil && b.Send > 0 {

@@ -84,7 +84,9 @@ func TestDoctorPrints(t *testing.T) {
 				"absent  b\n          why\n          without it: what\n" + verdict,
 		},
 		{
-			"nothing missing", diagnosis{Checks: []checkResult{{Name: "c", OK: true}}, DaemonProblem: "it is not there"}, false,
+			"nothing missing",
+			diagnosis{Checks: []checkResult{{Name: "c", OK: true}}, DaemonProblem: "it is not there"},
+			false,
 			"1 check passed (--verbose names it)\n\nInterception works here.\n\nNo cgroup is captured at present.\n\n" +
 				"No running weir was asked; --admin or -c says where one is: it is not there\n",
 		},

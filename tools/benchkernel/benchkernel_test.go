@@ -14,11 +14,11 @@ import (
 
 func TestGoals(t *testing.T) {
 	b := &bench{}
-	b.ratio("low", "a cost", 1.1, 0).add(1.2)
-	b.ratio("high", "a gain", 0, 2).add(1.9)
+	b.ratio("low", "a cost", 1.1, 0).Add(1.2)
+	b.ratio("high", "a gain", 0, 2).Add(1.9)
 	reached := b.ratio("reached", "a gain", 0, 2)
 	for _, v := range []float64{3, 1, 5} {
-		reached.add(v)
+		reached.Add(v)
 	}
 	b.figure("empty", "nothing", "ms")
 	b.note("a mode: no")

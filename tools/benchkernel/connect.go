@@ -124,10 +124,10 @@ func (b *bench) uncaptured(ctx context.Context) error {
 			return err
 		}
 		weir.stop()
-		without.add(before[0].all)
-		outside.add(after[0].all / before[0].all)
-		inside.add(after[1].all / before[1].all)
-		alone.add(after[1].alone / before[1].alone)
+		without.Add(before[0].all)
+		outside.Add(after[0].all / before[0].all)
+		inside.Add(after[1].all / before[1].all)
+		alone.Add(after[1].alone / before[1].alone)
 	}
 	return nil
 }
@@ -172,9 +172,9 @@ func (b *bench) offload(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		us.add(times[0].all)
-		ratio.add(times[1].all / times[0].all)
-		alone.add(times[1].alone / times[0].alone)
+		us.Add(times[0].all)
+		ratio.Add(times[1].all / times[0].all)
+		alone.Add(times[1].alone / times[0].alone)
 	}
 	gbps := b.figure("offload.bulk.direct", "one stream, direct", "Gbit/s")
 	throughput := b.ratio("offload.throughput", "offloaded", 0, 0.98)
@@ -183,8 +183,8 @@ func (b *bench) offload(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		gbps.add(rates[0])
-		throughput.add(rates[1] / rates[0])
+		gbps.Add(rates[0])
+		throughput.Add(rates[1] / rates[0])
 	}
 	return xds.failure()
 }
@@ -228,10 +228,10 @@ func (b *bench) firstByte(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		direct.add(times[0].all)
-		haproxy.add(times[1].all)
-		weir.add(times[2].all)
-		ratio.add(times[2].all / times[1].all)
+		direct.Add(times[0].all)
+		haproxy.Add(times[1].all)
+		weir.Add(times[2].all)
+		ratio.Add(times[2].all / times[1].all)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/weir-proxy/weir/tools/bench/measure"
 )
 
 // bench are the settings of a run, and what its scenarios share.
@@ -29,7 +31,7 @@ type bench struct {
 	// weirs counts those of the run: each has a base id of its own.
 	weirs   int
 	rig     *rig
-	results []*result
+	results []*measure.Figure
 	notes   []string
 }
 
@@ -112,7 +114,7 @@ func (b *bench) run(ctx context.Context, only, json string) (err error) {
 	}
 	b.print(os.Stdout)
 	if json != "" {
-		return b.write(json)
+		return measure.Write(json, b.results)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"github.com/weir-proxy/weir/tools/bench/measure"
 )
 
 // modes of acceleration, as the configuration calls them, and the goals that they have.
@@ -127,7 +129,7 @@ func (b *bench) bulk(ctx context.Context) error {
 	}
 	for _, direction := range []string{"download", "upload"} {
 		haproxy := b.figure("bulk."+direction+".haproxy", "one stream through haproxy with splice", "Gbit/s")
-		ratios := make([]*result, len(lanes))
+		ratios := make([]*measure.Figure, len(lanes))
 		for i, l := range lanes {
 			mode := modes[l.mode]
 			ratios[i] = b.ratio("bulk."+direction+"."+mode.name, "through weir, acceleration "+mode.name, 0, mode.bulk)
@@ -141,9 +143,9 @@ func (b *bench) bulk(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			haproxy.add(rates[0])
+			haproxy.Add(rates[0])
 			for i := range lanes {
-				ratios[i].add(rates[i+1] / rates[0])
+				ratios[i].Add(rates[i+1] / rates[0])
 			}
 		}
 	}
@@ -164,7 +166,7 @@ func (b *bench) http(ctx context.Context) error {
 		return err
 	}
 	off := b.figure("http.off", "HTTP/1.1, 1 KB, 64 connections, acceleration off", "us CPU")
-	ratios := make([]*result, len(lanes))
+	ratios := make([]*measure.Figure, len(lanes))
 	for i, l := range lanes[1:] {
 		ratios[i+1] = b.ratio("http."+modes[l.mode].name, "CPU of a request, acceleration "+modes[l.mode].name+" / off", modes[l.mode].request, 0)
 	}
@@ -177,10 +179,10 @@ func (b *bench) http(ctx context.Context) error {
 			}
 			if i == 0 {
 				base = us
-				off.add(us)
+				off.Add(us)
 				continue
 			}
-			ratios[i].add(us / base)
+			ratios[i].Add(us / base)
 		}
 	}
 	return nil

@@ -25,7 +25,7 @@ const (
 
 // update measures how soon after the change of an endpoint was sent a connect() obeys it, in fleets of three sizes.
 func (b *bench) update(ctx context.Context) error {
-	var smallest *result
+	var smallest *measure.Figure
 	for _, endpoints := range []int{b.endpoints / 100, b.endpoints / 10, b.endpoints} {
 		p50 := b.figure(fmt.Sprintf("update.%d.median", endpoints), fmt.Sprintf("endpoint sent by xDS until connect() obeys, %d endpoints", endpoints), "ms")
 		all := b.figure(fmt.Sprintf("update.%d.all.p99", endpoints), "the same, 99th percentile", "ms")
@@ -37,13 +37,13 @@ func (b *bench) update(ctx context.Context) error {
 		if smallest == nil {
 			smallest = p50
 		} else if endpoints == b.endpoints {
-			b.ratio("update.growth", "median with the largest fleet / with the smallest", 1.5, 0).add(p50.Median / smallest.Median)
+			b.ratio("update.growth", "median with the largest fleet / with the smallest", 1.5, 0).Add(p50.Median / smallest.Median)
 		}
 	}
 	return nil
 }
 
-func (b *bench) updates(ctx context.Context, endpoints int, p50, all, p99 *result) (err error) {
+func (b *bench) updates(ctx context.Context, endpoints int, p50, all, p99 *measure.Figure) (err error) {
 	defer b.rig.clear()
 	p, err := b.pair()
 	if err != nil {
@@ -79,10 +79,10 @@ func (b *bench) updates(ctx context.Context, endpoints int, p50, all, p99 *resul
 				calm = append(calm, delay)
 			}
 		}
-		p50.add(measure.Median(delays))
-		all.add(quantile(delays, 0.99))
+		p50.Add(measure.Median(delays))
+		all.Add(quantile(delays, 0.99))
 		if len(calm) > 0 {
-			p99.add(quantile(calm, 0.99))
+			p99.Add(quantile(calm, 0.99))
 		}
 	}
 	return xds.failure()
@@ -151,7 +151,7 @@ func (b *bench) memory(ctx context.Context) error {
 	}
 	kernel := b.figure("memory.maps", fmt.Sprintf("kernel memory of all maps, %d services with 10 endpoints", b.endpoints/serviceEndpoints), "MB")
 	kernel.AtMost = 40
-	kernel.add(float64(bytes) / 1e6)
+	kernel.Add(float64(bytes) / 1e6)
 	few := b.figure("memory.connect", "connect() and close(), offloaded, 10 services", "us")
 	ratio := b.ratio("memory.growth", fmt.Sprintf("%d services / 10 services", b.endpoints/serviceEndpoints), 1.05, 0)
 	for range b.rounds {
@@ -159,8 +159,8 @@ func (b *bench) memory(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		few.add(times[0].all)
-		ratio.add(times[1].all / times[0].all)
+		few.Add(times[0].all)
+		ratio.Add(times[1].all / times[0].all)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+
+	"github.com/weir-proxy/weir/tools/bench/measure"
 )
 
 // TestFleet checks that sizes are what the goals speak of, that all resources are valid, and that each turn changes them.
@@ -36,11 +38,11 @@ func TestReport(t *testing.T) {
 	b := &bench{}
 	r := b.figure("a", "what", "ms", 2)
 	for _, v := range []float64{3, 1, 5} {
-		r.add(v)
+		r.Add(v)
 	}
 	b.figure("empty", "nothing", "ms", 1)
 	var out strings.Builder
-	b.print(&out)
+	measure.Print(&out, b.results)
 	if r.Median != 3 || !strings.Contains(out.String(), "<= 2 !") || strings.Contains(out.String(), "empty") {
 		t.Errorf("median %v\n%s", r.Median, out.String())
 	}

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/weir-proxy/weir/tools/bench/measure"
 )
 
 // bench are the settings of a run, and what its scenarios share.
@@ -27,7 +29,7 @@ type bench struct {
 	dir     string
 	profile string
 	backend *backend
-	results []*result
+	results []*measure.Figure
 }
 
 // scenarios by name, in the order in which they run.
@@ -88,9 +90,9 @@ func (b *bench) run(ctx context.Context, only, json string) (err error) {
 	if only != "" && len(left) > 0 {
 		return fmt.Errorf("there is no scenario %q", left[0])
 	}
-	b.print(os.Stdout)
+	measure.Print(os.Stdout, b.results)
 	if json != "" {
-		return b.write(json)
+		return measure.Write(json, b.results)
 	}
 	return nil
 }

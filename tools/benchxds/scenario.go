@@ -38,7 +38,7 @@ func (b *bench) load(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) oneLoad(ctx context.Context, cpu, took, resident, peak *result) (err error) {
+func (b *bench) oneLoad(ctx context.Context, cpu, took, resident, peak *measure.Figure) (err error) {
 	w, err := b.start(fleet{scale: b.scale})
 	if err != nil {
 		return err
@@ -53,8 +53,8 @@ func (b *bench) oneLoad(ctx context.Context, cpu, took, resident, peak *result) 
 		if err != nil {
 			return err
 		}
-		cpu.add(spent.Seconds())
-		took.add(time.Since(begin).Seconds())
+		cpu.Add(spent.Seconds())
+		took.Add(time.Since(begin).Seconds())
 		if err := pause(ctx, settle); err != nil {
 			return err
 		}
@@ -64,8 +64,8 @@ func (b *bench) oneLoad(ctx context.Context, cpu, took, resident, peak *result) 
 			return err
 		}
 		most, err := measure.Peak(pid)
-		resident.add(float64(kb) / 1024)
-		peak.add(float64(most) / 1024)
+		resident.Add(float64(kb) / 1024)
+		peak.Add(float64(most) / 1024)
 		return err
 	})
 }
@@ -94,7 +94,7 @@ func (b *bench) updatesAt(ctx context.Context, scale int) (err error) {
 		return err
 	}
 	b.figure(fmt.Sprintf("idle.%dx", scale), fmt.Sprintf("nothing changes, %d clusters", w.clusters()), "ms CPU/s", 0).
-		add(spent.Seconds() * 1000 / settle.Seconds())
+		Add(spent.Seconds() * 1000 / settle.Seconds())
 	return w.profiled(ctx, b.profile, fmt.Sprintf("updates-%d", scale), func() error {
 		kinds := []string{"endpoint", "route", "cluster"}
 		if w.large {
@@ -111,7 +111,7 @@ func (b *bench) updatesAt(ctx context.Context, scale int) (err error) {
 				if err != nil {
 					return err
 				}
-				figure.add(spent.Seconds() * 1000 / perRound)
+				figure.Add(spent.Seconds() * 1000 / perRound)
 			}
 		}
 		return nil
@@ -177,7 +177,7 @@ func (b *bench) stormUnderLoad(ctx context.Context) (err error) {
 			if err != nil {
 				return fmt.Errorf("while endpoints change: %w\n%s", err, w.said())
 			}
-			cost.add(spent.Seconds() / slice.Seconds())
+			cost.Add(spent.Seconds() / slice.Seconds())
 		}
 		return nil
 	})
@@ -185,7 +185,7 @@ func (b *bench) stormUnderLoad(ctx context.Context) (err error) {
 
 // latencies are the figures of requests without and with something else going on, through weir and straight to the backend.
 type latencies struct {
-	calm, busy, ratio, control, added *result
+	calm, busy, ratio, control, added *measure.Figure
 	// through and direct are the last round's without.
 	through, direct float64
 }
@@ -211,11 +211,11 @@ func (f *latencies) busily(ctx context.Context, b *bench, port int, length time.
 	if err != nil {
 		return err
 	}
-	f.calm.add(f.through)
-	f.busy.add(through)
-	f.ratio.add(through / f.through)
-	f.control.add(direct / f.direct)
-	f.added.add(through / f.through / (direct / f.direct))
+	f.calm.Add(f.through)
+	f.busy.Add(through)
+	f.ratio.Add(through / f.through)
+	f.control.Add(direct / f.direct)
+	f.added.Add(through / f.through / (direct / f.direct))
 	return nil
 }
 
@@ -287,7 +287,7 @@ func (b *bench) stats(ctx context.Context) (err error) {
 }
 
 // scrape reads the page every second until ctx ends, at least once.
-func (w *weir) scrape(ctx context.Context, series, took *result) error {
+func (w *weir) scrape(ctx context.Context, series, took *measure.Figure) error {
 	for {
 		begin := time.Now()
 		text, err := w.get(context.WithoutCancel(ctx), "/stats/prometheus")
@@ -300,8 +300,8 @@ func (w *weir) scrape(ctx context.Context, series, took *result) error {
 				n++
 			}
 		}
-		series.add(float64(n))
-		took.add(time.Since(begin).Seconds() * 200_000 / float64(n))
+		series.Add(float64(n))
+		took.Add(time.Since(begin).Seconds() * 200_000 / float64(n))
 		if pause(ctx, time.Second) != nil {
 			return nil
 		}

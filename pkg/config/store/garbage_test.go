@@ -37,3 +37,41 @@ func TestGarbageRemovesNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestGarbageRemovesNoListeners(t *testing.T) {
+	for name, body := range map[string]*anypb.Any{
+		"bytes that are no message": {TypeUrl: xds.ListenerType, Value: []byte{0xff, 0xff}},
+		"another type":              {TypeUrl: xds.ClusterType, Value: []byte{0x0a, 1, 'c'}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			if err := r.full(t, xds.ListenerType, "1", at(tcpListener, "l", "1")); err != nil {
+				t.Fatal(err)
+			}
+			err := r.Update(t.Context(), xds.Update{Type: xds.ListenerType, Version: "2", Full: true, Resources: []xds.Resource{{Version: "2", Body: body}}})
+			if err == nil {
+				t.Error("accepted")
+			}
+			if diff := cmp.Diff([]string{"l"}, r.listeners()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A resource of a type that is subscribed by name is ignored when nothing asked for it, but not when nobody can tell what it is.
+func TestGarbageIsRejected(t *testing.T) {
+	for _, typeURL := range []string{xds.EndpointType, xds.RouteType, xds.SecretType, xds.FilterType} {
+		for name, body := range map[string]*anypb.Any{
+			"bytes that are no message": {TypeUrl: typeURL, Value: []byte{0xff, 0xff}},
+			"another type":              {TypeUrl: xds.ClusterType, Value: []byte{0x0a, 1, 'c'}},
+		} {
+			t.Run(typeURL+"/"+name, func(t *testing.T) {
+				r := newRig(t, nil)
+				if err := r.Update(t.Context(), xds.Update{Type: typeURL, Version: "1", Full: true, Resources: []xds.Resource{{Body: body}}}); err == nil {
+					t.Error("accepted")
+				}
+			})
+		}
+	}
+}

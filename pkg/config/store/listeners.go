@@ -25,7 +25,9 @@ func (b *batch) listeners() {
 	t := b.store.listeners
 	// Removed first, so that their addresses are free for what is new.
 	for _, r := range b.update.Resources {
-		if name := peekName(r); name != "" {
+		if name := peekName(r); b.unreadable(r, name) {
+			b.seen[""] = true
+		} else if name != "" {
 			b.seen[name] = true
 		}
 	}
@@ -46,6 +48,11 @@ func (b *batch) listeners() {
 			b.store.countConflicts("listener "+p.name, p.value.FilterReferences())
 		}
 	}
+}
+
+// unreadable tells whether a resource with that name, as peekName returned it, is no listener at all.
+func (b *batch) unreadable(r xds.Resource, name string) bool {
+	return r.Body != nil && (r.Body.GetTypeUrl() != b.update.Type || name == "" && b.unpack(r, &listenerv3.Listener{}) != nil)
 }
 
 // proposeListeners reads the listeners of the response, each for itself.

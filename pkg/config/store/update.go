@@ -133,13 +133,9 @@ func (b *batch) meta(r xds.Resource) translate.Meta {
 
 // decode unpacks and checks a resource into m, a message of the expected type.
 func (b *batch) decode(r xds.Resource, m proto.Message) error {
-	if r.Body.GetTypeUrl() != b.update.Type {
+	if err := b.unpack(r, m); err != nil {
 		b.seen[""] = true
-		return fmt.Errorf("resource is a %s, not a %s", r.Body.GetTypeUrl(), b.update.Type)
-	}
-	if err := r.Body.UnmarshalTo(m); err != nil {
-		b.seen[""] = true
-		return fmt.Errorf("decode resource: %w", err)
+		return err
 	}
 	warnings, err := protoyaml.ValidateMessage(m, protoyaml.Options{AllowUnknown: !b.store.opt.RejectUnknown})
 	for _, w := range warnings {
@@ -152,6 +148,22 @@ func (b *batch) decode(r xds.Resource, m proto.Message) error {
 	}
 	return err
 }
+
+// unpack reads a resource into m, a message of the expected type. Its errors are of type *unreadableError.
+func (b *batch) unpack(r xds.Resource, m proto.Message) error {
+	if r.Body.GetTypeUrl() != b.update.Type {
+		return &unreadableError{fmt.Errorf("resource is a %s, not a %s", r.Body.GetTypeUrl(), b.update.Type)}
+	}
+	if err := r.Body.UnmarshalTo(m); err != nil {
+		return &unreadableError{fmt.Errorf("decode resource: %w", err)}
+	}
+	return nil
+}
+
+// unreadableError tells of a resource that is no message of the type that it should be, so that its name is not to be relied on.
+type unreadableError struct{ error }
+
+func (e *unreadableError) Unwrap() error { return e.error }
 
 // warn reports fields that have no effect: nothing is silently ignored.
 func (b *batch) warn(warnings []translate.Warning) {
@@ -240,6 +252,10 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 		err := b.decode(r, m)
 		name := nameOf(nameIn(m), r.Name)
 		w := b.store.deps.wanted(b.update.Type, name)
+		if broken := (*unreadableError)(nil); w == nil && errors.As(err, &broken) {
+			b.fail(name, err) // nobody knows whether it was asked for
+			continue
+		}
 		if w == nil {
 			b.store.opt.Log.Debug("ignored a resource that nothing asked for", "type", b.update.Type, "name", name)
 			continue

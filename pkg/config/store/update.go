@@ -279,9 +279,23 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 		takeNamed(b, t, w, name, newEntry(v, hash, r, b.now).warned(warnings))
 	}
 	for _, name := range b.update.Removed {
-		t.remove(b.store.deps, name)
+		if !b.outlivesRemoval() {
+			t.remove(b.store.deps, name)
+		} else if w := b.store.deps.wanted(b.update.Type, name); w != nil {
+			(&batch{store: b.store, update: b.update, now: b.now}).tell(w)
+		}
 		b.store.deps.settle(key{b.update.Type, name})
 	}
+}
+
+// outlivesRemoval tells of endpoints, routes and secrets that a control plane calls removed: as in Envoy they stay in force until
+// nothing refers to them, since control planes remove them along with, or ahead of, what does. What waits for them goes on without.
+func (b *batch) outlivesRemoval() bool {
+	switch b.update.Type {
+	case xds.EndpointType, xds.RouteType, xds.SecretType:
+		return !b.update.Expired
+	}
+	return false
 }
 
 // takeNamed puts in a new form of a resource that is subscribed by name, and counts its arrival.

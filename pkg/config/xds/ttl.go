@@ -93,7 +93,7 @@ func (m *Mux) expire(ctx context.Context, now time.Time) (next time.Time) {
 		}
 		if len(gone) > 0 {
 			slices.Sort(gone)
-			updates = append(updates, Update{Type: t, Version: s.version, Removed: gone})
+			updates = append(updates, Update{Type: t, Version: s.version, Removed: gone, Expired: true})
 		}
 	}
 	m.mu.Unlock()

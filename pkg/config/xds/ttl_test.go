@@ -58,7 +58,7 @@ func TestResourcesExpire(t *testing.T) {
 			t.Fatalf("heart-beat %+v", u)
 		}
 		u := r.rec.next(t)
-		if u.Full || u.Version != "v1" || u.Type != ClusterType || !slices.Equal(u.Removed, []string{"gone"}) || len(u.Resources) != 0 {
+		if u.Full || u.Version != "v1" || u.Type != ClusterType || !slices.Equal(u.Removed, []string{"gone"}) || !u.Expired || len(u.Resources) != 0 {
 			t.Fatalf("expiry %+v", u)
 		}
 		if !delta {

@@ -53,8 +53,10 @@ type Update struct {
 	// Version of the whole response (system_version_info in delta).
 	Version   string
 	Resources []Resource
-	// Removed names resources that are gone; delta only.
+	// Removed names resources that are gone: those that a delta response calls so, and those whose TTL ended.
 	Removed []string
+	// Expired tells that the TTL of what is removed ended.
+	Expired bool
 	// Full tells that Resources is all there is, so that absent listeners and clusters are removed.
 	Full bool
 }

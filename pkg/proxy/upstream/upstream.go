@@ -96,6 +96,8 @@ type PickContext struct {
 	HighPriority  bool
 	// Origin is from where the connection is made.
 	Origin streaminfo.Origin
+	// Picked is a host that was picked before and not used; whoever connects to it takes it off. Nil for none.
+	Picked *Host
 }
 
 // Kind classifies an Error.

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -116,7 +115,7 @@ func (c *Cluster) Reuse(h *upstream.Host, v message.Version, opt *StreamOptions)
 	o := c.poolOptions(h, v, opt)
 	st := conns.Reuse(&o)
 	if st != nil && c.cfg.Preconnect.Predictive > 1 {
-		c.preconnect(v, opt, 0)
+		c.preconnect(0, c.streamAhead(v, opt))
 	}
 	return st
 }
@@ -131,7 +130,7 @@ func (c *Cluster) Connect(ctx context.Context, h *upstream.Host, v message.Versi
 	}
 	o := c.poolOptions(h, v, opt)
 	if c.cfg.Preconnect.Predictive > 1 {
-		c.preconnect(v, opt, 1)
+		c.preconnect(1, c.streamAhead(v, opt))
 	}
 	return conns.Connect(ctx, &o)
 }
@@ -148,31 +147,6 @@ func (c *Cluster) poolOptions(h *upstream.Host, v message.Version, opt *StreamOp
 	return o
 }
 
-// preconnect has connections made to the hosts that are likely to be picked next, while there are fewer than the ratio
-// asks for. coming are connections that are about to be made anyway.
-func (c *Cluster) preconnect(v message.Version, opt *StreamOptions, coming int) {
-	const atOnce = 3 // as in Envoy, what one request may cause is bounded
-	ratio, stats := c.cfg.Preconnect.Predictive, c.Stats()
-	for n := range atOnce {
-		want := ratio * float64(max(1, stats.RqActive.Value()))
-		if want <= float64(stats.CxActive.Value()+uint64(coming)) {
-			return
-		}
-		h := c.set.Load().Peek(n)
-		if h == nil {
-			return
-		}
-		conns, ok := h.Conns.(*pool.Host)
-		if !ok {
-			return
-		}
-		o := c.poolOptions(h, v, opt)
-		if !conns.Preconnect(&o, ratio) {
-			return
-		}
-	}
-}
-
 // serverName is the server name that differs from the configured one, "" when none does.
 func (c *Cluster) serverName(h *upstream.Host, fromRequest string) string {
 	t := c.core.transports.of(h.Endpoint)
@@ -185,54 +159,6 @@ func (c *Cluster) serverName(h *upstream.Host, fromRequest string) string {
 		return fromRequest
 	}
 	return ""
-}
-
-// Lease is a connection for a TCP proxy, which must close it.
-type Lease struct {
-	Conn net.Conn
-	Host *upstream.Host
-	Info codec.ConnInfo
-
-	end  func()
-	once sync.Once
-}
-
-// Close closes the connection and counts it out. It may be called more than once.
-func (l *Lease) Close() { l.once.Do(l.end) }
-
-// Dial picks a host and connects to it, for TCP proxying. Errors are as of Pick and Connect.
-func (c *Cluster) Dial(ctx context.Context, pc *upstream.PickContext) (*Lease, error) {
-	return c.DialFor(ctx, pc, nil)
-}
-
-// DialFor is Dial for a caller who speaks a protocol of its own: TLS offers alpn when the cluster configures no ALPN.
-// Servers of gRPC insist on "h2".
-func (c *Cluster) DialFor(ctx context.Context, pc *upstream.PickContext, alpn []string) (*Lease, error) {
-	h, err := c.Pick(pc)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.TryRequest(pc.HighPriority); err != nil {
-		return nil, err
-	}
-	raw, id, done, err := h.Conns.(*pool.Host).TCP(ctx, pool.TCPOptions{SNI: c.serverName(h, ""), ALPN: alpn, HighPriority: pc.HighPriority, Origin: pc.Origin})
-	if err != nil {
-		c.ReleaseRequest(pc.HighPriority)
-		return nil, err
-	}
-	c.Stats().RqTotal.Inc()
-	h.Stats.RqTotal.Add(1)
-	h.Stats.RqActive.Add(1)
-	high := pc.HighPriority
-	return &Lease{
-		Conn: raw.Conn, Host: h,
-		Info: codec.ConnInfo{ID: id, Local: raw.Local, Remote: raw.Remote, TLS: raw.TLS},
-		end: func() {
-			done()
-			h.Stats.RqActive.Add(-1)
-			c.ReleaseRequest(high)
-		},
-	}, nil
 }
 
 // DropOverload draws whether a request is to be dropped because the control plane said so (drop_overloads); category is

@@ -37,6 +37,8 @@ type Limits struct {
 	MaxDuration time.Duration
 	// MaxRequests closes a connection after so many; 0 never.
 	MaxRequests int
+	// TCPIdleTimeout closes a connection that was made ahead and that nobody has used as it is; 0 never.
+	TCPIdleTimeout time.Duration
 	// PerHost bounds the connections of each host by priority: [0] default, [1] high; 0 does not.
 	PerHost [2]uint32
 
@@ -112,6 +114,8 @@ type Socket interface {
 	TxBytes() uint64
 	// PeerClosed tells, without blocking, whether the peer has ended the connection.
 	PeerClosed() bool
+	// HungUp tells, without a system call, whether the peer has ended its direction, even behind unread bytes.
+	HungUp() bool
 }
 
 // Transport makes a connection to one host. sni overrides the configured server name when not empty; fallback is offered
@@ -126,8 +130,10 @@ type Host struct {
 	stats     *upstream.HostStats
 
 	pools atomic.Pointer[[]*Pool]
+	// bare are the pools of connections that are used as they are; nil before the first.
+	bare atomic.Pointer[[]*tcpPool]
 
-	mu      sync.Mutex // guards changes of pools and retired
+	mu      sync.Mutex // guards changes of pools, bare and retired
 	retired bool
 	// watchers wait for the host to be retired.
 	watchers map[*watcher]struct{}
@@ -247,7 +253,9 @@ func (h *Host) pool(k key) *Pool {
 	k.sni = strings.Clone(k.sni) // it may be part of a request, whose memory is used again
 	p := newPool(h, k)
 	p.retired = h.retired
-	h.shared.Runtime.settle(p)
+	if h.shared.Runtime.settle(p, k.origin.Namespace) {
+		p.retired = true
+	}
 	pools := append(slices.Clone(*h.pools.Load()), p)
 	h.pools.Store(&pools)
 	return p
@@ -286,7 +294,7 @@ func (h *Host) forget(p *Pool) {
 	if len(pools) < len(old) {
 		h.pools.Store(&pools)
 		h.shared.Pools[p.key.priority].Release()
-		h.shared.Runtime.unsettle(p)
+		h.shared.Runtime.unsettle(p, p.key.origin.Namespace)
 	}
 }
 
@@ -295,10 +303,15 @@ func (h *Host) forget(p *Pool) {
 func (h *Host) Retire() {
 	h.mu.Lock()
 	h.retired = true
-	pools := *h.pools.Load()
+	pools, bare := *h.pools.Load(), h.bare.Load()
 	h.mu.Unlock()
 	for _, p := range pools {
 		p.retire()
+	}
+	if bare != nil {
+		for _, p := range *bare {
+			p.retire()
+		}
 	}
 	h.leave()
 }
@@ -308,41 +321,9 @@ func (h *Host) Drain() {
 	for _, p := range *h.pools.Load() {
 		p.drain()
 	}
-}
-
-// TCPOptions choose how a connection that is used as it is gets made.
-type TCPOptions struct {
-	// SNI overrides the configured server name when not empty.
-	SNI string
-	// ALPN is offered when none is configured.
-	ALPN         []string
-	HighPriority bool
-	// Origin is from where the connection is made.
-	Origin streaminfo.Origin
-}
-
-// TCP makes a connection that is used as it is. Errors are *upstream.Error. The caller must call done once instead
-// of closing the connection.
-func (h *Host) TCP(ctx context.Context, o TCPOptions) (raw Raw, id uint64, done func(), err error) {
-	priority := 0
-	if o.HighPriority {
-		priority = 1
+	if bare := h.bare.Load(); bare != nil {
+		for _, p := range *bare {
+			p.drain()
+		}
 	}
-	s := h.shared
-	if h.stats.CxActive.Load() >= int64(s.limits.Load().PerHost[priority]) || !s.Connections[priority].Try() {
-		s.Stats.CxOverflow.Inc()
-		return Raw{}, 0, nil, &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
-	}
-	m := newMeter(h, priority)
-	raw, err = dial(ctx, h, o.Origin, o.SNI, o.ALPN, m)
-	if err != nil {
-		m.end(connectFailure(err).Kind == upstream.KindConnect, false)
-		return Raw{}, 0, nil, err
-	}
-	return raw, s.Runtime.ids.Add(1), func() {
-		remote := raw.Socket.PeerClosed()
-		_ = raw.Conn.Close()
-		m.bytes(raw.Socket)
-		m.end(remote, true) // as in Envoy, the connection is a request
-	}, nil
 }

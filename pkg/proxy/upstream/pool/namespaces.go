@@ -2,30 +2,35 @@ package pool
 
 import "github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 
-// namespaces finds the pools whose connections are in network namespaces other than weir's. Runtime.mu guards it.
-type namespaces map[*streaminfo.Namespace]map[*Pool]struct{}
+// settler is a pool of one of both kinds.
+type settler interface {
+	// retire closes what is idle and has nothing kept from now on.
+	retire()
+}
 
-// settle notes a new pool. One in a namespace that was given up keeps nothing.
-func (r *Runtime) settle(p *Pool) {
-	in := p.key.origin.Namespace
+// namespaces finds the pools whose connections are in network namespaces other than weir's. Runtime.mu guards it.
+type namespaces map[*streaminfo.Namespace]map[settler]struct{}
+
+// settle notes a new pool whose connections are in a namespace. It tells whether the namespace was given up: then the pool is to
+// keep nothing.
+func (r *Runtime) settle(p settler, in *streaminfo.Namespace) (givenUp bool) {
 	if in == nil {
-		return
+		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if in.GivenUp() {
-		p.retired = true
-		return
+		return true
 	}
 	if r.within[in] == nil {
-		r.within[in] = make(map[*Pool]struct{})
+		r.within[in] = make(map[settler]struct{})
 	}
 	r.within[in][p] = struct{}{}
+	return false
 }
 
 // unsettle forgets a pool.
-func (r *Runtime) unsettle(p *Pool) {
-	in := p.key.origin.Namespace
+func (r *Runtime) unsettle(p settler, in *streaminfo.Namespace) {
 	if in == nil {
 		return
 	}

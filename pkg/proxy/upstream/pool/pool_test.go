@@ -80,6 +80,7 @@ type fakeSocket struct{}
 func (fakeSocket) RxBytes() uint64  { return 0 }
 func (fakeSocket) TxBytes() uint64  { return 0 }
 func (fakeSocket) PeerClosed() bool { return false }
+func (fakeSocket) HungUp() bool     { return false }
 
 // fixture is a host whose dials wait for a word: nil connects.
 type fixture struct {

@@ -192,7 +192,7 @@ func TestConnectionsPerHost(t *testing.T) {
 	if _, err := f.Connect(t.Context(), &Options{HighPriority: true}); err != nil {
 		t.Errorf("the high priority is not bounded: %v", err)
 	}
-	if _, _, _, err := f.TCP(t.Context(), TCPOptions{}); err == nil {
+	if _, err := f.TCP(t.Context(), &TCPOptions{}); err == nil {
 		t.Error("a TCP connection beyond the limit")
 	}
 	if n := f.shared.Stats.CxOverflow.Value(); n != 2 {

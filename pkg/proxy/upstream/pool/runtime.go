@@ -2,6 +2,8 @@ package pool
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -27,6 +29,7 @@ type Runtime struct {
 	queue  []func()
 	within namespaces
 	open   map[*conn]struct{}
+	spares map[*TCPConn]struct{}
 	closed bool
 }
 
@@ -34,7 +37,8 @@ type Runtime struct {
 func NewRuntime(wheel *timer.Wheel) *Runtime {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Runtime{
-		bounded: func(work func(context.Context)) { work(ctx) }, cancel: cancel, wheel: wheel, open: make(map[*conn]struct{}), within: make(namespaces),
+		bounded: func(work func(context.Context)) { work(ctx) }, cancel: cancel, wheel: wheel, open: make(map[*conn]struct{}),
+		spares: make(map[*TCPConn]struct{}), within: make(namespaces),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	r.done.Go(r.run)
@@ -56,9 +60,15 @@ func (r *Runtime) Close() {
 	for c := range r.open {
 		victims = append(victims, c)
 	}
+	spares := slices.Collect(maps.Keys(r.spares))
 	r.mu.Unlock()
 	for _, c := range victims {
 		c.close(false, c.busy())
+	}
+	for _, c := range spares {
+		if c.pool.remove(c) {
+			c.end(false, false)
+		}
 	}
 }
 

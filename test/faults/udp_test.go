@@ -63,6 +63,11 @@ func echo(t *testing.T, host *harness.Host, addr, text string) netip.AddrPort {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
+// udpListener captures datagrams for port 53 of an address, for the cluster "datagrams".
+func udpListener(ip string) string {
+	return fmt.Sprintf(`{name: "udp %s", address: {socket_address: {protocol: UDP, address: %q, port_value: 53}}, bind_to_port: false, listener_filters: [{name: envoy.filters.udp_listener.udp_proxy, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig, stat_prefix: u, cluster: datagrams}}]}`, ip, ip)
+}
+
 // newUDPRig is a rig whose weir has listeners of datagrams, too.
 func newUDPRig(t *testing.T, persistence, policy string) *rig {
 	t.Helper()
@@ -70,7 +75,7 @@ func newUDPRig(t *testing.T, persistence, policy string) *rig {
 		host.AddAddress(real6)
 		for _, ip := range []string{real4, real6} {
 			echo(t, host, net.JoinHostPort(ip, "53"), "direct")
-			listeners = append(listeners, fmt.Sprintf(`{name: "udp %s", address: {socket_address: {protocol: UDP, address: %q, port_value: 53}}, bind_to_port: false, listener_filters: [{name: envoy.filters.udp_listener.udp_proxy, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig, stat_prefix: u, cluster: datagrams}}]}`, ip, ip))
+			listeners = append(listeners, udpListener(ip))
 		}
 		return listeners, []string{harness.Cluster("datagrams", harness.To(echo(t, host, "127.0.0.1:0", "weir")))}
 	})

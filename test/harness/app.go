@@ -103,6 +103,16 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // Signal sends a signal; a process that has just ended does not get it.
 func (p *Process) Signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
+// HasEnded tells whether the program has ended.
+func (p *Process) HasEnded() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // Wait waits until the program has ended, for at most twice Patience.
 func (p *Process) Wait() Result {
 	p.t.Helper()

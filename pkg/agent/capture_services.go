@@ -61,9 +61,10 @@ type services struct {
 	told, plan *steer.Plan
 	change     *steer.Change
 	// refused is why the kernel did not take the rules of plan; nil when it did. hopeless is a plan with more rules than there is room
-	// for: the kernel is not asked again before another one comes that may fit.
+	// for, which lack tells of: the kernel is not asked again before another one comes that may fit.
 	refused  error
 	hopeless *steer.Plan
+	lack     *intercept.FullError
 }
 
 // service is what the kernel was told of one, and who its connections are counted for.
@@ -126,7 +127,7 @@ func (s *services) take(u *steer.Update) {
 	if s.plan == s.told {
 		s.change = &u.Change
 	}
-	if s.plan == s.hopeless && !mayFit(&u.Change) {
+	if s.plan == s.hopeless && !s.mayFit(u) {
 		s.hopeless = u.Plan
 	}
 	s.plan = u.Plan
@@ -211,9 +212,26 @@ func (s *services) problem() error {
 	return s.refused
 }
 
-// mayFit tells whether a change may make room in a plan that has too many rules, or asks for something else than rules.
-func mayFit(c *steer.Change) bool {
-	return len(c.Removed)+len(c.RemovedExcludes) > 0 || c.Cgroups || c.Policy
+// mayFit tells whether a plan that comes after one with too many rules is worth asking for: it fits, or asks for something else than rules.
+func (s *services) mayFit(u *steer.Update) bool {
+	if u.Change.Cgroups || u.Policy {
+		return true
+	}
+	if has, known := entries(u.Plan, s.lack); known {
+		return has <= s.lack.Capacity
+	}
+	return len(u.Removed)+len(u.RemovedExcludes) > 0
+}
+
+// entries is how many a plan takes of the map that was full; known is false for one that has other things than rules.
+func entries(plan *steer.Plan, lack *intercept.FullError) (n uint32, known bool) {
+	switch lack.Map {
+	case intercept.CaptureMap:
+		return uint32(len(plan.Rules)), true
+	case intercept.ExcludeMap:
+		return uint32(len(plan.Excludes)), true
+	}
+	return 0, false
 }
 
 // tell gives the kernel the plan, if it has another one, and says whether it has this one now.
@@ -224,17 +242,12 @@ func (s *services) tell() bool {
 	case s.hopeless:
 		return false
 	}
-	var err error
-	if s.change != nil {
-		err = s.kernel.Update(s.told, s.plan, *s.change)
-	} else {
-		err = s.kernel.Apply(s.plan)
-	}
+	err := s.ask()
 	s.refused = nil
 	if rules, ok := errors.AsType[*intercept.RulesError](err); ok {
 		s.refused = rules
 		if lack, ok := errors.AsType[*intercept.FullError](err); ok && lack.Permanent() {
-			s.hopeless = s.plan
+			s.hopeless, s.lack = s.plan, lack
 		}
 	}
 	if s.change = nil; err != nil {
@@ -243,6 +256,30 @@ func (s *services) tell() bool {
 	}
 	s.told, s.hopeless = s.plan, nil
 	return true
+}
+
+// ask has the kernel go from the plan that it has to the present one. What is new goes in before what is old goes out; when there is no
+// room for both, though there is for the new, what is old goes out first.
+func (s *services) ask() error {
+	var err error
+	if s.change != nil {
+		err = s.kernel.Update(s.told, s.plan, *s.change)
+	} else {
+		err = s.kernel.Apply(s.plan)
+	}
+	lack, ok := errors.AsType[*intercept.FullError](err)
+	if !ok || !lack.Permanent() || len(s.told.Rules) == 0 {
+		return err
+	}
+	if has, known := entries(s.plan, lack); !known || has > lack.Capacity {
+		return err
+	}
+	stays := steer.Common(s.told, s.plan)
+	if s.kernel.Apply(stays) != nil {
+		return err
+	}
+	s.told = stays
+	return s.kernel.Apply(s.plan)
 }
 
 // put gives services to the kernel. What it does not take goes through user space.

@@ -33,7 +33,7 @@ type fakeKernel struct {
 	// full refuses services; applied counts those that were taken.
 	full    bool
 	applied int
-	// room is how many rules there is room for, 0 for any number; asked counts plans.
+	// room is how many rules there is room for, old and new at a time unless memory is short, 0 for any number; asked counts plans.
 	room, asked int
 	// short has memory be short instead.
 	short bool
@@ -48,7 +48,11 @@ func (k *fakeKernel) Apply(plan *steer.Plan) error {
 		}
 	}
 	k.asked++
-	if k.room > 0 && len(plan.Rules) > k.room {
+	wanted := len(plan.Rules)
+	if both := steer.Diff(k.plan, plan); len(both.Added) > 0 && !k.short {
+		wanted += len(both.Removed)
+	}
+	if k.room > 0 && wanted > k.room {
 		lack := syscall.ENOSPC
 		if k.short {
 			lack = syscall.ENOMEM
@@ -290,8 +294,9 @@ func TestServicesHopeless(t *testing.T) {
 			})
 			step("another endpoint", 0, true, func(n *model.Snapshot) { n.Endpoints = n.Endpoints.With("web", assigned("10.0.0.2:1")) })
 			step("even more", 0, true, one("stall", "10.99.0.3:80"))
-			step("fewer", 1, true, func(n *model.Snapshot) { n.Listeners = n.Listeners.Without("shop") })
-			step("few enough", 1, false, func(n *model.Snapshot) { n.Listeners = n.Listeners.Without("stall") })
+			step("fewer, and still too many", 0, true, func(n *model.Snapshot) { n.Listeners = n.Listeners.Without("shop") })
+			// Asked for one in place of the other, then for less, then again.
+			step("few enough", 3, false, func(n *model.Snapshot) { n.Listeners = n.Listeners.Without("stall") })
 			if d := cmp.Diff("10.99.0.2:80 offload store\nstore: round_robin 10.0.0.2:1 []\n", s.kernel.text()); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}

@@ -8,6 +8,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+// Maps that have an entry for each rule of a plan, and for each exclusion.
+const (
+	CaptureMap = "weir_capture"
+	ExcludeMap = "weir_exclude"
+)
+
 // FullError says that a map of the kernel half has no room for what should be added. What was there before stays in force.
 type FullError struct {
 	// Map is its name in bpf/maps.h, Capacity the number of entries that it holds.

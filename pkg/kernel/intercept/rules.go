@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/cilium/ebpf"
 
@@ -42,8 +43,8 @@ type entry struct {
 func newRules(o *objects, s *services) *rules {
 	return &rules{
 		services: s,
-		capture:  table{"weir_capture", o.Capture, make(map[wirePrefix]entry)},
-		exclude:  table{"weir_exclude", o.Exclude, make(map[wirePrefix]entry)},
+		capture:  table{CaptureMap, o.Capture, make(map[wirePrefix]entry)},
+		exclude:  table{ExcludeMap, o.Exclude, make(map[wirePrefix]entry)},
 		byID:     make(map[uint32]steer.Rule),
 		names:    newListenerNames(),
 	}
@@ -86,8 +87,12 @@ func moreSpecific(a, b steer.Rule) int {
 	)
 }
 
-// change makes the edits. When one fails, those before it are taken back in reverse, and the rules are what they were.
+// change makes the edits. When one fails, those before it are taken back in reverse, and the rules are what they were. Where there is
+// no room for what is new, nothing is tried: it would take seconds with a full map.
 func (r *rules) change(c *steer.Change) error {
+	if err := errors.Join(r.capture.room(c.Added), r.exclude.room(c.AddedExcludes)); err != nil {
+		return err
+	}
 	steps := r.edits(c)
 	var undo []func() error
 	for _, step := range steps {
@@ -101,6 +106,23 @@ func (r *rules) change(c *steer.Change) error {
 		undo = append(undo, back)
 	}
 	return nil
+}
+
+// room is a *FullError when the map cannot hold these rules beside what is in it.
+func (t *table) room(added []steer.Rule) error {
+	free := int(t.MaxEntries()) - len(t.has)
+	if len(added) <= free {
+		return nil
+	}
+	for _, rule := range added {
+		if _, found := t.has[prefixKey(rule)]; !found {
+			free--
+		}
+	}
+	if free >= 0 {
+		return nil
+	}
+	return fmt.Errorf("write %d rules more: %w", len(added), &FullError{Map: t.name, Capacity: t.MaxEntries(), Err: syscall.ENOSPC})
 }
 
 // edit makes one step and returns what undoes it.

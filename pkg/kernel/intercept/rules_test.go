@@ -173,8 +173,12 @@ func TestRulesFull(t *testing.T) {
 		large.Rules = append(large.Rules, steer.Rule{Prefix: netip.PrefixFrom(addr, 32), Port: 80, Action: steer.Redirect, Listener: "x"})
 	}
 	var full *FullError
+	last := i.rules.nextID
 	if err := i.Apply(large); !errors.As(err, &full) || full.Map != "weir_capture" {
 		t.Fatalf("error %v, want one that names weir_capture", err)
+	}
+	if i.rules.nextID != last {
+		t.Errorf("%d rules were written, and taken back", i.rules.nextID-last)
 	}
 	x, err := i.Explain(Query{Dst: netip.MustParseAddrPort("10.7.0.1:80")})
 	if err != nil || x.Reason != ReasonOffloaded || x.Service != "shop" || len(i.rules.capture.has) != len(plan.Rules) {

@@ -149,6 +149,27 @@ func Diff(from, to *Plan) Change {
 	return c
 }
 
+// Common returns the plan to without the rules and exclusions whose target from has not.
+func Common(from, to *Plan) *Plan {
+	out := *to
+	out.Rules, out.Excludes = commonRules(from.Rules, to.Rules), commonRules(from.Excludes, to.Excludes)
+	return &out
+}
+
+func commonRules(from, to []Rule) []Rule {
+	old := make(map[target]struct{}, len(from))
+	for _, rule := range from {
+		old[rule.target()] = struct{}{}
+	}
+	var both []Rule
+	for _, rule := range to {
+		if _, found := old[rule.target()]; found {
+			both = append(both, rule)
+		}
+	}
+	return both
+}
+
 func diffRules(from, to []Rule) (added, removed, altered []Rule) {
 	old := make(map[target]Rule, len(from))
 	for _, rule := range from {

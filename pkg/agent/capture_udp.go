@@ -46,9 +46,17 @@ type datagramCapture struct {
 	// counted is what the statistics have been told of.
 	counted reasonCounts
 
-	// mu guards within: the other network namespaces that are served, and whether they have capture sockets.
+	// mu guards within: the other network namespaces that are served, and what of them is.
 	mu     sync.Mutex
-	within map[*streaminfo.Namespace]bool
+	within map[*streaminfo.Namespace]reach
+}
+
+// reach is which datagrams of a network namespace are captured.
+type reach struct {
+	// some are, and all are: there are capture sockets, and those of both address families.
+	some, all bool
+	// late tells that nobody else tries again: it was entered before there was something to capture.
+	late bool
 }
 
 // captureFailure is why something is not as it was asked for.
@@ -81,7 +89,7 @@ func (c *datagramCapture) view() (view.Datagrams, error) {
 
 func newDatagramCapture(log *slog.Logger, wanted func(*model.Snapshot) *model.Snapshot, mark uint32, p *persistence) *datagramCapture {
 	return &datagramCapture{
-		log: log, wanted: wanted, mark: mark, persistence: p, stop: make(chan struct{}), within: map[*streaminfo.Namespace]bool{},
+		log: log, wanted: wanted, mark: mark, persistence: p, stop: make(chan struct{}), within: map[*streaminfo.Namespace]reach{},
 	}
 }
 
@@ -106,7 +114,7 @@ func (c *datagramCapture) enter(_ *netns.Namespace, in *streaminfo.Namespace) er
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, known := c.within[in]; !known {
-		c.within[in] = false
+		c.within[in] = reach{}
 	}
 	return c.serve(in)
 }
@@ -115,25 +123,43 @@ func (c *datagramCapture) enter(_ *netns.Namespace, in *streaminfo.Namespace) er
 func (c *datagramCapture) leave(_ *netns.Namespace, in *streaminfo.Namespace) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k := c.kernel.Load(); k != nil && c.within[in] {
+	if k := c.kernel.Load(); k != nil && c.within[in].some {
 		k.ClearCapture(in.Cookie)
 	}
 	c.udp.CloseCapture(in)
 	delete(c.within, in)
 }
 
-// serve opens the capture sockets of a namespace that was entered, once there is something to capture. The caller holds mu.
+// serve opens the capture sockets of a namespace that was entered which are not open yet, once there is something to capture. The caller
+// holds mu.
 func (c *datagramCapture) serve(in *streaminfo.Namespace) error {
-	k := c.kernel.Load()
-	if c.within[in] || k == nil || !k.Loaded() {
+	k, has := c.kernel.Load(), c.within[in]
+	if has.all || k == nil || !k.Loaded() {
 		return nil
 	}
 	at, err := c.udp.OpenCapture(in)
-	if err != nil {
+	if at.IPv4 == 0 {
 		return err
 	}
-	c.within[in] = true
-	return k.SetCapture(in.Cookie, datagram.Ports(at))
+	if !has.some || err == nil {
+		if failed := k.SetCapture(in.Cookie, datagram.Ports(at)); failed != nil {
+			return failed
+		}
+	}
+	has.some, has.all = true, err == nil
+	c.within[in] = has
+	return err
+}
+
+// serveLate tries again in namespaces that could not be wholly served when there was something to capture for the first time.
+func (c *datagramCapture) serveLate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for in, has := range c.within {
+		if has.late && !has.all {
+			_ = c.serve(in) // install has told why
+		}
+	}
 }
 
 // narrow is a snapshot with what concerns datagrams alone. It costs as much as has changed since it was asked last.
@@ -248,9 +274,16 @@ func (c *datagramCapture) install(plan *steer.Plan) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for in := range c.within {
-		if err := c.serve(in); err != nil {
-			c.log.Warn("datagrams of a network namespace are not captured", "namespace", in.Name, "error", err)
+	for in, has := range c.within {
+		if has.some {
+			continue
+		}
+		err := c.serve(in)
+		has = c.within[in]
+		has.late = true
+		c.within[in] = has
+		if err != nil {
+			c.log.Warn("datagrams of a network namespace are not all captured", "namespace", in.Name, "error", err)
 		}
 	}
 }
@@ -276,6 +309,7 @@ func (c *datagramCapture) refresh() {
 			if err := c.kernel.Load().Refresh(); err != nil {
 				c.log.Warn("look for cgroups", "error", err)
 			}
+			c.serveLate()
 		}
 	}
 }

@@ -82,63 +82,89 @@ type Capture struct {
 	IPv6 []uint16
 }
 
-// OpenCapture opens the capture sockets of a network namespace, nil for weir's own. It may be called once for each. What does not
-// come to a loopback address is dropped by the kernel, so that nobody else's datagrams reach them.
+// OpenCapture opens the capture sockets of a network namespace, nil for weir's own, of one address family or of both, as its loopback
+// device allows. What does not come to a loopback address is dropped by the kernel, so that nobody else's datagrams reach them. The
+// error says why there are none, or none for IPv6; a later call tries again to open those. CloseCapture must follow.
 func (m *Manager) OpenCapture(in *streaminfo.Namespace) (Capture, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.stopped {
 		return Capture{}, errors.New("open capture sockets for datagrams: listeners are stopped")
 	}
-	var sockets []*socket
+	have := len(m.capture[in])
+	if have <= 1 {
+		if err := m.moreCapture(in); err != nil {
+			err = fmt.Errorf("open capture sockets for datagrams: %w", err)
+			if have == 0 && len(m.capture[in]) > 0 {
+				m.opts.Log.Warn("IPv6 datagrams are not captured", "error", err)
+			}
+			return m.captureOf(in), err
+		}
+	}
+	return m.captureOf(in), nil
+}
+
+// moreCapture opens the capture sockets that there are none of yet, and the means to tell of hosts that refuse. The caller holds mu.
+func (m *Manager) moreCapture(in *streaminfo.Namespace) error {
+	have := m.capture[in]
+	var opened []*socket
 	var refuse *refusals
 	var deaf error
 	bind := func() (err error) {
-		sockets, err = openCapture(m.opts.CaptureMark)
-		refuse, deaf = openRefusals()
+		if opened, err = openCapture(m.opts.CaptureMark, len(have) == 0); len(opened) > 0 {
+			refuse, deaf = openRefusals()
+		}
 		return err
 	}
 	inside := func(f func() error) error { return f() }
 	if in != nil {
 		inside = in.Inside
 	}
-	if err := inside(bind); len(sockets) == 0 {
-		if refuse != nil {
-			refuse.close()
-		}
-		return Capture{}, fmt.Errorf("open capture socket for datagrams: %w", err)
-	} else if err != nil {
-		m.opts.Log.Warn("IPv6 datagrams are not captured", "error", err)
-	}
+	err := inside(bind)
 	if deaf != nil {
 		m.opts.Log.Info("applications do not learn that a host refuses their datagrams", "error", deaf)
 	}
-	out := Capture{IPv4: sockets[0].bound.Port()}
-	for i, s := range sockets {
-		if i > 0 {
-			out.IPv6 = append(out.IPv6, s.bound.Port())
-		}
+	for _, s := range opened {
 		m.run(s, m.captured(s, in, refuse))
 	}
-	m.capture[in], m.refusals[in] = sockets, refuse
-	return out, nil
+	if len(opened) > 0 {
+		m.capture[in], m.refusals[in] = append(have, opened...), append(m.refusals[in], refuse)
+	}
+	return err
 }
 
-// openCapture binds the socket for IPv4, and those for IPv6 unless there is an error. The mark tells them from sockets that others bind
-// to their ports when they are gone.
-func openCapture(mark uint32) ([]*socket, error) {
-	four, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), loopback: true, mark: mark, room: groBatch, size: largest})
-	if err != nil {
-		return nil, err
+// captureOf are the ports of a namespace's capture sockets, of which that for IPv4 is the first. The caller holds mu.
+func (m *Manager) captureOf(in *streaminfo.Namespace) Capture {
+	var out Capture
+	for i, s := range m.capture[in] {
+		if i == 0 {
+			out.IPv4 = s.bound.Port()
+		} else {
+			out.IPv6 = append(out.IPv6, s.bound.Port())
+		}
 	}
-	all := []*socket{four}
+	return out
+}
+
+// openCapture binds the socket for IPv4, if that is asked for, and those for IPv6 unless there is an error. The mark tells them from
+// sockets that others bind to their ports when they are gone.
+func openCapture(mark uint32, four bool) ([]*socket, error) {
+	var all []*socket
+	if four {
+		s, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), loopback: true, mark: mark, room: groBatch, size: largest})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	before := len(all)
 	for range IPv6Slots {
 		s, err := open(context.Background(), spec{addr: netip.AddrPortFrom(netip.IPv6Loopback(), 0), mark: mark, room: 1, size: largest})
 		if err != nil {
-			for _, six := range all[1:] {
+			for _, six := range all[before:] {
 				six.shut()
 			}
-			return all[:1], err
+			return all[:before], err
 		}
 		all = append(all, s)
 	}
@@ -160,7 +186,7 @@ func (m *Manager) shutCapture(in *streaminfo.Namespace) {
 	for _, s := range m.capture[in] {
 		s.shut()
 	}
-	if r := m.refusals[in]; r != nil {
+	for _, r := range m.refusals[in] {
 		r.close()
 	}
 	delete(m.capture, in)

@@ -23,7 +23,7 @@ func TestOpenCaptureWithoutIPv6(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		sockets, err := openCapture(0)
+		sockets, err := openCapture(0, true)
 		if !errors.Is(err, syscall.EADDRNOTAVAIL) || len(sockets) != 1 || sockets[0] == nil || sockets[0].bound.Port() == 0 {
 			t.Errorf("got %v, %v", sockets, err)
 			return

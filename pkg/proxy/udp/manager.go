@@ -69,7 +69,7 @@ type Manager struct {
 	sockets map[string]*socket
 	capture map[*streaminfo.Namespace][]*socket
 	// refusals are of the namespaces of capture.
-	refusals map[*streaminfo.Namespace]*refusals
+	refusals map[*streaminfo.Namespace][]*refusals
 	stopped  bool
 	// passed is set while another process is about to go on with the bound sockets.
 	passed bool
@@ -97,7 +97,7 @@ type active struct {
 func New(o Options) *Manager {
 	s, w := o.Stats.Scope("listener_manager"), o.Stats.Scope("weir.udp")
 	m := &Manager{
-		opts: o, active: map[string]*active{}, sockets: map[string]*socket{}, capture: map[*streaminfo.Namespace][]*socket{}, refusals: map[*streaminfo.Namespace]*refusals{},
+		opts: o, active: map[string]*active{}, sockets: map[string]*socket{}, capture: map[*streaminfo.Namespace][]*socket{}, refusals: map[*streaminfo.Namespace][]*refusals{},
 		stats: managerStats{
 			added: s.Counter("listener_added"), modified: s.Counter("listener_modified"), removed: s.Counter("listener_removed"),
 			success: s.Counter("listener_create_success"), failure: s.Counter("listener_create_failure"), active: s.Gauge("total_listeners_active"),

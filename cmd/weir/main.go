@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -62,7 +63,8 @@ func report(stderr io.Writer, o *options.Options, err error) {
 	for _, line := range lines {
 		fmt.Fprintln(stderr, line)
 	}
-	if len(lines) > 1 {
+	var start *agent.StartError
+	if len(lines) > 1 && !errors.As(err, &start) {
 		fmt.Fprintf(stderr, "weir: configuration '%s' is not usable: %d errors\n", o.ConfigPath, len(lines))
 	}
 }

@@ -113,6 +113,8 @@ type checkResult struct {
 	Name     string `json:"name"`
 	OK       bool   `json:"ok"`
 	Optional bool   `json:"optional"`
+	// Unknown is true where a privilege is missing that it takes to find out.
+	Unknown bool `json:"unknown,omitempty"`
 	// Needs is the first Linux that has it.
 	Needs       string `json:"needs_linux,omitempty"`
 	Found       string `json:"found,omitempty"`
@@ -124,10 +126,10 @@ type checkResult struct {
 func examineHost(places []string) *diagnosis {
 	found := &diagnosis{Interception: true}
 	for _, r := range probe.All() {
-		check := checkResult{Name: r.Name, OK: r.OK, Optional: r.Optional, Needs: r.Needs, Found: r.Found, Missing: r.Missing}
+		check := checkResult{Name: r.Name, OK: r.OK, Optional: r.Optional, Unknown: r.Unknown, Needs: r.Needs, Found: r.Found, Missing: r.Missing}
 		if !r.OK {
 			check.Consequence = r.Consequence
-			found.Interception = found.Interception && r.Optional
+			found.Interception = found.Interception && (r.Optional || r.Unknown)
 		}
 		found.Checks = append(found.Checks, check)
 	}
@@ -164,9 +166,17 @@ func (d *diagnosis) print(out io.Writer, verbose bool) error {
 func (d *diagnosis) printChecks(out io.Writer, verbose bool) (missing int) {
 	shown := slices.Clone(d.Checks)
 	if !verbose {
-		shown = slices.DeleteFunc(shown, func(c checkResult) bool { return c.OK })
+		shown = slices.DeleteFunc(shown, func(c checkResult) bool { return c.OK || c.Unknown })
 	}
-	switch passed := len(d.Checks) - len(shown); {
+	passed, unknown := len(d.Checks)-len(shown), 0
+	if !verbose {
+		for _, c := range d.Checks {
+			if c.Unknown {
+				unknown++
+			}
+		}
+	}
+	switch passed -= unknown; {
 	case passed == 1:
 		fmt.Fprintln(out, "1 check passed (--verbose names it)")
 	case passed > 1:
@@ -179,6 +189,8 @@ func (d *diagnosis) printChecks(out io.Writer, verbose bool) (missing int) {
 	for _, c := range shown {
 		verdict := "ok"
 		switch {
+		case c.Unknown:
+			verdict = "unknown"
 		case !c.OK && c.Optional:
 			verdict = "absent"
 		case !c.OK:
@@ -189,6 +201,9 @@ func (d *diagnosis) printChecks(out io.Writer, verbose bool) (missing int) {
 		if !c.OK {
 			fmt.Fprintf(out, "          %s\n          without it: %s\n", c.Missing, c.Consequence)
 		}
+	}
+	if unknown > 0 {
+		fmt.Fprintf(out, "unknown %d of the kernel's features, which it does not tell of without these capabilities (--verbose names them)\n", unknown)
 	}
 	return missing
 }

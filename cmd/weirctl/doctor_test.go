@@ -64,12 +64,28 @@ func TestDoctorPrints(t *testing.T) {
 	}}
 	const verdict = "\nInterception does not work here: what is MISSING above is needed. `weir -c FILE` still works as an ordinary proxy.\n\n" +
 		"No cgroup is captured at present.\n"
+	forbidden := diagnosis{Checks: []checkResult{
+		{Name: "CAP", Missing: "why", Consequence: "what"},
+		{Name: "c", OK: true},
+		{Name: "map", Unknown: true, Missing: "not known", Consequence: "what"},
+		{Name: "program", Unknown: true, Missing: "not known", Consequence: "what"},
+	}}
 	tests := []struct {
 		name    string
 		found   diagnosis
 		verbose bool
 		want    string
 	}{
+		{
+			"forbidden", forbidden, false,
+			"1 check passed (--verbose names it)\nMISSING CAP\n          why\n          without it: what\n" +
+				"unknown 2 of the kernel's features, which it does not tell of without these capabilities (--verbose names them)\n" + verdict,
+		},
+		{
+			"forbidden, verbose", forbidden, true,
+			"MISSING CAP\n          why\n          without it: what\nok      c\n" +
+				"unknown map\n          not known\n          without it: what\nunknown program\n          not known\n          without it: what\n" + verdict,
+		},
 		{
 			"missing, verbose", missing, true,
 			"ok      long name  Linux 5.8; soft 1\n" +

@@ -16,6 +16,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/inbound"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
+	"github.com/weir-proxy/weir/pkg/kernel/probe"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -102,14 +103,18 @@ func (c *capture) view() view.Interceptor {
 func (c *capture) begin(snap *model.Snapshot) error {
 	c.persistence.LifeCycle = lifeCycleOf(snap)
 	c.apply(snap)
-	required := snap.Interception != nil && snap.Interception.Required
-	if err := c.settlePersistence(required); err != nil {
+	if err := c.settlePersistence(required(snap)); err != nil {
 		return err
 	}
-	if required {
+	if required(snap) {
 		return errors.Join(c.problem(), c.services.problem(), c.inbound.refusal())
 	}
 	return nil
+}
+
+// required tells whether weir is to end where it cannot intercept.
+func required(snap *model.Snapshot) bool {
+	return snap.Interception != nil && snap.Interception.Required
 }
 
 // problem is why this host does not intercept; nil when it does, or was not asked to.
@@ -155,6 +160,9 @@ func (c *capture) apply(snap *model.Snapshot) {
 		var err error
 		if k, err = c.load(plan.Cgroups); err != nil {
 			c.unavailable.Store(&err)
+			if !c.persistence.settled && (required(snap) || c.persistence.fatal(false) != nil) {
+				return // begin tells, and weir ends
+			}
 			c.log.Error("interception is off; everything else works", "error", err)
 			return
 		}
@@ -189,7 +197,7 @@ func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
 		return nil, err
 	}
 	if err := c.listeners.OpenCapture(); err != nil {
-		return nil, errors.Join(err, k.Close())
+		return nil, errors.Join(probe.Unavailable("interception", err), k.Close())
 	}
 	v4, v6 := c.listeners.CaptureAddrs()
 	var addrs []netip.AddrPort

@@ -67,13 +67,21 @@ func (p *persistence) open(suffix string) (*pin.Store, error) {
 // stays tells whether what is pinned stays when the process ends in order.
 func (p *persistence) stays() bool { return p.Persistence == model.PersistAlways && p.problem == nil }
 
+// fatal is the problem that weir ends for: any where interception is required, else that the state is another weir's.
+func (p *persistence) fatal(required bool) error {
+	var busy *pin.BusyError
+	if required || errors.As(p.problem, &busy) {
+		return p.problem
+	}
+	return nil
+}
+
 // settlePersistence is the end of begin: programs of an earlier weir are exchanged now that everything is in place. The error is fatal.
 func (c *capture) settlePersistence(required bool) error {
 	p := &c.persistence
 	p.settled = true
-	var busy *pin.BusyError
-	if p.problem != nil && (required || errors.As(p.problem, &busy)) {
-		return p.problem
+	if err := p.fatal(required); err != nil {
+		return err
 	}
 	if k := c.kernel.Load(); k != nil {
 		if err := k.Activate(); err != nil {

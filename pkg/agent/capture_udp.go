@@ -268,9 +268,14 @@ func (c *datagramCapture) openPins() (*pin.Store, error) {
 }
 
 func (c *datagramCapture) install(plan *steer.Plan) {
-	err := c.kernel.Load().Apply(plan)
-	if c.fail(err); err != nil {
+	k := c.kernel.Load()
+	err := k.Apply(plan)
+	switch c.fail(err); {
+	case err == nil:
+	case k.Loaded():
 		c.log.Error("the kernel kept its earlier rules for datagrams", "error", err)
+	default:
+		c.log.Error("datagrams are not captured", "error", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -23,7 +23,7 @@ func (a *Agent) dropPrivileges(i *model.Interception) {
 	case err != nil:
 		a.log.Warn("capabilities are kept, or some of them", "error", err)
 	default:
-		a.log.Info("dropped what is not needed any more", "capabilities", state.Permitted.String(), "bounding", state.Bounding.String())
+		a.log.Info("dropped what is not needed any more", "capabilities_kept", state.Permitted.String())
 	}
 }
 

@@ -3,10 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -129,13 +129,24 @@ func (a *Agent) clustersReady(ctx context.Context) error {
 	return a.clusters.WaitReady(ctx, a.clusters.All().Names()...)
 }
 
+// StartError says why a weir whose configuration was accepted does not serve.
+type StartError struct{ Err error }
+
+// Error begins each line of the cause with what was attempted.
+func (e *StartError) Error() string {
+	return "start: " + strings.ReplaceAll(e.Err.Error(), "\n", "\nstart: ")
+}
+
+// Unwrap returns the cause.
+func (e *StartError) Unwrap() error { return e.Err }
+
 // goLive opens the listeners and attaches the kernel programs.
 func (a *Agent) goLive(ctx context.Context) error {
 	if a.opt.Mode == options.InitOnly {
 		return nil
 	}
 	if err := a.takeSockets(); err != nil {
-		return fmt.Errorf("start: %w", err)
+		return &StartError{err}
 	}
 	a.mu.Lock()
 	a.serving = true
@@ -158,7 +169,7 @@ func (a *Agent) goLive(ctx context.Context) error {
 	}
 	a.mu.Unlock()
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("start: %w", err)
+		return &StartError{err}
 	}
 	a.acceleration.Begin(ctx, snap.Interception)
 	a.tellForeign()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
+	"github.com/weir-proxy/weir/pkg/kernel/probe"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
@@ -105,7 +106,7 @@ func (i *Interceptor) Apply(plan *steer.Plan) error {
 		return nil
 	case i.objects == nil:
 		if err := i.load(); err != nil {
-			return fmt.Errorf("apply plan for datagrams: %w", err)
+			return probe.Unavailable("capture of datagrams", err)
 		}
 	}
 	if err := i.switchTo(plan); err != nil {

@@ -60,27 +60,7 @@ type attachment struct {
 	names []link.Link
 }
 
-// UnavailableError says that this process cannot capture inbound connections on this host. The rest of weir works without.
-type UnavailableError struct {
-	// Missing are the failed probes that explain it; it may be empty.
-	Missing []probe.Result
-	// Err is what the attempt ran into.
-	Err error
-}
-
-// Error names what is missing, and the cause.
-func (e *UnavailableError) Error() string {
-	text := "inbound capture is not available"
-	for n, result := range e.Missing {
-		text += map[bool]string{true: ": needs ", false: ", "}[n == 0] + result.Name
-	}
-	return text + ": " + e.Err.Error()
-}
-
-// Unwrap returns the cause.
-func (e *UnavailableError) Unwrap() error { return e.Err }
-
-// New loads the programs. Nothing is captured until there are a plan, cgroups and namespaces. The error is an *UnavailableError
+// New loads the programs. Nothing is captured until there are a plan, cgroups and namespaces. The error is an *probe.UnavailableError
 // when the host or the process's privileges do not allow it.
 func New(opts Options) (*Inbound, error) {
 	i, err := load(opts)
@@ -88,7 +68,7 @@ func New(opts Options) (*Inbound, error) {
 		if opts.Pins != nil {
 			err = errors.Join(err, opts.Pins.Close())
 		}
-		return nil, &UnavailableError{Missing: probe.Missing(), Err: err}
+		return nil, probe.Unavailable("inbound capture", err)
 	}
 	return i, nil
 }

@@ -71,38 +71,15 @@ type applied struct {
 	plan       *steer.Plan
 }
 
-// UnavailableError says that this process cannot intercept on this host. The rest of weir works without.
-type UnavailableError struct {
-	// Missing are the failed probes that explain it; it may be empty.
-	Missing []probe.Result
-	// Err is what the attempt ran into.
-	Err error
-}
-
-// Error names the missing capabilities and features, and the cause.
-func (e *UnavailableError) Error() string {
-	text := "interception is not available"
-	for n, result := range e.Missing {
-		text += map[bool]string{true: ": needs ", false: ", "}[n == 0] + result.Name
-		if result.Missing != "" {
-			text += " (" + result.Missing + ")"
-		}
-	}
-	return text + ": " + e.Err.Error()
-}
-
-// Unwrap returns the cause.
-func (e *UnavailableError) Unwrap() error { return e.Err }
-
 // New loads the programs. Nothing is captured until a plan has been applied and capture sockets have been set. The error is an
-// *UnavailableError when the host or the process's privileges do not allow interception.
+// *probe.UnavailableError when the host or the process's privileges do not allow interception.
 func New(opts Options) (*Interceptor, error) {
 	i, err := load(opts)
 	if err != nil {
 		if opts.Pins != nil {
 			err = errors.Join(err, opts.Pins.Close())
 		}
-		return nil, &UnavailableError{Missing: probe.Missing(), Err: err}
+		return nil, probe.Unavailable("interception", err)
 	}
 	return i, nil
 }

@@ -6,6 +6,7 @@
 package probe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,6 +31,10 @@ type Result struct {
 	OK bool
 	// Optional things can be missing without interception being impossible.
 	Optional bool
+	// Privilege is true for what the process may do, as against what the host has.
+	Privilege bool
+	// Unknown is true of what the kernel does not tell for want of a privilege that an earlier result names; OK is false then.
+	Unknown bool
 	// Needs is the first kernel version that has it, such as "5.15"; empty when it is no matter of the kernel's version.
 	Needs string
 	// Found says what is there, such as the value of a limit, where that tells more than that it is there.
@@ -50,11 +55,24 @@ type check struct {
 
 // All runs every probe. The order is that in which a person would mend things: privileges, mounts, kernel features.
 func All() []Result {
+	results := run(privileges())
+	lacking := slices.ContainsFunc(results, func(r Result) bool { return r.Privilege && !r.OK })
+	results = append(results, run(slices.Concat(namespaces(), host()))...)
+	features := kernelFeatures()
+	if lacking {
+		for n := range features {
+			features[n].probe = unlessForbidden(features[n].probe)
+		}
+	}
+	return append(results, run(features)...)
+}
+
+func run(checks []check) []Result {
 	var results []Result
-	for _, c := range slices.Concat(privileges(), namespaces(), host(), kernelFeatures()) {
+	for _, c := range checks {
 		result := c.Result
 		if err := c.probe(); err != nil {
-			result.Missing = err.Error()
+			result.Missing, result.Unknown = err.Error(), errors.Is(err, errUnknown)
 		} else {
 			result.OK = true
 		}
@@ -63,25 +81,44 @@ func All() []Result {
 	return results
 }
 
+var errUnknown = errors.New("not known without the capabilities that are missing")
+
+// unlessForbidden has a probe that the kernel forbids tell nothing about what it looks for.
+func unlessForbidden(probe func() error) func() error {
+	return func() error {
+		err := probe()
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+			return errUnknown
+		}
+		return err
+	}
+}
+
 // Missing returns the failed probes of what interception cannot do without.
 func Missing() []Result {
-	return slices.DeleteFunc(All(), func(r Result) bool { return r.OK || r.Optional })
+	return slices.DeleteFunc(All(), func(r Result) bool { return r.OK || r.Optional || r.Unknown })
 }
 
 func privileges() []check {
 	return []check{
 		{
-			Result{Name: "CAP_BPF or CAP_SYS_ADMIN", Needs: "5.8", Consequence: noInterception},
+			Result{Name: "CAP_BPF or CAP_SYS_ADMIN", Privilege: true, Needs: "5.8", Consequence: noInterception},
 			func() error { return oneCapability(unix.CAP_BPF, unix.CAP_SYS_ADMIN) },
 		},
 		{
-			Result{Name: "CAP_NET_ADMIN", Consequence: noInterception},
-			func() error { return oneCapability(unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN) },
+			// CAP_SYS_ADMIN is enough to attach programs, but not to mark sockets.
+			Result{Name: "CAP_NET_ADMIN", Privilege: true, Consequence: noInterception},
+			func() error {
+				if err := oneCapability(unix.CAP_NET_ADMIN); err == nil {
+					return nil
+				}
+				return cmp.Or(oneCapability(unix.CAP_SYS_ADMIN), oneCapability(unix.CAP_NET_RAW))
+			},
 		},
 		{
 			// Without it the verifier applies the rules for unprivileged programs, which forbid what compilers do with
 			// registers that they spill.
-			Result{Name: "CAP_PERFMON or CAP_SYS_ADMIN", Needs: "5.8", Consequence: noInterception},
+			Result{Name: "CAP_PERFMON or CAP_SYS_ADMIN", Privilege: true, Needs: "5.8", Consequence: noInterception},
 			func() error { return oneCapability(unix.CAP_PERFMON, unix.CAP_SYS_ADMIN) },
 		},
 		{

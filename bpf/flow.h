@@ -6,6 +6,7 @@
 #include "decide.h"
 #include "events.h"
 #include "netns.h"
+#include "offload.h"
 
 /* Set at load: whether this kernel has bpf_set_retval (5.18). Without it a refused connect() fails with EPERM. */
 const volatile __u8 weir_have_set_retval = 0;
@@ -38,17 +39,17 @@ struct weir_asked {
 };
 
 /* What getpeername() is to tell of a captured or offloaded socket. Returns 0 for any other. */
-static __always_inline int asked_for(struct bpf_sock *sk, struct weir_asked *asked)
+static __always_inline int asked_for(struct bpf_sock_addr *ctx, struct weir_asked *asked)
 {
 	const struct weir_offload *o;
-	const struct weir_flow *flow = flow_of(sk);
+	const struct weir_flow *flow = flow_of(ctx->sk);
 
 	if (flow) {
 		asked->addr = flow->addr;
 		asked->port = flow->port;
 		return 1;
 	}
-	o = offload_of(sk);
+	o = offload_of(bpf_get_socket_cookie(ctx), ctx->sk);
 	if (!o)
 		return 0;
 	asked->addr = o->addr;
@@ -62,7 +63,8 @@ static __always_inline int sends_elsewhere(const struct weir_verdict *v)
 }
 
 /* Keeps the destination that the application asked for with its socket. Returns 0 when there is no room. */
-static __always_inline int remember(struct bpf_sock_addr *ctx, const struct weir_query *q, const struct weir_verdict *v)
+static __always_inline int remember(struct bpf_sock_addr *ctx, __u64 cookie, const struct weir_query *q,
+				    const struct weir_verdict *v)
 {
 	struct weir_flow *flow = bpf_sk_storage_get(&weir_flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
@@ -73,7 +75,7 @@ static __always_inline int remember(struct bpf_sock_addr *ctx, const struct weir
 	flow->epoch = weir_epoch;
 	flow->listener = v->listener;
 	flow->rule = v->rule;
-	flow->cookie = bpf_get_socket_cookie(ctx);
+	flow->cookie = cookie;
 	flow->cgroup = q->cgroup;
 	flow->pid = bpf_get_current_pid_tgid() >> 32;
 	flow->uid = bpf_get_current_uid_gid();
@@ -111,10 +113,10 @@ static __always_inline __u8 protocol_of(struct bpf_sock_addr *ctx)
 }
 
 /* Offloads, or settles what happens instead. */
-static __always_inline void carry_out(struct bpf_sock_addr *ctx, const struct weir_control *c, struct weir_offload *before,
-				      const struct weir_query *q, struct weir_verdict *v)
+static __always_inline void carry_out(struct bpf_sock_addr *ctx, __u64 cookie, const struct weir_control *c,
+				      struct weir_offload *before, const struct weir_query *q, struct weir_verdict *v)
 {
-	enum weir_reason reason = undertake(ctx, before, q, v);
+	enum weir_reason reason = undertake(ctx, cookie, before, q, v);
 
 	if (reason == REASON_NO_STORAGE)
 		give_up(v, c, reason);
@@ -128,6 +130,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	const struct weir_flow *flow;
 	struct weir_offload *before;
 	const struct weir_control *c;
+	__u64 cookie;
 
 	if (!ctx->sk)
 		return 1;
@@ -141,19 +144,20 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 		q->flags |= QUERY_SUBFLOW;
 	q->cgroup = bpf_get_current_cgroup_id();
 	q->netns = bpf_get_netns_cookie(ctx);
-	before = offload_of(ctx->sk);
+	cookie = bpf_get_socket_cookie(ctx);
+	before = offload_of(cookie, ctx->sk);
 	flow = flow_of(ctx->sk); /* before the socket has any storage, which makes it cheap */
 	if (sent_there(before, q)) {
 		count(REASON_OFFLOAD_TARGET);
 		return 1;
 	}
 	c = decide(ctx, q, v, 0);
-	if (v->action == ACTION_REDIRECT && c && !remember(ctx, q, v))
+	if (v->action == ACTION_REDIRECT && c && !remember(ctx, cookie, q, v))
 		give_up(v, c, REASON_NO_STORAGE);
 	if (v->action == ACTION_OFFLOAD && c)
-		carry_out(ctx, c, before, q, v);
-	else
-		forget_offload(ctx, before);
+		carry_out(ctx, cookie, c, before, q, v);
+	else if (before)
+		give_back(before, cookie);
 	if (v->action != ACTION_REDIRECT && q->protocol == IPPROTO_TCP)
 		forget(ctx, flow, v);
 	if (v->reason == REASON_OTHER_NETNS)

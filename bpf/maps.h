@@ -132,10 +132,26 @@ struct {
 } weir_arena SEC(".maps");
 
 /*
- * weir_offloads: offloaded connections, kept with their sockets.
+ * weir_places: offloaded connections. Making room in a socket's own storage and freeing it costs more than all else that offload
+ * adds to a connection; these places are there already.
+ * key: low bits of the socket's cookie, which is counted up: sockets that are made one after the other have neighbouring places.
+ * value: struct weir_offload, which belongs to the socket whose cookie is its owner.
+ * written by: connect4, connect6, sockops, sock_release, which also give places back. deleted by: nobody.
+ * capacity: PLACES, 2.25 MB. full: a connection whose place is taken is kept in weir_offloads.
+ */
+#define PLACES 32768
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PLACES);
+	__type(key, __u32);
+	__type(value, struct weir_offload);
+} weir_places SEC(".maps");
+
+/*
+ * weir_offloads: offloaded connections that found their places taken, kept with their sockets.
  * key: the socket. value: struct weir_offload.
- * written by: connect4, connect6, sockops, sock_release. deleted by: the kernel with the socket; connect4, connect6 when the
- *   socket connects again and is not offloaded.
+ * written by: connect4, connect6, sockops, sock_release. deleted by: the kernel with the socket.
  * capacity: bounded by the sockets; each entry counts against the socket's net.core.optmem_max.
  * full: the connection cannot be offloaded, the fail policy decides (REASON_NO_STORAGE).
  */

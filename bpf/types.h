@@ -221,8 +221,7 @@ struct weir_upstream {
 };
 
 enum weir_offload_state {
-	OFFLOAD_OVER = 0,	/* not counted as active */
-	OFFLOAD_TAKEN = 1,	/* counted as active; TCP has not begun */
+	OFFLOAD_TAKEN = 1,	/* TCP has not begun */
 	OFFLOAD_CONNECTING = 2, /* the SYN is on its way */
 	OFFLOAD_ESTABLISHED = 3,
 };
@@ -230,22 +229,21 @@ enum weir_offload_state {
 /* Nanoseconds to about milliseconds, without a division. */
 #define BEGAN_SHIFT 20
 
-/* An offloaded connection: value of weir_offloads. */
+/* An offloaded connection, from the choice of its endpoint until TCP is done: value of weir_places and of weir_offloads. */
 struct weir_offload {
+	__u64 owner;	       /* SO_COOKIE of the socket; 0: there is no connection */
 	struct weir_addr addr; /* destination that the application asked for */
-	struct weir_addr target;
 	__u16 port;
-	__u16 target_port;
 	__u8 state;  /* enum weir_offload_state */
 	__u8 closed; /* 1: the application has closed the socket */
-	__u16 reserved;
 	__u32 epoch; /* of service and endpoint */
 	__u32 service;
 	__u32 endpoint;
-	__u32 half;	/* low bits of bytes_received when the connection was half closed from here */
-	__u32 told_at;	/* low bits of jiffies when the bytes were counted last */
-	__u32 began;	/* low bits of the monotonic clock >> BEGAN_SHIFT when the application connected */
-	__u64 rx_told; /* bytes that the endpoint has been credited with */
+	__u32 half;	 /* low bits of bytes_received when the connection was half closed from here */
+	__u32 told_at;	 /* low bits of jiffies when the bytes were counted last */
+	__u32 began;	 /* low bits of the monotonic clock >> BEGAN_SHIFT when the application connected */
+	__u32 displaced; /* of a place: connections that found it taken and are in weir_offloads */
+	__u64 rx_told;	 /* bytes that the endpoint has been credited with */
 	__u64 tx_told;
 };
 
@@ -271,7 +269,7 @@ _Static_assert(sizeof(struct weir_service) == 64, "weir_service");
 _Static_assert(sizeof(struct weir_table) == 64, "weir_table");
 _Static_assert(sizeof(struct weir_slots) == 64, "weir_slots");
 _Static_assert(sizeof(struct weir_upstream) == 64, "weir_upstream");
-_Static_assert(sizeof(struct weir_offload) == 80, "weir_offload");
+_Static_assert(sizeof(struct weir_offload) == 72, "weir_offload");
 _Static_assert(sizeof(struct weir_explain) == 120, "weir_explain");
 
 /* A task whose connection should have been captured, in a network namespace without capture sockets. */

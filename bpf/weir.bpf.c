@@ -59,7 +59,7 @@ int weir_getpeername4(struct bpf_sock_addr *ctx)
 {
 	struct weir_asked asked = {};
 
-	if (asked_for(ctx->sk, &asked)) {
+	if (asked_for(ctx, &asked)) {
 		ctx->user_ip4 = asked.addr.word[3];
 		ctx->user_port = asked.port;
 	}
@@ -71,7 +71,7 @@ int weir_getpeername6(struct bpf_sock_addr *ctx)
 {
 	struct weir_asked asked = {};
 
-	if (asked_for(ctx->sk, &asked))
+	if (asked_for(ctx, &asked))
 		put_addr6(ctx, &asked.addr, asked.port);
 	return 1;
 }

@@ -74,14 +74,11 @@ func (i *Interceptor) dump() (found []LiveSocket, err error) {
 	defer func() { err = errors.Join(err, c.Close()) }()
 	for _, m := range []struct {
 		storage *ebpf.Map
-		fill    func(*LiveSocket, []byte) bool
+		fill    func(*LiveSocket, *sockdiag.Socket) bool
 	}{{i.objects.Flows, i.fillCaptured}, {i.objects.Offloads, i.fillOffloaded}} {
 		q := sockdiag.Query{States: liveStates[:], Info: true, Storage: m.storage.FD()}
 		if err := c.Dump(q, func(s *sockdiag.Socket) {
-			if s.Stored == nil {
-				return
-			}
-			if l := liveOf(s); m.fill(&l, s.Stored) {
+			if l := liveOf(s); m.fill(&l, s) {
 				found = append(found, l)
 			}
 		}); err != nil {
@@ -111,31 +108,40 @@ func flags(s sockdiag.State) uint64 {
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
-func (i *Interceptor) fillCaptured(l *LiveSocket, stored []byte) bool {
+func (i *Interceptor) fillCaptured(l *LiveSocket, s *sockdiag.Socket) bool {
 	var flow wireFlow
-	if _, err := binary.Decode(stored, binary.NativeEndian, &flow); err != nil {
+	if _, err := binary.Decode(s.Stored, binary.NativeEndian, &flow); err != nil {
 		return false
 	}
 	l.Dst, l.PID = addrPort(flow.Addr, flow.Port), flow.PID
-	if flow.Epoch == i.state.first {
+	if flow.Epoch == i.state.epoch {
 		l.Listener = i.rules.names.name(flow.Listener)
 	}
 	return true
 }
 
-func (i *Interceptor) fillOffloaded(l *LiveSocket, stored []byte) bool {
+func (i *Interceptor) fillOffloaded(l *LiveSocket, s *sockdiag.Socket) bool {
 	var o wireOffload
-	if _, err := binary.Decode(stored, binary.NativeEndian, &o); err != nil {
+	if !i.offloadOf(s, &o) {
 		return false
 	}
 	l.Offloaded, l.Dst = true, addrPort(o.Addr, o.Port)
-	if o.Epoch == i.state.first {
+	if o.Epoch == i.state.epoch {
 		l.service = o.Service
 	}
 	if o.Began != 0 {
 		l.Age = age(o.Began)
 	}
 	return true
+}
+
+// offloadOf finds the offloaded connection of a socket, in its place or in its own storage.
+func (i *Interceptor) offloadOf(s *sockdiag.Socket, o *wireOffload) bool {
+	if i.objects.Places.Lookup(uint32(s.Cookie)&(i.objects.Places.MaxEntries()-1), o) == nil && o.Owner == s.Cookie {
+		return true
+	}
+	_, err := binary.Decode(s.Stored, binary.NativeEndian, o)
+	return err == nil && o.Owner == s.Cookie
 }
 
 // beganShift is BEGAN_SHIFT.

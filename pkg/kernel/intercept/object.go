@@ -43,9 +43,10 @@ type objects struct {
 	EventActions *ebpf.Variable `ebpf:"weir_events_actions"`
 	EventSample  *ebpf.Variable `ebpf:"weir_events_sample"`
 	EventsLost   *ebpf.Variable `ebpf:"weir_events_lost"`
-	// What is kept with sockets; read through sock_diag.
+	// What is kept with sockets; read through sock_diag. Offloads has what did not find its place in Places.
 	Flows    *ebpf.Map `ebpf:"weir_flows"`
 	Offloads *ebpf.Map `ebpf:"weir_offloads"`
+	Places   *ebpf.Map `ebpf:"weir_places"`
 }
 
 // loadSpec decodes the embedded object.

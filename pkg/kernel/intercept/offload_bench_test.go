@@ -54,7 +54,7 @@ var memlock = regexp.MustCompile(`(?m)^memlock:\s+(\d+)$`)
 func (i *Interceptor) memlock(t *testing.T) (sum int) {
 	t.Helper()
 	o := i.objects
-	maps := []*ebpf.Map{o.Control, o.Netns, o.Arena, o.Capture, o.Exclude, o.Handoff, o.Reasons}
+	maps := []*ebpf.Map{o.Control, o.Netns, o.Arena, o.Capture, o.Exclude, o.Handoff, o.Places, o.Reasons}
 	for _, c := range i.services.chunks {
 		maps = append(maps, c.blocks)
 	}

@@ -21,7 +21,7 @@ const layoutEpoch = 1
 // which is configuration, each daemon writes anew into maps of its own before it leads the links to its programs: nothing
 // that another one wrote is trusted, and connections go by the old rules until the new ones are complete.
 func carried() []string {
-	return []string{"weir_flows", "weir_offloads", "weir_handoff", "weir_reasons"}
+	return []string{"weir_flows", "weir_offloads", "weir_places", "weir_handoff", "weir_reasons"}
 }
 
 // programPrefix is what the names of all of weir's programs begin with.

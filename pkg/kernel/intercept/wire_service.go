@@ -60,19 +60,18 @@ type wireUpstream struct {
 }
 
 type wireOffload struct {
-	Addr       wireAddr
-	Target     wireAddr
-	Port       wirePort
-	TargetPort wirePort
-	State      uint8
-	Closed     uint8
-	Reserved   uint16
-	Epoch      uint32
-	Service    uint32
-	Endpoint   uint32
-	Half       uint32
-	ToldAt     uint32
-	Began      uint32
-	RxTold     uint64
-	TxTold     uint64
+	Owner     uint64
+	Addr      wireAddr
+	Port      wirePort
+	State     uint8
+	Closed    uint8
+	Epoch     uint32
+	Service   uint32
+	Endpoint  uint32
+	Half      uint32
+	ToldAt    uint32
+	Began     uint32
+	Displaced uint32
+	RxTold    uint64
+	TxTold    uint64
 }

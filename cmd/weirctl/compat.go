@@ -53,7 +53,7 @@ func runCompat(_ context.Context, args []string, std stdio) int {
 
 // compatTables are the tables of this build, without disabled extensions.
 func compatTables() ([]byte, error) {
-	registry, err := agent.Registry(nil)
+	registry, err := agent.Registry()
 	if err != nil {
 		return nil, err
 	}

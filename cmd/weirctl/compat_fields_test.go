@@ -16,7 +16,7 @@ import (
 // TestExtensionsReadWhatTheyCallEffective changes each field that an extension calls effective, alone, and wants the outcome of
 // its decoding to change: another configuration, or an error.
 func TestExtensionsReadWhatTheyCallEffective(t *testing.T) {
-	registry, err := agent.Registry(nil)
+	registry, err := agent.Registry()
 	if err != nil {
 		t.Fatal(err)
 	}

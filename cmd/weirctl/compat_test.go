@@ -56,7 +56,7 @@ func TestCompat(t *testing.T) {
 
 // TestExtensionsSayWhatTheyDo checks that no extension's configuration escapes the warnings about fields without effect.
 func TestExtensionsSayWhatTheyDo(t *testing.T) {
-	registry, err := agent.Registry(nil)
+	registry, err := agent.Registry()
 	if err != nil {
 		t.Fatal(err)
 	}

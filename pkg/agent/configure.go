@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -49,6 +48,9 @@ func Configure(o *options.Options) (*Configuration, error) {
 	c := &Configuration{
 		Bootstrap: b.Message, Static: b.Static, Translator: checker.Translator, Findings: b.Findings, Unsupported: b.Findings.Unsupported(),
 	}
+	for _, name := range checker.Translator.NotDisabled() {
+		c.Warnings = append(c.Warnings, "--disable-extensions: weir has no extension "+name)
+	}
 	for _, f := range b.Findings {
 		c.Warnings = append(c.Warnings, f.String())
 		if f.Code == string(protoyaml.CodeUnknownField) {
@@ -60,12 +62,12 @@ func Configure(o *options.Options) (*Configuration, error) {
 
 // NewChecker returns what checks configurations as the options say, with the extensions of this build.
 func NewChecker(o *options.Options) (*check.Checker, error) {
-	registry, err := Registry(o.DisabledExtensions)
+	registry, err := Registry()
 	if err != nil {
 		return nil, err
 	}
 	translator, err := translate.New(translate.Options{
-		Registry: registry, DecodeAccessLogFilter: accesslog.DecodeFilter, AllowUnknown: o.AllowUnknownStatic,
+		Registry: registry, Disabled: o.DisabledExtensions, DecodeAccessLogFilter: accesslog.DecodeFilter, AllowUnknown: o.AllowUnknownStatic,
 		CheckFormat:          checkFormat,
 		DecodeMatcher:        func(m *xdsmatcherv3.Matcher, r decode.TreeReader) (any, error) { return matcher.Decode(m, r) },
 		DecodeFormat:         func(m *corev3.SubstitutionFormatString) (any, error) { return accesslog.DecodeFormat(m) },
@@ -86,12 +88,9 @@ func NewChecker(o *options.Options) (*check.Checker, error) {
 // in wrappers also where the whole state is sent. That hosts are overprovisioned is not denied, since they are.
 func clientFeatures() []string { return []string{"xds.config.resource-in-sotw"} }
 
-// Registry builds the registry of extensions without the disabled ones, which are given as names or category/name.
-func Registry(disabled []string) (*extension.Registry, error) {
-	kept := slices.DeleteFunc(extensions(), func(f extension.Factory) bool {
-		return slices.Contains(disabled, f.Name) || slices.Contains(disabled, f.Category+"/"+f.Name)
-	})
-	r, err := extension.NewRegistry(kept...)
+// Registry builds the registry of the extensions that are packages of their own.
+func Registry() (*extension.Registry, error) {
+	r, err := extension.NewRegistry(extensions()...)
 	if err != nil {
 		return nil, fmt.Errorf("register extensions: %w", err)
 	}

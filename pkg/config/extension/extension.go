@@ -121,6 +121,8 @@ type Registry struct {
 	byType map[key]*Factory
 	byName map[key]*Factory
 	route  map[key]*Factory
+	// off holds the message names and the names of what Without left out.
+	off map[key]bool
 }
 
 // key is a category and a message name (or an extension name).
@@ -168,6 +170,34 @@ func (r *Registry) With(more ...Factory) (*Registry, error) {
 		}
 	}
 	return NewRegistry(append(all, more...)...)
+}
+
+// Without returns a registry without the extensions that are named, each as its name or as category/name, as Envoy's flag
+// --disable-extensions has it, and the names that no extension bears. r itself does not change.
+func (r *Registry) Without(names []string) (rest *Registry, unknown []string, err error) {
+	used, off := map[string]bool{}, map[key]bool{}
+	var kept []Factory
+	for _, f := range r.all {
+		full := f.Category + "/" + f.Name
+		if !slices.Contains(names, f.Name) && !slices.Contains(names, full) {
+			kept = append(kept, *f)
+			continue
+		}
+		used[f.Name], used[full] = true, true
+		for _, name := range append([]string{messageName(f.TypeURL()), f.Name}, f.Aliases...) {
+			off[key{f.Category, name}] = true
+		}
+	}
+	for _, name := range names {
+		if !used[name] {
+			unknown = append(unknown, name)
+		}
+	}
+	if rest, err = NewRegistry(kept...); err != nil {
+		return nil, nil, err
+	}
+	rest.off = off
+	return rest, unknown, nil
 }
 
 // add puts a private copy of f into the maps.

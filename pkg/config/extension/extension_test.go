@@ -115,3 +115,34 @@ func TestSeveralCategories(t *testing.T) {
 		t.Error("the extension is in a category that it does not name")
 	}
 }
+
+func TestWithout(t *testing.T) {
+	all, err := NewRegistry(
+		Factory{Category: HTTPFilters, AlsoIn: []string{UpstreamHTTPFilters}, Name: "buffer", Aliases: []string{"old"}, Config: &emptypb.Empty{}},
+		Factory{Category: NetworkFilters, Name: "tcp", Config: &structpb.Struct{}},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, unknown, err := all.Without([]string{HTTPFilters + "/buffer", "tcp", "tpc", NetworkFilters + "/buffer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"tpc", NetworkFilters + "/buffer"}, unknown); diff != "" {
+		t.Error(diff)
+	}
+	for _, c := range []struct {
+		category, typeURL, name string
+		disabled                bool
+	}{
+		{HTTPFilters, TypeURL(&emptypb.Empty{}), "", true},
+		{HTTPFilters, "", "old", true},
+		{UpstreamHTTPFilters, TypeURL(&emptypb.Empty{}), "", false},
+		{NetworkFilters, "", "tcp", true},
+	} {
+		_, err := r.Lookup(c.category, c.typeURL, c.name)
+		if u := (*UnknownError)(nil); (errors.As(err, &u) && u.Disabled) != c.disabled {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}

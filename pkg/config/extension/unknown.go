@@ -20,6 +20,8 @@ type UnknownError struct {
 	Name string
 	// Known tells that the type is one of Envoy's, so that weir's lack of it is the reason.
 	Known bool
+	// Disabled tells that there is such an extension, which Registry.Without left out.
+	Disabled bool
 	// Owner is the proxy that has the type, when it is not Envoy, such as istio; empty otherwise.
 	Owner string
 	// Suggestion is a type URL or name of the category that is spelled nearly the same; empty when there is none.
@@ -31,6 +33,9 @@ func (e *UnknownError) Error() string {
 	what := "extension type " + e.TypeURL
 	if e.TypeURL == "" {
 		what = fmt.Sprintf("extension name %q (no typed_config)", e.Name)
+	}
+	if e.Disabled {
+		return fmt.Sprintf("%s for %s is disabled", what, e.Category)
 	}
 	if e.Known {
 		return fmt.Sprintf("%s for %s is known to Envoy but not supported by weir", what, e.Category)
@@ -49,8 +54,14 @@ func (r *Registry) unknown(category, typeURL, name string) *UnknownError {
 	e := &UnknownError{Category: category, TypeURL: typeURL, Name: name}
 	wanted := name
 	if typeURL != "" {
-		_, err := protoregistry.GlobalTypes.FindMessageByURL(typeURL)
 		wanted = messageName(typeURL)
+	}
+	if r.off[key{category, wanted}] {
+		e.Disabled = true
+		return e
+	}
+	if typeURL != "" {
+		_, err := protoregistry.GlobalTypes.FindMessageByURL(typeURL)
 		e.Known = err == nil && (strings.HasPrefix(wanted, "envoy.") || strings.HasPrefix(wanted, "xds."))
 		if e.Owner, _ = protoyaml.Foreign(typeURL); e.Known || e.Owner != "" {
 			return e

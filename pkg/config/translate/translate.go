@@ -28,6 +28,8 @@ import (
 type Options struct {
 	// Registry holds the extensions beside those that the translator builds in; nil: none.
 	Registry *extension.Registry
+	// Disabled names the extensions, built in or not, that are refused, as extension.Registry.Without takes them.
+	Disabled []string
 	// DecodeAccessLogFilter decodes AccessLog.filter; nil makes such filters an error.
 	DecodeAccessLogFilter func(*accesslogv3.AccessLogFilter) (any, error)
 	// DecodeFormat decodes the body formats of local replies; nil makes them an error.
@@ -67,6 +69,8 @@ type Translator struct {
 	opt      Options
 	registry *extension.Registry
 	table    map[protoreflect.FullName]extension.Fields
+	// notDisabled are the names of Options.Disabled that were of no use.
+	notDisabled []string
 	// process is set by a bootstrap, before anything that it holds for is translated.
 	process process
 	// deprecated counts the deprecated fields that were set so far.
@@ -88,12 +92,19 @@ func New(opt Options) (*Translator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("add built-in extensions: %w", err)
 	}
-	t := &Translator{opt: opt, registry: registry, table: Support()}
+	registry, unknown, err := registry.Without(opt.Disabled)
+	if err != nil {
+		return nil, fmt.Errorf("disable extensions: %w", err)
+	}
+	t := &Translator{opt: opt, registry: registry, table: Support(), notDisabled: unknown}
 	for message, fields := range registry.Support() {
 		t.table[message] = fields
 	}
 	return t, nil
 }
+
+// NotDisabled returns those of Options.Disabled that name no extension.
+func (t *Translator) NotDisabled() []string { return t.notDisabled }
 
 // Extensions returns the registry with the built-in extensions, for node.extensions.
 func (t *Translator) Extensions() *extension.Registry { return t.registry }

@@ -1,9 +1,16 @@
 package main
 
 import (
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-proxy/weir/tools/bench/measure"
@@ -52,5 +59,71 @@ func TestTake(t *testing.T) {
 	names := []string{"load", "storm"}
 	if take(&names, "stats") || !take(&names, "load") || len(names) != 1 || names[0] != "storm" {
 		t.Errorf("left %v", names)
+	}
+}
+
+func TestAnswered(t *testing.T) {
+	const head = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n"
+	for _, c := range []struct {
+		name, got  string
+		whole, bad bool
+	}{
+		{"nothing yet", "", false, false},
+		{"part of the head", head, false, false},
+		{"part of the body", head + "\r\nhel", false, false},
+		{"all", head + "\r\n" + backendText, true, false},
+		{"more than all", head + "\r\n" + backendText + "x", false, true},
+		{"an error", "HTTP/1.1 503 Service Unavailable\r\n\r\n", false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if whole, err := answered([]byte(c.got)); whole != c.whole || (err != nil) != c.bad {
+				t.Errorf("whole %v, error %v", whole, err)
+			}
+		})
+	}
+}
+
+func TestAdded(t *testing.T) {
+	of := func(slow uint32) (us []uint32) {
+		for range 1000 {
+			us = append(us, 100)
+		}
+		for i := range 20 {
+			us[i*50] = slow
+		}
+		return us
+	}
+	if got := added(sample{of(200), of(200)}, sample{of(900), of(300)}); got != 3 {
+		t.Errorf("added %v, want 900/200 in comparison with 300/200: 3", got)
+	}
+}
+
+func TestForeign(t *testing.T) {
+	was := usage{at: time.Now()}
+	all := 2 * time.Second * time.Duration(runtime.NumCPU())
+	now := usage{at: was.at.Add(2 * time.Second), idle: all - time.Second, own: 800 * time.Millisecond}
+	if got := now.foreign(was); math.Abs(got-0.1) > 1e-9 {
+		t.Errorf("%v of a core, want 0.1: 0.2 s in 2", got)
+	}
+}
+
+// TestRequests has the generator load a backend: no more requests than are due, all answered.
+func TestRequests(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(backendText)) }))
+	t.Cleanup(server.Close)
+	r := &requester{conns: make(map[int32]*client), random: rand.New(rand.NewPCG(1, 2))}
+	if err := r.open([]string{server.Listener.Addr().String()}, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.run(200 * time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.targets[0].took); n < perSecond/10 || n > perSecond*3/10 {
+		t.Errorf("%d requests in a fifth of a second, want about %d", n, perSecond/5)
+	}
+	for _, c := range r.conns {
+		if err := unix.Close(c.fd); err != nil {
+			t.Error(err)
+		}
 	}
 }

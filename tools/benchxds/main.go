@@ -45,21 +45,25 @@ var scenarios = []struct {
 
 func main() {
 	var b bench
-	var json, only, serve string
+	var json, only, serve, servers string
 	flag.StringVar(&b.weir, "weir", "bin/weir", "the weir to measure")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds of each figure")
 	flag.IntVar(&b.scale, "scale", 100, "size of the largest fleet: 100 is 5,000 clusters, 100,000 endpoints and 5,000 routes")
-	flag.DurationVar(&b.storm, "storm", 20*time.Second, "how long 1,000 endpoints change each second; as long again without, for comparison")
+	flag.DurationVar(&b.storm, "storm", 20*time.Second, "how long requests are measured while 1,000 endpoints change each second, or while statistics are read; as long again without, for comparison")
 	flag.StringVar(&json, "json", "", "write the results to this file")
 	flag.StringVar(&only, "scenarios", "", "names of the scenarios to run (load, updates, storm, stats), separated by commas; all when empty")
 	flag.StringVar(&b.profile, "profile", "", "write CPU profiles of weir, and its heap after the first load, into this directory")
 	flag.StringVar(&serve, "backend", "", "be the backend at this port instead")
+	flag.StringVar(&servers, "requests", "", "be the one that sends requests to these servers instead")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	var err error
-	if serve != "" {
+	switch {
+	case serve != "":
 		err = serveBackend(ctx, serve)
-	} else {
+	case servers != "":
+		err = serveRequests(servers, b.storm)
+	default:
 		err = b.run(ctx, only, json)
 	}
 	stop()

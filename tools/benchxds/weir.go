@@ -141,20 +141,27 @@ func (w *weir) get(ctx context.Context, path string) (string, error) {
 }
 
 func (w *weir) ask(ctx context.Context, method, path string) (string, error) {
+	var body strings.Builder
+	err := w.copied(ctx, method, path, &body)
+	return body.String(), err
+}
+
+// copied asks and copies the answer.
+func (w *weir) copied(ctx context.Context, method, path string, to io.Writer) error {
 	r, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("http://127.0.0.1:%d%s", w.admin, path), nil)
 	if err != nil {
-		return "", err
+		return err
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	_, err = io.Copy(to, resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: status %d", path, resp.StatusCode)
 	}
-	return string(body), err
+	return err
 }
 
 func freePort() (int, error) {

@@ -158,7 +158,7 @@ const (
 	httpMilliseconds = 1000
 )
 
-// http measures weir's CPU time for each request of 1 KB between processes of the host.
+// http measures weir's CPU time for each request of 1 KB between processes of the host, and that of client, weir and server together.
 func (b *bench) http(ctx context.Context) error {
 	defer b.rig.clear()
 	lanes, err := b.lanes(ctx, kindHTTP, httpTo("shop"))
@@ -166,12 +166,16 @@ func (b *bench) http(ctx context.Context) error {
 		return err
 	}
 	off := b.figure("http.off", "HTTP/1.1, 1 KB, 64 connections, acceleration off", "us CPU")
-	ratios := make([]*measure.Figure, len(lanes))
+	ratios, together := make([]*measure.Figure, len(lanes)), make([]*measure.Figure, len(lanes))
 	for i, l := range lanes[1:] {
 		ratios[i+1] = b.ratio("http."+modes[l.mode].name, "CPU of a request, acceleration "+modes[l.mode].name+" / off", modes[l.mode].request, 0)
 	}
+	offTogether := b.figure("http.all.off", "the same of client, weir and server together, off", "us CPU")
+	for i, l := range lanes[1:] {
+		together[i+1] = b.ratio("http.all."+modes[l.mode].name, "the same, acceleration "+modes[l.mode].name+" / off", 0, 0)
+	}
 	for range b.rounds {
-		var base float64
+		var base cost
 		for i, l := range lanes {
 			us, err := l.request(ctx)
 			if err != nil {
@@ -179,26 +183,36 @@ func (b *bench) http(ctx context.Context) error {
 			}
 			if i == 0 {
 				base = us
-				off.Add(us)
+				off.Add(us.weir)
+				offTogether.Add(us.all)
 				continue
 			}
-			ratios[i].Add(us / base)
+			ratios[i].Add(us.weir / base.weir)
+			together[i].Add(us.all / base.all)
 		}
 	}
 	return nil
 }
 
-// request gives the CPU time of a request in microseconds.
-func (l *lane) request(ctx context.Context) (float64, error) {
+// cost is the CPU time of a request in microseconds: weir's, and that of client, weir and server together. What the kernel does for
+// one of them at another's expense evens out in the latter.
+type cost struct{ weir, all float64 }
+
+// request gives the cost of a request.
+func (l *lane) request(ctx context.Context) (cost, error) {
 	var out outcome
-	spent, err := l.weir.spent(func() error {
+	spent, err := spent([]*child{l.weir.child, l.client, l.server}, func() error {
 		return l.client.ask(ctx, job{Requests: &requests{Addr: service(), Connections: httpConnections, Milliseconds: httpMilliseconds}}, &out)
 	})
 	if err == nil && out.Done == 0 {
 		err = fmt.Errorf("no request was answered")
 	}
 	if err != nil {
-		return 0, err
+		return cost{}, err
 	}
-	return float64(spent.Microseconds()) / float64(out.Done), nil
+	var all float64
+	for _, one := range spent {
+		all += float64(one.Microseconds())
+	}
+	return cost{weir: float64(spent[0].Microseconds()) / float64(out.Done), all: all / float64(out.Done)}, nil
 }

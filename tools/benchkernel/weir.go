@@ -65,17 +65,27 @@ func (b *bench) start(ctx context.Context, s settings) (*daemon, error) {
 // stop ends weir and waits for that.
 func (d *daemon) stop() { d.rig.stop(d.child) }
 
-// spent is the CPU time of weir while work is done.
-func (d *daemon) spent(work func() error) (time.Duration, error) {
-	before, err := measure.CPU(d.cmd.Process.Pid)
-	if err != nil {
-		return 0, err
+// spent is the CPU time of each of the processes while work is done.
+func spent(processes []*child, work func() error) ([]time.Duration, error) {
+	times := make([]time.Duration, len(processes))
+	for i, c := range processes {
+		before, err := measure.CPU(c.cmd.Process.Pid)
+		if err != nil {
+			return nil, err
+		}
+		times[i] = -before
 	}
 	if err := work(); err != nil {
-		return 0, err
+		return nil, err
 	}
-	after, err := measure.CPU(d.cmd.Process.Pid)
-	return after - before, err
+	for i, c := range processes {
+		after, err := measure.CPU(c.cmd.Process.Pid)
+		if err != nil {
+			return nil, err
+		}
+		times[i] += after
+	}
+	return times, nil
 }
 
 // mapMemory is what the kernel accounts for the BPF maps of weir, in bytes. Ring buffers and the like are in it.
@@ -154,9 +164,13 @@ func endpointsAt(cluster string, port int) string {
 		cluster, port)
 }
 
-// staticCluster is a cluster of one endpoint on loopback.
-func staticCluster(name string, port int) string {
-	return fmt.Sprintf("{name: %s, type: STATIC, connect_timeout: 5s, %s}", name, endpointsAt(name, port))
+// preconnected are the fields of a cluster that has a second connection for each one in use.
+const preconnected = "preconnect_policy: {per_upstream_preconnect_ratio: 2}"
+
+// staticCluster is a cluster of one endpoint on loopback, with further fields.
+func staticCluster(name string, port int, fields ...string) string {
+	fields = append([]string{endpointsAt(name, port)}, fields...)
+	return fmt.Sprintf("{name: %s, type: STATIC, connect_timeout: 5s, %s}", name, strings.Join(fields, ", "))
 }
 
 // virtual is a listener that is not bound, for what applications connect to at addr.

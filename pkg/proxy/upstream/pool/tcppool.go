@@ -22,7 +22,7 @@ type tcpPool struct {
 	sweep timer.Timer
 
 	mu      sync.Mutex
-	ready   []*TCPConn // the last one was made last
+	ready   []*TCPConn // first come first used, so that none waits for long and what is too much for the traffic is used up
 	dialing int
 	active  int         // in use
 	waiters []chan *got // first come first; at most dialing
@@ -46,30 +46,27 @@ func newTCPPool(h *Host, k tcpKey) *tcpPool {
 // take gives a connection that is ready; nil when there is none.
 func (p *tcpPool) take(ratio float64) *TCPConn {
 	shared := p.host.shared
-	limits, now := shared.limits.Load(), shared.Runtime.wheel.Now()
-	p.mu.Lock()
-	p.ratio = ratio
-	var taken *TCPConn
-	for last := len(p.ready) - 1; last >= 0 && taken == nil; last-- {
-		c := p.ready[last]
-		p.ready[last] = nil
-		p.ready = p.ready[:last]
-		switch f := c.fate(limits, now); f {
-		case keep, idleTooLong: // who is about to be used is not idle
-			taken = c
-			p.active++
-		default:
-			shared.Runtime.Do(func() {
-				shared.Runtime.release(c)
-				c.endFor(f)
-			})
+	for {
+		p.mu.Lock()
+		p.ratio = ratio
+		if len(p.ready) == 0 {
+			p.mu.Unlock()
+			return nil
 		}
+		c := p.ready[0]
+		p.ready = slices.Delete(p.ready, 0, 1)
+		f := c.fate(shared.limits.Load(), shared.Runtime.wheel.Now())
+		use := f == keep || f == idleTooLong // who is about to be used is not idle
+		if use {
+			p.active++
+		}
+		p.mu.Unlock()
+		shared.Runtime.release(c)
+		if use {
+			return c
+		}
+		c.endFor(f) // at once, for its place may be what is missing for another one
 	}
-	p.mu.Unlock()
-	if taken != nil {
-		shared.Runtime.release(taken)
-	}
-	return taken
 }
 
 // await waits for a connection that is being made ahead and that nobody else waits for. It gives neither a connection nor an error
@@ -117,13 +114,16 @@ func (p *tcpPool) use(ratio float64) {
 // wants tells whether those in use, those waited for and coming ones, times the ratio, outnumber what there is. The caller holds
 // mu.
 func (p *tcpPool) wants(ratio float64, coming int) bool {
-	have := p.dialing + p.active
-	for _, c := range p.ready {
-		if !c.Socket.HungUp() {
-			have++
+	p.ready = slices.DeleteFunc(p.ready, func(c *TCPConn) bool {
+		gone := c.Socket.HungUp()
+		if gone { // closing may block
+			runtime := p.host.shared.Runtime
+			runtime.release(c)
+			runtime.Do(func() { c.endFor(goneByPeer) })
 		}
-	}
-	return float64(len(p.waiters)+p.active+coming)*ratio > float64(have)
+		return gone
+	})
+	return float64(len(p.waiters)+p.active+coming)*ratio > float64(len(p.ready)+p.dialing+p.active)
 }
 
 // provision has connections made until there are as many as the ratio asks for. The caller holds mu.

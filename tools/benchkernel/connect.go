@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"github.com/weir-proxy/weir/tools/bench/measure"
 )
 
 // Where the services of the scenarios are, as applications know them. Nothing has these addresses.
@@ -189,14 +191,15 @@ func (b *bench) offload(ctx context.Context) (err error) {
 	return xds.failure()
 }
 
-// firstByte measures connect() up to the first byte from the server, through interception and a TCP proxy, beside haproxy.
+// firstByte measures connect() up to the first byte from the server, through interception and a TCP proxy, beside haproxy. Weir does
+// it twice: as haproxy does, which connects to the server when there is a client, and with connections that it has made ahead.
 func (b *bench) firstByte(ctx context.Context) error {
 	defer b.rig.clear()
 	p, err := b.pair()
 	if err != nil {
 		return err
 	}
-	var ports [3]int // a server each, for ports are in use for a minute
+	var ports [4]int // a server each, for ports are in use for a minute
 	for i := range ports {
 		if ports[i], err = p.server.listen(ctx, kindGreet, "127.0.0.1:0"); err != nil {
 			return err
@@ -206,32 +209,40 @@ func (b *bench) firstByte(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	const ahead = servicePort + 1
 	_, err = b.start(ctx, settings{
 		group: p.group, interception: "offload: {mode: \"OFF\"}",
-		listeners: []string{virtual("shop", serviceAddr, servicePort, tcpTo("shop"))}, clusters: []string{staticCluster("shop", ports[2])},
+		listeners: []string{virtual("shop", serviceAddr, servicePort, tcpTo("shop")), virtual("ahead", serviceAddr, ahead, tcpTo("ahead"))},
+		clusters:  []string{staticCluster("shop", ports[2]), staticCluster("ahead", ports[3], preconnected)},
 	})
 	if err != nil {
 		return err
 	}
-	direct := b.figure("first-byte.direct", "connect() and first byte, direct", "us")
-	haproxy := b.figure("first-byte.haproxy", "through haproxy", "us")
-	weir := b.figure("first-byte.weir", "intercepted, through weir", "us")
-	ratio := b.ratio("first-byte.ratio", "weir / haproxy", 0.8, 0)
 	const times = burst / 4
 	sides := []side{
 		{p.outside, connects{Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]), Greeted: true, Times: times}},
 		{p.outside, connects{Addr: fmt.Sprintf("127.0.0.1:%d", peer), Greeted: true, Times: times}},
 		{p.inside, connects{Addr: service(), Greeted: true, Times: times}},
+		{p.inside, connects{Addr: fmt.Sprintf("%s:%d", serviceAddr, ahead), Greeted: true, Times: times}},
 	}
+	figures := []*measure.Figure{
+		b.figure("first-byte.direct", "connect() and first byte, direct", "us"),
+		b.figure("first-byte.haproxy", "through haproxy", "us"),
+		b.figure("first-byte.weir", "intercepted, through weir", "us"),
+		b.figure("first-byte.ahead", "the same with preconnect_policy (ratio 2)", "us"),
+	}
+	ratio := b.ratio("first-byte.ratio", "weir / haproxy", 0.8, 0)
+	ratioAhead := b.ratio("first-byte.ahead.ratio", "weir with preconnect_policy / haproxy", 0.8, 0)
 	for range b.rounds {
 		times, err := takeTurns(ctx, sides...)
 		if err != nil {
 			return err
 		}
-		direct.Add(times[0].all)
-		haproxy.Add(times[1].all)
-		weir.Add(times[2].all)
+		for i, f := range figures {
+			f.Add(times[i].all)
+		}
 		ratio.Add(times[2].all / times[1].all)
+		ratioAhead.Add(times[3].all / times[1].all)
 	}
 	return nil
 }

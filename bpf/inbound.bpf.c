@@ -241,6 +241,24 @@ int weir_inbound_ops(struct bpf_sock_ops *ctx)
 	return 1;
 }
 
+/*
+ * Attached to captured cgroups. Sockets that listened before sockops was attached do not tell it of their end; all of them tell here,
+ * when the last descriptor is closed.
+ */
+SEC("cgroup/sock_release")
+int weir_inbound_release(struct bpf_sock *ctx)
+{
+	struct inbound_half half = {};
+
+	if (ctx->protocol != IPPROTO_TCP)
+		return 1;
+	half.cookie = bpf_get_socket_cookie(ctx);
+	leave(&half);
+	half.half = 1;
+	leave(&half);
+	return 1;
+}
+
 /* Never attached. Run by BPF_PROG_RUN on a struct inbound_edit: does for user space what sockops does. */
 SEC("tc")
 int weir_inbound_edit(struct __sk_buff *ctx)

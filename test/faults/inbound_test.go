@@ -24,9 +24,9 @@ while True:
 `
 
 // greet starts a greeter in an application, and waits until it listens.
-func greet(t *testing.T, host *harness.Host, app harness.App, port int) {
+func greet(t *testing.T, host *harness.Host, app harness.App, port int) *harness.Process {
 	t.Helper()
-	app.Start("python3", "-I", "-c", greeterProgram, fmt.Sprint(port))
+	greeter := app.Start("python3", "-I", "-c", greeterProgram, fmt.Sprint(port))
 	harness.EventuallyNil(t, "the greeter listens", func() error {
 		conn, err := host.Dial(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
@@ -34,6 +34,55 @@ func greet(t *testing.T, host *harness.Host, app harness.App, port int) {
 		}
 		return err
 	})
+	return greeter
+}
+
+// newInboundRig is a rig whose weir takes what comes in, too, and a neighbour that it comes from.
+func newInboundRig(t *testing.T, persistence, policy string) (r *rig, far *harness.Host) {
+	t.Helper()
+	r = newRigWith(t, persistence, policy, func(host *harness.Host) (listeners, clusters []string) {
+		proxied := host.TCPBackend("127.0.0.1:0", harness.Greets("weir"))
+		return []string{harness.Listener{
+			Name: "virtualInbound", Address: "0.0.0.0:15006", OriginalDst: true, More: "traffic_direction: INBOUND",
+			Chains: []string{harness.Chain(harness.TCP("inbound"))},
+		}.YAML()}, []string{harness.Cluster("inbound", harness.To(proxied.Addr))}
+	})
+	r.interception += ", inbound: {}"
+	far = harness.NewHost(t)
+	harness.Link(r.host, far, "192.0.2.0/30")
+	return r, far
+}
+
+// wantComing connects from a neighbour to ports of the host, and fails unless each answers, or refuses, as wanted.
+func wantComing(t *testing.T, when string, far *harness.Host, wanted map[int]string) {
+	t.Helper()
+	for port, want := range wanted {
+		got := far.App().Connect(harness.Connect{To: fmt.Sprintf("%s:%d", nearAddr, port), HalfClose: true})
+		if text := strings.TrimSpace(got.Received + got.Failed); text != want {
+			t.Errorf("%s: port %d: %q, want %q", when, port, text, want)
+		}
+	}
+}
+
+// TestInboundPortsChangeHands kills weir, with the fail policy CLOSED, and then the captured applications, of which one listened before
+// weir and one after. The ports are free then: what others have there is reached, and what captured applications have is refused.
+func TestInboundPortsChangeHands(t *testing.T) {
+	t.Parallel()
+	r, far := newInboundRig(t, "UNTIL_STOPPED", "CLOSED")
+	before := greet(t, r.host, r.host.App().In(r.group), 8080)
+	weir := r.start(true)
+	after := greet(t, r.host, r.host.App().In(r.group), 8081)
+	wantComing(t, "with weir", far, map[int]string{8080: "weir", 8081: "weir"})
+	weir.Kill()
+	wantComing(t, "killed", far, map[int]string{8080: "ECONNREFUSED", 8081: "ECONNREFUSED"})
+	for _, p := range []*harness.Process{before, after} {
+		p.Signal(syscall.SIGKILL)
+		p.Wait()
+	}
+	for port, app := range map[int]harness.App{8080: r.host.App().In(r.other), 8081: r.host.App().In(r.other), 8082: r.host.App().In(r.group)} {
+		greet(t, r.host, app, port)
+	}
+	wantComing(t, "in other hands", far, map[int]string{8080: "application", 8081: "application", 8082: "ECONNREFUSED"})
 }
 
 // TestInboundWithoutWeir stops and kills weir, and starts the next one: what comes in for a captured application obeys the fail policy,
@@ -44,28 +93,14 @@ func TestInboundWithoutWeir(t *testing.T) {
 	} {
 		t.Run(tt.persistence+" "+tt.policy, func(t *testing.T) {
 			t.Parallel()
-			r := newRigWith(t, tt.persistence, tt.policy, func(host *harness.Host) (listeners, clusters []string) {
-				proxied := host.TCPBackend("127.0.0.1:0", harness.Greets("weir"))
-				return []string{harness.Listener{
-					Name: "virtualInbound", Address: "0.0.0.0:15006", OriginalDst: true, More: "traffic_direction: INBOUND",
-					Chains: []string{harness.Chain(harness.TCP("inbound"))},
-				}.YAML()}, []string{harness.Cluster("inbound", harness.To(proxied.Addr))}
-			})
-			r.interception += ", inbound: {}"
-			far := harness.NewHost(t)
-			harness.Link(r.host, far, "192.0.2.0/30")
+			r, far := newInboundRig(t, tt.persistence, tt.policy)
 			greet(t, r.host, r.host.App().In(r.group), 8080)
 			greet(t, r.host, r.host.App().In(r.other), 8090)
 			weir := r.start(true)
 			greet(t, r.host, r.host.App().In(r.group), 8081)
 			all := func(when, want string) {
 				t.Helper()
-				for port, want := range map[int]string{8080: want, 8081: want, 8090: "application"} {
-					got := far.App().Connect(harness.Connect{To: fmt.Sprintf("%s:%d", nearAddr, port), HalfClose: true})
-					if text := strings.TrimSpace(got.Received + got.Failed); text != want {
-						t.Errorf("%s: port %d: %q, want %q", when, port, text, want)
-					}
-				}
+				wantComing(t, when, far, map[int]string{8080: want, 8081: want, 8090: "application"})
 			}
 			all("with weir", "weir")
 

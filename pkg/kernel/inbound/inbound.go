@@ -54,8 +54,8 @@ type Inbound struct {
 
 // attachment is what is on one cgroup. The id tells the cgroup from a later one of the same name.
 type attachment struct {
-	id   uint64
-	link link.Link
+	id    uint64
+	links []link.Link
 	// names are the links of the programs that tell applications the addresses of clients; empty while that is not asked for.
 	names []link.Link
 }
@@ -154,7 +154,7 @@ func (i *Inbound) SetCgroups(dirs []string) error {
 	return errors.Join(failed...)
 }
 
-// attach puts sockops on a cgroup, unless it is there, and tells whether it did. Removing a cgroup detached what was on it.
+// attach puts the programs that count who listens on a cgroup, unless it is there, and tells whether it did. Removing a cgroup detached what was on it.
 func (i *Inbound) attach(dir string) (fresh bool, err error) {
 	id, err := cgroup.ID(dir)
 	if err != nil {
@@ -168,15 +168,34 @@ func (i *Inbound) attach(dir string) (fresh bool, err error) {
 			return true, err
 		}
 	}
-	l, err := attachTo(dir, i.objects.Ops, sockOps)
-	if err != nil {
-		return false, err
+	a := attachment{id: id}
+	for _, hook := range []struct {
+		how     ebpf.AttachType
+		program *ebpf.Program
+	}{{ebpf.AttachCgroupInetSockRelease, i.objects.Release}, {sockOps, i.objects.Ops}} {
+		l, err := attachTo(dir, hook.program, hook.how)
+		if err == nil {
+			a.links = append(a.links, l)
+			err = i.pins.cgroup(id, hook.how, l)
+		}
+		if err != nil {
+			return false, errors.Join(err, i.release(a))
+		}
 	}
-	if err := i.pins.cgroup(id, l); err != nil {
-		return false, errors.Join(err, l.Close())
-	}
-	i.attached[dir] = attachment{id: id, link: l}
+	i.attached[dir] = a
 	return true, i.name(dir)
+}
+
+// release closes the links of a cgroup, which detaches them unless they stay.
+func (i *Inbound) release(a attachment) error {
+	var failed []error
+	for _, l := range slices.Backward(a.links) {
+		failed = append(failed, i.pins.drop(l))
+	}
+	for _, l := range a.names {
+		failed = append(failed, l.Close())
+	}
+	return errors.Join(failed...)
 }
 
 func attachTo(dir string, p *ebpf.Program, how ebpf.AttachType) (link.Link, error) {
@@ -194,12 +213,8 @@ func attachTo(dir string, p *ebpf.Program, how ebpf.AttachType) (link.Link, erro
 
 func (i *Inbound) detach(dir string) error {
 	a := i.attached[dir]
-	failed := []error{i.pins.drop(a.link)}
-	for _, l := range a.names {
-		failed = append(failed, l.Close())
-	}
 	delete(i.attached, dir)
-	if err := errors.Join(failed...); err != nil {
+	if err := i.release(a); err != nil {
 		return fmt.Errorf("detach from cgroup %s: %w", dir, err)
 	}
 	return nil

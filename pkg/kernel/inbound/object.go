@@ -21,6 +21,7 @@ const lookupProgram = "weir_inbound"
 // objects are the programs and maps that all namespaces share.
 type objects struct {
 	Ops     *ebpf.Program `ebpf:"weir_inbound_ops"`
+	Release *ebpf.Program `ebpf:"weir_inbound_release"`
 	Edit    *ebpf.Program `ebpf:"weir_inbound_edit"`
 	Explain *ebpf.Program `ebpf:"weir_inbound_explain"`
 	Peer4   *ebpf.Program `ebpf:"weir_inbound_peer4"`

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 )
 
 // pins are the links that outlive the process, with the programs and maps that they hold: those of sk_lookup in namespaces, and those
-// of sockops, which go on counting who listens. Nothing of them is taken over: the next process attaches programs of its own beside
+// on cgroups, which go on counting who listens. Nothing of them is taken over: the next process attaches programs of its own beside
 // them, whose choice of a socket goes before what these would have refused, and then removes them. The zero value keeps nothing.
 type pins struct {
 	store *pin.Store
@@ -20,11 +21,11 @@ type pins struct {
 	keep, yielded, kept bool
 }
 
-func (p *pins) cgroup(id uint64, l link.Link) error {
+func (p *pins) cgroup(id uint64, how ebpf.AttachType, l link.Link) error {
 	if p.store == nil {
 		return nil
 	}
-	return p.store.Link(id, sockOps.String(), l)
+	return p.store.Link(id, how.String(), l)
 }
 
 func (p *pins) namespace(cookie uint64, l link.Link) error {

@@ -28,5 +28,5 @@ func TestVerifierCost(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	verifiertest.Compare(t, *update, o.Ops, o.Edit, o.Explain, o.Peer4, o.Peer6, lookup)
+	verifiertest.Compare(t, *update, o.Ops, o.Release, o.Edit, o.Explain, o.Peer4, o.Peer6, lookup)
 }

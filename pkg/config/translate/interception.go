@@ -62,11 +62,8 @@ func decodeInterception(m proto.Message) (any, error) {
 	}
 	ranges := func(field string, list []*interceptionv1.Range) (all []model.CaptureRange) {
 		for n, r := range list {
-			ranges, err := captureRanges(r)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s[%d].%w", field, n, err))
-			}
-			all = append(all, ranges...)
+			ranges, err := captureRanges(fmt.Sprintf("%s[%d]", field, n), r)
+			errs, all = append(errs, err), append(all, ranges...)
 		}
 		return all
 	}
@@ -81,7 +78,7 @@ func decodeInterception(m proto.Message) (any, error) {
 		errs = append(errs, fmt.Errorf("life_cycle.%w", err))
 	}
 	if out.Namespaces, err = decodeNamespaces(i.GetNamespaces()); err != nil {
-		errs = append(errs, fmt.Errorf("namespaces.%w", err))
+		errs = append(errs, err)
 	}
 	if out.UDP, err = decodeUDP(i.GetUdp()); err != nil {
 		errs = append(errs, err)
@@ -98,20 +95,21 @@ func decodeInterception(m proto.Message) (any, error) {
 	return out, nil
 }
 
-// captureRanges translates one range: two of them, one for each address family, when it has no prefix.
-func captureRanges(r *interceptionv1.Range) ([]model.CaptureRange, error) {
+// captureRanges translates the range at a path of fields: into two of them, one for each address family, when it has no prefix.
+func captureRanges(path string, r *interceptionv1.Range) ([]model.CaptureRange, error) {
+	var errs []error
 	prefixes := []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 	if r.GetPrefix() != "" {
 		p, err := parsePrefix(r.GetPrefix())
 		if err != nil {
-			return nil, fmt.Errorf("prefix: %q is neither a CIDR prefix nor an address", r.GetPrefix())
+			errs = append(errs, fmt.Errorf("%s.prefix: %w", path, err))
 		}
 		prefixes = []netip.Prefix{p}
 	}
 	var ports []uint16
 	for n, port := range r.GetPorts() {
 		if port < 1 || port > 65535 {
-			return nil, fmt.Errorf("ports[%d]: port %d is not between 1 and 65535", n, port)
+			errs = append(errs, fmt.Errorf("%s.ports[%d]: port %d is not between 1 and 65535", path, n, port))
 		}
 		ports = append(ports, uint16(port))
 	}
@@ -119,18 +117,21 @@ func captureRanges(r *interceptionv1.Range) ([]model.CaptureRange, error) {
 	for _, p := range prefixes {
 		out = append(out, model.CaptureRange{Prefix: p, Ports: ports})
 	}
-	return out, nil
+	return out, errors.Join(errs...)
 }
 
-// parsePrefix accepts a prefix or a single address, IPv4-mapped ones as IPv4.
+// parsePrefix accepts a prefix or a single address, IPv4-mapped ones as IPv4. A zone is none of what the kernel tells weir's programs.
 func parsePrefix(s string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(s); err == nil {
-		a = a.Unmap().WithZone("")
+		if a.Zone() != "" {
+			return netip.Prefix{}, fmt.Errorf("%q must not have a zone: destinations are not told apart by it", s)
+		}
+		a = a.Unmap()
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return netip.Prefix{}, err
+		return netip.Prefix{}, fmt.Errorf("%q is neither a CIDR prefix nor an address", s)
 	}
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)

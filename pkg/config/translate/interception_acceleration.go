@@ -3,7 +3,6 @@ package translate
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	interceptionv1 "github.com/weir-proxy/weir/pkg/api/weir/interception/v1"
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -29,11 +28,8 @@ func decodeAcceleration(a *interceptionv1.Acceleration) (model.Acceleration, err
 		errs = append(errs, errors.New("applications: mode OFF has no use for them"))
 	}
 	for n, name := range out.Applications {
-		if name == "" {
-			errs = append(errs, fmt.Errorf("applications[%d]: is empty", n))
-		}
-		if _, err := filepath.Match(name, ""); err != nil {
-			errs = append(errs, fmt.Errorf("applications[%d]: %q is no glob: %w", n, name, err))
+		if err := checkCgroup(name); err != nil {
+			errs = append(errs, fmt.Errorf("applications[%d]: %w", n, err))
 		}
 	}
 	if n := out.MaxUnread; n != 0 && (n < model.MinMaxUnread || n > model.MaxMaxUnread) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// checkCgroup tells what is wrong with a path or glob of captured cgroups. The whole host has to be asked for by name: an empty one
+// checkCgroup tells what is wrong with a path or glob of cgroups. The whole host has to be asked for by name: an empty one
 // is what a template makes of a value that was left out.
 func checkCgroup(name string) error {
 	if name == "" {

@@ -3,7 +3,6 @@ package translate
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -45,14 +44,14 @@ func decodeEvents(e *interceptionv1.Events) (*model.Events, error) {
 	oneOf("verdicts", out.Verdicts, eventVerdicts())
 	oneOf("reasons", out.Reasons, eventReasons())
 	for n, name := range out.Cgroups {
-		if _, err := filepath.Match(name, ""); err != nil || name == "" {
-			errs = append(errs, fmt.Errorf("cgroups[%d]: %q is no path or glob", n, name))
+		if err := checkCgroup(name); err != nil {
+			errs = append(errs, fmt.Errorf("cgroups[%d]: %w", n, err))
 		}
 	}
 	for n, text := range e.GetDestinations() {
 		prefix, err := parsePrefix(text)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("destinations[%d]: %q is neither a CIDR prefix nor an address", n, text))
+			errs = append(errs, fmt.Errorf("destinations[%d]: %w", n, err))
 		}
 		out.Destinations = append(out.Destinations, prefix)
 	}

@@ -23,10 +23,8 @@ func decodeUDP(m *interceptionv1.Udp) (out []model.UDPPolicy, err error) {
 		default:
 			errs = append(errs, fmt.Errorf("udp.rules[%d].action: %d is none of PASS, PROXY and REFUSE", n, r.GetAction()))
 		}
-		ranges, err := captureRanges(&interceptionv1.Range{Prefix: r.GetPrefix(), Ports: r.GetPorts()})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("udp.rules[%d].%w", n, err))
-		}
+		ranges, err := captureRanges(fmt.Sprintf("udp.rules[%d]", n), &interceptionv1.Range{Prefix: r.GetPrefix(), Ports: r.GetPorts()})
+		errs = append(errs, err)
 		for _, at := range ranges {
 			out = append(out, model.UDPPolicy{Prefix: at.Prefix, Ports: at.Ports, Action: action, Rule: n})
 		}

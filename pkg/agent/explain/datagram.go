@@ -94,6 +94,7 @@ func (w *walk) datagramKernel(d *Datagrams) (fate, string) {
 		s.detail("from", "%s", x.Rule.Origin)
 	}
 	if x.Action != steer.Pass && !w.datagramCaller(k, s) {
+		s.Result = unseen + s.Result
 		return fatePassed, "the caller is in no cgroup that weir's programs for datagrams are attached to"
 	}
 	return map[steer.Action]fate{steer.Pass: fatePassed, steer.Redirect: fateCaptured, steer.Refuse: fateRefused}[x.Action], x.Reason.Text()

@@ -62,6 +62,7 @@ func (w *walk) kernel() (fate, string) {
 	case x.Action == intercept.ActionPass:
 		return fatePassed, x.Reason.Text()
 	case !attached:
+		s.Result = unseen + s.Result
 		return fatePassed, why
 	case x.Action == intercept.ActionRefuse:
 		return fateRefused, x.Reason.Text()
@@ -72,6 +73,9 @@ func (w *walk) kernel() (fate, string) {
 	w.acceleration(s)
 	return fateCaptured, ""
 }
+
+// unseen begins what the kernel answers about a caller whose connections weir's programs do not see.
+const unseen = "pass; for a captured process: "
 
 // decide asks in the caller's network namespace, since that is where a capture socket is looked for. One that cannot be entered is
 // none that weir has sockets in.

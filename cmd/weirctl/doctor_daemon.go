@@ -12,13 +12,16 @@ import (
 
 // daemonState is what a daemon says of the network namespaces of captured processes.
 type daemonState struct {
-	Active         bool              `json:"active"`
-	Error          string            `json:"error,omitempty"`
-	CaptureSockets []string          `json:"capture_sockets,omitempty"`
-	Namespaces     []servedNamespace `json:"namespaces,omitempty"`
-	UDP            *datagramState    `json:"udp,omitempty"`
-	Privileges     *ownPrivileges    `json:"privileges,omitempty"`
-	Acceleration   *acceleration     `json:"acceleration,omitempty"`
+	Active         bool     `json:"active"`
+	Error          string   `json:"error,omitempty"`
+	CaptureSockets []string `json:"capture_sockets,omitempty"`
+	// Cookie is that of weir's own network namespace.
+	Cookie       uint64            `json:"netns_cookie,omitempty"`
+	Namespaces   []servedNamespace `json:"namespaces,omitempty"`
+	Inbound      *inboundState     `json:"inbound,omitempty"`
+	UDP          *datagramState    `json:"udp,omitempty"`
+	Privileges   *ownPrivileges    `json:"privileges,omitempty"`
+	Acceleration *acceleration     `json:"acceleration,omitempty"`
 }
 
 // datagramState is what a daemon says of datagrams, when something happens to them or was to.
@@ -30,8 +33,9 @@ type datagramState struct {
 		Name string `json:"name"`
 	} `json:"cgroups"`
 	CaptureSockets []struct {
-		IPv4 uint16   `json:"ipv4_port"`
-		IPv6 []uint16 `json:"ipv6_ports"`
+		Cookie uint64   `json:"netns_cookie"`
+		IPv4   uint16   `json:"ipv4_port"`
+		IPv6   []uint16 `json:"ipv6_ports"`
 	} `json:"capture_sockets"`
 	Rules []struct {
 		Action string `json:"action"`
@@ -65,6 +69,7 @@ func (p *ownPrivileges) print(out io.Writer) error {
 // servedNamespace is one of them that the daemon serves, or, with an error, does not.
 type servedNamespace struct {
 	Name           string   `json:"name"`
+	Cookie         uint64   `json:"netns_cookie,omitempty"`
 	Process        int      `json:"process,omitempty"`
 	Cgroup         string   `json:"cgroup,omitempty"`
 	Path           string   `json:"path,omitempty"`
@@ -101,7 +106,7 @@ func (d *daemonState) print(out io.Writer) error {
 		if err != nil || d.UDP == nil {
 			return err
 		}
-		return d.UDP.print(out)
+		return d.UDP.print(out, d.namespace)
 	}
 	fmt.Fprint(out, "\nNetwork namespaces of captured processes:\n")
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
@@ -114,13 +119,27 @@ func (d *daemonState) print(out io.Writer) error {
 			fmt.Fprintf(w, "\t  %s\n", strings.ReplaceAll(n.Error, "\n", "; "))
 		}
 	}
-	if err := w.Flush(); err != nil || d.UDP == nil {
+	if err := cmp.Or(w.Flush(), d.Inbound.print(out, d.namespace)); err != nil || d.UDP == nil {
 		return err
 	}
-	return d.UDP.print(out)
+	return d.UDP.print(out, d.namespace)
 }
 
-func (d *datagramState) print(out io.Writer) error {
+// namespace is the name of a network namespace that the daemon serves.
+func (d *daemonState) namespace(cookie uint64) string {
+	if cookie == d.Cookie {
+		return "weir's own"
+	}
+	for _, n := range d.Namespaces {
+		if n.Cookie == cookie {
+			return n.Name
+		}
+	}
+	return fmt.Sprintf("cookie %d", cookie)
+}
+
+// print gives the names of namespaces by name.
+func (d *datagramState) print(out io.Writer, name func(cookie uint64) string) error {
 	fmt.Fprint(out, "\nDatagrams of captured processes:\n")
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	if d.Error != "" {
@@ -139,7 +158,7 @@ func (d *datagramState) print(out io.Writer) error {
 		fmt.Fprintf(w, "ok\tprograms attached to %s\n", cmp.Or(strings.Join(names, " "), "no cgroup: there is nothing to do at present"))
 		for _, s := range d.CaptureSockets {
 			verdict := map[bool]string{true: "MISSING", false: "ok"}[s.IPv4 == 0 && len(s.IPv6) == 0]
-			fmt.Fprintf(w, "%s\tcapture sockets: port %d for IPv4, %d for IPv6\n", verdict, s.IPv4, len(s.IPv6))
+			fmt.Fprintf(w, "%s\tcapture sockets in %s: port %d for IPv4, %d for IPv6\n", verdict, name(s.Cookie), s.IPv4, len(s.IPv6))
 		}
 	}
 	return w.Flush()

@@ -31,11 +31,11 @@ func TestDoctorShowsPins(t *testing.T) {
 			t.Errorf("it said %q: %t, want %t\n%s", text, !is, is, got)
 		}
 	}
-	want("\n  "+at+"\n    another process owns 6 attached programs on 1 cgroup, 4 maps\n    on "+name+"\n", true)
+	want("\n  "+at+"\n    another process owns 6 attached programs on 1 cgroup, 5 maps\n    on "+name+"\n", true)
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want("\n  "+at+"\n    left behind: 6 attached programs on 1 cgroup, 4 maps; `weirctl cleanup --bpf-fs "+fs+"` removes them\n    on "+name+"\n", true)
+	want("\n  "+at+"\n    left behind: 6 attached programs on 1 cgroup, 5 maps; `weirctl cleanup --bpf-fs "+fs+"` removes them\n    on "+name+"\n", true)
 	var found diagnosis
 	if err := json.Unmarshal([]byte(doctor(t, "--json", "--bpf-fs", fs)), &found); err != nil {
 		t.Fatal(err)
@@ -125,6 +125,44 @@ func TestDoctorPrints(t *testing.T) {
 			var out strings.Builder
 			if err := tt.found.print(&out, tt.verbose); err != nil || out.String() != tt.want {
 				t.Errorf("printed (%v)\n%s\nwant\n%s", err, out.String(), tt.want)
+			}
+		})
+	}
+}
+
+// TestDoctorTellsOfDaemon prints what is done with what comes in, and with datagrams, namespace by namespace.
+func TestDoctorTellsOfDaemon(t *testing.T) {
+	const begin = `{"active": true, "netns_cookie": 1, "capture_sockets": ["own"], "namespaces": [{"name": "pod", "netns_cookie": 2, "path": "/x", "capture_sockets": ["a"]}], `
+	const namespaces = "\nNetwork namespaces of captured processes:\nok  weir's own  own\nok  pod         a\n      /x\n"
+	for name, test := range map[string]struct{ answer, want string }{
+		"nothing": {`"inbound": {"rules": []}}`, ""},
+		"inbound": {
+			`"inbound": {"cgroups": ["/sys/fs/cgroup/a/b.slice"], "rules": [{"listener": "in"}, {"listener": "also"}, {"listener": "in"}], "namespaces": [
+				{"netns_cookie": 1, "places": []},
+				{"netns_cookie": 2, "places": [{"address": "0.0.0.0:80"}, {"address": "[::]:81", "foreign_sockets": 1}, {"address": "[::]:82"}]},
+				{"netns_cookie": 3, "places": [{"address": "0.0.0.0:80"}]}]}}`,
+			"\nConnections that come to captured processes:\nok    captured for also in\nok    listening sockets are looked for in b.slice\n" +
+				"left  pod: [::]:81, where others listen, too\nok    pod: 0.0.0.0:80 [::]:82\nok    cookie 3: 0.0.0.0:80\n",
+		},
+		"no inbound": {
+			`"inbound": {"error": "no\nwhy", "rules": []}}`, "\nConnections that come to captured processes:\nMISSING  no; why\n",
+		},
+		"datagrams": {
+			`"udp": {"active": true, "capture_sockets": [{"netns_cookie": 1, "ipv4_port": 5}, {"netns_cookie": 2, "ipv6_ports": [6]}, {"netns_cookie": 3}]}}`,
+			"\nDatagrams of captured processes:\nok       rules: 0 to redirect, 0 to refuse, 0 to pass\n" +
+				"ok       programs attached to no cgroup: there is nothing to do at present\n" +
+				"ok       capture sockets in weir's own: port 5 for IPv4, 0 for IPv6\nok       capture sockets in pod: port 0 for IPv4, 1 for IPv6\n" +
+				"MISSING  capture sockets in cookie 3: port 0 for IPv4, 0 for IPv6\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var d daemonState
+			if err := json.Unmarshal([]byte(begin+test.answer), &d); err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			if err := d.print(&out); err != nil || out.String() != namespaces+test.want {
+				t.Errorf("printed (%v)\n%s\nwant\n%s", err, out.String(), namespaces+test.want)
 			}
 		})
 	}

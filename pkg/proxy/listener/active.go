@@ -100,7 +100,7 @@ func reusable(was *active, next *model.Listener) map[chainKey]*runtime {
 func sameBesideChains(a, b *model.Listener) bool {
 	x, y := *a, *b
 	for _, l := range []*model.Listener{&x, &y} {
-		l.FilterChains, l.DefaultFilterChain, l.Resource = nil, nil, model.Resource{}
+		l.FilterChains, l.DefaultFilterChain, l.Resource, l.Message = nil, nil, model.Resource{}, nil
 	}
 	return reflect.DeepEqual(x, y)
 }

@@ -304,6 +304,7 @@ func TestUpdateInPlace(t *testing.T) {
 	changed := *change
 	changed.Hash++
 	next := bound("web", "127.0.0.1:0", stay, &changed)
+	next.Message = "as it came, with the changed chain"
 	b.mustApply(next)
 	if b.address("web") != addr {
 		t.Fatal("the socket was not kept")

@@ -164,11 +164,11 @@ func TestCleanupRemovesPins(t *testing.T) {
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
-	cleanup(at+": would be removed: 6 attached programs on 1 cgroup, 4 maps\n", true)
+	cleanup(at+": would be removed: 6 attached programs on 1 cgroup, 5 maps\n", true)
 	if used, err := intercept.Attached(dir); err != nil || !used {
 		t.Fatalf("the programs are attached: %t (%v), want them kept", used, err)
 	}
-	cleanup(at + ": removed: 6 attached programs on 1 cgroup, 4 maps\n")
+	cleanup(at + ": removed: 6 attached programs on 1 cgroup, 5 maps\n")
 	if used, err := intercept.Attached(dir); err != nil || used {
 		t.Errorf("the programs are attached: %t (%v), want them gone", used, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -75,7 +76,7 @@ func intercepted(ctx context.Context, config, level string, command []string, st
 			return exitError, err
 		}
 		if ok, err := intercept.Attached(parent); err != nil || !ok {
-			return exitError, errors.Join(errors.New("no running weir takes connections of this command: start one, or give a configuration with -c"), err)
+			return exitError, errors.Join(notTaken(h), err)
 		}
 		name = filepath.Join(steer.DefaultCgroup, strconv.Itoa(os.Getpid()))
 	}
@@ -92,6 +93,21 @@ func intercepted(ctx context.Context, config, level string, command []string, st
 		defer stop()
 	}
 	return runIn(dir, command, std)
+}
+
+// notTaken says what to do when no weir captures the cgroup of commands. One that was told which cgroups to capture takes those alone.
+func notTaken(h *cgroup.Hierarchy) error {
+	const text = "no running weir takes connections of this command: "
+	captured, err := intercept.Captured(h)
+	if err != nil || len(captured) == 0 {
+		return errors.New(text + "start one, or give a configuration with -c")
+	}
+	var names []string
+	for _, dir := range captured {
+		names = append(names, h.Name(dir))
+	}
+	return fmt.Errorf(text+"captured are %s; add %s to the cgroups of weir.interception, or give a configuration with -c",
+		strings.Join(names, ", "), steer.DefaultCgroup)
 }
 
 // startPrivate starts a weir that captures one cgroup, and returns once it serves.

@@ -219,7 +219,7 @@ func (a *Agent) clusterOptions(root *stats.Scope) cluster.Options {
 		Stats: root, Log: a.logs.Logger("upstream"), Wheel: a.wheel, Poller: a.poller, Secrets: a, Mark: a.capture.mark(),
 		Self:       a.listeners.SelfAddrs,
 		Passage:    a.capture.inbound,
-		HealthGRPC: newGRPCHealth, HealthEvent: a.logHealthEvent, Runtime: a.runtime.Readers(),
+		HealthGRPC: newGRPCHealth, HealthEvent: a.logHealthEvent, OutlierEvent: a.logOutlier(), Runtime: a.runtime.Readers(),
 	}
 }
 

@@ -19,6 +19,7 @@ type counts struct {
 	down            downstreamCounts
 	before          beforeCounts
 	hosts           map[steer.Endpoint]*upstream.HostStats
+	watched         bool            // by outlier detection
 	panics          map[string]bool // by cluster
 	// What was added up to now.
 	last     intercept.ServiceStats
@@ -54,6 +55,13 @@ func (c *counts) serve(spec *steer.Spec, made *built) {
 			cluster.CountHost(h, &cluster.Traffic{Active: int64(n)})
 		}
 	}
+	c.watched = false
+	for _, h := range hosts {
+		if now := h.Current.Load(); now != nil && now.Outlier != nil {
+			c.watched = true
+			break
+		}
+	}
 	c.hosts, c.panics, c.first = hosts, made.panics, spec.Proxy.Clusters[0].Name
 	listener, proxy, down := c.listener, c.proxy, c.down
 	c.scopes(spec)
@@ -83,6 +91,9 @@ func (c *counts) close(clusters func(string) *cluster.Cluster) {
 	c.before.close(c.last.Active)
 }
 
+// judged tells whether outlier detection waits for what is counted.
+func (c *counts) judged() bool { return c.watched }
+
 // collect adds what was counted since the last time.
 func (c *counts) collect(k steered, name string, clusters func(string) *cluster.Cluster) {
 	totals, ok := k.ServiceTotals(name)
@@ -102,6 +113,7 @@ func (c *counts) collect(k steered, name string, clusters func(string) *cluster.
 		if h := c.hosts[e.Endpoint]; h != nil {
 			t := since(c.byHost[e.Endpoint], e)
 			cluster.CountHost(h, &t)
+			cluster.JudgeHost(h, &t)
 		}
 	}
 	for _, e := range now.Gone {
@@ -124,7 +136,7 @@ func (c *counts) collect(k steered, name string, clusters func(string) *cluster.
 
 // countedClusters are all clusters, with what the kernel counted for their hosts.
 func (a *Agent) countedClusters() model.Set[*cluster.Cluster] {
-	a.capture.services.collect()
+	a.capture.services.collect(everything)
 	return a.clusters.All()
 }
 

@@ -20,6 +20,9 @@ import (
 // a cluster has no traffic.
 const collectInterval = 5 * time.Second
 
+// judgeInterval is how soon outlier detection learns what became of offloaded connections.
+const judgeInterval = 250 * time.Millisecond
+
 // steered is the kernel half that services and rules are put into, an *intercept.Interceptor.
 type steered interface {
 	Apply(plan *steer.Plan) error
@@ -325,6 +328,8 @@ func (s *services) start(k steered) {
 	s.working.Go(func() {
 		tick := time.NewTicker(collectInterval)
 		defer tick.Stop()
+		look := time.NewTicker(judgeInterval)
+		defer look.Stop()
 		for {
 			select {
 			case <-s.stop:
@@ -332,7 +337,9 @@ func (s *services) start(k steered) {
 			case <-s.wake:
 				s.settle()
 			case <-tick.C:
-				s.collect()
+				s.collect(everything)
+			case <-look.C:
+				s.collect((*counts).judged)
 			}
 		}
 	})
@@ -344,24 +351,29 @@ func (s *services) release(f func()) {
 	defer s.mu.Unlock()
 	s.live.Store(false)
 	if s.kernel != nil {
-		s.collectAll()
+		s.collectAll(everything)
 		s.kernel = nil
 	}
 	f()
 }
 
-// collect brings the statistics of offloaded connections up to date.
-func (s *services) collect() {
+// everything is all that is counted.
+func everything(*counts) bool { return true }
+
+// collect brings the statistics of offloaded connections up to date, those that are asked for.
+func (s *services) collect(which func(*counts) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.kernel != nil {
-		s.collectAll()
+		s.collectAll(which)
 	}
 }
 
-func (s *services) collectAll() {
+func (s *services) collectAll(which func(*counts) bool) {
 	for name, have := range s.made {
-		have.counts.collect(s.kernel, name, s.clusters().Get)
+		if which(have.counts) {
+			have.counts.collect(s.kernel, name, s.clusters().Get)
+		}
 	}
 }
 

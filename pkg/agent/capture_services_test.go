@@ -322,7 +322,7 @@ func TestServicesCount(t *testing.T) {
 			Endpoints: []intercept.EndpointStats{{Endpoint: at, Active: active, Total: total, ConnectFail: fail, RxBytes: rx, TxBytes: tx}},
 		}
 		s.kernel.mu.Unlock()
-		s.collect()
+		s.collect(everything)
 	}
 	counted(2, 5, 1, 1000, 100, 3, 4)
 	counted(1, 7, 1, 1500, 150, 3, 4)

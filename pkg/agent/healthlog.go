@@ -8,6 +8,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	datav3 "github.com/envoyproxy/go-control-plane/envoy/data/core/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -45,13 +46,18 @@ func healthEventJSON(e *cluster.HealthEvent) ([]byte, error) {
 	case health.NoLongerDegraded:
 		m.Event = &datav3.HealthCheckEvent_NoLongerDegradedHost{NoLongerDegradedHost: &datav3.NoLongerDegradedHost{}}
 	}
+	return eventLine(m)
+}
+
+// eventLine is an event as an event log has it: a JSON object on a line of its own.
+func eventLine(m proto.Message) ([]byte, error) {
 	text, err := protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}.Marshal(m)
 	if err != nil {
-		return nil, fmt.Errorf("encode health check event: %w", err)
+		return nil, fmt.Errorf("encode event %s: %w", m.ProtoReflect().Descriptor().Name(), err)
 	}
 	var line bytes.Buffer
 	if err := json.Compact(&line, text); err != nil { // protojson puts spaces in at random
-		return nil, fmt.Errorf("encode health check event: %w", err)
+		return nil, fmt.Errorf("encode event %s: %w", m.ProtoReflect().Descriptor().Name(), err)
 	}
 	line.WriteByte('\n')
 	return line.Bytes(), nil

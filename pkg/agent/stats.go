@@ -142,7 +142,7 @@ func (a *Agent) flushDue() {
 func (a *Agent) updateGauges() {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	a.capture.services.collect()
+	a.capture.services.collect(everything)
 	a.runtime.DeprecatedUse(a.cfg.Translator.Deprecated())
 	a.server.uptime.Set(uint64(time.Since(a.start).Seconds()))
 	a.server.allocated.Set(m.HeapAlloc)

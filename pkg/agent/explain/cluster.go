@@ -301,6 +301,8 @@ func healthName(h *upstream.Host) string {
 		name = "unhealthy (its health check times out)"
 	case h.Flags&upstream.FailedActiveHC != 0:
 		name = "unhealthy (fails its health checks)"
+	case h.Flags&upstream.FailedOutlierCheck != 0:
+		name = "unhealthy (ejected by outlier detection)"
 	case h.Flags&upstream.DegradedActiveHC != 0 && h.Healthy() != h.Degraded():
 		name = "degraded (as its health check says)"
 	}

@@ -6,6 +6,7 @@ import (
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -26,14 +27,15 @@ var _ admin.Clusters = Clusters{}
 func (v Clusters) Clusters(keep func(name string) bool) iter.Seq[admin.Cluster] {
 	return func(yield func(admin.Cluster) bool) {
 		for name, c := range v.All().Sorted() {
-			if keep(name) && !yield(clusterStatus(c.Config(), c.Hosts())) {
+			if keep(name) && !yield(clusterStatus(c)) {
 				return
 			}
 		}
 	}
 }
 
-func clusterStatus(c *model.Cluster, hosts []*upstream.Host) admin.Cluster {
+func clusterStatus(of *cluster.Cluster) admin.Cluster {
+	c := of.Config()
 	status := &adminv3.ClusterStatus{
 		Name:              c.Name,
 		ObservabilityName: c.StatName(),
@@ -44,7 +46,8 @@ func clusterStatus(c *model.Cluster, hosts []*upstream.Host) admin.Cluster {
 		}},
 	}
 	out := admin.Cluster{Status: status}
-	for _, h := range hosts {
+	showRates(of, &out)
+	for _, h := range of.Hosts() {
 		status.HostStatuses = append(status.HostStatuses, hostStatus(h))
 		out.Canary = append(out.Canary, isCanary(h))
 	}
@@ -62,7 +65,7 @@ func thresholds(p corev3.RoutingPriority, b *model.CircuitBreaker) *clusterv3.Ci
 }
 
 func hostStatus(h *upstream.Host) *adminv3.HostStatus {
-	return &adminv3.HostStatus{
+	out := &adminv3.HostStatus{
 		Address:      hostAddress(h),
 		Stats:        hostStats(h.Stats),
 		HealthStatus: healthStatus(h),
@@ -71,6 +74,28 @@ func hostStatus(h *upstream.Host) *adminv3.HostStatus {
 		Priority:     h.Priority,
 		Locality:     locality(h.Locality),
 	}
+	answers, way := h.Outlier.SuccessRates()
+	out.SuccessRate, out.LocalOriginSuccessRate = known(answers), known(way)
+	return out
+}
+
+// known is a rate, nil for one of -1.
+func known(rate float64) *typev3.Percent {
+	if rate < 0 {
+		return nil
+	}
+	return &typev3.Percent{Value: rate}
+}
+
+// showRates tells what hosts are ejected by.
+func showRates(of *cluster.Cluster, out *admin.Cluster) {
+	answers, way, ok := of.OutlierRates()
+	if !ok {
+		return
+	}
+	out.Outlier = &admin.OutlierAverages{SuccessRate: answers.Mean, LocalOriginSuccessRate: way.Mean}
+	out.Status.SuccessRateEjectionThreshold = known(answers.Threshold)
+	out.Status.LocalOriginSuccessRateEjectionThreshold = known(way.Threshold)
 }
 
 func hostAddress(h *upstream.Host) *corev3.Address {
@@ -103,14 +128,14 @@ func hostStats(s *upstream.HostStats) []*adminv3.SimpleMetric {
 	}
 }
 
-// healthStatus is what the control plane and active checks say of a host.
+// healthStatus is what the control plane, active checks and outlier detection say of a host.
 func healthStatus(h *upstream.Host) *adminv3.HostHealthStatus {
 	has := func(f upstream.HealthFlags) bool { return h.Flags&f != 0 }
 	return &adminv3.HostHealthStatus{
 		EdsHealthStatus: edsHealth(h.Health), FailedActiveHealthCheck: has(upstream.FailedActiveHC),
 		FailedActiveDegradedCheck: has(upstream.DegradedActiveHC), PendingDynamicRemoval: has(upstream.PendingDynamicRemoval),
 		PendingActiveHc: has(upstream.PendingActiveHC), ExcludedViaImmediateHcFail: has(upstream.ExcludedViaImmediateHCFail),
-		ActiveHcTimeout: has(upstream.ActiveHCTimeout),
+		ActiveHcTimeout: has(upstream.ActiveHCTimeout), FailedOutlierCheck: has(upstream.FailedOutlierCheck),
 	}
 }
 

@@ -120,7 +120,7 @@ func policy(c *model.Cluster, slot *store.Slot[*model.LoadAssignment]) *endpoint
 func coarseHealth(h *upstream.Host) corev3.HealthStatus {
 	health := edsHealth(h.Health)
 	switch {
-	case h.Flags&upstream.FailedActiveHC != 0, health == corev3.HealthStatus_UNHEALTHY, health == corev3.HealthStatus_DRAINING:
+	case h.Flags&(upstream.FailedActiveHC|upstream.FailedOutlierCheck) != 0, health == corev3.HealthStatus_UNHEALTHY, health == corev3.HealthStatus_DRAINING:
 		return corev3.HealthStatus_UNHEALTHY
 	case h.Flags&upstream.DegradedActiveHC != 0:
 		return corev3.HealthStatus_DEGRADED

@@ -48,6 +48,8 @@ type Cluster struct {
 	CloseOnHostChange bool
 	// HealthChecks are the active checks of the hosts, of which each must be passed; nil without.
 	HealthChecks []*HealthCheck
+	// OutlierDetection ejects hosts whose answers are bad; nil does not.
+	OutlierDetection *OutlierDetection
 	// CloseOnUnhealthy lets go of the connections of a host that fails its checks.
 	CloseOnUnhealthy bool
 	// IgnoreHealthOnRemoval removes a host at once, even while it passes its checks.

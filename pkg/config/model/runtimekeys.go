@@ -83,5 +83,5 @@ func RuntimeKeyRead(key string) bool {
 		RuntimeEscapedSlashesEnabled, RuntimeMaxHeadersKB, RuntimeMaxHeaders:
 		return true
 	}
-	return familyOf(key) != 0
+	return familyOf(key) != 0 || strings.HasPrefix(key, RuntimeOutlier)
 }

@@ -63,6 +63,7 @@ func (t *Translator) BootstrapParts(m *bootstrapv3.Bootstrap, meta Meta) (*Stati
 	c.statsSinks(m.GetStatsSinks(), out)
 	c.runtime(m.GetLayeredRuntime(), out)
 	out.LoadStats = c.loadStats(m.GetClusterManager().GetLoadStatsConfig())
+	out.OutlierLog = m.GetClusterManager().GetOutlierDetection().GetEventLogPath()
 	c.bootstrapExtensions(m.GetBootstrapExtensions(), out)
 	c.needNode(m)
 	warnings, err := c.end(m)

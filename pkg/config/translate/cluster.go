@@ -74,6 +74,7 @@ func (c *call) cluster(m *clusterv3.Cluster) *model.Cluster {
 	c.socketMatches(m, out)
 	c.upstreamHTTP(m, out)
 	c.healthChecks(m, out)
+	c.outlierDetection(m.GetOutlierDetection(), out)
 	return out
 }
 

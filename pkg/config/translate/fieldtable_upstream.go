@@ -11,7 +11,7 @@ func clusterTable() table {
 			"cleanup_interval upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config "+
 			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy "+
 			"ring_hash_lb_config maglev_lb_config preconnect_policy wait_for_warm_on_init track_timeout_budgets track_cluster_stats "+
-			"health_checks ignore_health_on_host_removal close_connections_on_host_health_failure "+
+			"health_checks outlier_detection ignore_health_on_host_removal close_connections_on_host_health_failure "+
 			"dns_jitter dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
 		"per_connection_buffer_limit_bytes", "weir passes bodies on piece by piece: what it holds of an upstream connection is a read, or the window of a stream")
 	t.message(cluster+"Cluster.TransportSocketMatch", "match transport_socket name")
@@ -32,6 +32,14 @@ func clusterTable() table {
 	t.message(cluster+"CircuitBreakers.Thresholds",
 		"priority max_connections max_pending_requests max_requests max_retries track_remaining retry_budget max_connection_pools")
 	t.message(cluster+"CircuitBreakers.Thresholds.RetryBudget", "budget_percent min_retry_concurrency")
+	t.message(cluster+"OutlierDetection",
+		"consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx enforcing_success_rate "+
+			"success_rate_minimum_hosts success_rate_request_volume success_rate_stdev_factor consecutive_gateway_failure "+
+			"enforcing_consecutive_gateway_failure split_external_local_origin_errors consecutive_local_origin_failure "+
+			"enforcing_consecutive_local_origin_failure enforcing_local_origin_success_rate failure_percentage_threshold "+
+			"enforcing_failure_percentage enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts "+
+			"failure_percentage_request_volume max_ejection_time max_ejection_time_jitter "+
+			"successful_active_health_check_uneject_host always_eject_one_host")
 	t.message(cluster+"UpstreamConnectionOptions", "tcp_keepalive happy_eyeballs_config",
 		"set_local_interface_name_on_upstream_connections", "no log operator or extension of weir asks for the name")
 	t.message(cluster+"UpstreamConnectionOptions.HappyEyeballsConfig", "first_address_family_version first_address_family_count")

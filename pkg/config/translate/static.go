@@ -34,6 +34,8 @@ type Static struct {
 	HDS *model.APISource
 	// LoadStats is the management server that load reports are sent to; nil when there is none.
 	LoadStats *model.APISource
+	// OutlierLog is the path of the event log of outlier detection; "" writes none.
+	OutlierLog string
 	// StatsFlushInterval between two flushes of the statistics sinks. Default 5 s; 0 when StatsFlushOnAdmin is set.
 	StatsFlushInterval time.Duration
 	// StatsFlushOnAdmin flushes only when the admin interface reads statistics.

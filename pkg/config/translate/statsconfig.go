@@ -70,8 +70,9 @@ func bootstrapTable() table {
 	t.message("envoy.config.core.v3.SocketOption.SocketType", "stream datagram")
 	t.message("envoy.config.core.v3.SocketOption.SocketType.Stream", "")
 	t.message("envoy.config.core.v3.SocketOption.SocketType.Datagram", "")
-	t.message(bootstrap+"ClusterManager", "load_stats_config upstream_bind_config",
+	t.message(bootstrap+"ClusterManager", "load_stats_config upstream_bind_config outlier_detection",
 		"enable_deferred_cluster_creation", "only saves memory in Envoy")
+	t.message(bootstrap+"ClusterManager.OutlierDetection", "event_log_path")
 	t.message(bootstrap+"LayeredRuntime", "layers")
 	t.message(bootstrap+"RuntimeLayer", "name static_layer disk_layer admin_layer rtds_layer")
 	t.message(bootstrap+"RuntimeLayer.DiskLayer", "symlink_root subdirectory append_service_cluster")

@@ -18,4 +18,6 @@ const (
 	ExcludedViaImmediateHCFail
 	// ActiveHCTimeout: the last check failed since it took too long.
 	ActiveHCTimeout
+	// FailedOutlierCheck: outlier detection has ejected the host.
+	FailedOutlierCheck
 )

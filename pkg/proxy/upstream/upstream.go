@@ -1,5 +1,5 @@
 // Package upstream holds what the parts of the upstream side share: hosts, what a balancer may look at, and the error of
-// an exchange. Its subpackages are cluster (life of clusters), lb (balancers), dns (resolution), pool (connections),
+// an exchange. Its subpackages are cluster (life of clusters), lb (balancers), dns (resolution), pool (connections), outlier (ejection),
 // breaker (circuit breakers) and metrics (counters).
 //
 // It must not know filters, the connection manager or protobuf. Host is shared by all goroutines; its counters are atomics.
@@ -12,6 +12,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/outlier"
 )
 
 // Host is one upstream host of a cluster, as resolved. Its fields never change; counters are behind Stats.
@@ -27,8 +28,10 @@ type Host struct {
 	Priority uint32
 	// Health is what the control plane said.
 	Health model.HealthStatus
-	// Flags is what active health checks said when the Host was made; a change makes another Host.
+	// Flags is what active health checks and outlier detection said when the Host was made; a change makes another Host.
 	Flags HealthFlags
+	// Outlier is told what becomes of requests and connections; nil without outlier detection, which takes results as well.
+	Outlier *outlier.Host
 	// FailHealthCheck takes the host out until it passes its checks again; nil without active checks.
 	FailHealthCheck func()
 	// Stats outlive a Host: when only weight, health or metadata of an endpoint change, its next Host has the same Stats.
@@ -39,7 +42,7 @@ type Host struct {
 
 // Healthy tells whether the host may take traffic of first choice: neither the control plane nor a check says otherwise.
 func (h *Host) Healthy() bool {
-	return (h.Health == model.HealthUnknown || h.Health == model.HealthHealthy) && h.Flags&(FailedActiveHC|DegradedActiveHC) == 0
+	return (h.Health == model.HealthUnknown || h.Health == model.HealthHealthy) && h.Flags&(FailedActiveHC|FailedOutlierCheck|DegradedActiveHC) == 0
 }
 
 // Degraded tells whether the host may take traffic when there are not enough healthy ones.
@@ -48,7 +51,7 @@ func (h *Host) Degraded() bool {
 	case model.HealthUnhealthy, model.HealthDraining, model.HealthTimeout:
 		return false
 	}
-	return h.Flags&FailedActiveHC == 0 && (h.Health == model.HealthDegraded || h.Flags&DegradedActiveHC != 0)
+	return h.Flags&(FailedActiveHC|FailedOutlierCheck) == 0 && (h.Health == model.HealthDegraded || h.Flags&DegradedActiveHC != 0)
 }
 
 // NewHost makes a host at an address, healthy and of weight 1.

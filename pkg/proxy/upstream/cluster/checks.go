@@ -101,6 +101,7 @@ func (c *Cluster) startCheck(e *endpoint, h *upstream.Host, check *model.HealthC
 		Check: check, Target: t, Stats: c.core.healthStats(), Initial: initial, GRPC: m.opt.HealthGRPC, Log: m.opt.Log, Runtime: m.opt.Runtime,
 		Traffic: func() bool { return c.Stats().CxTotal.Value() > 0 },
 		Changed: func() { e.owner.Load().healthChanged(e) },
+		Passed:  e.passed,
 	}
 	if check.EventLog != "" && m.opt.HealthEvent != nil {
 		name := c.cfg.Name
@@ -181,7 +182,7 @@ func (c *Cluster) healthChanged(e *endpoint) {
 // stays tells whether an endpoint that the control plane no longer names serves on: as in Envoy, while it passes its checks.
 func (c *Cluster) stays(e *endpoint) bool {
 	return len(e.checks.running) > 0 && e.host != nil && !c.cfg.IgnoreHealthOnRemoval &&
-		(c.cfg.Type == model.ClusterEDS || c.cfg.Type == model.ClusterStrictDNS) && e.checks.flags()&upstream.FailedActiveHC == 0
+		(c.cfg.Type == model.ClusterEDS || c.cfg.Type == model.ClusterStrictDNS) && e.flags()&(upstream.FailedActiveHC|upstream.FailedOutlierCheck) == 0
 }
 
 // inherit notes what the checks of a predecessor found, for endpoints that are made anew: a cluster that connects in another
@@ -192,6 +193,6 @@ func (c *Cluster) inherit(was *Cluster) {
 	}
 	c.inherited = make(map[string]upstream.HealthFlags)
 	for _, h := range was.Hosts() {
-		c.inherited[h.Name()] = h.Flags &^ upstream.PendingDynamicRemoval
+		c.inherited[h.Name()] = h.Flags &^ (upstream.PendingDynamicRemoval | upstream.FailedOutlierCheck)
 	}
 }

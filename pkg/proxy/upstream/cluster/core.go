@@ -4,6 +4,7 @@ import (
 	"math"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -12,6 +13,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/breaker"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/health"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/outlier"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
 )
 
@@ -23,6 +25,8 @@ type core struct {
 	// requests and retries by priority: [0] default, [1] high.
 	requests, retries [2]*breaker.Breaker
 	drops             drops
+	// outliers watches the hosts; nil without outlier detection.
+	outliers atomic.Pointer[outlier.Detector]
 	// health is made when the cluster is first checked.
 	health struct {
 		once   sync.Once

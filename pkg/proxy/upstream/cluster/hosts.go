@@ -8,6 +8,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/lb"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/outlier"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/pool"
 )
 
@@ -30,6 +31,8 @@ type endpoint struct {
 	checks checks
 	owner  atomic.Pointer[Cluster]
 	host   *upstream.Host
+	// outlier is what outlier detection knows of it; nil without.
+	outlier atomic.Pointer[outlier.Host]
 	// round is the last one of its cluster's rebuilds in which it was one of the endpoints.
 	round uint64
 }
@@ -70,6 +73,7 @@ func (c *Cluster) setAssignment(a *model.LoadAssignment) {
 func retire(removed map[endpointKey]*endpoint) {
 	for _, e := range removed {
 		e.checks.stop()
+		e.unwatch()
 		e.conns.Retire()
 	}
 }
@@ -184,7 +188,7 @@ func (b *hostBuilder) sweep() (removed map[endpointKey]*endpoint) {
 		case e.round == c.round:
 		case c.stays(e):
 			h := *e.host
-			h.Flags = e.checks.flags() | upstream.PendingDynamicRemoval
+			h.Flags = e.flags() | upstream.PendingDynamicRemoval
 			h.Stats.Current.Store(&h)
 			e.round, b.hosts = c.round, append(b.hosts, &h)
 		default:
@@ -261,6 +265,7 @@ func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpo
 	point.round = c.round
 	point.aim(to)
 	point.owner.Store(c)
+	c.judge(point)
 	if key.pipe != "" {
 		addr = netip.AddrPort{}
 	}
@@ -277,6 +282,7 @@ func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpo
 func (c *Cluster) upToDate(point *endpoint, l *model.Locality, e *model.Endpoint, hostname string, addr netip.AddrPort) bool {
 	h := point.host
 	return h != nil && h.Endpoint == e && h.Locality == l && h.Hostname == hostname && h.Address == addr &&
+		h.Outlier == point.outlier.Load() && (h.Flags&upstream.FailedOutlierCheck != 0) == h.Outlier.Ejected() &&
 		len(c.cfg.HealthChecks) == 0 && h.FailHealthCheck == nil && len(point.checks.running) == 0 && h.Stats.Current.Load() == h
 }
 
@@ -284,6 +290,6 @@ func (c *Cluster) upToDate(point *endpoint, l *model.Locality, e *model.Endpoint
 func (c *Cluster) show(point *endpoint, h *upstream.Host, tls *model.UpstreamTLS) {
 	point.host = h
 	c.check(point, h, tls)
-	h.Flags, h.FailHealthCheck = point.checks.flags(), point.checks.fail()
+	h.Flags, h.FailHealthCheck, h.Outlier = point.flags(), point.checks.fail(), point.outlier.Load()
 	h.Stats.Current.Store(h)
 }

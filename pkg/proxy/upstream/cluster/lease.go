@@ -73,6 +73,7 @@ func (c *Cluster) TryDial(pc *upstream.PickContext) (*Lease, error) {
 		pc.Picked = h
 		return nil, nil
 	}
+	connected(h, nil)
 	return c.lease(h, conn, &opt, true), nil
 }
 
@@ -94,6 +95,7 @@ func (c *Cluster) DialFor(ctx context.Context, pc *upstream.PickContext, alpn []
 	opt := streamOptions(pc)
 	o := c.tcpOptions(h, &opt, alpn)
 	conn, err := h.Conns.(*pool.Host).TCP(ctx, &o)
+	connected(h, err)
 	if err != nil {
 		c.ReleaseRequest(pc.HighPriority)
 		return nil, err

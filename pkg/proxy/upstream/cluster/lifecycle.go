@@ -34,6 +34,7 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 		retirePredecessor = was.remove
 	}
 	c.core.configure(cfg, m.opt.Runtime)
+	c.watchOutliers()
 	var removed map[endpointKey]*endpoint
 	switch {
 	case cfg.Type == model.ClusterOriginalDst:
@@ -197,5 +198,6 @@ func (c *Cluster) remove() {
 	c.mu.Unlock()
 	retire(removed)
 	released()
+	c.core.endOutliers()
 	c.Stats().Close()
 }

@@ -52,6 +52,8 @@ type Options struct {
 	// HealthGRPC makes the clients of gRPC health checks; HealthEvent is told what belongs into an event log, nil drops it.
 	HealthGRPC  health.NewGRPC
 	HealthEvent func(HealthEvent)
+	// OutlierEvent is told what belongs into the event log of outlier detection; nil drops it.
+	OutlierEvent func(OutlierEvent)
 	// Rand gives random bits to balancers; nil is the runtime's generator.
 	Rand func() uint64
 	// Runtime answers the runtime keys of thresholds; nil knows none. RuntimeChanged tells of changes.

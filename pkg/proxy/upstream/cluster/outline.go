@@ -77,3 +77,17 @@ func CountHost(s *upstream.HostStats, t *Traffic) {
 	s.CxActive.Add(t.Active)
 	s.RqActive.Add(t.Active)
 }
+
+// JudgeHost reports to outlier detection how it went to connect to a host. Connections of which nothing is known yet, neither
+// failure nor end nor payload, are not reported.
+func JudgeHost(s *upstream.HostStats, t *Traffic) {
+	h := s.Current.Load()
+	if h == nil || h.Outlier == nil {
+		return
+	}
+	made := t.requests()
+	if open := uint64(max(0, t.Active)); t.RxBytes+t.TxBytes == 0 {
+		made -= min(made, open)
+	}
+	h.Outlier.PutMany(int(made), int(t.Failed))
+}

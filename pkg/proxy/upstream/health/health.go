@@ -58,6 +58,8 @@ type Options struct {
 	Traffic func() bool
 	// Changed is called after each check that changed Flags, and after the first check.
 	Changed func()
+	// Passed is called after each check that finds the host healthy; nil is not.
+	Passed func()
 	// Event is told what belongs into the event log; nil drops it.
 	Event func(Event)
 	// GRPC makes the client of gRPC checks.
@@ -191,6 +193,9 @@ func (c *Checker) settle(out outcome) {
 	c.flags.Store(uint32(next))
 	if next != before || first {
 		c.opt.Changed()
+	}
+	if c.opt.Passed != nil && out.kind == success && next&upstream.FailedActiveHC == 0 {
+		c.opt.Passed()
 	}
 }
 

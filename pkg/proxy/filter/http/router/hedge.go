@@ -6,6 +6,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream/outlier"
 )
 
 // race makes attempts that go on after their per-try timeout, while the next one is under way already
@@ -27,6 +28,7 @@ type race struct {
 type attempt struct {
 	x     *exchange
 	d     *detached
+	host  *upstream.Host
 	err   error
 	timer *time.Timer
 	late  bool // its per-try timeout has led to a retry
@@ -107,6 +109,7 @@ func (r *race) launch() *upstream.Error {
 	if x.pick.AvoidTried {
 		x.pick.Tried = append(x.pick.Tried, h)
 	}
+	a.host = h
 	r.all = append(r.all, a)
 	r.waiting++
 	go func() {
@@ -179,6 +182,7 @@ func (r *race) tooLate(a *attempt) (retry bool) {
 	}
 	a.late = true
 	x := r.x
+	a.host.Outlier.PutInstead(outlier.TimedOut, x.timeoutStatus()) // whatever comes of it later, this is its outcome, as in Envoy
 	x.cluster.Stats().RqPerTryTimeout.Inc()
 	if x.retry.on == 0 || !x.mayRetry() {
 		return false
@@ -193,6 +197,9 @@ func (r *race) judge(a *attempt) (retry, done bool) {
 	x.host = a.x.host
 	others := r.waiting > 0 || r.pending
 	if a.err == nil {
+		if !a.late {
+			a.x.praise()
+		}
 		resp := &a.d.resp
 		if x.retry.on == 0 || resp.Upgraded || !x.retry.wantsResponse(resp) {
 			return false, true
@@ -210,6 +217,9 @@ func (r *race) judge(a *attempt) (retry, done bool) {
 			return false, !others
 		}
 		x.noteReset(bad)
+		if !a.late {
+			x.blame(bad, a.x.sent)
+		}
 		retry = !a.late && x.retry.wantsReset(bad.Kind, a.x.sent) && x.mayRetry()
 		if !retry && !others {
 			return false, true
@@ -265,6 +275,7 @@ func (r *race) gaveUp(err error) (*message.Response, error) {
 		return nil, err
 	}
 	r.x.noteReset(bad)
+	r.x.blame(bad, true)
 	return r.x.answer(bad), nil
 }
 

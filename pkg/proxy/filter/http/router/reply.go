@@ -176,6 +176,7 @@ func (x *exchange) broken(err error) {
 		return
 	}
 	x.noteReset(bad)
+	x.blame(bad, true)
 	x.f.stats.resetAfterStart.Inc()
 	x.s.Info.Flags |= bad.Flag()
 	x.s.Info.Details = unspaced("upstream_reset_after_response_started{" + bad.Reason() + "}")

@@ -19,6 +19,7 @@ func (x *exchange) run() (*message.Response, error) {
 	for {
 		err := x.attempt()
 		if err == nil {
+			x.praise()
 			if !x.rejects() {
 				return x.respond()
 			}
@@ -28,6 +29,7 @@ func (x *exchange) run() (*message.Response, error) {
 				return nil, err
 			}
 			x.noteReset(bad)
+			x.blame(bad, x.sent)
 			if !x.retry.wantsReset(bad.Kind, x.sent) || !x.again(bad.Flag()) {
 				return x.answer(bad), nil
 			}

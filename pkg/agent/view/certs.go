@@ -90,6 +90,9 @@ func (c *certificates) context(p *model.TLSParams) {
 	}
 	for _, ref := range p.Certificates {
 		chain, path := ref.Inline, inlinePath
+		if ref.File != "" {
+			path = ref.File
+		}
 		if s := c.secrets[ref.Secret]; chain == nil && s != nil {
 			chain, path = s.Value.Certificate, chainPath(s)
 		}

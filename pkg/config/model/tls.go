@@ -28,6 +28,8 @@ type CertificateRef struct {
 	// Source delivers Secret by SDS; nil when it is a static secret.
 	Source *Source
 	Inline *tls.Certificate
+	// File is where the chain of Inline came from; empty when it is in the configuration itself.
+	File string
 }
 
 // ValidationRef is an inline validation context, a named secret, or both (combined: the inline one refines the secret).

@@ -85,7 +85,7 @@ func (c *call) tlsParams(m *tlsv3.CommonTlsContext, maxVersion uint16, p *path) 
 	for i, cert := range m.GetTlsCertificates() {
 		c.readOnce(cert.GetWatchedDirectory(), p.elem("tls_certificates", i))
 		if pair := c.certificate(cert, p.elem("tls_certificates", i)); pair != nil {
-			out.Certificates = append(out.Certificates, model.CertificateRef{Inline: pair})
+			out.Certificates = append(out.Certificates, model.CertificateRef{Inline: pair, File: cert.GetCertificateChain().GetFilename()})
 		}
 	}
 	for i, s := range m.GetTlsCertificateSdsSecretConfigs() {

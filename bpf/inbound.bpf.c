@@ -19,6 +19,7 @@ const volatile struct inbound_edit weir_inbound_edit_layout = {};
 const volatile struct inbound_control weir_inbound_control_layout = {};
 const volatile struct inbound_explain weir_inbound_explain_layout = {};
 const volatile enum inbound_reason weir_inbound_reason_layout = INBOUND_NONE;
+const volatile struct weir_event weir_inbound_event_layout = {};
 
 #define MAPPED_WORD be32(0xffff)
 /* bpf_sock_ops_cb_flags of the context. */
@@ -396,6 +397,57 @@ static __always_inline void pair_of(const volatile struct bpf_sk_lookup *ctx, st
 	put_addr(&pair->server, family, local4, &local6);
 }
 
+/* What becomes of the connection. Where the proxy should have it and cannot, the fail policy says so. */
+static __always_inline enum weir_event_action action_of(enum inbound_reason reason, __u32 flags)
+{
+	if (reason == INBOUND_CAPTURED)
+		return EVENT_REDIRECT;
+	if (reason == INBOUND_POLICY_DENIED)
+		return EVENT_REFUSE;
+	if (reason == INBOUND_NO_SOCKET || reason == INBOUND_NOT_ASSIGNED || reason == INBOUND_RULES_LOST)
+		return flags & INBOUND_FAIL_CLOSED ? EVENT_REFUSE : EVENT_PASS;
+	return EVENT_PASS;
+}
+
+/* Tells of a decision if it is among those that are wanted. Who listens there, and who calls, is for user space to find out. */
+__verified_alone int weir_inbound_tell(struct inbound_pair *pair, struct inbound_rule *rule, __u32 generation, __u32 action,
+				       __u32 reason)
+{
+	struct weir_event *event;
+
+	if (!pair || !rule || !event_wanted(action, reason) || !event_drawn())
+		return 0;
+	event = event_room();
+	if (!event)
+		return 0;
+	event->at = bpf_ktime_get_ns();
+	event->cookie = 0;
+	event->cgroup = 0;
+	event->netns = pair->netns;
+	__builtin_memcpy(event->addr, &pair->server, sizeof(event->addr));
+	__builtin_memset(event->target, 0, sizeof(event->target));
+	event->port = pair->server_port;
+	event->target_port = 0;
+	event->action = action;
+	event->reason = reason;
+	event->protocol = IPPROTO_TCP;
+	event->family = is_mapped(&pair->server) ? AF_INET : AF_INET6;
+	event->pid = 0;
+	event->uid = 0;
+	event->epoch = generation;
+	event->listener = 0;
+	event->rule = rule->id;
+	event->service = 0;
+	__builtin_memset(event->command, 0, sizeof(event->command));
+	__builtin_memcpy(event->source, &pair->client, sizeof(event->source));
+	event->source_port = pair->client_port;
+	event->kind = EVENT_ARRIVAL;
+	event->direction = EVENT_INBOUND;
+	event->flags = 0;
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
 /* Attached to a network namespace. Runs for each packet that is to find a listening socket, or an unconnected UDP one. */
 SEC("sk_lookup")
 int weir_inbound(struct bpf_sk_lookup *ctx)
@@ -404,6 +456,7 @@ int weir_inbound(struct bpf_sk_lookup *ctx)
 	struct inbound_pair pair = {};
 	struct inbound_rule rule = {};
 	enum inbound_reason reason;
+	enum weir_event_action action;
 
 	if (ctx->protocol != IPPROTO_TCP || !in_force(&control))
 		return LOOKUP_PASS;
@@ -414,11 +467,10 @@ int weir_inbound(struct bpf_sk_lookup *ctx)
 	if (reason == INBOUND_CAPTURED)
 		reason = give(ctx);
 	count(reason);
-	if (reason == INBOUND_POLICY_DENIED)
-		return LOOKUP_DROP;
-	if (reason == INBOUND_NO_SOCKET || reason == INBOUND_NOT_ASSIGNED || reason == INBOUND_RULES_LOST)
-		return control.flags & INBOUND_FAIL_CLOSED ? LOOKUP_DROP : LOOKUP_PASS;
-	return LOOKUP_PASS;
+	action = action_of(reason, control.flags);
+	if (weir_events_reasons)
+		weir_inbound_tell(&pair, &rule, control.generation, action, reason);
+	return action == EVENT_REFUSE ? LOOKUP_DROP : LOOKUP_PASS;
 }
 
 /* Never attached. Run by BPF_PROG_RUN on a struct inbound_explain: takes the decision on its pair, and counts nothing. */
@@ -453,5 +505,6 @@ int weir_inbound_explain(struct __sk_buff *ctx)
 		return -1;
 	explain->rule = rule;
 	explain->reason = reason;
+	explain->action = action_of(reason, control.flags);
 	return 0;
 }

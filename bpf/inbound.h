@@ -9,7 +9,7 @@
 #ifndef WEIR_INBOUND_H
 #define WEIR_INBOUND_H
 
-#include "kernel.h"
+#include "event.h"
 #include "policy.h"
 
 /* What of the kernel's user-space ABI inbound capture touches beside kernel.h. */
@@ -187,7 +187,7 @@ struct inbound_explain {
 	struct inbound_pair pair;
 	struct inbound_rule rule; /* that decided, if one did */
 	__u32 reason;		  /* enum inbound_reason */
-	__u32 reserved2;
+	__u32 action;		  /* enum weir_event_action */
 };
 
 _Static_assert(sizeof(struct inbound_place) == 32, "inbound_place");

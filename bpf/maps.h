@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* All maps of weir. They live as long as the daemon, a pinned link or a socket refers to them; pkg/kernel/pin pins some. */
+/* All maps of weir, but for weir_events, which is in event.h. They live as long as the daemon, a pinned link or a socket refers to them; pkg/kernel/pin pins some. */
 #ifndef WEIR_MAPS_H
 #define WEIR_MAPS_H
 
@@ -70,16 +70,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 65536);
 } weir_stranger_news SEC(".maps");
-
-/*
- * weir_events: struct weir_event, of the decisions that somebody wants to be told of.
- * written by: connect4, connect6. read by: user space. capacity: 1 MB, which are 8700 decisions.
- * full: the decision is not told, and counted in weir_events_lost.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
-} weir_events SEC(".maps");
 
 /*
  * weir_capture: which destinations to capture, and for which listener.

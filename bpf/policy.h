@@ -96,10 +96,9 @@ struct {
 } weir_policies SEC(".maps");
 
 /*
- * The functions below are verified by themselves, for any argument (global functions, 5.6; with memory as argument, 5.12): the
- * verifier would otherwise follow the loop over the tests through every combination of their outcomes.
+ * The functions below are verified by themselves: the verifier would otherwise follow the loop over the tests through every
+ * combination of their outcomes.
  */
-#define __verified_alone __attribute__((noinline))
 
 static __always_inline int policy_holds(const struct policy_test *t, const struct policy_query *q)
 {

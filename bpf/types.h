@@ -281,28 +281,4 @@ struct weir_stranger {
 };
 _Static_assert(sizeof(struct weir_stranger) == 24, "weir_stranger");
 
-/* A decision, as it is told in weir_events. */
-struct weir_event {
-	__u64 at;     /* bpf_ktime_get_ns() */
-	__u64 cookie; /* SO_COOKIE of the client's socket */
-	__u64 cgroup; /* cgroup v2 id of the task that called connect() */
-	__u64 netns;  /* cookie */
-	struct weir_addr addr;	 /* destination that the application asked for */
-	struct weir_addr target; /* where REDIRECT or OFFLOAD goes */
-	__u16 port;
-	__u16 target_port;
-	__u8 action; /* enum weir_action */
-	__u8 reason; /* enum weir_reason */
-	__u8 protocol;
-	__u8 family; /* of the socket */
-	__u32 pid;   /* process id in the initial pid namespace */
-	__u32 uid;   /* user id in the initial user namespace */
-	__u32 epoch; /* of listener, rule and service */
-	__u32 listener;
-	__u32 rule;
-	__u32 service;
-	__u8 command[16]; /* the process's name, empty when the kernel cannot tell it */
-};
-_Static_assert(sizeof(struct weir_event) == 112, "weir_event");
-
 #endif

@@ -12,6 +12,7 @@ char weir_udp_license[] SEC("license") = "GPL";
 /* Never read: makes BTF describe what programs are run on. */
 const volatile struct weir_udp_explain weir_udp_explain_layout = {};
 const volatile struct weir_udp_find weir_udp_find_layout = {};
+const volatile struct weir_event weir_udp_event_layout = {};
 
 /* Set at load: whether this kernel has bpf_set_retval (5.18). Without it what is refused fails with EPERM. */
 const volatile __u8 weir_udp_have_set_retval = 0;
@@ -270,9 +271,66 @@ static __always_inline int udp_lead(struct bpf_sock *sk, const struct weir_udp_p
 	return 1;
 }
 
+/* Counted up by user space whenever what is wanted changes: what was told before is told anew. */
+volatile __u32 weir_udp_events_round = 0;
+/* 1: every datagram is told of, and not just the first one of an exchange. */
+volatile __u32 weir_udp_events_each = 0;
+
+/* Whether a datagram is the first one of an exchange, or meets with another verdict than the one before. */
+static __always_inline int udp_first(const struct weir_udp_query *q, const struct weir_udp_verdict *v, __u64 cookie)
+{
+	struct weir_udp_flow flow = { .cookie = cookie, .dest = { .addr = q->addr, .port = q->port } };
+	__u64 now = (__u64)weir_udp_events_round << 32 | (v->action & 0xff) << 8 | (v->reason & 0xff);
+	__u64 *told = bpf_map_lookup_elem(&weir_udp_told, &flow);
+
+	if (told && *told == now)
+		return 0;
+	bpf_map_update_elem(&weir_udp_told, &flow, &now, BPF_ANY);
+	return 1;
+}
+
+/* Tells of a decision if it is among those that are wanted. Of exchanges the sample is drawn, and not of datagrams. */
+__verified_alone int weir_udp_tell(struct weir_udp_query *q, struct weir_udp_verdict *v, __u64 cookie, __u32 connects)
+{
+	struct weir_event *event;
+	int again;
+
+	if (!q || !v || !event_wanted(v->action, v->reason))
+		return 0;
+	again = !connects && !udp_first(q, v, cookie);
+	if ((again && !weir_udp_events_each) || !event_drawn())
+		return 0;
+	event = event_room();
+	if (!event)
+		return 0;
+	event->at = bpf_ktime_get_ns();
+	event->cookie = cookie;
+	event->cgroup = q->cgroup;
+	event->netns = q->netns;
+	__builtin_memcpy(event->addr, &q->addr, sizeof(event->addr));
+	__builtin_memset(event->target, 0, sizeof(event->target));
+	event->port = q->port;
+	event->target_port = 0;
+	event->action = v->action;
+	event->reason = v->reason;
+	event->protocol = IPPROTO_UDP;
+	event->family = udp_mapped(&q->addr) ? AF_INET : AF_INET6;
+	event->epoch = v->generation;
+	event->listener = 0;
+	event->rule = v->rule;
+	event->service = 0;
+	event->kind = EVENT_DATAGRAM;
+	event->direction = EVENT_OUTBOUND;
+	event->flags = again ? EVENT_AGAIN : 0;
+	event_nowhere(event);
+	event_caller(event);
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
 /* Decides about a datagram or a connect(), and says in to where it goes instead. */
 static __always_inline enum weir_udp_action udp_send(struct bpf_sock_addr *ctx, const struct weir_udp_dest *dest,
-						     struct weir_udp_dest *to)
+						     struct weir_udp_dest *to, __u32 connects)
 {
 	const struct weir_udp_control *c = udp_control();
 	struct weir_udp_query q = { .addr = dest->addr, .port = dest->port };
@@ -291,6 +349,8 @@ static __always_inline enum weir_udp_action udp_send(struct bpf_sock_addr *ctx, 
 	if (v.action == UDP_REDIRECT && (!p || !udp_lead(sk, p, dest, to)))
 		udp_give_up(&v, c, UDP_NO_ROOM);
 	udp_count(v.reason);
+	if (weir_events_reasons)
+		weir_udp_tell(&q, &v, bpf_get_socket_cookie(ctx), connects);
 	return v.action;
 }
 
@@ -386,7 +446,7 @@ int weir_udp_connect4(struct bpf_sock_addr *ctx)
 	if (!is_udp(ctx))
 		return 1;
 	get4(ctx, &dest);
-	action = udp_send(ctx, &dest, &to);
+	action = udp_send(ctx, &dest, &to, 1);
 	if (action == UDP_REFUSE)
 		return udp_refuse();
 	udp_connected(ctx, &dest, action == UDP_REDIRECT);
@@ -404,7 +464,7 @@ int weir_udp_connect6(struct bpf_sock_addr *ctx)
 	if (!is_udp(ctx))
 		return 1;
 	get6(ctx, &dest);
-	action = udp_send(ctx, &dest, &to);
+	action = udp_send(ctx, &dest, &to, 1);
 	if (action == UDP_REFUSE)
 		return udp_refuse();
 	udp_connected(ctx, &dest, action == UDP_REDIRECT);
@@ -420,7 +480,7 @@ int weir_udp_sendmsg4(struct bpf_sock_addr *ctx)
 	enum weir_udp_action action;
 
 	get4(ctx, &dest);
-	action = udp_send(ctx, &dest, &to);
+	action = udp_send(ctx, &dest, &to, 0);
 	if (action == UDP_REFUSE)
 		return udp_refuse();
 	if (action == UDP_REDIRECT)
@@ -435,7 +495,7 @@ int weir_udp_sendmsg6(struct bpf_sock_addr *ctx)
 	enum weir_udp_action action;
 
 	get6(ctx, &dest);
-	action = udp_send(ctx, &dest, &to);
+	action = udp_send(ctx, &dest, &to, 0);
 	if (action == UDP_REFUSE)
 		return udp_refuse();
 	if (action == UDP_REDIRECT)

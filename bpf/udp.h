@@ -15,7 +15,7 @@
 #ifndef WEIR_UDP_H
 #define WEIR_UDP_H
 
-#include "kernel.h"
+#include "caller.h"
 
 enum {
 	BPF_NOEXIST = 1,
@@ -131,6 +131,13 @@ struct weir_udp_slots {
 	struct weir_udp_slot slot[UDP_SLOTS];
 };
 
+/* Key of weir_udp_told: what a socket sends to a destination. */
+struct weir_udp_flow {
+	__u64 cookie; /* SO_COOKIE */
+	struct weir_udp_dest dest;
+	__u32 reserved;
+};
+
 /* Data of a run of weir_udp_explain. */
 struct weir_udp_explain {
 	__u8 ethernet[14];
@@ -158,6 +165,7 @@ _Static_assert(sizeof(struct weir_udp_rule) == 8, "weir_udp_rule");
 _Static_assert(sizeof(struct weir_udp_query) == 48, "weir_udp_query");
 _Static_assert(sizeof(struct weir_udp_verdict) == 16, "weir_udp_verdict");
 _Static_assert(sizeof(struct weir_udp_dest) == 20, "weir_udp_dest");
+_Static_assert(sizeof(struct weir_udp_flow) == 32, "weir_udp_flow");
 _Static_assert(sizeof(struct weir_udp_slots) == 384, "weir_udp_slots");
 _Static_assert(sizeof(struct weir_udp_explain) == 80, "weir_udp_explain");
 _Static_assert(sizeof(struct weir_udp_find) == 64, "weir_udp_find");
@@ -262,6 +270,20 @@ struct {
 	__type(key, int);
 	__type(value, struct weir_udp_dest);
 } weir_udp_peers SEC(".maps");
+
+/*
+ * weir_udp_told: what has been told of exchanges that are not connected, so that the first datagram alone is told of, and a later one
+ * whose verdict is another.
+ * key: struct weir_udp_flow. value: round << 32 | verdict, as weir_udp_tell makes it.
+ * written by: sendmsg4, sendmsg6, while somebody wants to know. deleted by: nobody. capacity: 4096, preallocated, about 400 KB.
+ * full: the least recently used entry goes, and its exchange is told of again.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct weir_udp_flow);
+	__type(value, __u64);
+} weir_udp_told SEC(".maps");
 
 /* weir_udp_reasons: how often each reason was given. key: enum weir_udp_reason. value: count on this CPU. */
 struct {

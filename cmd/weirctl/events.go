@@ -11,23 +11,27 @@ import (
 
 const eventsHelp = `usage: weirctl events [OPTIONS]
 
-Prints the kernel's decisions about TCP connections that captured processes make, as the running weir is told of them, one a line,
-until Ctrl-C: when, which process and container, where it wants to go, what becomes of it and why, for which listener or service,
-and at which endpoint. Nothing is told while nobody looks. Of more than one value for an option any has to match, of different
-options all.
+Prints the kernel's decisions about TCP connections that captured processes make (tcp out), about their datagrams (udp out) and
+about connections that come in to them (tcp in), as the running weir is told of them, one a line, until Ctrl-C: when, what becomes
+of it, which process and container, where it wants to go and why, for which listener or service, and at which endpoint. Nothing is
+told while nobody looks. Of more than one value for an option any has to match, of different options all.
 
-Datagrams of UDP and connections that come in are not told of: "weirctl top" shows those there are, "weirctl explain" what becomes
-of one, and the statistics weir.interception.udp.* and weir.inbound.* count the reasons.
+Of datagrams each connect() is told of, and of a socket that is not connected the first one to each destination, and one that meets
+with another verdict. Of what comes in, the process is the one that listens; where nobody listens who is captured, and of weir's
+own connections to applications, nothing is told but with --reason not_captured, own. "weirctl explain" tells more of one decision.
 
   --admin ADDR      admin interface of the daemon: HOST:PORT or unix:PATH (default: 127.0.0.1:9901)
   -c FILE           take the address of the admin interface from this bootstrap configuration
-  --verdict V       only pass, redirect, refuse or offload; this and the next five may be repeated or have commas
+  --direction D     only outbound or inbound; this and the next seven may be repeated or have commas
+  --protocol P      only tcp or udp
+  --verdict V       only pass, redirect, refuse or offload
   --reason R        only decisions for this reason, such as captured, no_rule or other_netns
-  --pid N           only those of this process
+  --pid N           only those of this process; of what comes in, the one that listens
   --container NAME  only those of this container: its name, the first digits of its id, or a glob
   --cgroup PATH     only those of processes in this cgroup or below it; globs as in the configuration
   --dst DST         only those about IP, IP/BITS, IP:PORT or :PORT
-  --sample SHARE    only so many, drawn at random: above 0 and at most 1
+  --sample SHARE    only so many, drawn at random: above 0 and at most 1; of datagrams, so many exchanges
+  --each-datagram   of datagrams every one, and not just the first
   -n, --limit N     end after so many, those that were recorded included
   --past            begin with those that were recorded (the events of weir.interception in the configuration)
   --no-follow       with --past, end after those that were recorded
@@ -71,13 +75,13 @@ func parseEvents(args []string) (*eventsArguments, error) {
 		switch name {
 		case "-h", "--help":
 			return nil, errHelp
-		case "--past", "--no-follow", "--json":
+		case "--past", "--no-follow", "--json", "--each-datagram":
 			if joined {
 				return nil, fmt.Errorf("%s has no value", name)
 			}
 			a.flag(name)
 			continue
-		case "--admin", "-c", "--config-path", "-n", "--limit", "--verdict", "--reason", "--pid", "--container", "--cgroup", "--dst", "--sample":
+		case "--admin", "-c", "--config-path", "-n", "--limit", "--direction", "--protocol", "--verdict", "--reason", "--pid", "--container", "--cgroup", "--dst", "--sample":
 		default:
 			if !strings.HasPrefix(name, "-") {
 				return nil, fmt.Errorf("unexpected argument %q", name)
@@ -107,6 +111,8 @@ func (a *eventsArguments) flag(name string) {
 		a.params.Set("past", "true")
 	case "--no-follow":
 		a.params.Set("no_follow", "true")
+	case "--each-datagram":
+		a.params.Set("each_datagram", "true")
 	case "--json":
 		a.params.Set("format", "json")
 	}

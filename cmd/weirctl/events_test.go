@@ -20,8 +20,8 @@ func TestEventsArguments(t *testing.T) {
 		{name: "none", want: "format=text"},
 		{name: "all", args: []string{
 			"--verdict", "refuse", "--verdict=pass", "--reason", "no_rule", "--pid", "7", "--container", "fade", "--cgroup", "a/*", "--dst", ":80",
-			"--sample", "0.5", "-n", "3", "--past", "--json",
-		}, want: "cgroup=a/*&container=fade&dst=:80&format=json&limit=3&past=true&pid=7&reason=no_rule&sample=0.5&verdict=refuse&verdict=pass"},
+			"--sample", "0.5", "-n", "3", "--past", "--json", "--direction", "inbound", "--protocol=udp", "--each-datagram",
+		}, want: "cgroup=a/*&container=fade&direction=inbound&dst=:80&each_datagram=true&format=json&limit=3&past=true&pid=7&protocol=udp&reason=no_rule&sample=0.5&verdict=refuse&verdict=pass"},
 		{name: "only the past", args: []string{"--no-follow", "--past"}, want: "format=text&no_follow=true&past=true"},
 		{name: "nothing", args: []string{"--no-follow"}, wantErr: "--past prints; give both"},
 		{name: "unknown", args: []string{"--what"}, wantErr: "unknown option --what"},

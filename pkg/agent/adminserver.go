@@ -58,7 +58,7 @@ func (a *Agent) startAdmin() error {
 		Runtime:      view.Runtime{Of: a.runtime},
 		Interception: view.Interception{Interceptor: a.capture.view, Unavailable: a.capture.problem, Offload: a.capture.services.status, Namespaces: a.capture.namespaces.list, Acceleration: a.acceleration.Status, Datagrams: a.datagrams.view, Inbound: a.capture.inbound.view, Privileges: privilege.Read},
 		Connections:  a.connections(),
-		Events:       events{a.capture.decisions},
+		Events:       eventStream{a.capture.decisions},
 		Explainer:    explainer{a.newExplainer()},
 		Findings:     view.Findings{Static: view.StaticFindings(a.cfg.Findings), Dump: a.store.Dump},
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/inbound"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
@@ -45,8 +46,9 @@ type capture struct {
 	inbound                 *inboundCapture
 	// datagrams are captured in the same namespaces.
 	datagrams *datagramCapture
-	// decisions are told to whoever wants to know.
+	// decisions are told to whoever wants to know, through ring, which is made with the kernel.
 	decisions *decisions.Hub
+	ring      *events.Ring
 	record    *model.Events
 	// reasons are what the statistics have been told of.
 	reasons reasonCounts
@@ -182,9 +184,9 @@ func (c *capture) learn(snap *model.Snapshot) {
 	c.services.settle()
 }
 
-// load opens the capture sockets and loads the programs, for the connections of cgroups.
-func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
-	o := intercept.Options{ProxyMark: c.mark()}
+// loadWith is load with a ring, which is closed when there is an error.
+func (c *capture) loadWith(ring *events.Ring, cgroups []string) (*intercept.Interceptor, error) {
+	o := intercept.Options{ProxyMark: c.mark(), Ring: ring}
 	h, found := cgroup.Find() // without one, the interceptor says what is missing
 	if found == nil && !chosen(h, cgroups) {
 		o.ProxyCgroup = h.OwnID()
@@ -217,7 +219,7 @@ func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
 		return nil, errors.Join(err, k.Close())
 	}
 	c.kernel.Store(k)
-	if err := c.decisions.Attach(func(told func(*intercept.Event)) (decisions.Stream, error) { return k.Events(told) }, c.record); err != nil {
+	if err := c.decisions.Attach(func(told func(*events.Event)) (decisions.Stream, error) { return ring.Listen(told) }, c.record); err != nil {
 		c.log.Warn("decisions are not recorded", "error", err)
 	}
 	c.log.Info("interception is on", "capture", fmt.Sprint(addrs))
@@ -332,7 +334,7 @@ func (c *capture) close() {
 	c.inbound.close() // before the namespaces are left, which would end what is to stay
 	c.namespaces.close()
 	c.services.close()
-	if err := k.Close(); err != nil {
+	if err := errors.Join(k.Close(), c.ring.Close()); err != nil {
 		c.log.Warn("detach from the kernel", "error", err)
 	}
 }

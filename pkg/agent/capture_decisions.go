@@ -6,8 +6,10 @@ import (
 	"net/url"
 
 	"github.com/weir-proxy/weir/pkg/agent/decisions"
+	"github.com/weir-proxy/weir/pkg/agent/owners"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -20,10 +22,29 @@ func (c *capture) newDecisions(root *stats.Scope, i *model.Interception) {
 		h = nil // nothing is captured either
 	}
 	c.late = root.Counter("weir.interception.namespaces_noticed_late")
-	c.decisions = decisions.New(decisions.NewDescriber(h, c.namespaces.nameOf), root.Scope("weir.interception.events"))
+	servers := &serverFinder{list: c.servers, own: c.inbound.cookie.Load}
+	if h != nil {
+		servers.owners = owners.New(h)
+	}
+	c.decisions = decisions.New(decisions.NewDescriber(h, c.namespaces.nameOf, servers.find), root.Scope("weir.interception.events"))
 	if i != nil {
 		c.record = i.Events
 	}
+}
+
+// load opens the capture sockets and loads the programs, for the connections of cgroups, with a ring that the decisions of all objects are
+// told through.
+func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
+	ring, err := events.New()
+	if err != nil {
+		return nil, err
+	}
+	k, err := c.loadWith(ring, cgroups)
+	if err != nil {
+		return nil, errors.Join(err, ring.Close())
+	}
+	c.ring, c.inbound.ring, c.datagrams.ring = ring, ring, ring
+	return k, nil
 }
 
 // noticed looks for the namespace of a process whose connection was left to the fail policy, since nobody had noticed the namespace
@@ -69,13 +90,13 @@ func (c *capture) countReasons(root *stats.Scope) {
 	_ = c.reasons.count(root.Scope("weir.interception"), k.Counters) // an error says that it was closed
 }
 
-// events answers /weir/events.
-type events struct{ hub *decisions.Hub }
+// eventStream answers /weir/events.
+type eventStream struct{ hub *decisions.Hub }
 
-var _ admin.Events = events{}
+var _ admin.Events = eventStream{}
 
 // StreamEvents implements admin.Events.
-func (e events) StreamEvents(ctx context.Context, params url.Values, begin func(text bool), emit func([]byte) error) error {
+func (e eventStream) StreamEvents(ctx context.Context, params url.Values, begin func(text bool), emit func([]byte) error) error {
 	err := e.hub.Stream(ctx, params, begin, emit)
 	var wrong decisions.Parameters
 	if errors.As(err, &wrong) {

@@ -15,6 +15,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/inbound"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
@@ -36,6 +37,9 @@ type inboundCapture struct {
 	listeners *listener.Manager
 	// persistence is that of connections that leave.
 	persistence *persistence
+
+	// ring is what decisions are told through.
+	ring *events.Ring
 
 	kernel atomic.Pointer[inbound.Inbound]
 	// unavailable is why this host does not capture what comes in; set once.
@@ -136,7 +140,7 @@ func (c *inboundCapture) load() (*inbound.Inbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := inbound.New(inbound.Options{Hierarchy: h, Pins: c.openPins(), KeepPins: c.persistence.stays()})
+	k, err := inbound.New(inbound.Options{Hierarchy: h, Pins: c.openPins(), KeepPins: c.persistence.stays(), Ring: c.ring})
 	if err != nil {
 		return nil, errors.Join(err, own.Close())
 	}

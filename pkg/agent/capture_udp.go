@@ -11,6 +11,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/datagram"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
@@ -33,6 +34,8 @@ type datagramCapture struct {
 	mark uint32
 	// persistence is that of connections.
 	persistence *persistence
+	// ring is what decisions are told through; nil where interception is not available.
+	ring *events.Ring
 	// begun is set when capturing has begun.
 	begun bool
 
@@ -232,7 +235,7 @@ func (c *datagramCapture) apply(snap *model.Snapshot) {
 // load makes the interceptor for the processes of cgroups.
 func (c *datagramCapture) load(cgroups []string) error {
 	o := datagram.Options{
-		ProxyMark: c.mark, Deferred: !c.begun, KeepPins: c.persistence.stays(), Notice: func(text string) { c.log.Warn(text) },
+		ProxyMark: c.mark, Deferred: !c.begun, KeepPins: c.persistence.stays(), Notice: func(text string) { c.log.Warn(text) }, Ring: c.ring,
 		OpenCapture: func() (datagram.Ports, error) {
 			at, err := c.udp.OpenCapture(nil)
 			return datagram.Ports(at), err

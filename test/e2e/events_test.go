@@ -74,7 +74,7 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	compare(all.Wait().Out, want)
-	wantContains(t, "the pod's", one.Wait().Out, "shop (net:[", "> 10.99.0.1:80 redirect: captured, listener kept")
+	wantContains(t, "the pod's", one.Wait().Out, "shop (net:[", "redirect tcp out", "> 10.99.0.1:80: captured, listener kept")
 	compare(node.App().Run(harness.Binary("weirctl"), "events", "--admin", harness.AdminAddr, "--past", "--json", "-n", "3").Out, want[:3])
 	compare(node.App().Run(harness.Binary("weirctl"), "events", "--admin", harness.AdminAddr, "--past", "--no-follow", "--json", "--verdict", "offload,refuse").Out, want[1:3])
 	weir.AwaitStat("weir.interception.events.consumers", func(n int) bool { return n == 1 })

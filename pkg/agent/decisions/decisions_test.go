@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +15,9 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/kernel/datagram"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
+	"github.com/weir-proxy/weir/pkg/kernel/inbound"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
@@ -20,12 +25,12 @@ import (
 // kernel is a stream that the test tells through.
 type kernel struct {
 	mu     sync.Mutex
-	told   func(*intercept.Event) // nil while nobody listens
-	wanted intercept.Wanted
+	told   func(*events.Event) // nil while nobody listens
+	wanted events.Wanted
 	opened int
 }
 
-func (k *kernel) open(told func(*intercept.Event)) (Stream, error) {
+func (k *kernel) open(told func(*events.Event)) (Stream, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.told != nil {
@@ -36,7 +41,7 @@ func (k *kernel) open(told func(*intercept.Event)) (Stream, error) {
 	return k, nil
 }
 
-func (k *kernel) Want(w intercept.Wanted) error {
+func (k *kernel) Want(w events.Wanted) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.wanted = w
@@ -48,7 +53,7 @@ func (k *kernel) Lost() uint64 { return 0 }
 func (k *kernel) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.told, k.wanted = nil, intercept.Wanted{}
+	k.told, k.wanted = nil, events.Wanted{}
 	return nil
 }
 
@@ -58,8 +63,25 @@ func (k *kernel) listening() bool {
 	return k.told != nil
 }
 
-func event(dst string, a intercept.Action, r intercept.Reason, pid uint32) *intercept.Event {
-	return &intercept.Event{At: time.Unix(0, 0).UTC(), Dst: netip.MustParseAddrPort(dst), Action: a, Reason: r, PID: pid, Command: "curl", TCP: true}
+func event(dst string, v events.Verdict, r intercept.Reason, pid uint32) *events.Event {
+	return &events.Event{
+		At: time.Unix(0, 0).UTC(), Dst: netip.MustParseAddrPort(dst), Verdict: v, Code: uint8(r), Reason: r.String(), PID: pid, Command: "curl", Protocol: events.TCP,
+	}
+}
+
+// asked is a datagram, and came a connection that came in.
+func asked(dst string, r datagram.Reason, again bool) *events.Event {
+	return &events.Event{
+		Kind: events.Datagram, Dst: netip.MustParseAddrPort(dst), Verdict: events.Redirect, Code: uint8(r), Reason: r.String(), PID: 8, Command: "dig",
+		Protocol: events.UDP, Listener: "dns", Again: again,
+	}
+}
+
+func came(src, dst string, v events.Verdict, r inbound.Reason) *events.Event {
+	return &events.Event{
+		Kind: events.Arrival, Inbound: true, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst), Verdict: v, Code: uint8(r), Reason: r.String(),
+		Protocol: events.TCP, Listener: "in", Netns: 9,
+	}
 }
 
 type bed struct {
@@ -68,10 +90,18 @@ type bed struct {
 	store  *stats.Store
 }
 
+// server is who listens at 10.1.1.1:443.
+func server(netns uint64, at netip.AddrPort) Server {
+	if netns != 9 || at != netip.MustParseAddrPort("10.1.1.1:443") {
+		return Server{}
+	}
+	return Server{PID: 77, UID: 33, Command: "nginx"}
+}
+
 func newBed(t *testing.T, e *model.Events) *bed {
 	t.Helper()
 	b := &bed{kernel: &kernel{}, store: stats.NewStore()}
-	b.Hub = New(NewDescriber(nil, func(cookie uint64) string { return map[uint64]string{9: "blue"}[cookie] }), b.store.Root().Scope("events"))
+	b.Hub = New(NewDescriber(nil, func(cookie uint64) string { return map[uint64]string{9: "blue"}[cookie] }, server), b.store.Root().Scope("events"))
 	if err := b.Attach(b.kernel.open, e); err != nil {
 		t.Fatal(err)
 	}
@@ -114,18 +144,28 @@ func TestStream(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		all, allDone := b.listen(ctx, "")
 		refused, refusedDone := b.listen(t.Context(), "verdict=refuse&dst=10.0.0.0/8&format=text&limit=1")
-		everything := intercept.Everything()
-		everything.Reasons &^= 1 << intercept.ReasonNotTCP // those are told when they are asked for
-		if w := b.kernel.wanted; b.kernel.opened != 1 || w != everything {
+		w := b.kernel.wanted
+		for kind, names := range [][]string{intercept.ReasonNames(), datagram.ReasonNames(), inbound.ReasonNames()} {
+			for code, name := range names { // some are told when they are asked for
+				wanted, quiet := w.Of[kind].Reasons&(1<<code) != 0, name == "not_tcp" || kind == 2 && slices.Contains([]string{"disabled", "not_captured", "own"}, name)
+				if wanted == quiet {
+					t.Errorf("reason %s of kind %d is wanted: %t", name, kind, wanted)
+				}
+			}
+			if w.Of[kind].Verdicts != math.MaxUint32 {
+				t.Errorf("of kind %d, %x is wanted", kind, w.Of[kind].Verdicts)
+			}
+		}
+		if b.kernel.opened != 1 || w.Sample != 1 || w.EachDatagram {
 			t.Errorf("opened %d times, wanted %+v", b.kernel.opened, w)
 		}
-		b.kernel.told(event("10.1.1.1:80", intercept.ActionPass, intercept.ReasonNoRule, 1))
-		b.kernel.told(event("192.0.2.1:80", intercept.ActionRefuse, intercept.ReasonPolicyDenied, 1))
-		e := event("10.1.1.1:443", intercept.ActionRefuse, intercept.ReasonPolicyDenied, 7)
+		b.kernel.told(event("10.1.1.1:80", events.Pass, intercept.ReasonNoRule, 1))
+		b.kernel.told(event("192.0.2.1:80", events.Refuse, intercept.ReasonPolicyDenied, 1))
+		e := event("10.1.1.1:443", events.Refuse, intercept.ReasonPolicyDenied, 7)
 		e.Listener, e.Service, e.Netns = "shop", "shop", 9
 		b.kernel.told(e)
 		synctest.Wait()
-		if got := <-refused; got != "00:00:00.000000 curl/7 (blue) > 10.1.1.1:443 refuse: policy_denied, listener shop, service shop\n" {
+		if got := <-refused; got != "00:00:00.000000 refuse   tcp out curl/7 (blue) > 10.1.1.1:443: policy_denied, listener shop, service shop\n" {
 			t.Errorf("line %q", got)
 		}
 		if err := <-refusedDone; err != nil { // there was one
@@ -153,6 +193,45 @@ func TestStream(t *testing.T) {
 	})
 }
 
+// TestKinds streams datagrams and connections that come in, each to those who want them.
+func TestKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, nil)
+		const dig, client = "00:00:00.000000 redirect udp out dig/8 > 192.0.2.1:53: captured, listener dns", "198.51.100.7:5000"
+		readers := map[string][]string{
+			"protocol=udp": {dig}, "protocol=udp&each_datagram": {dig, dig + ", again"},
+			"direction=inbound": {
+				"00:00:00.000000 redirect tcp in  198.51.100.7:5000 > nginx/77 (blue) 10.1.1.1:443: captured, listener in",
+				"00:00:00.000000 refuse   tcp in  198.51.100.7:5000 > - (blue) 10.1.1.1:80: policy_denied, listener in",
+			},
+			"pid=77": {"00:00:00.000000 redirect tcp in  198.51.100.7:5000 > nginx/77 (blue) 10.1.1.1:443: captured, listener in"},
+			"pid=8":  {dig}, "reason=own": {"00:00:00.000000 pass     tcp in  198.51.100.7:5000 > nginx/77 (blue) 10.1.1.1:443: own, listener in"},
+		}
+		lines := map[string]chan string{}
+		for query := range readers {
+			lines[query], _ = b.listen(t.Context(), query+"&format=text")
+		}
+		for _, e := range []*events.Event{
+			asked("192.0.2.1:53", datagram.ReasonCaptured, false), asked("192.0.2.1:53", datagram.ReasonCaptured, true),
+			came(client, "10.1.1.1:443", events.Redirect, inbound.ReasonCaptured), came(client, "10.1.1.1:443", events.Pass, inbound.ReasonOwn),
+			came(client, "10.1.1.1:80", events.Refuse, inbound.ReasonPolicyDenied),
+		} {
+			e.At = time.Unix(0, 0).UTC()
+			b.kernel.told(e)
+		}
+		synctest.Wait()
+		for query, want := range readers {
+			var got []string
+			for len(lines[query]) > 0 {
+				got = append(got, strings.TrimSuffix(<-lines[query], "\n"))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s:\n%s\nwant\n%s", query, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+	})
+}
+
 // A reader that stands still loses events, and is told how many.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -169,7 +248,7 @@ func TestSlowReader(t *testing.T) {
 		}()
 		<-begun
 		for range room + 101 {
-			b.kernel.told(event("10.1.1.1:80", intercept.ActionPass, intercept.ReasonNoRule, 1))
+			b.kernel.told(event("10.1.1.1:80", events.Pass, intercept.ReasonNoRule, 1))
 			synctest.Wait()
 		}
 		close(gate)
@@ -185,11 +264,11 @@ func TestSlowReader(t *testing.T) {
 func TestRecorder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, &model.Events{Sample: 1, Verdicts: []string{"pass"}, Keep: 3})
-		if !b.kernel.listening() || b.kernel.wanted.Actions != 1 {
+		if !b.kernel.listening() || b.kernel.wanted.Of[events.Connect].Verdicts != 1 {
 			t.Errorf("wanted %+v", b.kernel.wanted)
 		}
 		for pid := range uint32(5) {
-			b.kernel.told(event("10.1.1.1:80", intercept.ActionPass, intercept.ReasonNoRule, pid+1))
+			b.kernel.told(event("10.1.1.1:80", events.Pass, intercept.ReasonNoRule, pid+1))
 			synctest.Wait()
 		}
 		for query, want := range map[string]string{"past&limit=3": "345", "past&limit=1&pid=4": "4", "past&no_follow": "345", "past&no_follow&limit=2": "34", "no_follow": ""} {
@@ -226,7 +305,9 @@ func TestParseQuestion(t *testing.T) {
 	for query, want := range map[string]string{
 		"verdict=drop": `verdict: "drop" is none of pass`, "reason=none": `reason: "none" is none of not_tcp`, "pid=0": "pid: ", "pid=x": "pid: ",
 		"container=": "container: ", "container=[": "container: ", "cgroup=[": "cgroup: ", "dst=here": "dst: ", "dst=:0": "dst: ", "sample=0": "sample: ",
-		"sample=1.1": "sample: ", "sample=NaN": "sample: ", "limit=0": "limit: ", "limit=-1": "limit: ", "format=xml": "format: ", "what=1": "what: there is no",
+		"sample=1.1": "sample: ", "sample=NaN": "sample: ", "limit=0": "limit: ", "limit=-1": "limit: ", "format=xml": "format: ", "direction=up": `direction: "up" is none of outbound, inbound`,
+		"protocol=sctp": `protocol: "sctp" is none of tcp, udp, other`, "reason=answered": `reason: "answered" is none of `, "what=1": "what: there is no",
+		"direction=inbound&protocol=udp": "nothing matches", "protocol=other": "nothing matches", "reason=refuse_rule&protocol=tcp": "nothing matches",
 	} {
 		params, err := url.ParseQuery(query)
 		if err != nil {
@@ -239,8 +320,8 @@ func TestParseQuestion(t *testing.T) {
 }
 
 func TestFilter(t *testing.T) {
-	k := event("10.1.1.1:80", intercept.ActionPass, intercept.ReasonNoRule, 7)
-	e := &Event{Container: "fade01234567", Cgroup: "/system.slice/docker-fade.scope", kernel: k}
+	k := event("10.1.1.1:80", events.Pass, intercept.ReasonNoRule, 7)
+	e := &Event{PID: 7, Container: "fade01234567", Cgroup: "/system.slice/docker-fade.scope", kernel: k}
 	for query, want := range map[string]bool{
 		"": true, "verdict=pass": true, "verdict=refuse": false, "verdict=refuse,pass": true, "reason=no_rule": true, "reason=captured": false,
 		"pid=7": true, "pid=8": false, "pid=8&pid=7": true, "container=fade": true, "container=*567": true, "container=beef": false,
@@ -263,10 +344,10 @@ func TestFilter(t *testing.T) {
 
 // What a configuration may name is what the kernel has.
 func TestReasonsOfConfigurations(t *testing.T) {
-	if _, err := filterOf(&model.Events{Sample: 1, Verdicts: verdictNames(), Reasons: intercept.ReasonNames()[1:], Destinations: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}); err != nil {
+	if _, err := filterOf(&model.Events{Sample: 1, Verdicts: events.Verdicts(), Reasons: reasonNames(), Destinations: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}); err != nil {
 		t.Error(err)
 	}
-	for n, name := range verdictNames() {
+	for n, name := range events.Verdicts() {
 		if intercept.Action(n).String() != name {
 			t.Errorf("verdict %d is %s here, %s in the kernel", n, name, intercept.Action(n))
 		}
@@ -274,7 +355,7 @@ func TestReasonsOfConfigurations(t *testing.T) {
 }
 
 func FuzzParseQuestion(f *testing.F) {
-	for _, query := range []string{"verdict=pass&dst=:80", "reason=a,b", "sample=1e-9", "limit=9", "cgroup=**"} {
+	for _, query := range []string{"verdict=pass&dst=:80", "reason=a,b", "sample=1e-9", "limit=9", "cgroup=**", "direction=inbound&protocol=udp"} {
 		f.Add(query)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
@@ -282,7 +363,7 @@ func FuzzParseQuestion(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if q, err := parseQuestion(params); err == nil && (q.filter.wanted.Actions == 0 || q.filter.wanted.Sample <= 0) {
+		if q, err := parseQuestion(params); err == nil && (q.filter.wanted.Of == [events.Kinds]events.Want{} || q.filter.wanted.Sample <= 0) {
 			t.Errorf("%s: %+v", query, q.filter)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -12,19 +13,29 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/agent/owners"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
-	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 )
 
 // walkInterval is how long an unknown cgroup is not looked for again: those of commands come and go.
 const walkInterval = time.Second
 
+// Directions of events.
+const (
+	directionOut = "outbound"
+	directionIn  = "inbound"
+)
+
 // Event is a decision in words.
 type Event struct {
-	Time    time.Time `json:"time"`
-	Verdict string    `json:"verdict"`
-	Reason  string    `json:"reason"`
-	// PID, UID and Command are those of the process that called connect(); Command is empty when it has ended and the kernel did not
-	// tell its name.
+	Time time.Time `json:"time"`
+	// Direction is "outbound" for what a process of this host begins, "inbound" for what comes in to one. Protocol is "tcp", "udp" or
+	// "other".
+	Direction string `json:"direction"`
+	Protocol  string `json:"protocol"`
+	Verdict   string `json:"verdict"`
+	Reason    string `json:"reason"`
+	// PID, UID and Command are those of the process that called connect() or sendmsg(); Command is empty when it has ended and the kernel
+	// did not tell its name. Where something comes in they are those of the process that listens, zero when it is not known.
 	PID     uint32 `json:"pid"`
 	UID     uint32 `json:"uid"`
 	Command string `json:"command,omitempty"`
@@ -32,42 +43,66 @@ type Event struct {
 	Cgroup    string `json:"cgroup,omitempty"`
 	Container string `json:"container,omitempty"`
 	// Namespace is the network namespace, empty for weir's own.
-	Namespace   string `json:"namespace,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	// Source is the client of what comes in; before connect() has ended a client has no address.
+	Source      string `json:"source,omitempty"`
 	Destination string `json:"destination"`
 	// Listener that the rule was made for, and Service that it offloads to.
 	Listener string `json:"listener,omitempty"`
 	Service  string `json:"service,omitempty"`
 	// Endpoint is where an offloaded connection was sent.
 	Endpoint string `json:"endpoint,omitempty"`
-	// Cookie is the socket's SO_COOKIE.
+	// Again tells that it is about another datagram of an exchange that has been told of.
+	Again bool `json:"again,omitempty"`
+	// Cookie is the client socket's SO_COOKIE, 0 where something comes in.
 	Cookie uint64 `json:"cookie"`
 
-	kernel *intercept.Event
+	kernel *events.Event
 }
 
-// Text is the event in one line.
+// Text is the event in one line: when, verdict, protocol and direction in columns, who and where to, why.
 func (e *Event) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s/%d", e.Time.Format("15:04:05.000000"), cmp.Or(e.Command, "-"), e.PID)
+	fmt.Fprintf(&b, "%s %-8s %-3s %-3s ", e.Time.Format("15:04:05.000000"), e.Verdict, e.Protocol, map[string]string{directionOut: "out", directionIn: "in"}[e.Direction])
+	if e.Direction == directionIn {
+		b.WriteString(e.Source + " > ")
+	}
+	who := cmp.Or(e.Command, "-")
+	if e.PID != 0 {
+		who += "/" + strconv.Itoa(int(e.PID))
+	}
+	b.WriteString(who)
 	if e.Container != "" {
 		b.WriteString(" " + e.Container)
 	}
 	if e.Namespace != "" {
 		b.WriteString(" (" + e.Namespace + ")")
 	}
-	fmt.Fprintf(&b, " > %s %s: %s", e.Destination, e.Verdict, e.Reason)
+	b.WriteString(map[string]string{directionOut: " > ", directionIn: " "}[e.Direction] + e.Destination + ": " + e.Reason)
 	for _, part := range []struct{ name, value string }{{"listener", e.Listener}, {"service", e.Service}, {"endpoint", e.Endpoint}} {
 		if part.value != "" {
 			b.WriteString(", " + part.name + " " + part.value)
 		}
 	}
+	if e.Again {
+		b.WriteString(", again")
+	}
 	return b.String()
+}
+
+// Server is who listens at an address; the zero value when it is not known.
+type Server struct {
+	PID, UID uint32
+	Command  string
+	// Cgroup is its cgroup's id.
+	Cgroup uint64
 }
 
 // Describer finds the words. Its lock guards what it remembers.
 type Describer struct {
 	hierarchy *cgroup.Hierarchy // nil when there is none
 	namespace func(cookie uint64) string
+	server    func(netns uint64, at netip.AddrPort) Server
 
 	mu sync.Mutex
 	// names are cgroups by their ids, which are never used again; walked is when they were looked for.
@@ -76,33 +111,51 @@ type Describer struct {
 }
 
 // NewDescriber describes cgroups of a hierarchy, which may be nil. namespace gives the name of a network namespace by its cookie,
-// "" for weir's own.
-func NewDescriber(h *cgroup.Hierarchy, namespace func(cookie uint64) string) *Describer {
-	return &Describer{hierarchy: h, namespace: namespace}
+// "" for weir's own; server who listens in one. They are called by the goroutine that reads decisions.
+func NewDescriber(h *cgroup.Hierarchy, namespace func(cookie uint64) string, server func(netns uint64, at netip.AddrPort) Server) *Describer {
+	return &Describer{hierarchy: h, namespace: namespace, server: server}
 }
 
-func (d *Describer) event(k *intercept.Event) *Event {
+func (d *Describer) event(k *events.Event) *Event {
 	e := &Event{
-		Time: k.At, Verdict: k.Action.String(), Reason: k.Reason.String(), PID: k.PID, UID: k.UID, Command: k.Command, Cookie: k.Cookie,
-		Cgroup: d.cgroup(k.Cgroup), Namespace: d.namespace(k.Netns), Destination: k.Dst.String(), Listener: k.Listener, Service: k.Service, kernel: k,
+		Time: k.At, Direction: directionOut, Protocol: protocolName(k.Protocol), Verdict: k.Verdict.String(), Reason: k.Reason,
+		PID: k.PID, UID: k.UID, Command: k.Command, Cookie: k.Cookie, Namespace: d.namespace(k.Netns), Destination: k.Dst.String(),
+		Listener: k.Listener, Service: k.Service, Again: k.Again, kernel: k,
 	}
-	if e.Cgroup != "" {
+	group := k.Cgroup
+	if k.Inbound {
+		s := d.server(k.Netns, k.Dst)
+		e.Direction, e.Source = directionIn, k.Src.String()
+		e.PID, e.UID, e.Command, group = s.PID, s.UID, s.Command, s.Cgroup
+	}
+	if e.Cgroup = d.cgroup(group); e.Cgroup != "" {
 		e.Container = owners.Container(e.Cgroup)
 	}
-	if e.Command == "" {
-		if text, err := os.ReadFile("/proc/" + strconv.Itoa(int(k.PID)) + "/comm"); err == nil { // else it has ended
+	if e.Command == "" && e.PID != 0 {
+		if text, err := os.ReadFile("/proc/" + strconv.Itoa(int(e.PID)) + "/comm"); err == nil { // else it has ended
 			e.Command = string(bytes.TrimSpace(text))
 		}
 	}
-	if k.Action == intercept.ActionOffload {
+	if k.Verdict == events.Offload {
 		e.Endpoint = k.Target.String()
 	}
 	return e
 }
 
+// protocolName is what events and filters call a protocol.
+func protocolName(number uint8) string {
+	switch number {
+	case events.TCP:
+		return "tcp"
+	case events.UDP:
+		return "udp"
+	}
+	return "other"
+}
+
 // cgroup is the name of one by its id. When it is unknown the hierarchy is walked, at most once in walkInterval.
 func (d *Describer) cgroup(id uint64) string {
-	if d.hierarchy == nil {
+	if d.hierarchy == nil || id == 0 {
 		return ""
 	}
 	d.mu.Lock()

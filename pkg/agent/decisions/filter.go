@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"net/url"
 	"path"
@@ -13,12 +14,17 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
-	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 )
 
 // Filter says which decisions somebody wants to know of. Of different kinds all have to match, of one kind any.
 type Filter struct {
-	wanted     intercept.Wanted
+	// wanted is the kernel's part, made by complete of the lists, each of which is empty when it matches everything.
+	wanted     events.Wanted
+	verdicts   uint32 // bits
+	reasons    []string
+	directions []string
+	protocols  []string
 	pids       []uint32
 	containers []string // globs of names
 	cgroups    []string // patterns, as in cgroup.Match
@@ -49,10 +55,10 @@ type question struct {
 	text           bool
 }
 
-// parseQuestion reads the parameters of a question: verdict, reason, pid, container, cgroup, dst (each any number of times, or with
-// commas), sample (0 to 1), limit, past, no_follow and format. The error names every parameter that is wrong and why.
+// parseQuestion reads the parameters of a question: direction, protocol, verdict, reason, pid, container, cgroup, dst (each any number of
+// times, or with commas), sample (0 to 1), each_datagram, limit, past, no_follow and format. The error names every parameter that is wrong and why.
 func parseQuestion(params url.Values) (*question, error) {
-	q := &question{filter: &Filter{wanted: intercept.Wanted{Sample: 1}}}
+	q := &question{filter: &Filter{wanted: events.Wanted{Sample: 1}}}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		for _, values := range params[name] {
@@ -63,13 +69,15 @@ func parseQuestion(params url.Values) (*question, error) {
 			}
 		}
 	}
-	q.filter.complete()
+	if err := q.filter.complete(); err != nil && len(errs) == 0 {
+		errs = append(errs, err)
+	}
 	return q, errors.Join(errs...)
 }
 
 func (q *question) set(name, value string) (err error) {
 	f := q.filter
-	if len(f.pids)+len(f.containers)+len(f.cgroups)+len(f.places) > maxValues {
+	if len(f.reasons)+len(f.directions)+len(f.protocols)+len(f.pids)+len(f.containers)+len(f.cgroups)+len(f.places) > maxValues {
 		return fmt.Errorf("there are more than %d values", maxValues)
 	}
 	switch name {
@@ -77,6 +85,12 @@ func (q *question) set(name, value string) (err error) {
 		return f.addVerdict(value)
 	case "reason":
 		return f.addReason(value)
+	case "direction":
+		f.directions, err = addOne(f.directions, value, directionNames())
+		return err
+	case "protocol":
+		f.protocols, err = addOne(f.protocols, value, protocolNames())
+		return err
 	case "dst":
 		return f.addPlace(value)
 	case "pid":
@@ -94,6 +108,8 @@ func (q *question) set(name, value string) (err error) {
 		return f.addCgroup(value)
 	case "sample":
 		return f.setSample(value)
+	case "each_datagram":
+		f.wanted.EachDatagram = isSet(value)
 	case "limit":
 		if q.limit, err = strconv.Atoi(value); err != nil || q.limit < 1 || q.limit > maxLimit {
 			return fmt.Errorf("%q is not a number from 1 to %d", value, maxLimit)
@@ -116,37 +132,55 @@ func (q *question) set(name, value string) (err error) {
 // isSet reads a flag, which needs no value.
 func isSet(value string) bool { return value != "false" && value != "n" && value != "0" }
 
-// complete has kinds that were not given match everything, but for sockets that are not TCP: these get their decision elsewhere, and
-// a pass here would be taken for it.
-func (f *Filter) complete() {
-	if f.wanted.Actions == 0 {
-		f.wanted.Actions = intercept.Everything().Actions
-	}
-	if f.wanted.Reasons == 0 {
-		f.wanted.Reasons = intercept.Everything().Reasons &^ (1 << intercept.ReasonNotTCP)
-	}
-}
+var errNothing = errors.New("nothing matches: no decision has that direction, that protocol and that reason")
 
-// verdictNames are those of the kernel's actions.
-func verdictNames() []string { return []string{"pass", "redirect", "refuse", "offload"} }
+// complete says what is wanted of the kernel.
+func (f *Filter) complete() error {
+	for _, k := range kinds() {
+		quiet := slices.ContainsFunc(k.quiet, func(name string) bool { return slices.Contains(f.reasons, name) })
+		if len(f.directions) > 0 && !slices.Contains(f.directions, k.direction) ||
+			len(f.protocols) > 0 && !slices.Contains(f.protocols, k.protocol) && !quiet {
+			continue
+		}
+		of := events.Want{Verdicts: f.verdicts}
+		if of.Verdicts == 0 {
+			of.Verdicts = math.MaxUint32
+		}
+		for code, name := range k.reasons {
+			if slices.Contains(f.reasons, name) || len(f.reasons) == 0 && !slices.Contains(k.quiet, name) {
+				of.Reasons |= 1 << code
+			}
+		}
+		if of.Reasons != 0 {
+			f.wanted.Of[k.kind] = of
+		}
+	}
+	if f.wanted.Of == [events.Kinds]events.Want{} {
+		return errNothing
+	}
+	return nil
+}
 
 func (f *Filter) addVerdict(value string) error {
-	n := slices.Index(verdictNames(), value)
+	n := slices.Index(events.Verdicts(), value)
 	if n < 0 {
-		return fmt.Errorf("%q is none of %s", value, strings.Join(verdictNames(), ", "))
+		return fmt.Errorf("%q is none of %s", value, strings.Join(events.Verdicts(), ", "))
 	}
-	f.wanted.Actions |= 1 << n
+	f.verdicts |= 1 << n
 	return nil
 }
 
-func (f *Filter) addReason(value string) error {
-	names := intercept.ReasonNames()
-	n := slices.Index(names, value)
-	if n < 1 {
-		return fmt.Errorf("%q is none of %s", value, strings.Join(names[1:], ", "))
+func (f *Filter) addReason(value string) (err error) {
+	f.reasons, err = addOne(f.reasons, value, reasonNames())
+	return err
+}
+
+// addOne adds to a list what must be one of the names.
+func addOne(list []string, value string, names []string) ([]string, error) {
+	if !slices.Contains(names, value) {
+		return list, fmt.Errorf("%q is none of %s", value, strings.Join(names, ", "))
 	}
-	f.wanted.Reasons |= 1 << n
-	return nil
+	return append(list, value), nil
 }
 
 func (f *Filter) addCgroup(value string) error {
@@ -195,7 +229,7 @@ func (f *Filter) addPlace(value string) error {
 
 // filterOf is that of a configuration, which has been checked.
 func filterOf(e *model.Events) (*Filter, error) {
-	f := &Filter{wanted: intercept.Wanted{Sample: e.Sample}, cgroups: e.Cgroups}
+	f := &Filter{wanted: events.Wanted{Sample: e.Sample}, cgroups: e.Cgroups}
 	var errs []error
 	for _, v := range e.Verdicts {
 		errs = append(errs, f.addVerdict(v))
@@ -206,16 +240,20 @@ func filterOf(e *model.Events) (*Filter, error) {
 	for _, d := range e.Destinations {
 		f.places = append(f.places, place{prefix: d})
 	}
-	f.complete()
+	errs = append(errs, f.complete())
 	return f, errors.Join(errs...)
 }
 
 // takes tells whether the kernel's part matches; another reader may have wanted it.
-func (f *Filter) takes(k *intercept.Event) bool {
-	if f.wanted.Actions&(1<<k.Action) == 0 || f.wanted.Reasons&(1<<k.Reason) == 0 {
+func (f *Filter) takes(k *events.Event) bool {
+	of := &f.wanted.Of[k.Kind]
+	if of.Verdicts&(1<<k.Verdict) == 0 || of.Reasons&(1<<k.Code) == 0 || k.Again && !f.wanted.EachDatagram {
 		return false
 	}
-	if len(f.pids) > 0 && !slices.Contains(f.pids, k.PID) {
+	if len(f.pids) > 0 && !k.Inbound && !slices.Contains(f.pids, k.PID) {
+		return false
+	}
+	if len(f.protocols) > 0 && !slices.Contains(f.protocols, protocolName(k.Protocol)) {
 		return false
 	}
 	return len(f.places) == 0 || slices.ContainsFunc(f.places, func(p place) bool {
@@ -225,6 +263,9 @@ func (f *Filter) takes(k *intercept.Event) bool {
 
 // matches tells whether what had to be found out matches.
 func (f *Filter) matches(e *Event) bool {
+	if len(f.pids) > 0 && !slices.Contains(f.pids, e.PID) {
+		return false
+	}
 	if len(f.containers) > 0 && !slices.ContainsFunc(f.containers, func(glob string) bool {
 		ok, err := path.Match(glob, e.Container)
 		return err == nil && (ok || strings.HasPrefix(e.Container, glob))

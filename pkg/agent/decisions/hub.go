@@ -1,4 +1,5 @@
-// Package decisions tells whoever wants to know which decisions the kernel takes about connections, as they are taken.
+// Package decisions tells whoever wants to know which decisions the kernel takes about connections and datagrams, as they are
+// taken.
 //
 // It owns who wants to know, what they want to know of, and the words for it. It must not know the admin interface or how
 // configuration arrives. While nobody wants to know, the kernel tells nothing and no goroutine runs. Who reads slower than
@@ -15,22 +16,22 @@ import (
 	"sync"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
-	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
 
 // room is how many decisions wait for a reader.
 const room = 4096
 
-// Stream is what the kernel tells through, an *intercept.Events.
+// Stream is what the kernel tells through, an *events.Listener.
 type Stream interface {
-	Want(intercept.Wanted) error
+	Want(events.Wanted) error
 	Lost() uint64
 	Close() error
 }
 
-// Open begins to listen to the kernel, as intercept.Interceptor.Events does.
-type Open func(told func(*intercept.Event)) (Stream, error)
+// Open begins to listen to the kernel, as events.Ring.Listen does.
+type Open func(told func(*events.Event)) (Stream, error)
 
 // Hub hands decisions to those who want them.
 type Hub struct {
@@ -145,12 +146,15 @@ func (h *Hub) unsubscribe(s *subscription) error {
 
 // adjust has the kernel tell what is wanted, and nothing more. The caller holds change.
 func (h *Hub) adjust() error {
-	var w intercept.Wanted
+	var w events.Wanted
 	h.mu.Lock()
 	for s := range h.subs {
-		w.Actions |= s.filter.wanted.Actions
-		w.Reasons |= s.filter.wanted.Reasons
+		for kind := range w.Of {
+			w.Of[kind].Verdicts |= s.filter.wanted.Of[kind].Verdicts
+			w.Of[kind].Reasons |= s.filter.wanted.Of[kind].Reasons
+		}
 		w.Sample = max(w.Sample, s.filter.wanted.Sample)
+		w.EachDatagram = w.EachDatagram || s.filter.wanted.EachDatagram
 	}
 	n := len(h.subs)
 	h.mu.Unlock()
@@ -197,7 +201,7 @@ func (h *Hub) Collect() {
 }
 
 // told hands a decision to those who want it.
-func (h *Hub) told(k *intercept.Event) {
+func (h *Hub) told(k *events.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var e *Event

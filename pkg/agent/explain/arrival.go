@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/weir-proxy/weir/pkg/kernel/inbound"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
 )
 
@@ -62,7 +63,7 @@ func (w *walk) arrival() (listener.Route, bool) {
 	}
 	s.detail("rules", "generation %d", x.Generation)
 	if x.Reason != inbound.ReasonCaptured {
-		if w.missed = x.Reason.Text(); x.Reason == inbound.ReasonPolicyDenied || x.Reason == inbound.ReasonNoSocket && x.FailClosed {
+		if w.missed = x.Reason.Text(); x.Action == steer.Refuse {
 			w.refused = w.missed
 		}
 		return listener.Route{}, false
@@ -72,15 +73,13 @@ func (w *walk) arrival() (listener.Route, bool) {
 }
 
 func arrivalText(x *inbound.Explanation) string {
-	switch x.Reason {
-	case inbound.ReasonCaptured:
+	switch {
+	case x.Action == steer.Redirect:
 		return "given to weir's listening socket, with the addresses that it has"
-	case inbound.ReasonPolicyDenied:
+	case x.Reason == inbound.ReasonPolicyDenied:
 		return "refused: rbac rules deny it"
-	case inbound.ReasonNoSocket:
-		if x.FailClosed {
-			return "refused: weir cannot take it, and the fail policy is CLOSED"
-		}
+	case x.Action == steer.Refuse:
+		return "refused: weir cannot take it, and the fail policy is CLOSED"
 	}
 	return "left to the application"
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/agent/explain"
 	"github.com/weir-proxy/weir/pkg/kernel/inbound"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
 // arrivals is what the kernel decides in one network namespace, with cookie 9, by the destination.
@@ -23,14 +24,14 @@ func TestArrival(t *testing.T) {
 	b := newBed(t)
 	rule := &inbound.Rule{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Listener: "everything", Origin: "listener everything"}
 	k := arrivals{
-		"192.0.2.1:80":  {Reason: inbound.ReasonCaptured, Rule: rule, Generation: 4},
+		"192.0.2.1:80":  {Reason: inbound.ReasonCaptured, Action: steer.Redirect, Rule: rule, Generation: 4},
 		"192.0.2.1:81":  {Reason: inbound.ReasonForeign},
 		"192.0.2.1:22":  {Reason: inbound.ReasonExcluded, Rule: &inbound.Rule{Port: 22, Origin: "inbound.exclude[0]"}},
 		"127.0.0.1:80":  {Reason: inbound.ReasonLoopback},
 		"[fd00::1]:81":  {Reason: inbound.ReasonNoRule},
 		"[fd00::1]:80":  {Reason: inbound.ReasonNoSocket, Rule: rule},
-		"192.0.2.1:443": {Reason: inbound.ReasonNoSocket, Rule: rule, FailClosed: true},
-		"192.0.2.1:444": {Reason: inbound.ReasonPolicyDenied, Rule: rule},
+		"192.0.2.1:443": {Reason: inbound.ReasonNoSocket, Rule: rule, Action: steer.Refuse},
+		"192.0.2.1:444": {Reason: inbound.ReasonPolicyDenied, Action: steer.Refuse, Rule: rule},
 	}
 	b.kernel.plan.Rules = nil
 	b.opt.Arrivals = &explain.Arrivals{

@@ -223,7 +223,7 @@ func (v Connections) complete(rows []connectionInfo) {
 	for i := range rows {
 		s := rows[i].socket
 		if s == nil && rows[i].server.IsValid() {
-			if s = serverOf(servers, &rows[i]); s != nil {
+			if s = ServerOf(servers, rows[i].netns, rows[i].server); s != nil {
 				rows[i].Namespace = s.Namespace
 			}
 		}
@@ -256,18 +256,19 @@ func (v Connections) servers(rows []connectionInfo) []NamespaceSocket {
 	return v.Servers()
 }
 
-// serverOf is the socket that the application gets a connection by: on its very address, else on all addresses.
-func serverOf(servers []NamespaceSocket, row *connectionInfo) *NamespaceSocket {
+// ServerOf is the socket by which an application gets a connection to an address in a namespace, 0 for weir's own: the one on the very
+// address, else one on all addresses; nil when there is none.
+func ServerOf(servers []NamespaceSocket, netns uint64, at netip.AddrPort) *NamespaceSocket {
 	var wildcard *NamespaceSocket
 	for i := range servers {
 		s := &servers[i]
-		if s.Netns != row.netns || s.Local.Port() != row.server.Port() {
+		if s.Netns != netns || s.Local.Port() != at.Port() {
 			continue
 		}
-		if s.Local == row.server {
+		if s.Local == at {
 			return s
 		}
-		if at := s.Local.Addr(); at.IsUnspecified() && (at.Is6() || row.server.Addr().Is4()) {
+		if bound := s.Local.Addr(); bound.IsUnspecified() && (bound.Is6() || at.Addr().Is4()) {
 			wildcard = s
 		}
 	}

@@ -76,7 +76,7 @@ func TestServerOf(t *testing.T) {
 		netns uint64
 		want  uint32
 	}{{"10.99.0.1:80", 0, 22}, {"10.99.0.2:80", 0, 21}, {"[fd00::1]:80", 0, 21}, {"10.99.0.1:80", 77, 23}, {"10.99.0.2:80", 77, 0}, {"10.99.0.1:82", 0, 0}} {
-		got := serverOf(serverFakes(), &connectionInfo{netns: tt.netns, server: netip.MustParseAddrPort(tt.at)})
+		got := ServerOf(serverFakes(), tt.netns, netip.MustParseAddrPort(tt.at))
 		if got == nil && tt.want != 0 || got != nil && got.Inode != tt.want {
 			t.Errorf("%s in %d: %+v, want %d", tt.at, tt.netns, got, tt.want)
 		}

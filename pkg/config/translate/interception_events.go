@@ -13,12 +13,14 @@ import (
 // eventVerdicts are the names of what the kernel may decide.
 func eventVerdicts() []string { return []string{"pass", "redirect", "refuse", "offload"} }
 
-// eventReasons are the names of why it may, in the order of bpf/types.h.
+// eventReasons are the names of why it may, in the order of bpf/types.h, and then those that datagrams and what comes in have beside
+// (bpf/udp.h, bpf/inbound.h).
 func eventReasons() []string {
 	return []string{
 		"not_tcp", "disabled", "proxy_mark", "proxy_cgroup", "capture_socket", "excluded", "no_rule", "pass_rule", "captured",
 		"no_capture_socket", "other_netns", "bound_device", "not_listening", "no_storage", "offloaded", "offload_unfit", "no_endpoint",
-		"service_full", "policy_denied", "connection_limit", "rules_lost",
+		"service_full", "policy_denied", "connection_limit", "rules_lost", "refuse_rule", "no_room", "not_captured", "foreign", "loopback",
+		"own", "no_socket", "not_assigned", "other_program",
 	}
 }
 

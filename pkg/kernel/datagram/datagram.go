@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/probe"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
@@ -37,6 +39,8 @@ type Options struct {
 	KeepPins bool
 	// Deferred attaches nothing before Activate is called, so that everything is in place when a daemon before is replaced.
 	Deferred bool
+	// Ring is what decisions are told through; nil for nobody.
+	Ring *events.Ring
 	// Notice is told of pinned state that could not be used; nil for nobody.
 	Notice func(text string)
 }
@@ -59,6 +63,9 @@ type Interceptor struct {
 	ports   map[uint64]Ports
 	// controlInner is what control maps are made by.
 	controlInner *ebpf.MapSpec
+	// telling is the source of events, named what its numbers mean.
+	telling *events.Source
+	named   atomic.Pointer[named]
 
 	mu         sync.Mutex
 	closed     bool
@@ -124,7 +131,7 @@ func (i *Interceptor) load() error {
 	if err != nil {
 		return err
 	}
-	loaded, inner, err := loadObjects(state)
+	loaded, inner, err := loadObjects(state, i.opts.Ring)
 	if err != nil {
 		return errors.Join(err, state.close(true))
 	}
@@ -136,7 +143,8 @@ func (i *Interceptor) load() error {
 	i.life.Lock()
 	i.objects, i.controlInner = loaded, inner
 	i.life.Unlock()
-	return i.setCapture(i.opts.Netns, ports)
+	i.telling = i.source()
+	return errors.Join(i.opts.Ring.Add(i.telling), i.setCapture(i.opts.Netns, ports))
 }
 
 // Loaded tells whether there was a plan with rules, so that capture sockets are of use.
@@ -194,6 +202,7 @@ func (i *Interceptor) switchTo(plan *steer.Plan) error {
 			return err
 		}
 	}
+	i.named.Store(&named{generation, plan})
 	if err := i.swap(i.control(generation, plan)); err != nil {
 		if rewrite {
 			i.erase(generation, plan)
@@ -295,6 +304,7 @@ func (i *Interceptor) Close() error {
 	for dir := range i.attached {
 		failed = append(failed, i.detach(dir))
 	}
+	i.opts.Ring.Remove(i.telling)
 	i.life.Lock()
 	if i.objects != nil {
 		failed = append(failed, i.objects.close())

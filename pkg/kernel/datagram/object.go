@@ -8,6 +8,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
@@ -35,6 +36,10 @@ type objects struct {
 	Dests   *ebpf.Map `ebpf:"weir_udp_dests"`
 	Netns   *ebpf.Map `ebpf:"weir_udp_netns"`
 	Reasons *ebpf.Map `ebpf:"weir_udp_reasons"`
+	// Variables say which decisions are told of, EventsRound and EventsEach of which datagrams.
+	events.Variables
+	EventsRound *ebpf.Variable `ebpf:"weir_udp_events_round"`
+	EventsEach  *ebpf.Variable `ebpf:"weir_udp_events_each"`
 }
 
 // loadSpec decodes the embedded object.
@@ -43,15 +48,18 @@ func loadSpec() (*ebpf.CollectionSpec, error) {
 }
 
 // loadObjects hands the programs and maps to the kernel, with the carried maps of a daemon before, and gives what control maps are made
-// by. A refusal carries the verifier's whole log.
-func loadObjects(state *pinned) (*objects, *ebpf.MapSpec, error) {
+// by; events go through ring. A refusal carries the verifier's whole log.
+func loadObjects(state *pinned, ring *events.Ring) (*objects, *ebpf.MapSpec, error) {
 	spec, err := loadSpec()
 	if err != nil {
 		return nil, nil, err
 	}
-	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
-		if err := spec.Variables["weir_udp_have_set_retval"].Set(uint8(1)); err != nil {
-			return nil, nil, fmt.Errorf("set weir_udp_have_set_retval: %w", err)
+	for name, helper := range optionalHelpers() {
+		if features.HaveProgramHelper(ebpf.CGroupSockAddr, helper) != nil {
+			continue
+		}
+		if err := spec.Variables[name].Set(uint8(1)); err != nil {
+			return nil, nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
 	reuse := state.maps(spec)
@@ -60,7 +68,7 @@ func loadObjects(state *pinned) (*objects, *ebpf.MapSpec, error) {
 			m.Close()
 		}
 	}()
-	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: reuse})
+	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: ring.Replace(reuse)})
 	if err != nil {
 		return nil, nil, fmt.Errorf("load BPF programs: %w", program.Refusal(err))
 	}
@@ -73,6 +81,14 @@ func loadObjects(state *pinned) (*objects, *ebpf.MapSpec, error) {
 		return nil, nil, fmt.Errorf("load BPF programs: %w", err)
 	}
 	return &loaded, spec.Maps["weir_udp_control"].InnerMap, nil
+}
+
+// optionalHelpers are what the programs use where the kernel has it, by the constant that tells them.
+func optionalHelpers() map[string]asm.BuiltinFunc {
+	return map[string]asm.BuiltinFunc{
+		"weir_udp_have_set_retval": asm.FnSetRetval,      // 5.18
+		"weir_have_current_comm":   asm.FnGetCurrentComm, // 6.0
+	}
 }
 
 // hook is a place in a cgroup that one of the programs runs at.

@@ -66,6 +66,15 @@ func (r Reason) String() string { name, _ := r.words(); return name }
 // Text explains the reason to a person in one sentence.
 func (r Reason) Text() string { _, text := r.words(); return text }
 
+// ReasonNames are the names of all reasons, each at its number.
+func ReasonNames() []string {
+	names := make([]string, 0, reasonCount)
+	for r := range reasonCount {
+		names = append(names, r.String())
+	}
+	return names
+}
+
 // Counters returns how often each reason was given since the programs were loaded, by the reason's name, over all CPUs; all are 0
 // before that.
 func (i *Interceptor) Counters() (map[string]uint64, error) {

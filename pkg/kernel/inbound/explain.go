@@ -13,13 +13,14 @@ import (
 // Explanation is the kernel's decision about a connection.
 type Explanation struct {
 	Reason Reason
+	// Action is what becomes of the connection; the fail policy is in it.
+	Action steer.Action
 	// Rule that decided, if one did; for ReasonExcluded an exclusion.
 	Rule *Rule
 	// Verdict of the rule's policy, for ReasonPolicyDenied.
 	Verdict steer.PolicyVerdict
-	// Generation of the rules in force, and the fail policy.
+	// Generation of the rules in force.
 	Generation uint32
-	FailClosed bool
 }
 
 // Explain lets the kernel take its decision about a connection from client to server in a network namespace, by the code that takes
@@ -46,7 +47,7 @@ func (i *Inbound) Explain(netns uint64, client, server netip.AddrPort) (Explanat
 	if _, err := binary.Decode(answer, binary.NativeEndian, &in); err != nil {
 		return Explanation{}, fmt.Errorf("explain %s: %w", server, err)
 	}
-	x := Explanation{Reason: Reason(in.Reason), Generation: i.generation, FailClosed: i.plan.FailClosed}
+	x := Explanation{Reason: Reason(in.Reason), Action: steer.Action(in.Action), Generation: i.generation}
 	rules := i.plan.Rules
 	if x.Reason == ReasonExcluded {
 		rules = i.plan.Excludes

@@ -6,12 +6,14 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/probe"
 )
@@ -26,6 +28,8 @@ type Options struct {
 	Pins *pin.Store
 	// KeepPins leaves everything in place on Close, too.
 	KeepPins bool
+	// Ring is what decisions are told through; nil for nobody.
+	Ring *events.Ring
 }
 
 // Inbound is inbound capture while it is loaded.
@@ -34,6 +38,10 @@ type Inbound struct {
 	objects   *objects
 	pins      pins
 	news      *ringbuf.Reader
+	// ring is told through by telling; named is what its numbers mean.
+	ring    *events.Ring
+	telling *events.Source
+	named   atomic.Pointer[named]
 
 	life  sync.RWMutex
 	ended bool // guarded by life
@@ -85,7 +93,7 @@ func load(opts Options) (*Inbound, error) {
 			return nil, err
 		}
 	}
-	loaded, err := loadObjects()
+	loaded, err := loadObjects(opts.Ring)
 	if err != nil {
 		return nil, err
 	}
@@ -93,10 +101,15 @@ func load(opts Options) (*Inbound, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read news of listening sockets: %w", err), loaded.close())
 	}
-	return &Inbound{
+	i := &Inbound{
 		hierarchy: opts.Hierarchy, objects: loaded, pins: pins{store: opts.Pins, keep: opts.KeepPins}, news: news, plan: &Plan{}, holding: &Plan{},
-		attached: make(map[string]attachment), namespaces: make(map[uint64]*namespace),
-	}, nil
+		attached: make(map[string]attachment), namespaces: make(map[uint64]*namespace), ring: opts.Ring,
+	}
+	i.telling = i.source()
+	if err := i.ring.Add(i.telling); err != nil {
+		return nil, errors.Join(err, news.Close(), loaded.close())
+	}
+	return i, nil
 }
 
 // Close detaches everything and releases it. Await returns an error from then on. Close may be called more than once.
@@ -116,6 +129,7 @@ func (i *Inbound) Close() error {
 		failed = append(failed, i.detach(dir))
 	}
 	failed = append(failed, i.news.Close())
+	i.ring.Remove(i.telling)
 	i.life.Lock()
 	i.ended = true
 	failed = append(failed, i.objects.close())

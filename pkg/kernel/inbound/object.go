@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
@@ -37,6 +38,10 @@ type objects struct {
 	Reasons *ebpf.Map `ebpf:"weir_inbound_reasons"`
 	// Policies are those that rules refer to.
 	Policies *ebpf.Map `ebpf:"weir_policies"`
+	// Events is the ring, Variables say which decisions are told through it; Globals has them, for the programs of all namespaces.
+	Events *ebpf.Map `ebpf:"weir_events"`
+	events.Variables
+	Globals *ebpf.Map `ebpf:".bss"`
 }
 
 // loadSpec decodes the embedded object.
@@ -44,14 +49,14 @@ func loadSpec() (*ebpf.CollectionSpec, error) {
 	return program.Spec(objectCode)
 }
 
-// loadObjects hands the shared programs and maps to the kernel. A refusal carries the verifier's whole log.
-func loadObjects() (*objects, error) {
+// loadObjects hands the shared programs and maps to the kernel; events go through ring. A refusal carries the verifier's whole log.
+func loadObjects(ring *events.Ring) (*objects, error) {
 	spec, err := loadSpec()
 	if err != nil {
 		return nil, err
 	}
 	var loaded objects
-	if err := program.Load(spec, &loaded, nil); err != nil {
+	if err := program.Load(spec, &loaded, &ebpf.CollectionOptions{MapReplacements: ring.Replace(nil)}); err != nil {
 		return nil, err
 	}
 	return &loaded, nil
@@ -72,7 +77,7 @@ func (o *objects) loadLookup(netns uint64) (*ebpf.Program, error) {
 	err = spec.LoadAndAssign(&loaded, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
 		"weir_inbound_control": o.Control, "weir_inbound_listens": o.Listens, "weir_inbound_rules": o.Rules,
 		"weir_inbound_own": o.Own, "weir_inbound_sinks": o.Sinks, "weir_inbound_reasons": o.Reasons,
-		"weir_policies": o.Policies,
+		"weir_policies": o.Policies, events.MapName: o.Events, ".bss": o.Globals,
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("load BPF program %s: %w", lookupProgram, program.Refusal(err))

@@ -75,6 +75,15 @@ func (r Reason) Text() string {
 	return r.String()
 }
 
+// ReasonNames are the names of all reasons, each at its number.
+func ReasonNames() []string {
+	names := make([]string, 0, reasonCount)
+	for r := range reasonCount {
+		names = append(names, r.String())
+	}
+	return names
+}
+
 // ReasonTexts are the texts of all reasons that have a counter, by their names.
 func ReasonTexts() map[string]string {
 	texts := make(map[string]string, reasonCount)

@@ -10,7 +10,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 func TestVerifierCost(t *testing.T) {
-	o, err := loadObjects()
+	o, err := loadObjects(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,12 +61,12 @@ type wirePeer struct {
 }
 
 type wireExplain struct {
-	Ethernet  [14]byte
-	Reserved  uint16
-	Pair      wirePair
-	Rule      wireRule
-	Reason    uint32
-	Reserved2 uint32
+	Ethernet [14]byte
+	Reserved uint16
+	Pair     wirePair
+	Rule     wireRule
+	Reason   uint32
+	Action   uint32
 }
 
 type wireSink struct {

@@ -2,6 +2,7 @@ package intercept
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -11,10 +12,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 )
 
 // wantEvent waits for the next event.
-func wantEvent(t *testing.T, told <-chan *Event) *Event {
+func wantEvent(t *testing.T, told <-chan *events.Event) *events.Event {
 	t.Helper()
 	select {
 	case e := <-told:
@@ -30,25 +33,25 @@ func TestEvents(t *testing.T) {
 	b := newBench(t)
 	b.capture(t)
 	b.apply(t, b.plan(0, "127.0.0.0/8"))
-	told := make(chan *Event, 100)
-	events, err := b.Events(func(e *Event) { told <- e })
+	told := make(chan *events.Event, 100)
+	listener, err := b.opts.Ring.Listen(func(e *events.Event) { told <- e })
 	if err != nil {
 		t.Fatal(err)
 	}
 	server, six := direct(t, "127.0.0.1:0"), direct(t, "[::1]:0")
 	connect := func(to string) { client(t, b.dir, request{Addr: to}) }
 	connect(server.String()) // nothing is wanted yet
-	if err := events.Want(Everything()); err != nil {
+	if err := listener.Want(events.Everything()); err != nil {
 		t.Fatal(err)
 	}
 	before := time.Now()
 	connect(server.String())
 	got := wantEvent(t, told)
-	want := &Event{
-		Dst: server, Action: ActionRedirect, Reason: ReasonCaptured, TCP: true, Listener: "shop", Netns: b.opts.Netns,
+	want := &events.Event{
+		Dst: server, Verdict: events.Redirect, Code: uint8(ReasonCaptured), Reason: "captured", Protocol: events.TCP, Listener: "shop", Netns: b.opts.Netns,
 		UID: uint32(os.Getuid()),
 	}
-	ignored := cmpopts.IgnoreFields(Event{}, "At", "Target", "Command", "Rule", "Cookie", "Cgroup", "PID")
+	ignored := cmpopts.IgnoreFields(events.Event{}, "At", "Target", "Command", "Rule", "Cookie", "Cgroup", "PID")
 	if diff := cmp.Diff(want, got, ignored, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)
 	}
@@ -56,12 +59,13 @@ func TestEvents(t *testing.T) {
 		t.Errorf("event %+v", got)
 	}
 	connect(six.String())
-	if got := wantEvent(t, told); got.Dst != six || got.Action != ActionPass || got.Reason != ReasonNoRule || got.Target.IsValid() {
+	if got := wantEvent(t, told); got.Dst != six || got.Verdict != events.Pass || got.Reason != "no_rule" || got.Target.IsValid() {
 		t.Errorf("event %+v", got)
 	}
-	only := func(w Wanted, dst string) {
+	only := func(of events.Want, dst string) {
 		t.Helper()
-		if err := events.Want(w); err != nil {
+		w := events.Wanted{Of: [events.Kinds]events.Want{of}, Sample: 1}
+		if err := listener.Want(w); err != nil {
 			t.Fatal(err)
 		}
 		connect(six.String())
@@ -71,16 +75,18 @@ func TestEvents(t *testing.T) {
 			t.Errorf("wanted %+v: %+v", w, got)
 		}
 	}
-	only(Wanted{Actions: 1 << ActionRedirect, Reasons: Everything().Reasons, Sample: 1}, server.String())
-	only(Wanted{Actions: Everything().Actions, Reasons: 1 << ReasonCaptured, Sample: 1}, server.String())
-	if err := events.Want(Wanted{Actions: Everything().Actions, Reasons: Everything().Reasons, Sample: 1e-9}); err != nil {
+	only(events.Want{Verdicts: 1 << events.Redirect, Reasons: math.MaxUint64}, server.String())
+	only(events.Want{Verdicts: math.MaxUint32, Reasons: 1 << ReasonCaptured}, server.String())
+	few := events.Everything()
+	few.Sample = 1e-9
+	if err := listener.Want(few); err != nil {
 		t.Fatal(err)
 	}
 	connect(server.String())
-	if events.Lost() != 0 {
-		t.Errorf("%d events were lost", events.Lost())
+	if listener.Lost() != 0 {
+		t.Errorf("%d events were lost", listener.Lost())
 	}
-	if err := events.Close(); err != nil {
+	if err := listener.Close(); err != nil {
 		t.Error(err)
 	}
 	connect(server.String())
@@ -94,14 +100,14 @@ func TestEventsAreLost(t *testing.T) {
 	b := newBench(t)
 	b.apply(t, b.plan(0, "192.0.2.0/24"))
 	stop := make(chan struct{})
-	events, err := b.Events(func(*Event) { <-stop })
+	listener, err := b.opts.Ring.Listen(func(*events.Event) { <-stop })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := events.Want(Everything()); err != nil {
+	if err := listener.Want(events.Everything()); err != nil {
 		t.Fatal(err)
 	}
-	const room = 1 << 20 / 120 // an event and its header
+	const room = 1 << 20 / 144 // an event and its header
 	script := fmt.Sprintf("import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nfor n in range(%d): s.connect(('127.0.0.1', 9))\n", room+100)
 	group, err := os.Open(b.dir)
 	if err != nil {
@@ -113,11 +119,11 @@ func TestEventsAreLost(t *testing.T) {
 	if out, err := many.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if lost := events.Lost(); lost == 0 || lost > 200 {
+	if lost := listener.Lost(); lost == 0 || lost > 200 {
 		t.Errorf("%d of %d decisions were lost", lost, room+100)
 	}
 	close(stop)
-	if err := events.Close(); err != nil {
+	if err := listener.Close(); err != nil {
 		t.Error(err)
 	}
 }

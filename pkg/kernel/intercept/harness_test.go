@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
@@ -39,12 +41,16 @@ func newBench(t testing.TB) *bench {
 	}
 	name := fmt.Sprintf("weir-test-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", "#", "-").Replace(t.Name()))
 	dir := makeCgroup(t, h, name)
-	i, err := New(Options{ProxyMark: testMark, Hierarchy: h})
+	ring, err := events.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := New(Options{ProxyMark: testMark, Hierarchy: h, Ring: ring})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := i.Close(); err != nil {
+		if err := errors.Join(i.Close(), ring.Close()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/probe"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
@@ -32,6 +33,8 @@ type Options struct {
 	KeepPins bool
 	// Deferred attaches nothing before Activate is called, so that everything is in place when a daemon before is replaced.
 	Deferred bool
+	// Ring is what decisions are told through; nil for nobody.
+	Ring *events.Ring
 	// Notice is told of pinned state that could not be used; nil for nobody.
 	Notice func(text string)
 }
@@ -44,6 +47,7 @@ type Interceptor struct {
 	state        *pinned
 	services     *services
 	rules        *rules
+	telling      *events.Source
 
 	life  sync.RWMutex
 	ended bool // guarded by life
@@ -97,7 +101,7 @@ func load(opts Options) (*Interceptor, error) {
 		}
 	}
 	state := newPinned(opts)
-	loaded, controlInner, arenaInner, err := loadObjects(state)
+	loaded, controlInner, arenaInner, err := loadObjects(state, opts.Ring)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +115,10 @@ func load(opts Options) (*Interceptor, error) {
 	}
 	i.services = newServices(newArena(loaded.Arena, arenaInner), loaded.Policies)
 	i.rules = newRules(loaded, i.services)
+	i.telling = i.source()
+	if err := opts.Ring.Add(i.telling); err != nil {
+		return nil, errors.Join(err, i.Close())
+	}
 	if err := i.putSockets(opts.Netns, wireSockets{}); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
@@ -131,6 +139,7 @@ func (i *Interceptor) Close() error {
 		failed = append(failed, i.detach(dir))
 	}
 	failed = append(failed, i.lingering.end(true))
+	i.opts.Ring.Remove(i.telling)
 	i.life.Lock()
 	i.ended = true
 	failed = append(failed, i.services.close(), i.objects.close())

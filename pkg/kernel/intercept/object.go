@@ -8,6 +8,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 
+	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
@@ -37,12 +38,8 @@ type objects struct {
 	Exclude  *ebpf.Map `ebpf:"weir_exclude"`
 	Handoff  *ebpf.Map `ebpf:"weir_handoff"`
 	Reasons  *ebpf.Map `ebpf:"weir_reasons"`
-	Events   *ebpf.Map `ebpf:"weir_events"`
-	// Which decisions are told in Events, and how many found no room there.
-	EventReasons *ebpf.Variable `ebpf:"weir_events_reasons"`
-	EventActions *ebpf.Variable `ebpf:"weir_events_actions"`
-	EventSample  *ebpf.Variable `ebpf:"weir_events_sample"`
-	EventsLost   *ebpf.Variable `ebpf:"weir_events_lost"`
+	// Variables say which decisions are told of.
+	events.Variables
 	// What is kept with sockets; read through sock_diag. Offloads has what did not find its place in Places.
 	Flows    *ebpf.Map `ebpf:"weir_flows"`
 	Offloads *ebpf.Map `ebpf:"weir_offloads"`
@@ -54,8 +51,8 @@ func loadSpec() (*ebpf.CollectionSpec, error) {
 	return program.Spec(objectCode)
 }
 
-// loadObjects hands the programs and maps to the kernel. A refusal carries the verifier's whole log.
-func loadObjects(state *pinned) (loaded *objects, controlInner, arenaInner *ebpf.MapSpec, err error) {
+// loadObjects hands the programs and maps to the kernel; events go through ring. A refusal carries the verifier's whole log.
+func loadObjects(state *pinned, ring *events.Ring) (loaded *objects, controlInner, arenaInner *ebpf.MapSpec, err error) {
 	spec, err := loadSpec()
 	if err != nil {
 		return nil, nil, nil, err
@@ -65,7 +62,7 @@ func loadObjects(state *pinned) (loaded *objects, controlInner, arenaInner *ebpf
 	if err := setConstants(spec, state.epoch); err != nil {
 		return nil, nil, nil, err
 	}
-	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: reuse})
+	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: ring.Replace(reuse)})
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("load BPF programs: %w", program.Refusal(err))
 	}

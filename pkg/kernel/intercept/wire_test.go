@@ -20,8 +20,8 @@ func TestStructsMatchTheObject(t *testing.T) {
 		"weir_sockets": reflect.TypeFor[wireSockets](), "weir_stranger": reflect.TypeFor[wireStranger](),
 		"weir_query": reflect.TypeFor[wireQuery](), "weir_verdict": reflect.TypeFor[wireVerdict](),
 		"weir_flow": reflect.TypeFor[wireFlow](), "weir_pair": reflect.TypeFor[wirePair](),
-		"weir_explain": reflect.TypeFor[wireExplain](), "weir_event": reflect.TypeFor[wireEvent](),
-		"weir_block": reflect.TypeFor[wireBlock](), "weir_service": reflect.TypeFor[wireService](),
+		"weir_explain": reflect.TypeFor[wireExplain](),
+		"weir_block":   reflect.TypeFor[wireBlock](), "weir_service": reflect.TypeFor[wireService](),
 		"weir_table": reflect.TypeFor[wireTable](), "weir_slots": reflect.TypeFor[wireSlots](),
 		"weir_upstream": reflect.TypeFor[wireUpstream](), "weir_offload": reflect.TypeFor[wireOffload](),
 	}

@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/weir-proxy/weir/pkg/agent/decisions"
+	"github.com/weir-proxy/weir/pkg/agent/owners"
+	"github.com/weir-proxy/weir/pkg/agent/view"
+)
+
+// serversInterval is how long a list of listening sockets counts.
+const serversInterval = time.Second
+
+// serverFinder tells who listens at an address, for events of what comes in. It costs nothing until it is asked; then sockets are listed at
+// most once in serversInterval, and the process of each is looked for once.
+type serverFinder struct {
+	// list gives the listening sockets of all namespaces; own is the cookie of weir's own.
+	list func() []view.NamespaceSocket
+	own  func() uint64
+	// owners finds processes; nil where there are no cgroups.
+	owners *owners.Finder
+
+	mu      sync.Mutex
+	at      time.Time
+	sockets []view.NamespaceSocket
+	// known are the servers by the inodes of their sockets.
+	known map[uint32]decisions.Server
+}
+
+func (f *serverFinder) find(netns uint64, at netip.AddrPort) decisions.Server {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.at) > serversInterval {
+		f.refresh()
+	}
+	if netns == f.own() {
+		netns = 0
+	}
+	s := view.ServerOf(f.sockets, netns, at)
+	if s == nil {
+		return decisions.Server{}
+	}
+	server, known := f.known[s.Inode]
+	if !known {
+		server = decisions.Server{UID: s.UID, Cgroup: s.Cgroup}
+		if f.owners != nil {
+			o := f.owners.Owners([]view.NamespaceSocket{*s})[0]
+			server.PID, server.Command = uint32(o.PID), o.Command
+		}
+		f.known[s.Inode] = server
+	}
+	return server
+}
+
+// refresh lists the sockets, and forgets who had those that are gone. The caller holds mu.
+func (f *serverFinder) refresh() {
+	f.sockets, f.at = f.list(), time.Now()
+	known := make(map[uint32]decisions.Server, len(f.known))
+	for i := range f.sockets {
+		if server, ok := f.known[f.sockets[i].Inode]; ok {
+			known[f.sockets[i].Inode] = server
+		}
+	}
+	f.known = known
+}

@@ -30,8 +30,12 @@ const (
 	minPause = 5 * time.Millisecond
 )
 
-// settling is when a cgroup that has changed is looked at again, counted from the look before.
-var settling = [...]time.Duration{10 * time.Millisecond, 40 * time.Millisecond, 200 * time.Millisecond, 750 * time.Millisecond}
+// settling is when a cgroup that has changed is looked at again, counted from the look before. A runtime on a busy host takes its time
+// between putting a process into its cgroup and into its namespace, and the process may connect soon after that.
+var settling = [...]time.Duration{
+	10 * time.Millisecond, 40 * time.Millisecond, 100 * time.Millisecond, 150 * time.Millisecond,
+	200 * time.Millisecond, 250 * time.Millisecond, 250 * time.Millisecond,
+}
 
 // Resident says why a namespace counts: one of the tasks in it, or the file that stands for it.
 type Resident struct {

@@ -315,3 +315,16 @@ func count(t *testing.T) int {
 	}
 	return len(entries)
 }
+
+// TestSettling leaves no long pause in the first second, in which processes go to their namespaces and connect.
+func TestSettling(t *testing.T) {
+	var sum time.Duration
+	for n, pause := range settling {
+		if sum += pause; pause > 250*time.Millisecond {
+			t.Errorf("a cgroup is not looked at for %v before look %d", pause, n+1)
+		}
+	}
+	if sum != time.Second {
+		t.Errorf("the last look is after %v", sum)
+	}
+}

@@ -101,6 +101,7 @@ func (d *dependencies) acquire(dep dependency) {
 		if w.idle && !dep.lazy {
 			d.subscribe(w)
 		}
+		d.move(w, dep.source)
 		return
 	}
 	w = &want{dependency: dep, refs: 1}

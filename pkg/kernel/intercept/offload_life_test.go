@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -250,8 +251,13 @@ func TestUpdatesUnderLoad(t *testing.T) {
 	b.apply(t, b.offloadPlan("192.0.2.80/32"))
 	b.applyServices(t, offloaded("shop", steer.RoundRobin, all[0]))
 	var stop atomic.Bool
+	var updating sync.WaitGroup
 	updates := make(chan int, 1)
-	go func() {
+	t.Cleanup(func() { // before the Interceptor is closed, also when the clients have failed
+		stop.Store(true)
+		updating.Wait()
+	})
+	updating.Go(func() {
 		n := 0
 		for ; !stop.Load(); n++ {
 			how := steer.Select(n % 4)
@@ -265,7 +271,7 @@ func TestUpdatesUnderLoad(t *testing.T) {
 			}
 		}
 		updates <- n
-	}()
+	})
 	got := clients(t, b.dir, burst{Addr: nowhere4, Times: 8000, Threads: 4, How: []string{endGreeted, endReset}})
 	stop.Store(true)
 	if n := <-updates; n < 100 {

@@ -81,7 +81,7 @@ func (out *datagramStatus) fill(s *datagram.Status) {
 		for _, h := range c.Hooks {
 			hook := hookInfo{Hook: h.Hook, LinkID: h.LinkID, Programs: []programInfo{}}
 			for _, p := range h.Programs {
-				hook.Programs = append(hook.Programs, programInfo{p.Name, p.ID, p.Weir})
+				hook.Programs = append(hook.Programs, programOf(p))
 			}
 			info.Hooks = append(info.Hooks, hook)
 		}

@@ -1,8 +1,11 @@
 package view
 
 import (
+	"strings"
+
 	"github.com/weir-proxy/weir/pkg/agent/acceleration"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/lifecycle/privilege"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
@@ -103,7 +106,13 @@ func privilegesOf(s privilege.State, err error) *privileges {
 type programInfo struct {
 	Name string `json:"name"`
 	ID   uint32 `json:"id"`
-	Weir bool   `json:"weir"`
+	// Weir is true for programs of a weir: this one's, or another one's of this host.
+	Weir bool `json:"weir"`
+}
+
+// programOf shows what runs at a hook. Each object of weir's programs knows its own ones; those of the others are told by their names.
+func programOf(p program.AtHook) programInfo {
+	return programInfo{p.Name, p.ID, p.Weir || strings.HasPrefix(p.Name, "weir_")}
 }
 
 type cgroupInfo struct {
@@ -213,7 +222,7 @@ func (out *interceptionStatus) fill(s *intercept.Status) {
 		for _, h := range c.Hooks {
 			hook := hookInfo{Hook: h.Hook, LinkID: h.LinkID, Programs: []programInfo{}}
 			for _, p := range h.Programs {
-				hook.Programs = append(hook.Programs, programInfo{p.Name, p.ID, p.Weir})
+				hook.Programs = append(hook.Programs, programOf(p))
 			}
 			info.Hooks = append(info.Hooks, hook)
 		}

@@ -236,7 +236,9 @@ func (fakeInterceptor) Status() (intercept.Status, error) {
 		}}},
 		Programs: []intercept.Program{{Name: "weir_connect4", ID: 11}},
 		Cgroups: []intercept.CgroupStatus{{Dir: "/sys/fs/cgroup/x", Name: "/x", ID: 5, Hooks: []intercept.HookStatus{{
-			Hook: "CGroupInet4Connect", LinkID: 9, Programs: []intercept.HookProgram{{ID: 11, Name: "weir_connect4", Weir: true}},
+			Hook: "CGroupInet4Connect", LinkID: 9, Programs: []intercept.HookProgram{
+				{ID: 11, Name: "weir_connect4", Weir: true}, {ID: 12, Name: "weir_udp_connect4"}, {ID: 13, Name: "sock4_connect"},
+			},
 		}}}},
 	}, nil
 }

@@ -67,6 +67,8 @@ type Cluster struct {
 	MaxRequestsPerConnection int
 	// IdleTimeout closes pooled HTTP connections; 0 disables. Default 1 h.
 	IdleTimeout time.Duration
+	// TCPIdleTimeout closes connections that were made ahead and that no TCP proxy has used; 0 disables. Default 10 min.
+	TCPIdleTimeout time.Duration
 	// MaxConnectionDuration bounds the age of a pooled connection; 0 is unlimited.
 	MaxConnectionDuration time.Duration
 	// MaxStreamDuration bounds an attempt from the moment it has a connection; 0 is unlimited.

@@ -29,6 +29,7 @@ import (
 	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	upstreamtcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/tcp/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
@@ -62,6 +63,7 @@ func builtin() []extension.Factory {
 		one(extension.LoadBalancers, "envoy.load_balancing_policies.wrr_locality", &wrrv3.WrrLocality{}),
 		one(extension.LoadBalancers, "envoy.load_balancing_policies.client_side_weighted_round_robin", &csrrv3.ClientSideWeightedRoundRobin{}),
 		one(extension.UpstreamProtocolOptions, "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", &httpv3.HttpProtocolOptions{}, "envoy.upstreams.http.http_protocol_options"),
+		one(extension.UpstreamProtocolOptions, "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions", &upstreamtcpv3.TcpProtocolOptions{}, "envoy.upstreams.tcp.tcp_protocol_options"),
 		one(extension.PathMatchers, "envoy.path.match.uri_template.uri_template_matcher", &templatematchv3.UriTemplateMatchConfig{}),
 		one(extension.PathRewriters, "envoy.path.rewrite.uri_template.uri_template_rewriter", &templaterewritev3.UriTemplateRewriteConfig{}),
 		one(extension.RetryHostPredicates, "envoy.retry_host_predicates.previous_hosts", &previousv3.PreviousHostsPredicate{}),

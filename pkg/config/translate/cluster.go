@@ -51,6 +51,7 @@ func (c *call) cluster(m *clusterv3.Cluster) *model.Cluster {
 		Breakers:                 c.breakers(m.GetCircuitBreakers()),
 		CleanupInterval:          c.duration(m.GetCleanupInterval(), defaultCleanup, nil, "cleanup_interval"),
 		IdleTimeout:              defaultIdleTimeout,
+		TCPIdleTimeout:           defaultTCPPoolIdle,
 		PanicThreshold:           defaultPanicThreshold,
 		Metadata:                 metadata(m.GetMetadata()),
 		MaxRequestsPerConnection: int(m.GetMaxRequestsPerConnection().GetValue()),

@@ -109,6 +109,7 @@ func TestDefaults(t *testing.T) {
 		{"dns_lookup_family", cl.DNS.Family, model.DNSAuto},
 		{"cleanup_interval", cl.CleanupInterval, 5 * time.Second},
 		{"pool idle_timeout", cl.IdleTimeout, time.Hour},
+		{"TCP pool idle_timeout", cl.TCPIdleTimeout, 10 * time.Minute},
 		{"healthy_panic_threshold", cl.PanicThreshold, 50.0},
 		{"upstream protocol", cl.HTTP.Protocol, model.UpstreamHTTP1},
 		{"max_direct_response_body_size_bytes", rc.MaxDirectResponseBytes, 4096},

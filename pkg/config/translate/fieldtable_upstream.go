@@ -122,6 +122,7 @@ func upstreamTable() table {
 	t.message(http+".ExplicitHttpConfig", "http_protocol_options http2_protocol_options")
 	t.message(http+".UseDownstreamHttpConfig", "http_protocol_options http2_protocol_options")
 	t.message(http+".AutoHttpConfig", "http_protocol_options http2_protocol_options")
+	t.message("envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions", "idle_timeout")
 	t.message("envoy.config.core.v3.UpstreamHttpProtocolOptions", "auto_sni auto_san_validation override_auto_sni_header")
 	return t
 }

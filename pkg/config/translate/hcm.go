@@ -17,6 +17,7 @@ import (
 const (
 	defaultServerName        = "envoy"
 	defaultIdleTimeout       = time.Hour
+	defaultTCPPoolIdle       = 10 * time.Minute
 	defaultStreamIdleTimeout = 5 * time.Minute
 	defaultDrainTimeout      = 5 * time.Second
 	defaultDelayedClose      = time.Second

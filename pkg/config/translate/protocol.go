@@ -11,6 +11,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	preservev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	upstreamtcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/tcp/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
@@ -68,6 +69,9 @@ func (c *call) upstreamHTTP(m *clusterv3.Cluster, out *model.Cluster) {
 	for _, name := range slices.Sorted(maps.Keys(m.GetTypedExtensionProtocolOptions())) {
 		a, at := m.GetTypedExtensionProtocolOptions()[name], root.entry("typed_extension_protocol_options", name)
 		_, config := c.lookup(extension.UpstreamProtocolOptions, name, a, false, at)
+		if tcp, ok := config.(*upstreamtcpv3.TcpProtocolOptions); ok {
+			out.TCPIdleTimeout = c.duration(tcp.GetIdleTimeout(), defaultTCPPoolIdle, at, "idle_timeout")
+		}
 		options, ok := config.(*httpv3.HttpProtocolOptions)
 		if !ok {
 			continue

@@ -81,7 +81,7 @@ func (k *core) configure(cfg *model.Cluster, runtime *model.Runtime) {
 		connectTimeout = 5 * time.Second // Envoy's default
 	}
 	k.shared.SetLimits(pool.Limits{
-		ConnectTimeout: connectTimeout, IdleTimeout: cfg.IdleTimeout,
+		ConnectTimeout: connectTimeout, IdleTimeout: cfg.IdleTimeout, TCPIdleTimeout: cfg.TCPIdleTimeout,
 		MaxDuration: cfg.MaxConnectionDuration, MaxRequests: cfg.MaxRequestsPerConnection, PerHost: cfg.HostConnections,
 	})
 	for i := range cfg.Breakers {

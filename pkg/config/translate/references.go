@@ -333,10 +333,21 @@ func (r *references) api(resource, at string, a *model.APISource) {
 		return
 	}
 	for i, name := range a.Clusters {
-		r.server(missing{resource, fmt.Sprintf("%s.cluster_names[%d]", at, i), "cluster", name}, "REST")
+		r.primary(missing{resource, fmt.Sprintf("%s.cluster_names[%d]", at, i), "cluster", name}, "REST")
 	}
 	for i, service := range a.Services {
-		r.server(missing{resource, fmt.Sprintf("%s.grpc_services[%d].envoy_grpc.cluster_name", at, i), "cluster", service.Cluster}, "gRPC")
+		r.primary(missing{resource, fmt.Sprintf("%s.grpc_services[%d].envoy_grpc.cluster_name", at, i), "cluster", service.Cluster}, "gRPC")
+	}
+}
+
+// primary checks the cluster of a control plane. As in Envoy its endpoints must not come from a control plane themselves.
+func (r *references) primary(m missing, protocol string) {
+	r.server(m, protocol)
+	if c := r.Clusters[m.name]; c != nil && c.EDSSource != nil && c.EDSSource.Kind != model.SourcePath {
+		r.errs = append(r.errs, &FieldError{
+			Resource: m.resource, Path: m.at, Code: CodeReference,
+			Reason: fmt.Sprintf("the %s cluster '%s' has its endpoints from a control plane: it must be a static cluster, and no EDS cluster", protocol, m.name),
+		})
 	}
 }
 

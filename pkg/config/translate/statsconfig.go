@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"errors"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -27,6 +28,10 @@ func (c *call) statsConfig(m *metricsv3.StatsConfig, out *Static) {
 			t.Regex = k.Regex
 		case *metricsv3.TagSpecifier_FixedValue:
 			t.Fixed = k.FixedValue
+		}
+		if _, err := stats.NewTagExtractor(false, []stats.TagRule{{Name: t.Name, Regex: t.Regex, Fixed: t.Fixed}}); err != nil {
+			c.fail(at.elem("stats_tags", i), "%v", errors.Unwrap(err))
+			continue
 		}
 		s.Tags = append(s.Tags, t)
 	}

@@ -45,6 +45,21 @@ func TestStatsTagsThatAreNoRE2(t *testing.T) {
 	}
 }
 
+// A tag without an expression is a built-in one; Envoy does not start with another.
+func TestStatsTagsThatAreNotBuiltIn(t *testing.T) {
+	named := func(name string) *bootstrapv3.Bootstrap {
+		return &bootstrapv3.Bootstrap{StatsConfig: &metricsv3.StatsConfig{StatsTags: []*metricsv3.TagSpecifier{{TagName: name}}}}
+	}
+	if static, _, err := bootstrapWith(t, named("envoy.cluster_name")); err != nil || len(static.Stats.Tags) != 1 {
+		t.Errorf("a built-in tag: %v", err)
+	}
+	for _, name := range []string{"", "envoy.clustername"} {
+		if _, _, err := bootstrapWith(t, named(name)); err == nil || !strings.Contains(err.Error(), "stats_config.stats_tags[0]: ") {
+			t.Errorf("tag %q: %v", name, err)
+		}
+	}
+}
+
 func TestStatsSinksThatWeirHasNot(t *testing.T) {
 	config, err := anypb.New(&metricsv3.HystrixSink{})
 	if err != nil {

@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 // tellForeign names the programs of others at the hooks of cgroups that have come to be captured: such a program may rewrite or
@@ -14,7 +17,10 @@ func (a *Agent) tellForeign() {
 	}
 	log := a.logs.Logger("intercept")
 	all, err := k.NewForeign()
-	if err != nil {
+	switch {
+	case errors.Is(err, program.ErrHidden):
+		log.Debug("look for programs of others", "error", err)
+	case err != nil:
 		log.Warn("look for programs of others", "error", err)
 	}
 	for len(all) > 0 {

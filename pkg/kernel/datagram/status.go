@@ -92,7 +92,7 @@ func (i *Interceptor) cgroupStatus(dir string, target *os.File, own map[ebpf.Pro
 			entry.LinkID = uint32(info.ID)
 		}
 		var err error
-		if entry.Programs, err = program.Effective(target, hook.attach, own); err != nil {
+		if entry.Programs, err = program.EffectiveWith(hook.program, target, hook.attach, own); err != nil {
 			return CgroupStatus{}, err
 		}
 		status.Hooks = append(status.Hooks, entry)

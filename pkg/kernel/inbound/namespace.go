@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
 )
 
@@ -151,28 +152,18 @@ func (n *namespace) close(p *pins) error {
 
 // programs lists what runs at the hook, those of other people included.
 func (n *namespace) programs() ([]Program, error) {
-	result, err := link.QueryPrograms(link.QueryOptions{Target: int(n.file.Fd()), Attach: ebpf.AttachSkLookup})
-	if err != nil {
-		if errors.Is(err, unix.EINVAL) { // before Linux 5.9
-			return nil, nil
-		}
+	result, err := program.Query(link.QueryOptions{Target: int(n.file.Fd()), Attach: ebpf.AttachSkLookup})
+	switch {
+	case errors.Is(err, program.ErrHidden):
+		return program.Alone(n.program)
+	case errors.Is(err, unix.EINVAL): // before Linux 5.9
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
-	own, err := n.program.Info()
+	own, err := program.Describe(n.program)
 	if err != nil {
 		return nil, err
 	}
-	ownID, _ := own.ID()
-	var out []Program
-	for _, p := range result.Programs {
-		entry := Program{ID: uint32(p.ID), Weir: p.ID == ownID}
-		if program, err := ebpf.NewProgramFromID(p.ID); err == nil {
-			if info, err := program.Info(); err == nil {
-				entry.Name = info.Name
-			}
-			program.Close()
-		}
-		out = append(out, entry)
-	}
-	return out, nil
+	return program.Named(result.Programs, map[ebpf.ProgramID]string{ebpf.ProgramID(own.ID): own.Name}), nil
 }

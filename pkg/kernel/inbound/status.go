@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 // Status is what is attached and in force.
@@ -33,12 +35,7 @@ type NamespaceStatus struct {
 }
 
 // Program is a loaded program.
-type Program struct {
-	ID   uint32
-	Name string
-	// Weir is true for this Inbound's own program.
-	Weir bool
-}
+type Program = program.AtHook
 
 // Place is an address on which captured processes listen.
 type Place struct {

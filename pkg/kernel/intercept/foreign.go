@@ -69,7 +69,7 @@ func attachedTo(dir string, hook hook) ([]HookProgram, error) {
 		return nil, err
 	}
 	defer target.Close()
-	result, err := link.QueryPrograms(link.QueryOptions{Target: int(target.Fd()), Attach: hook.attach})
+	result, err := program.Query(link.QueryOptions{Target: int(target.Fd()), Attach: hook.attach})
 	if err != nil {
 		return nil, err
 	}

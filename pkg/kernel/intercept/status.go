@@ -114,7 +114,7 @@ func (i *Interceptor) cgroupStatus(dir string, own map[ebpf.ProgramID]string) (C
 		if info, err := i.attached[dir].links[n].Info(); err == nil {
 			entry.LinkID = uint32(info.ID)
 		}
-		if entry.Programs, err = program.Effective(target, hook.attach, own); err != nil {
+		if entry.Programs, err = program.EffectiveWith(hook.program, target, hook.attach, own); err != nil {
 			return CgroupStatus{}, err
 		}
 		status.Hooks = append(status.Hooks, entry)

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"errors"
 	"os"
 
 	"github.com/cilium/ebpf"
@@ -32,10 +33,42 @@ func Describe(p *ebpf.Program) (Program, error) {
 	return Program{Name: info.Name, ID: uint32(id)}, nil
 }
 
+// ErrHidden says that the kernel does not tell which programs are at a hook: that takes CAP_NET_ADMIN in the initial user namespace, for
+// which no BPF token stands in.
+var ErrHidden = errors.New("the programs at hooks are hidden from user namespaces")
+
+// Query is link.QueryPrograms, with ErrHidden where this process may not ask.
+func Query(o link.QueryOptions) (*link.QueryResult, error) {
+	result, err := link.QueryPrograms(o)
+	// The library takes the refusal for a kernel without the command, which is older than any that weir runs on.
+	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, os.ErrPermission) {
+		return nil, ErrHidden
+	}
+	return result, err
+}
+
+// EffectiveWith is Effective for a hook that mine is attached to: where others are hidden, mine is all that is listed.
+func EffectiveWith(mine *ebpf.Program, cgroup *os.File, at ebpf.AttachType, own map[ebpf.ProgramID]string) ([]AtHook, error) {
+	all, err := Effective(cgroup, at, own)
+	if errors.Is(err, ErrHidden) {
+		return Alone(mine)
+	}
+	return all, err
+}
+
+// Alone is what a hook has when nothing is known of others.
+func Alone(mine *ebpf.Program) ([]AtHook, error) {
+	p, err := Describe(mine)
+	if err != nil {
+		return nil, err
+	}
+	return []AtHook{{ID: p.ID, Name: p.Name, Weir: true}}, nil
+}
+
 // Effective lists what runs at a hook of a cgroup, in order, those of the cgroups above included.
 func Effective(cgroup *os.File, at ebpf.AttachType, own map[ebpf.ProgramID]string) ([]AtHook, error) {
 	const queryEffective = 1 // BPF_F_QUERY_EFFECTIVE, include/uapi/linux/bpf.h
-	result, err := link.QueryPrograms(link.QueryOptions{Target: int(cgroup.Fd()), Attach: at, QueryFlags: queryEffective})
+	result, err := Query(link.QueryOptions{Target: int(cgroup.Fd()), Attach: at, QueryFlags: queryEffective})
 	if err != nil {
 		return nil, err
 	}

@@ -356,19 +356,23 @@ func (c *inboundCapture) OwnConnection(netns uint64, client, server netip.AddrPo
 func (c *inboundCapture) count(root *stats.Scope) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := c.kernel.Load()
-	if k == nil {
+	k, lost := c.kernel.Load(), c.lost.Load()
+	if k == nil && lost == 0 {
 		return
 	}
 	err := c.counted.count(root.Scope("weir.inbound"), func() (map[string]uint64, error) {
-		now, err := k.Counters()
-		if err == nil {
-			now["source_lost"] = c.lost.Load()
+		now := make(map[string]uint64)
+		if k != nil {
+			var err error
+			if now, err = k.Counters(); err != nil {
+				return nil, err
+			}
 		}
-		return now, err
+		now["source_lost"] = lost
+		return now, nil
 	})
-	if err != nil {
-		return // it was closed
+	if err != nil || k == nil {
+		return // it was closed, or there is no more to count
 	}
 	for _, p := range k.PolicyStats() {
 		c.refused.countRules(root, &p)

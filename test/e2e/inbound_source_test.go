@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -83,5 +84,40 @@ func TestInboundOriginalSourceInPod(t *testing.T) {
 		if out := p.App().Run(args...).Out; strings.Count(out, "\n") > 3 {
 			t.Errorf("rules in the pod:\n%s", out)
 		}
+	}
+}
+
+// An ordinary user's weir may not use the addresses of clients: upstreams see its own, it says so once, and counts the connections.
+func TestOriginalSourceWithoutPrivileges(t *testing.T) {
+	t.Parallel()
+	harness.NeedInterception(t)
+	near, far := harness.NewHost(t).AddAddress("10.99.0.2"), harness.NewHost(t)
+	harness.Link(near, far, "192.0.2.0/30")
+	seen := make(chan string, 8)
+	backend := near.TCPBackend("10.99.0.2:0", func(c *net.TCPConn) {
+		seen <- c.RemoteAddr().(*net.TCPAddr).IP.String()
+		harness.Greets("hello")(c)
+	})
+	weir := near.StartWeir(harness.WeirOptions{
+		Config: harness.Bootstrap{
+			Listeners: []string{harness.Listener{
+				Name: "bound", Address: "192.0.2.1:10000", More: strings.TrimPrefix(keepSource, ", "), Chains: []string{harness.Chain(harness.TCP("backend"))},
+			}.YAML()},
+			Clusters: []string{harness.Cluster("backend", harness.To(backend.Addr))},
+		}.YAML(),
+		User: harness.Nobody,
+	})
+	for range 2 {
+		got := far.App().Connect(harness.Connect{To: "192.0.2.1:10000", Send: "!", HalfClose: true})
+		if got.Received != "hello!" {
+			t.Errorf("got %+v", got)
+		}
+		if client := <-seen; client == "192.0.2.2" {
+			t.Error("the upstream saw the client's address")
+		}
+	}
+	weir.AwaitStat("weir.inbound.source_lost", func(n int) bool { return n == 2 })
+	if n := strings.Count(weir.Log(), "an upstream sees weir's address instead of the client's"); n != 1 {
+		t.Errorf("the log tells of it %d times:\n%s", n, weir.Log())
 	}
 }

@@ -3,6 +3,7 @@ package inbound
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/cilium/ebpf"
 )
@@ -25,8 +26,13 @@ func (i *Inbound) Apply(plan *Plan) error {
 	if generation == 0 || i.lost || !sameRules(i.plan, plan) {
 		generation++
 		i.forgetStale()
-		if err := i.write(generation, plan); err != nil {
-			i.erase(generation, plan)
+		err := i.room(plan)
+		if err == nil {
+			if err = i.write(generation, plan); err != nil {
+				i.erase(generation, plan)
+			}
+		}
+		if err != nil {
 			err = errors.Join(err, i.withoutRules(plan))
 			return fmt.Errorf("apply inbound plan: %w", err)
 		}
@@ -90,6 +96,32 @@ func control(generation uint32, plan *Plan) wireControl {
 		c.Flags |= flagHasExcludes
 	}
 	return c
+}
+
+// room is an error when the rules of a plan do not fit beside those in force. To write them and take them back would take seconds.
+func (i *Inbound) room(plan *Plan) error {
+	most := int(i.objects.Rules.MaxEntries())
+	if len(plan.Rules)+len(plan.Excludes)+len(i.plan.Rules)+len(i.plan.Excludes) <= most {
+		return nil
+	}
+	wanted, has := entries(plan), entries(i.plan)
+	if wanted+has <= most {
+		return nil
+	}
+	return fmt.Errorf("write %d rules beside %d in force (at most %d rules fit): %w", wanted, has, most, syscall.ENOSPC)
+}
+
+// entries is how many entries the rules of a plan have in the kernel: of those with the same destination, one.
+func entries(plan *Plan) int {
+	n := 0
+	for _, rules := range [][]Rule{plan.Rules, plan.Excludes} {
+		places := make(map[wirePrefix]struct{}, len(rules))
+		for _, r := range rules {
+			places[prefixKey(0, 0, r)] = struct{}{}
+		}
+		n += len(places)
+	}
+	return n
 }
 
 func (i *Inbound) write(generation uint32, plan *Plan) error {

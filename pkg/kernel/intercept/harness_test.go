@@ -177,7 +177,7 @@ func client(t *testing.T, dir string, req request, change ...func(*syscall.SysPr
 // spawn prepares the test binary in another role. It is born in the cgroup, so that all its sockets belong to it.
 func spawn(t testing.TB, dir, role string, change ...func(*syscall.SysProcAttr)) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // an emulated kernel is slow
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // an emulated kernel is slow
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), "WEIR_TEST_ROLE="+role)

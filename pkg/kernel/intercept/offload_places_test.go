@@ -39,7 +39,7 @@ func (i *Interceptor) vacant(t *testing.T) {
 
 // TestPlaces has connections end in every way there is, while their places are free, some of them are taken, or all.
 func TestPlaces(t *testing.T) {
-	const times = 3000
+	const times = 1000
 	for _, test := range []struct {
 		name  string
 		oneOf uint32

@@ -1,12 +1,9 @@
 package store
 
 import (
-	"bytes"
-
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/config/xds"
 )
 
@@ -18,7 +15,7 @@ func (b *batch) reassign(r xds.Resource) bool {
 	if w == nil || e == nil || e.Static || len(e.Warnings) > 0 || r.Body.GetTypeUrl() != b.update.Type {
 		return false
 	}
-	change := translate.Reassign(e.Value, e.Raw.GetValue(), r.Body.GetValue())
+	change := s.reassigner.Compare(e.Value, e.Raw.GetValue(), r.Body.GetValue())
 	if change == nil {
 		return false
 	}
@@ -26,7 +23,7 @@ func (b *batch) reassign(r xds.Resource) bool {
 	if after == nil {
 		return false
 	}
-	if len(change.Before) == len(change.After) && !bytes.Equal(change.Before, change.After) {
+	if change.Permuted() {
 		before := b.fragment(name, change.Before)
 		if before != nil && s.opt.Translate.Hash(before) == s.opt.Translate.Hash(after) {
 			return false // the same in another order of its maps: nothing changes

@@ -65,6 +65,7 @@ type Store struct {
 	hosting      hosting
 	collections  map[string]*collection // of LEDS
 	demand       demand
+	reassigner   translate.Reassigner
 	deps         *dependencies
 	interception *model.Interception
 	current      *model.Snapshot

@@ -160,10 +160,11 @@ func (t *table[M]) promote(deps *dependencies) {
 		w.end()
 		t.warming--
 		t.tell(old, s.Active)
-		t.published = t.published.With(w.name, s.Active.Value)
+		value := s.Active.Value
 		if t.form != nil {
-			t.present(w.name, t.form)
+			value = t.form(value)
 		}
+		t.published = t.published.With(w.name, value)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -19,7 +20,7 @@ const (
 )
 
 // Reassignment is an assignment that differs from the one before in few endpoints. Only these are to be decoded, checked and
-// translated: what is the same as before, byte by byte, means the same.
+// translated: what is the same as before, byte by byte, means the same. It is good until the next one of its Reassigner.
 type Reassignment struct {
 	was *model.LoadAssignment
 	new []byte
@@ -29,25 +30,57 @@ type Reassignment struct {
 	kept [][]int
 }
 
-// Reassign compares two serialised assignments, the first of which was translated to was. It returns nil when the second has to
+// Reassigner compares assignments. Its memory is used again for each, since a control plane may change a thousand endpoints a
+// second. The zero value is ready; it is of one goroutine.
+type Reassigner struct {
+	last      Reassignment
+	old, next splitMessage
+	where     []int // backs kept
+}
+
+// Compare compares two serialised assignments, the first of which was translated to was. It returns nil when the second has to
 // be looked at as a whole.
-func Reassign(was *model.LoadAssignment, before, after []byte) *Reassignment {
-	old, ok := splitAssignment(before)
-	next, fine := splitAssignment(after)
-	if !ok || !fine || len(old.localities) != len(was.Localities) || len(next.localities) != len(old.localities) {
+func (r *Reassigner) Compare(was *model.LoadAssignment, before, after []byte) *Reassignment {
+	defer r.forget()
+	old, next := &r.old, &r.next
+	if !old.split(before) || !next.split(after) || len(old.localities) != len(was.Localities) || len(next.localities) != len(old.localities) {
 		return nil
 	}
-	r := &Reassignment{was: was, new: after, Before: old.rest, After: next.rest, kept: make([][]int, len(next.localities))}
+	out := &r.last
+	out.was, out.new = was, after
+	out.Before, out.After = append(out.Before[:0], old.rest...), append(out.After[:0], next.rest...)
+	out.kept, r.where = out.kept[:0], r.where[:0]
 	for i := range next.localities {
 		a, b := &old.localities[i], &next.localities[i]
 		if len(a.endpoints) != len(was.Localities[i].Endpoints) {
 			return nil
 		}
-		r.kept[i] = compareEndpoints(a, b)
-		r.Before = appendLocality(r.Before, a.rest)
-		r.After = appendLocality(r.After, b.rest)
+		begin := len(r.where)
+		r.where = compareEndpoints(r.where, a, b)
+		out.kept = append(out.kept, r.where[begin:len(r.where):len(r.where)])
+		out.Before = appendLocality(out.Before, a.rest)
+		out.After = appendLocality(out.After, b.rest)
 	}
-	return r
+	return out
+}
+
+// forget lets go of the messages that were compared.
+func (r *Reassigner) forget() {
+	r.old.clear()
+	r.next.clear()
+}
+
+// Permuted tells whether both sides consist of the same bytes in another order, so that they may say the same: maps have none.
+func (r *Reassignment) Permuted() bool {
+	if len(r.Before) != len(r.After) || bytes.Equal(r.Before, r.After) {
+		return false
+	}
+	var counts [256]int
+	for i := range r.Before {
+		counts[r.Before[i]]++
+		counts[r.After[i]]--
+	}
+	return counts == [256]int{}
 }
 
 // Merge is the whole assignment, given what After was translated to; nil when that is not of its form.
@@ -56,12 +89,16 @@ func (r *Reassignment) Merge(after *model.LoadAssignment) *model.LoadAssignment 
 		return nil
 	}
 	for i, l := range after.Localities {
-		fresh := l.Endpoints
+		fresh, before := l.Endpoints, r.was.Localities[i].Endpoints
+		if len(fresh) == 0 && same(r.kept[i], len(before)) {
+			l.Endpoints = before
+			continue
+		}
 		all := make([]*model.Endpoint, len(r.kept[i]))
 		for j, at := range r.kept[i] {
 			switch {
 			case at >= 0:
-				all[j] = r.was.Localities[i].Endpoints[at]
+				all[j] = before[at]
 			case len(fresh) == 0:
 				return nil
 			default:
@@ -78,6 +115,19 @@ func (r *Reassignment) Merge(after *model.LoadAssignment) *model.LoadAssignment 
 	return after
 }
 
+// same tells whether all of so many endpoints are where they were.
+func same(kept []int, before int) bool {
+	if len(kept) != before {
+		return false
+	}
+	for i, at := range kept {
+		if at != i {
+			return false
+		}
+	}
+	return true
+}
+
 // splitMessage is a serialised assignment in parts.
 type splitMessage struct {
 	localities []splitLocality
@@ -89,40 +139,50 @@ type splitLocality struct {
 	rest      []byte // the fields beside endpoints
 }
 
-// splitAssignment takes an assignment apart. ok is false for what is no message, and for endpoints that are elsewhere.
-func splitAssignment(b []byte) (m splitMessage, ok bool) {
-	ok = eachField(b, func(number protowire.Number, field, value []byte) bool {
+// split takes an assignment apart. It is false for what is no message, and for endpoints that are elsewhere.
+func (m *splitMessage) split(b []byte) bool {
+	m.clear()
+	return eachField(b, func(number protowire.Number, field, value []byte) bool {
 		if number != assignmentLocalities {
 			m.rest = append(m.rest, field...)
 			return true
 		}
-		l := splitLocality{endpoints: make([][]byte, 0, countEndpoints(value))}
-		fine := value != nil && eachField(value, func(number protowire.Number, field, value []byte) bool {
-			switch number {
-			case localityEndpoints:
-				l.endpoints = append(l.endpoints, value)
-				return value != nil
-			case localityList, localityLEDS:
-				return false
-			}
-			l.rest = append(l.rest, field...)
-			return true
-		})
-		m.localities = append(m.localities, l)
-		return fine
+		return value != nil && m.locality().split(value)
 	})
-	return m, ok
 }
 
-// countEndpoints is how many endpoints a serialised locality has, as far as it can be read.
-func countEndpoints(locality []byte) (n int) {
-	eachField(locality, func(number protowire.Number, _, _ []byte) bool {
-		if number == localityEndpoints {
-			n++
+// clear makes it empty, and keeps its memory.
+func (m *splitMessage) clear() {
+	for i := range m.localities {
+		l := &m.localities[i]
+		clear(l.endpoints)
+		l.endpoints, l.rest = l.endpoints[:0], l.rest[:0]
+	}
+	m.localities, m.rest = m.localities[:0], m.rest[:0]
+}
+
+// locality adds an empty one.
+func (m *splitMessage) locality() *splitLocality {
+	if n := len(m.localities); n < cap(m.localities) {
+		m.localities = m.localities[:n+1] // with the memory of one before
+	} else {
+		m.localities = append(m.localities, splitLocality{})
+	}
+	return &m.localities[len(m.localities)-1]
+}
+
+func (l *splitLocality) split(b []byte) bool {
+	return eachField(b, func(number protowire.Number, field, value []byte) bool {
+		switch number {
+		case localityEndpoints:
+			l.endpoints = append(l.endpoints, value)
+			return value != nil
+		case localityList, localityLEDS:
+			return false
 		}
+		l.rest = append(l.rest, field...)
 		return true
 	})
-	return n
 }
 
 // eachField calls f for each field of a message, with all its bytes, and with its value when it has a length, until f returns
@@ -152,8 +212,8 @@ func eachField(b []byte, f func(number protowire.Number, field, value []byte) bo
 	return true
 }
 
-// compareEndpoints tells where each endpoint of b was in a, and adds those to the rest of each that are not in the other.
-func compareEndpoints(a, b *splitLocality) []int {
+// compareEndpoints appends where each endpoint of b was in a, and adds those to the rest of each that are not in the other.
+func compareEndpoints(to []int, a, b *splitLocality) []int {
 	first, least := 0, min(len(a.endpoints), len(b.endpoints))
 	for first < least && bytes.Equal(a.endpoints[first], b.endpoints[first]) {
 		first++
@@ -162,7 +222,8 @@ func compareEndpoints(a, b *splitLocality) []int {
 	for last < least-first && bytes.Equal(a.endpoints[len(a.endpoints)-1-last], b.endpoints[len(b.endpoints)-1-last]) {
 		last++
 	}
-	kept := make([]int, len(b.endpoints))
+	to = slices.Grow(to, len(b.endpoints))
+	kept := to[len(to) : len(to)+len(b.endpoints)]
 	aligned := len(a.endpoints) == len(b.endpoints)
 	for j, e := range b.endpoints {
 		switch {
@@ -180,7 +241,7 @@ func compareEndpoints(a, b *splitLocality) []int {
 			a.rest = appendEndpoint(a.rest, a.endpoints[j])
 		}
 	}
-	return kept
+	return to[:len(to)+len(kept)]
 }
 
 func appendEndpoint(to, endpoint []byte) []byte {

@@ -47,7 +47,10 @@ func assignmentOf(ports ...[]uint32) *endpointv3.ClusterLoadAssignment {
 // reassigned translates after by its difference from before; nil when it has to be looked at as a whole.
 func reassigned(t *testing.T, tr *Translator, was *model.LoadAssignment, before, after []byte) *model.LoadAssignment {
 	t.Helper()
-	r := Reassign(was, before, after)
+	used := &Reassigner{} // by others before
+	used.Compare(&model.LoadAssignment{}, after, before)
+	used.Compare(was, before, before)
+	r := used.Compare(was, before, after)
 	if r == nil {
 		return nil
 	}
@@ -119,7 +122,7 @@ func TestReassignKeeps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := Reassign(was, marshal(t, old), marshal(t, next))
+	r := new(Reassigner).Compare(was, marshal(t, old), marshal(t, next))
 	if want := marshal(t, assignmentOf([]uint32{9}, nil)); !sameMessage(t, r.After, want) {
 		t.Errorf("more than what differs is left")
 	}
@@ -162,11 +165,11 @@ func TestReassignDeclines(t *testing.T) {
 		"cut":                          marshal(t, old)[:40],
 		"no message":                   bytes.Repeat([]byte{0xff}, 20),
 	} {
-		if Reassign(was, marshal(t, old), after) != nil {
+		if new(Reassigner).Compare(was, marshal(t, old), after) != nil {
 			t.Errorf("%s: not declined", name)
 		}
 	}
-	if Reassign(&model.LoadAssignment{}, marshal(t, old), marshal(t, old)) != nil {
+	if new(Reassigner).Compare(&model.LoadAssignment{}, marshal(t, old), marshal(t, old)) != nil {
 		t.Error("what was translated from another message: not declined")
 	}
 }
@@ -200,6 +203,43 @@ func FuzzReassign(f *testing.F) {
 			t.Errorf("endpoints %s, want %s", b, a)
 		}
 	})
+}
+
+func TestPermuted(t *testing.T) {
+	for _, c := range []struct {
+		name, before, after string
+		want                bool
+	}{
+		{"the same", "abc", "abc", false},
+		{"another order", "abcabd", "abdabc", true},
+		{"another byte", "10.0.0.1", "10.0.0.2", false},
+		{"another length", "abc", "abcd", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &Reassignment{Before: []byte(c.before), After: []byte(c.after)}
+			if got := r.Permuted(); got != c.want {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestReassignerAllocates nothing once it has its memory.
+func TestReassignerAllocates(t *testing.T) {
+	old, next := assignmentOf([]uint32{1, 2, 3}, []uint32{4, 5}), assignmentOf([]uint32{1, 9, 3}, []uint32{4, 5})
+	before, after := marshal(t, old), marshal(t, next)
+	was, _, err := testTranslator(t).LoadAssignment(old, Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Reassigner{}
+	if n := testing.AllocsPerRun(100, func() {
+		if r.Compare(was, before, after) == nil {
+			t.Error("looked at as a whole")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
 }
 
 func portsOf(a *model.LoadAssignment) (out [][]string) {

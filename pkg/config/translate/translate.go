@@ -11,6 +11,7 @@ package translate
 import (
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -75,6 +76,8 @@ type Translator struct {
 	process process
 	// deprecated counts the deprecated fields that were set so far.
 	deprecated atomic.Uint64
+	// walkers are those that have ended.
+	walkers sync.Pool
 }
 
 // Deprecated is how many deprecated fields were set in what was translated so far.

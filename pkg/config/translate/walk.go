@@ -19,13 +19,21 @@ const notSupported = "not supported by weir yet: the field has no effect"
 // walk warns about every set field of m, and of the messages below it, that the table does not list. Messages that are
 // not in the table at all, such as google.protobuf.Duration, are one value together with the field that holds them.
 func (c *call) walk(m protoreflect.Message) {
-	w := &walker{call: c}
-	w.visit = w.field
+	w, _ := c.t.walkers.Get().(*walker)
+	if w == nil {
+		w = &walker{}
+		w.visit = w.field
+	}
+	w.call = c
 	w.message(m)
+	w.call, w.fields = nil, nil
+	clear(w.trail[:cap(w.trail)])
+	w.trail = w.trail[:0]
+	c.t.walkers.Put(w)
 }
 
 // walker goes through a message. Large messages have nothing to be warned about as a rule, so that it makes paths and
-// closures only when there is.
+// closures only when there is, and it is used again.
 type walker struct {
 	*call
 	// trail leads to where it is.

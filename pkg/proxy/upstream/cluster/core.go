@@ -22,6 +22,8 @@ import (
 type core struct {
 	shared     *pool.Shared
 	transports *transports
+	// http is how all its hosts are spoken to.
+	http model.UpstreamHTTP
 	// requests and retries by priority: [0] default, [1] high.
 	requests, retries [2]*breaker.Breaker
 	drops             drops
@@ -62,6 +64,7 @@ func (m *Manager) newCore(cfg *model.Cluster) *core {
 	k := &core{
 		shared:     &pool.Shared{Runtime: m.runtime, Codecs: newCodecs(m.buffers, scope), Stats: counters},
 		transports: m.newTransports(cfg, counters),
+		http:       cfg.HTTP,
 	}
 	for i := range counters.Breakers {
 		open := &counters.Breakers[i]

@@ -39,12 +39,14 @@ type endpoint struct {
 
 func (c *Cluster) newEndpoint(key endpointKey, to target) *endpoint {
 	e := &endpoint{checks: checks{initial: upstream.FailedActiveHC | upstream.PendingActiveHC}}
-	if flags, ok := c.inherited[to.name()]; ok {
-		e.checks.initial = flags
+	if len(c.inherited) > 0 {
+		if flags, ok := c.inherited[to.name()]; ok {
+			e.checks.initial = flags
+		}
 	}
 	first := to
 	e.current.Store(&first)
-	e.conns = pool.NewHost(c.core.shared, c.core.transports.transport(key.tls, e.current.Load), c.cfg.HTTP, &e.stats)
+	e.conns = pool.NewHost(c.core.shared, c.core.transports.transport(key.tls, e.current.Load), &c.core.http, &e.stats)
 	return e
 }
 
@@ -70,7 +72,7 @@ func (c *Cluster) setAssignment(a *model.LoadAssignment) {
 }
 
 // retire lets the connections of removed endpoints end.
-func retire(removed map[endpointKey]*endpoint) {
+func retire(removed []*endpoint) {
 	for _, e := range removed {
 		e.checks.stop()
 		e.unwatch()
@@ -79,7 +81,7 @@ func retire(removed map[endpointKey]*endpoint) {
 }
 
 // update is rebuild of a cluster that is in place already. The caller holds mu.
-func (c *Cluster) update() (removed map[endpointKey]*endpoint) {
+func (c *Cluster) update() (removed []*endpoint) {
 	c.manager.updated.Inc()
 	return c.rebuild()
 }
@@ -87,7 +89,7 @@ func (c *Cluster) update() (removed map[endpointKey]*endpoint) {
 // rebuild makes the host set anew from the assignment and what DNS said, and returns the endpoints that are no longer
 // part of it. Endpoints of equal address are kept, with their connections, and hosts of which nothing is new. The caller
 // holds mu.
-func (c *Cluster) rebuild() (removed map[endpointKey]*endpoint) {
+func (c *Cluster) rebuild() (removed []*endpoint) {
 	c.round++
 	before := len(c.endpoints) // mostly as many as after
 	b := hostBuilder{cluster: c, hosts: make([]*upstream.Host, 0, before+1)}
@@ -181,7 +183,7 @@ type hostBuilder struct {
 }
 
 // sweep takes out of the cluster the endpoints that were not added in this round, but for those that serve on.
-func (b *hostBuilder) sweep() (removed map[endpointKey]*endpoint) {
+func (b *hostBuilder) sweep() (removed []*endpoint) {
 	c := b.cluster
 	for key, e := range c.endpoints {
 		switch {
@@ -192,10 +194,7 @@ func (b *hostBuilder) sweep() (removed map[endpointKey]*endpoint) {
 			h.Stats.Current.Store(&h)
 			e.round, b.hosts = c.round, append(b.hosts, &h)
 		default:
-			if removed == nil {
-				removed = make(map[endpointKey]*endpoint)
-			}
-			removed[key] = e
+			removed = append(removed, e)
 			delete(c.endpoints, key)
 		}
 	}

@@ -35,7 +35,7 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 	}
 	c.core.configure(cfg, m.opt.Runtime)
 	c.watchOutliers()
-	var removed map[endpointKey]*endpoint
+	var removed []*endpoint
 	switch {
 	case cfg.Type == model.ClusterOriginalDst:
 		c.set.Store(lb.New(nil, lb.Options{}))
@@ -65,7 +65,7 @@ func (c *Cluster) hold(was *Cluster, released func()) {
 // settle is called when every name was looked up once.
 func (c *Cluster) settle() {
 	c.mu.Lock()
-	var removed map[endpointKey]*endpoint
+	var removed []*endpoint
 	if c.held && !c.closed {
 		removed = c.rebuild()
 	}
@@ -192,7 +192,7 @@ func (c *Cluster) stop() {
 func (c *Cluster) remove() {
 	c.stop()
 	c.mu.Lock()
-	removed := c.endpoints
+	removed := slices.Collect(maps.Values(c.endpoints))
 	c.endpoints, c.closed = nil, true
 	released := c.release()
 	c.mu.Unlock()

@@ -104,7 +104,7 @@ func (o *originalDst) add(addr netip.AddrPort) *upstream.Host {
 // clean forgets the hosts that are out of use.
 func (o *originalDst) clean() {
 	c := o.cluster
-	removed := make(map[endpointKey]*endpoint)
+	var removed []*endpoint
 	c.mu.Lock()
 	o.mu.Lock()
 	if o.closed {
@@ -117,7 +117,7 @@ func (o *originalDst) clean() {
 		if used := entry.used.Swap(false); used || e.stats.CxActive.Load() > 0 {
 			continue
 		}
-		removed[key] = e
+		removed = append(removed, e)
 		delete(c.endpoints, key)
 		delete(o.byAddr, key.addr)
 	}

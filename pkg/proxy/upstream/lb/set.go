@@ -160,7 +160,9 @@ func (s *Set) newPriority(b *byHealth, panics bool) priority {
 		return p
 	}
 	p.all = group{picker: newPicker(b.all, &s.opt)}
-	p.healthy = newGroup(b.healthy, b.all, &s.opt)
+	if p.healthy = p.all; len(b.healthy) < len(b.all) || s.opt.LocalityWeighted {
+		p.healthy = newGroup(b.healthy, b.all, &s.opt)
+	}
 	p.degraded = newGroup(b.degraded, b.all, &s.opt)
 	return p
 }

@@ -66,11 +66,11 @@ func (p *Pool) open(raw Raw, m *meter) (*conn, error) {
 	}
 	if proto == http1 {
 		shared.Stats.CxHTTP1Total.Inc()
-		c.h1 = shared.Codecs.HTTP1(raw.Conn, info, &p.host.http, c.released)
+		c.h1 = shared.Codecs.HTTP1(raw.Conn, info, p.host.http, c.released)
 		return c, nil
 	}
 	info.Version = message.HTTP2
-	h2, err := shared.Codecs.HTTP2(raw.Conn, info, &p.host.http, c.streamReleased, c.gone)
+	h2, err := shared.Codecs.HTTP2(raw.Conn, info, p.host.http, c.streamReleased, c.gone)
 	if err != nil {
 		return nil, &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Err: err}
 	}

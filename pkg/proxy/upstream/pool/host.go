@@ -126,10 +126,10 @@ type Transport func(ctx context.Context, from streaminfo.Origin, sni string, fal
 type Host struct {
 	shared    *Shared
 	transport Transport
-	http      model.UpstreamHTTP
+	http      *model.UpstreamHTTP
 	stats     *upstream.HostStats
 
-	pools atomic.Pointer[[]*Pool]
+	pools atomic.Pointer[[]*Pool] // nil before the first, as most hosts of a large configuration never have one; see list
 	// bare are the pools of connections that are used as they are; nil before the first.
 	bare atomic.Pointer[[]*tcpPool]
 
@@ -139,11 +139,17 @@ type Host struct {
 	watchers map[*watcher]struct{}
 }
 
-// NewHost makes the holder of the connections that transport makes.
-func NewHost(shared *Shared, transport Transport, http model.UpstreamHTTP, stats *upstream.HostStats) *Host {
-	h := &Host{shared: shared, transport: transport, http: http, stats: stats}
-	h.pools.Store(new([]*Pool))
-	return h
+// NewHost makes the holder of the connections that transport makes. The options are shared by hosts and must not change.
+func NewHost(shared *Shared, transport Transport, http *model.UpstreamHTTP, stats *upstream.HostStats) *Host {
+	return &Host{shared: shared, transport: transport, http: http, stats: stats}
+}
+
+// list is the pools that there are.
+func (h *Host) list() []*Pool {
+	if pools := h.pools.Load(); pools != nil {
+		return *pools
+	}
+	return nil
 }
 
 // Options choose among the pools of a host.
@@ -225,7 +231,7 @@ func (h *Host) Preconnect(o *Options, ratio float64) bool {
 }
 
 func (h *Host) find(k key) *Pool {
-	for _, p := range *h.pools.Load() {
+	for _, p := range h.list() {
 		if p.key == k {
 			return p
 		}
@@ -256,14 +262,14 @@ func (h *Host) pool(k key) *Pool {
 	if h.shared.Runtime.settle(p, k.origin.Namespace) {
 		p.retired = true
 	}
-	pools := append(slices.Clone(*h.pools.Load()), p)
+	pools := append(slices.Clone(h.list()), p)
 	h.pools.Store(&pools)
 	return p
 }
 
 // freeOne gives up a pool of the host that has no requests. The caller holds mu.
 func (h *Host) freeOne(priority int) bool {
-	for _, p := range *h.pools.Load() {
+	for _, p := range h.list() {
 		if p.key.priority != priority {
 			continue
 		}
@@ -289,7 +295,7 @@ func (h *Host) drop(p *Pool) {
 
 // forget takes a pool off the list, unless it is off already. The caller holds mu.
 func (h *Host) forget(p *Pool) {
-	old := *h.pools.Load()
+	old := h.list()
 	pools := slices.DeleteFunc(slices.Clone(old), func(q *Pool) bool { return q == p })
 	if len(pools) < len(old) {
 		h.pools.Store(&pools)
@@ -303,7 +309,7 @@ func (h *Host) forget(p *Pool) {
 func (h *Host) Retire() {
 	h.mu.Lock()
 	h.retired = true
-	pools, bare := *h.pools.Load(), h.bare.Load()
+	pools, bare := h.list(), h.bare.Load()
 	h.mu.Unlock()
 	for _, p := range pools {
 		p.retire()
@@ -318,7 +324,7 @@ func (h *Host) Retire() {
 
 // Drain closes the connections that there are like Retire, but the host goes on keeping those that come.
 func (h *Host) Drain() {
-	for _, p := range *h.pools.Load() {
+	for _, p := range h.list() {
 		p.drain()
 	}
 	if bare := h.bare.Load(); bare != nil {

@@ -116,7 +116,7 @@ func newFixture(t testing.TB, protocol model.UpstreamProtocol, connections uint3
 			return Raw{}, ctx.Err()
 		}
 	}
-	f.Host = NewHost(f.shared, transport, model.UpstreamHTTP{Protocol: protocol}, new(upstream.HostStats))
+	f.Host = NewHost(f.shared, transport, &model.UpstreamHTTP{Protocol: protocol}, new(upstream.HostStats))
 	return f
 }
 
@@ -287,7 +287,7 @@ func TestPoolsOfServerNamesAreDropped(t *testing.T) {
 		}
 		s.Close()
 	}
-	wait(t, "the pools to go", func() bool { return len(*f.pools.Load()) == 0 })
+	wait(t, "the pools to go", func() bool { return len(f.list()) == 0 })
 }
 
 func TestStress(t *testing.T) {

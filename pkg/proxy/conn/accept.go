@@ -22,6 +22,9 @@ type Acceptor struct {
 
 // Accepted is a connection that an Acceptor, or package net, has accepted. It has to be taken by Poller.Take, or dropped.
 type Accepted struct {
+	// Waited tells that there was no connection when Accept was called.
+	Waited bool
+
 	fd     int
 	remote netip.AddrPort
 	nc     net.Conn
@@ -75,8 +78,11 @@ func (a *Acceptor) Accept() (Accepted, error) {
 			case 0:
 				return true
 			case unix.EINTR, unix.ECONNABORTED: // the latter was closed while it waited
+			case unix.EAGAIN:
+				got.Waited = true
+				return false
 			default:
-				return failed != unix.EAGAIN
+				return true
 			}
 		}
 	})

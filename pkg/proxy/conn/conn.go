@@ -112,8 +112,8 @@ func (p *Poller) Adopt(nc net.Conn, rx, tx *atomic.Uint64) (*Conn, error) {
 	return c, nil
 }
 
-// event is called by the poller.
-func (c *Conn) event(events uint32) {
+// event is called by the poller, which is to call what it returns unless that is nil.
+func (c *Conn) event(events uint32) (resume func()) {
 	const ended = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 	if events&(unix.EPOLLIN|unix.EPOLLPRI|ended) != 0 {
 		bits := newsReady
@@ -123,11 +123,12 @@ func (c *Conn) event(events uint32) {
 		if events&unix.EPOLLPRI != 0 {
 			bits |= newsUrgent
 		}
-		c.in.tell(bits)
+		resume = c.in.tell(bits)
 	}
 	if events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		c.out.tell(newsReady)
+		c.out.tell(newsReady) // nobody rests there
 	}
+	return resume
 }
 
 // AddrPort is a as netip, unmapped; the zero value for unix sockets.

@@ -122,6 +122,7 @@ func (p *Poller) establish(ctx context.Context, fd int, addr netip.AddrPort) (*C
 		return nil, failed
 	}
 	if waits {
+		Waits(ctx)
 		err = c.connected(ctx)
 	}
 	if err == nil {

@@ -35,7 +35,8 @@ type Dialer struct {
 	Passage Passage
 }
 
-// Dial connects to a TCP address with TCP_NODELAY set. The error wraps the system's, the context's or ErrSelf.
+// Dial connects to a TCP address with TCP_NODELAY set. The error wraps the system's, the context's or ErrSelf. It calls Waits unless
+// the peer answers at once, as one on this host does.
 func (d *Dialer) Dial(ctx context.Context, addr netip.AddrPort) (*Conn, error) {
 	return d.DialFrom(ctx, streaminfo.Origin{}, addr)
 }
@@ -57,6 +58,7 @@ func (d *Dialer) DialFrom(ctx context.Context, from streaminfo.Origin, addr neti
 		d.Poller.expect(addr)
 	}
 	if from.Inbound && d.Passage != nil || from.Source.Addr.IsValid() {
+		Waits(ctx)
 		nd := net.Dialer{KeepAlive: -1, ControlContext: d.controlIn(from.Namespace)}
 		if k := d.Keepalive; k != nil {
 			nd.KeepAliveConfig = net.KeepAliveConfig{
@@ -74,6 +76,7 @@ func (d *Dialer) DialFrom(ctx context.Context, from streaminfo.Origin, addr neti
 
 // DialPipe connects to a unix stream socket.
 func (d *Dialer) DialPipe(ctx context.Context, path string) (*Conn, error) {
+	Waits(ctx)
 	var nd net.Dialer
 	nc, err := nd.DialContext(ctx, "unix", path)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 // Poller tells connections when their sockets become readable or writable. It is an epoll instance of our own, itself
 // waited for by Go's poller: one goroutine takes all events that are there with one system call and wakes up the
-// goroutines that wait for them. Against Go's poller alone that lets a connection remember an edge between two reads, so
+// goroutines that wait for them, or does by itself what they would do (Conn.Rest): waking one up has a thread woken up for it. Against Go's poller alone that lets a connection remember an edge between two reads, so
 // that a read of a drained socket parks without a recvfrom that could only say EAGAIN, and it tells of a peer's FIN.
 //
 // A Poller is safe for concurrent use. It must be closed after its connections.
@@ -67,7 +67,7 @@ func (p *Poller) now() int64 { return int64(time.Since(p.start)) + 1 }
 // run dispatches events until the poller is closed. One call of Read lasts as long as the poller: within it, Go's poller
 // remembers edges that come while events are dispatched.
 func (p *Poller) run(raw syscall.RawConn) {
-	events := make([]unix.EpollEvent, pollBatch)
+	events, due := make([]unix.EpollEvent, pollBatch), make([]func(), 0, pollBatch)
 	// The error says that the poller was closed.
 	_ = raw.Read(func(uintptr) bool {
 		for {
@@ -75,7 +75,7 @@ func (p *Poller) run(raw syscall.RawConn) {
 			if err != nil && err != unix.EINTR {
 				return true
 			}
-			p.dispatch(events[:n])
+			resume(p.dispatch(events[:n], due))
 			if n < len(events) {
 				return false
 			}
@@ -83,7 +83,27 @@ func (p *Poller) run(raw syscall.RawConn) {
 	})
 }
 
-func (p *Poller) dispatch(events []unix.EpollEvent) {
+// promptly is how many connections of a batch the poller's goroutine resumes by itself. When more have something to do, the other
+// processors are to have their part of it.
+const promptly = 2
+
+// resume calls the functions, after it has given away those that are not for the poller's goroutine.
+func resume(due []func()) {
+	own := due
+	if len(due) > promptly {
+		own = due[len(due)-promptly:]
+		for _, f := range due[:len(due)-promptly] {
+			go f()
+		}
+	}
+	for _, f := range own {
+		f()
+	}
+	clear(due)
+}
+
+// dispatch tells connections of events. It appends to due who is to be resumed.
+func (p *Poller) dispatch(events []unix.EpollEvent, due []func()) []func() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range events {
@@ -93,9 +113,12 @@ func (p *Poller) dispatch(events []unix.EpollEvent) {
 		}
 		// An event of a descriptor that was closed, and perhaps opened again, meanwhile is nobody's.
 		if c := p.conns[e.Fd]; c != nil && c.generation == e.Pad {
-			c.event(e.Events)
+			if f := c.event(e.Events); f != nil {
+				due = append(due, f)
+			}
 		}
 	}
+	return due
 }
 
 // add registers a connection.

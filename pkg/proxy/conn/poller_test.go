@@ -2,6 +2,7 @@ package conn
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -264,6 +265,25 @@ func TestWhenReadable(t *testing.T) {
 			case <-time.After(5 * time.Second):
 				t.Errorf("%s (before: %v): not resumed", name, before)
 			}
+			c, peer = pair(t, "tcp")
+			if _, err := c.TryRead(make([]byte, 1)); err != ErrWouldBlock {
+				t.Fatal(err)
+			}
+			rested := make(chan struct{})
+			if before {
+				wake(c, peer)
+			}
+			if !c.Rest(func() { close(rested) }) {
+				close(rested) // a second call would panic
+			}
+			if !before {
+				wake(c, peer)
+			}
+			select {
+			case <-rested:
+			case <-time.After(5 * time.Second):
+				t.Errorf("%s (before: %v): rests for ever", name, before)
+			}
 		}
 	}
 	c, _ := pair(t, "tcp")
@@ -271,6 +291,81 @@ func TestWhenReadable(t *testing.T) {
 	resumed := make(chan struct{})
 	c.WhenReadable(func() { close(resumed) })
 	<-resumed
+}
+
+// TestPollerSharesOut has those who are resumed first wait for the last one, so that they need goroutines of their own.
+func TestPollerSharesOut(t *testing.T) {
+	last := make(chan struct{})
+	var all sync.WaitGroup
+	var due []func()
+	for range 3 {
+		all.Add(1)
+		due = append(due, func() { <-last; all.Done() })
+	}
+	due = append(due, func() {}, func() { close(last) })
+	resume(due)
+	all.Wait()
+}
+
+func TestRestNeedsNoPriorRead(t *testing.T) {
+	c, _ := pair(t, "tcp")
+	if c.Rest(func() { t.Error("resumed") }) {
+		t.Error("rests without knowing whether there is something to read")
+	}
+	c.Prepend([]byte("x"), nil)
+	if c.Rest(func() { t.Error("resumed") }) {
+		t.Error("rests beside bytes that were given back")
+	}
+}
+
+func TestTryWrite(t *testing.T) {
+	c, peer := pair(t, "tcp")
+	data, sent := make([]byte, 1<<20), 0
+	for i := range data {
+		data[i] = byte(i)
+	}
+	for full := false; !full; {
+		n, err := c.TryWrite(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent += n
+		full = n < len(data)
+		data = append(data[n:], data[:n]...)
+	}
+	if uint64(sent) != c.TxBytes() {
+		t.Errorf("%d bytes were counted, %d sent", c.TxBytes(), sent)
+	}
+	read := make(chan error)
+	go func() { // makes room for what waits
+		got := make([]byte, sent+len("rest"))
+		_, err := io.ReadFull(peer, got)
+		if err == nil && !bytes.HasSuffix(got, []byte("rest")) {
+			err = errors.New("other bytes came")
+		}
+		read <- err
+	}()
+	if _, err := c.Write([]byte("rest")); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	c.Abort()
+	if _, err := c.TryWrite([]byte("x")); !errors.Is(err, ErrAborted) {
+		t.Errorf("after an abort: %v", err)
+	}
+}
+
+func TestWaits(t *testing.T) {
+	Waits(t.Context()) // tells nobody
+	told := 0
+	ctx, cancel := context.WithCancel(NoteWaits(t.Context(), func() { told++ }))
+	defer cancel()
+	Waits(ctx)
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
 }
 
 // TestWhenReadableAtTheEnd has the poller tell of the end before the bytes in front of it are read.

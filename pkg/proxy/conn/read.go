@@ -51,15 +51,21 @@ func (c *Conn) WaitReadable() error {
 // WhenReadable is WaitReadable without a goroutine that waits: resume is called once, on a goroutine of its own, when a
 // read will not have to wait, or when a deadline, Abort or Close makes it fail. No read may be under way, nor begin before.
 func (c *Conn) WhenReadable(resume func()) {
-	c.rmu.Lock()
-	// The end of what the peer sends may have been told together with bytes that were read since: that is not told again.
-	known := c.prefix == nil && c.drained && c.in.news.Load()&newsEnded == 0
-	c.rmu.Unlock()
-	if !known {
+	if !c.told() || !c.in.rest(c, resume, false) {
 		go resume()
-		return
 	}
-	c.in.rest(c, resume)
+}
+
+// Rest is WhenReadable for a resume that neither waits nor panics, which may be called on the poller's goroutine. It is false, and
+// resume is not called, when a read need not wait or cannot be told to.
+func (c *Conn) Rest(resume func()) bool { return c.told() && c.in.rest(c, resume, true) }
+
+// told tells that there is nothing to read but what the poller will tell of.
+func (c *Conn) told() bool {
+	c.rmu.Lock()
+	defer c.rmu.Unlock()
+	// The end of what the peer sends may have been told together with bytes that were read since: that is not told again.
+	return c.prefix == nil && c.drained && c.in.news.Load()&newsEnded == 0
 }
 
 // Lender lends a read its buffer for as long as it has something to put there.

@@ -15,6 +15,7 @@ type waiter struct {
 	deadline atomic.Int64  // on the connection's clock; 0: none
 	wake     chan struct{} // holds the token for the goroutine that has parked
 	resume   func()        // of resting
+	prompt   bool          // resume may be called on the poller's goroutine
 	timer    *time.Timer   // guarded by Conn.dmu
 }
 
@@ -35,12 +36,21 @@ const (
 	newsUrgent
 )
 
-// tell adds news and wakes up whoever waits.
-func (w *waiter) tell(bits uint32) {
+// tell adds news and wakes up whoever waits, on behalf of the poller. What it returns, unless it is nil, resumes somebody who rests:
+// the poller is to call it.
+func (w *waiter) tell(bits uint32) (resume func()) {
 	if w.news.Load()&bits != bits {
 		w.news.Or(bits)
 	}
+	if w.waiting.Load() == resting {
+		resume, prompt := w.rested()
+		if resume == nil || prompt {
+			return resume
+		}
+		go resume()
+	}
 	w.rouse()
+	return nil
 }
 
 // rouse makes whoever waits look again.
@@ -51,7 +61,9 @@ func (w *waiter) rouse() {
 			w.wake <- struct{}{}
 		}
 	case resting:
-		w.start()
+		if resume, _ := w.rested(); resume != nil {
+			go resume()
+		}
 	}
 }
 
@@ -83,21 +95,23 @@ func (w *waiter) wait(c *Conn) error {
 	}
 }
 
-// rest is wait without a goroutine: resume is called on one of its own.
-func (w *waiter) rest(c *Conn, resume func()) {
-	w.resume = resume
+// rest is wait without a goroutine: resume is called when the wait is over, with prompt perhaps on the poller's goroutine. It is
+// false when the wait is over already: then resume is not called.
+func (w *waiter) rest(c *Conn, resume func(), prompt bool) bool {
+	w.resume, w.prompt = resume, prompt
 	w.waiting.Store(resting)
-	if w.ready() || w.refused(c) != nil {
-		w.start()
+	if !w.ready() && w.refused(c) == nil {
+		return true
 	}
+	return !w.waiting.CompareAndSwap(resting, nobody)
 }
 
-// start resumes whoever rests, once.
-func (w *waiter) start() {
-	resume := w.resume
-	if w.waiting.CompareAndSwap(resting, nobody) {
-		go resume()
+// rested is how to resume whoever rests, for one who asks; nil for others.
+func (w *waiter) rested() (resume func(), prompt bool) {
+	if !w.waiting.CompareAndSwap(resting, nobody) {
+		return nil, false
 	}
+	return w.resume, w.prompt // nobody writes them before resume was called
 }
 
 func (w *waiter) ready() bool { return w.news.Load()&newsReady != 0 }

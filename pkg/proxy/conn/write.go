@@ -21,6 +21,32 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// TryWrite is Write of what there is room for, which may be less than p.
+func (c *Conn) TryWrite(p []byte) (int, error) {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	if err := c.out.refused(c); err != nil {
+		return 0, c.failure("write", err)
+	}
+	for sent := 0; ; {
+		if sent == len(p) {
+			return sent, nil
+		}
+		n, errno := sendto(c.fd, p[sent:], syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
+		switch errno {
+		case 0:
+			sent += n
+			c.tx.Add(uint64(n))
+			c.tried()
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return sent, nil
+		default:
+			return sent, c.failure("write", os.NewSyscallError("sendto", errno))
+		}
+	}
+}
+
 // write sends all of p, parking while there is no room. The caller holds wmu.
 func (c *Conn) write(p []byte) (sent int, err error) {
 	if err := c.out.refused(c); err != nil {

@@ -18,6 +18,14 @@ type Network interface {
 	Serve(ctx context.Context, c *Connection) (rests bool)
 }
 
+// Detached is implemented by terminal filters whose connections go on without a goroutine of the listener's.
+type Detached interface {
+	// Begin is Serve that returns when the connection goes on by itself, and calls done when that has ended and was closed, perhaps
+	// before it returns. done may wait for other connections' ends, but for nothing else. What Begin may wait for it tells by
+	// conn.Waits(ctx) first. It may panic only while nothing goes on, and then does not call done.
+	Begin(ctx context.Context, c *Connection, done func())
+}
+
 // NonTerminal is a configured network filter that is not the last of its chain. It decides whether a connection goes on; all
 // connections of the filter chain share it. Filters are asked in their order, once for each step of a connection.
 type NonTerminal interface {

@@ -166,6 +166,6 @@ func (m *Manager) acceptRest(s *socket) {
 		return
 	}
 	for _, nc := range waiting {
-		m.arrived(s, conn.AcceptedBy(nc))
+		m.arrived(s, conn.AcceptedBy(nc), nil)
 	}
 }

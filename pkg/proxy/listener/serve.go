@@ -24,6 +24,8 @@ type connection struct {
 	info streaminfo.Connection
 	// noChain tells that no filter chain matched.
 	noChain bool
+	// turn is that of the goroutine that accepted it and serves it in between; nil once it has one of its own.
+	turn *turn
 
 	drain  filter.Drain
 	spread timer.Timer // tells it of a gradual drain
@@ -41,9 +43,9 @@ type connection struct {
 	limited bool
 }
 
-// arrived takes over an accepted connection.
-func (m *Manager) arrived(s *socket, accepted conn.Accepted) {
-	cn := &connection{m: m}
+// arrived takes over an accepted connection. It serves it at once, as far as nothing has to wait, when t is not nil.
+func (m *Manager) arrived(s *socket, accepted conn.Accepted, t *turn) {
+	cn := &connection{m: m, turn: t}
 	c, err := m.opts.Poller.Take(accepted, &cn.info.RxBytes, &cn.info.TxBytes)
 	if err != nil {
 		m.opts.Log.Error("take over accepted connection", "error", err)
@@ -62,23 +64,50 @@ func (m *Manager) arrived(s *socket, accepted conn.Accepted) {
 		_ = c.Close()
 		return
 	}
-	go cn.run(target)
+	if t == nil {
+		go cn.run(target)
+		return
+	}
+	cn.run(target)
 }
 
+// state is how a connection goes on after a step.
+type state uint8
+
+const (
+	ended    state = iota
+	rests          // it has no goroutine until there is something to do
+	detached       // it goes on by itself, up to a call of done
+)
+
 // run serves the connection from its beginning. a is nil for connections of a capture socket.
-func (cn *connection) run(a *active) { cn.step(func() bool { return cn.begin(a) }) }
+func (cn *connection) run(a *active) { cn.step(func() state { return cn.begin(a) }) }
 
 // resume serves a connection that has rested.
 func (cn *connection) resume() { cn.step(cn.goOn) }
 
-// step runs f, which tells whether the connection rests: then it has no goroutine until there is something to do.
-// Otherwise it has ended.
-func (cn *connection) step(f func() (rests bool)) {
-	if cn.guard(f) {
+// step runs f.
+func (cn *connection) step(f func() state) {
+	switch cn.guard(f) {
+	case rests:
 		cn.m.rested()
 		cn.c.WhenReadable(cn.resume)
+	case ended:
+		cn.end()
+	}
+}
+
+// done is the end of a connection that went on by itself. It is called where nothing may wait.
+func (cn *connection) done() {
+	if cn.logged() { // a log whose file is slow makes its writers wait
+		go cn.end()
 		return
 	}
+	cn.end()
+}
+
+// end closes and accounts for the connection.
+func (cn *connection) end() {
 	cn.finish()
 	_ = cn.c.Close() // the filter may have closed it
 	cn.m.unregister(cn)
@@ -86,22 +115,22 @@ func (cn *connection) step(f func() (rests bool)) {
 }
 
 // guard keeps a panic of a filter within its connection.
-func (cn *connection) guard(f func() bool) bool {
+func (cn *connection) guard(f func() state) state {
 	defer cn.recovered()
 	return f()
 }
 
-func (cn *connection) begin(a *active) (rests bool) {
+func (cn *connection) begin(a *active) state {
 	captured := a == nil
 	if captured {
 		if a = cn.destination(); a == nil {
-			return false
+			return ended
 		}
 	}
 	for {
 		next, err := cn.enter(a, captured)
 		if err != nil {
-			return false
+			return ended
 		}
 		if next == nil {
 			return cn.serve(a)
@@ -179,6 +208,9 @@ func (cn *connection) inspect(a *active) error {
 		cn.m.opts.Log.Debug("close connection", "connection", cn.info.ID, "listener", a.cfg.Name, "reason", errNoConfig)
 		return errNoConfig
 	}
+	if len(filters) > 0 {
+		cn.waits()
+	}
 	st.preActive.Inc()
 	defer st.preActive.Dec()
 	timedOut, err := cn.m.pool.Run(cn.m.ctx, cn.c, &cn.info, detect.Options{
@@ -201,13 +233,13 @@ func (cn *connection) inspect(a *active) error {
 }
 
 // serve chooses the filter chain and runs it.
-func (cn *connection) serve(a *active) (rests bool) {
+func (cn *connection) serve(a *active) state {
 	st := a.stats
 	st.total.Inc()
 	if n := a.conns.Add(1); n > cn.m.limit(a) {
 		a.conns.Add(-1)
 		st.overflow.Inc()
-		return false
+		return ended
 	}
 	st.active.Inc()
 	cn.at = a
@@ -216,26 +248,38 @@ func (cn *connection) serve(a *active) (rests bool) {
 		st.noChain.Inc()
 		cn.noChain = true
 		cn.m.opts.Log.Debug("close connection: no matching filter chain found", "connection", cn.info.ID, "listener", a.cfg.Name)
-		return false
+		return ended
 	}
 	cn.info.FilterChain = r.cfg.Name
 	cn.serving = r.filter
 	if r.discovered != nil && !cn.discover(a, r.discovered) {
-		return false
+		return ended
+	}
+	if r.before != nil || r.tls != nil {
+		cn.waits()
 	}
 	cn.down = filter.Connection{Conn: cn.c, Info: &cn.info, Drain: &cn.drain, Reset: cn.c.Reset, Panicked: cn.panicked}
 	if r.before != nil && !cn.accepted(a, r.before) {
-		return false
+		return ended
 	}
 	payload := cn.secure(a, r)
 	if payload == nil || cn.serving == nil {
-		return false
+		return ended
 	}
 	cn.down.Conn = payload
 	if cn.passed != nil && !cn.begun() {
 		_ = payload.Close()
-		return false
+		return ended
 	}
+	if f, ok := cn.serving.(filter.Detached); ok {
+		ctx := cn.m.ctx
+		if cn.turn != nil {
+			ctx = cn.turn.ctx
+		}
+		f.Begin(ctx, &cn.down, cn.done)
+		return detached
+	}
+	cn.waits()
 	return cn.goOn()
 }
 
@@ -256,12 +300,20 @@ func (cn *connection) noConfig(a *active, name string) {
 }
 
 // goOn runs the chain's filter.
-func (cn *connection) goOn() (rests bool) {
+func (cn *connection) goOn() state {
 	if cn.serving.Serve(cn.m.ctx, &cn.down) {
-		return true
+		return rests
 	}
 	_ = cn.down.Conn.Close()
-	return false
+	return ended
+}
+
+// waits gives the connection the goroutine that accepted it.
+func (cn *connection) waits() {
+	if cn.turn != nil {
+		cn.turn.pass()
+		cn.turn = nil
+	}
 }
 
 // finish accounts for the connection at its listener.
@@ -280,7 +332,7 @@ func (cn *connection) finish() {
 	a.stats.destroy.Inc()
 	elapsed := time.Since(cn.info.Start)
 	a.stats.length.Record(uint64(elapsed.Milliseconds()))
-	if cn.m.opts.AccessLog != nil && len(a.cfg.AccessLogs) > 0 {
+	if cn.logged() {
 		info := streaminfo.Info{Conn: &cn.info, Start: cn.info.Start, Duration: elapsed, Dynamic: cn.info.Dynamic}
 		info.BytesReceived, info.BytesSent = cn.info.RxBytes.Load(), cn.info.TxBytes.Load()
 		if cn.noChain {
@@ -289,8 +341,13 @@ func (cn *connection) finish() {
 		cn.m.opts.AccessLog(a.cfg, &info)
 	}
 	if a.conns.Add(-1) == 0 && a.retired.Load() {
-		cn.m.settle()
+		cn.m.loops.Go(cn.m.settle) // an update may hold the lock for long
 	}
+}
+
+// logged tells whether the listener has an access log.
+func (cn *connection) logged() bool {
+	return cn.at != nil && cn.m.opts.AccessLog != nil && len(cn.at.cfg.AccessLogs) > 0
 }
 
 // choose finds the filter chain; nil when none matches. When an update takes the chain away this moment, the listener's

@@ -231,14 +231,15 @@ const (
 	maxBackoff = time.Second
 )
 
-// accept is the accept loop of a socket, one goroutine each; every connection gets one of its own.
+// accept is the accept loop of a socket. Its goroutine serves the connections until one is going to wait; then that has the goroutine
+// and another one accepts. A connection that never waits costs no change of goroutines, for which a thread would be woken up.
 func (m *Manager) accept(s *socket) {
 	backoff := time.Duration(0)
-	for {
+	for t := m.newTurn(s); !t.over.Load(); {
 		accepted, err := s.next()
 		if err == nil {
 			backoff = 0
-			m.arrived(s, accepted)
+			m.arrived(s, accepted, t.keeps(accepted))
 			continue
 		}
 		select {

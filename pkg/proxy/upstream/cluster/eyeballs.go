@@ -100,6 +100,7 @@ func (t *transports) try(ctx context.Context, from streaminfo.Origin, addr netip
 // race connects to the addresses in order, each beside its predecessors once those had their time or failed, and takes the
 // first connection. The error is the first one.
 func (t *transports) race(ctx context.Context, from streaminfo.Origin, addrs []netip.AddrPort) (*conn.Conn, error) {
+	conn.Waits(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	results := make(chan dialed, len(addrs))
 	started, running := 0, 0

@@ -135,6 +135,7 @@ func (t *transports) transport(cfg *model.UpstreamTLS, where func() *target) poo
 		if len(cfg.ALPN) == 0 {
 			opts.ALPN = fallback
 		}
+		conn.Waits(ctx)
 		secured, err := t.clients[cfg].Handshake(ctx, c, opts)
 		if err != nil {
 			_ = c.Close()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 )
@@ -51,6 +52,7 @@ func (s *session) fetch(ctx context.Context, name string) Cluster {
 		defer look.Release()
 		look.Arm(lookAfter)
 	}
+	conn.Waits(ctx)
 	err := s.p.deps.OnDemand.FetchCluster(ctx, cfg.Source, name)
 	cl := s.p.deps.Cluster(name)
 	switch {

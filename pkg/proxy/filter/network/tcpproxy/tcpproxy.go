@@ -3,7 +3,8 @@
 //
 // It owns the choice of cluster, the connect attempts, the tcp.* statistics and what a TCP connection's access log says.
 // It must not know how clusters choose hosts, nor how bytes are copied. A Proxy is immutable and shared by the
-// connections of its filter chain; each runs on its own goroutine.
+// connections of its filter chain. A session belongs to the goroutine that connects, then to the relay, which hands it over to
+// whichever goroutine sees its end.
 package tcpproxy
 
 import (
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"runtime/debug"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -50,8 +52,9 @@ type Proxy struct {
 }
 
 var (
-	_ filter.Network = (*Proxy)(nil)
-	_ filter.Denier  = (*Proxy)(nil)
+	_ filter.Network  = (*Proxy)(nil)
+	_ filter.Detached = (*Proxy)(nil)
+	_ filter.Denier   = (*Proxy)(nil)
 )
 
 // errDuration ends connections at max_downstream_connection_duration.
@@ -82,37 +85,82 @@ func (p *Proxy) Close() error {
 
 // session is one proxied connection.
 type session struct {
-	p    *Proxy
-	down *filter.Connection
-	info streaminfo.Info
+	p     *Proxy
+	down  *filter.Connection
+	info  streaminfo.Info
+	lease *Lease // nil without an upstream
+	done  func()
+	life  timer.Timer             // ends it at max_downstream_connection_duration
+	end   context.CancelCauseFunc // nil when that is not configured
 }
 
-// Serve implements filter.Network. A connection whose upstream cannot be reached is reset, so that the client does not
-// take it for one that was served. A drain does not end TCP connections; the end of the drain time does, as in Envoy.
+// Serve implements filter.Network.
 func (p *Proxy) Serve(ctx context.Context, c *filter.Connection) (rests bool) {
-	s := &session{p: p, down: c}
+	done := make(chan struct{})
+	p.Begin(ctx, c, func() { close(done) })
+	<-done
+	return false
+}
+
+// Begin implements filter.Detached. A connection whose upstream cannot be reached is reset, so that the client does not
+// take it for one that was served. A drain does not end TCP connections; the end of the drain time does, as in Envoy.
+func (p *Proxy) Begin(ctx context.Context, c *filter.Connection, done func()) {
+	s := &session{p: p, down: c, done: done}
 	s.info.Conn, s.info.Start, s.info.StreamID, s.info.Dynamic = c.Info, time.Now(), c.Info.ID, c.Info.Dynamic
 	p.stats.total.Inc()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	if d := p.cfg.MaxDownstreamConnectionDuration; d > 0 {
-		var life timer.Timer
-		life.Init(p.deps.Wheel, func() { cancel(errDuration) })
-		defer life.Release()
-		life.Arm(d)
+		ctx, s.end = context.WithCancelCause(ctx)
+		s.life.Init(p.deps.Wheel, func() { s.end(errDuration) })
+		s.life.Arm(d)
 	}
-	if lease := s.connect(ctx); lease != nil {
-		s.relay(ctx, lease)
-		lease.Close()
-		_ = c.Conn.Close()
+	connected := false
+	defer func() {
+		if !connected { // a panic
+			s.release()
+		}
+	}()
+	s.lease = s.connect(ctx)
+	connected = true
+	if s.lease == nil {
+		s.finish()
+		return
+	}
+	s.relay(ctx)
+}
+
+// release stops what could still end the connection.
+func (s *session) release() {
+	if s.end != nil {
+		s.life.Release()
+		s.end(nil)
+	}
+}
+
+// finish closes and accounts for the connection.
+func (s *session) finish() {
+	defer s.done()
+	defer s.recovered()
+	s.release()
+	if s.lease != nil {
+		s.lease.Close()
+		_ = s.down.Conn.Close()
 	} else {
-		c.Reset()
+		s.down.Reset()
 	}
 	s.info.Duration = time.Since(s.info.Start)
-	if p.deps.AccessLog != nil {
-		p.deps.AccessLog(&s.info)
+	if s.p.deps.AccessLog != nil {
+		s.p.deps.AccessLog(&s.info)
 	}
-	return false
+}
+
+// recovered keeps a panic within the connection.
+func (s *session) recovered() {
+	if s.down.Panicked == nil {
+		return
+	}
+	if p := recover(); p != nil {
+		s.down.Panicked(p, debug.Stack())
+	}
 }
 
 // Denied implements filter.Denier: a connection that another filter closes counts and is logged, too, as in Envoy.
@@ -168,7 +216,10 @@ func (s *session) connect(ctx context.Context) *Lease {
 	}
 	for pc.Attempts = 1; ; pc.Attempts++ {
 		s.info.Upstream.AttemptCount = uint32(pc.Attempts)
-		lease, err := cl.Dial(ctx, pc)
+		lease, err := cl.TryDial(pc)
+		if lease == nil && err == nil {
+			lease, err = cl.Dial(ctx, pc)
+		}
 		if err == nil {
 			s.connected(lease)
 			return lease
@@ -215,13 +266,23 @@ func (s *session) again(ctx context.Context, cl Cluster, err error, attempts int
 }
 
 // relay moves the payload until both sides have closed.
-func (s *session) relay(ctx context.Context, l *Lease) {
+func (s *session) relay(ctx context.Context) {
 	st := &s.p.stats
-	down, up := side(s.down.Conn), side(l.Conn)
+	down, up := side(s.down.Conn), side(s.lease.Conn)
 	down.Reset = s.down.Reset
 	down.Received = func(n int) { st.rx.Add(uint64(n)) }
 	up.Received = func(n int) { st.tx.Add(uint64(n)) }
-	res := relay.Run(ctx, down, up, relay.Options{Pool: s.p.deps.Pool, Wheel: s.p.deps.Wheel, Idle: s.p.cfg.IdleTimeout})
+	relay.Start(ctx, down, up, relay.Options{
+		Pool: s.p.deps.Pool, Wheel: s.p.deps.Wheel, Idle: s.p.cfg.IdleTimeout, Panicked: s.down.Panicked,
+	}, s.relayed)
+	if settled := s.lease.Settled; settled != nil {
+		settled()
+	}
+}
+
+// relayed notes how the relay ended. It is called where nothing may wait.
+func (s *session) relayed(res relay.Result) {
+	st := &s.p.stats
 	s.info.BytesReceived, s.info.BytesSent = res.FromDownstream, res.FromUpstream
 	s.info.Upstream.WireSent, s.info.Upstream.WireReceived = res.FromDownstream, res.FromUpstream
 	switch res.End {
@@ -231,6 +292,11 @@ func (s *session) relay(ctx context.Context, l *Lease) {
 	case relay.Aborted:
 		s.ended(res.Err)
 	}
+	if len(s.p.cfg.AccessLogs) > 0 { // a log whose file is slow makes its writers wait
+		go s.finish()
+		return
+	}
+	s.finish()
 }
 
 // ended notes that we ended the connection.

@@ -44,6 +44,8 @@ func (f *fakeCluster) Config() *model.Cluster {
 
 func (f *fakeCluster) WantsHash() bool { return true }
 
+func (f *fakeCluster) TryDial(*upstream.PickContext) (*Lease, error) { return nil, nil }
+
 func (f *fakeCluster) Dial(ctx context.Context, pc *upstream.PickContext) (*Lease, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

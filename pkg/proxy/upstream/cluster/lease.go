@@ -27,7 +27,8 @@ type Lease struct {
 }
 
 // Settled tells that the first work on a connection of TryDial is done: connections that are to be there for the next ones are
-// begun now, so that they are not in its way. It does not block. Others are settled when they are made.
+// begun now, so that they are not in its way. It does not block, and may be called beside Close. Others are settled when they are
+// made.
 func (l *Lease) Settled() {
 	l.cluster.settled(l.conn, &StreamOptions{HighPriority: l.high, Origin: l.origin})
 }

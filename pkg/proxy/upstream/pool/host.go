@@ -1,5 +1,6 @@
 // Package pool keeps the connections to upstream hosts: HTTP/1 connections in last-in-first-out idle lists, HTTP/2
-// connections shared by streams, one pool per server name, protocol and priority of a host.
+// connections shared by streams, one pool per server name, protocol and priority of a host; and TCP connections that are used as
+// they are, of which some are made ahead where the configuration says so.
 //
 // It owns connections from the dial to their end, and their statistics. It must not know clusters, balancing or how a
 // connection is made: Transport and Codecs are given to it. Locking: each Pool has a mutex that is held for list

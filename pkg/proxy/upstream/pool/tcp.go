@@ -123,7 +123,7 @@ func (h *Host) admit(priority int) bool {
 }
 
 // Settled tells that the first work on the connection is done. Connections that its use asks for ahead are begun now, so that they
-// are not in its way. Close settles what was not before. It does not block.
+// are not in its way. Close settles what was not before. It does not block, and may be called beside or after Close.
 func (c *TCPConn) Settled() {
 	if p := c.pool; p != nil && !c.settled.Swap(true) {
 		p.mu.Lock()

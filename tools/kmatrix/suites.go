@@ -24,7 +24,7 @@ var suites = []suite{
 	{name: "pkg/kernel/probe"},
 	{name: "pkg/kernel/cgroup"},
 	{name: "pkg/kernel/netns"},
-	{name: "pkg/kernel/intercept", tools: []string{"ip"}},
+	{name: "pkg/kernel/intercept", tools: []string{"ip", "python3"}},
 	{name: "pkg/kernel/inbound", tools: []string{"ip"}},
 	{name: "pkg/kernel/datagram", tools: []string{"ip", "python3"}},
 	{name: "pkg/kernel/pin"},
@@ -35,7 +35,7 @@ var suites = []suite{
 
 // endToEnd are the end-to-end tests that show interception itself; the others do not depend on the kernel, and those of acceleration
 // move too much for an emulated machine: its own suites are above.
-const endToEnd = `^Test(Intercept|Capture|Offload|Inbound|Containers|Pod|UDP|Exec|Policy|Top|Explain|Events)`
+const endToEnd = `^Test(Intercept|Capture|Offload|Inbound|Containers|Pod|UDP|Exec|Policy|Top|Explain|Events|OutlierDetectionOffloaded)`
 
 func (m *matrix) suitesChosen() ([]suite, error) {
 	var chosen []suite

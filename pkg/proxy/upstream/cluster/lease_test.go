@@ -1,0 +1,78 @@
+package cluster
+
+import (
+	"testing"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+)
+
+// TestTryDial checks that a connection is given without waiting once one was made ahead, and that Dial goes on with the host that
+// was picked otherwise.
+func TestTryDial(t *testing.T) {
+	backends := []*backend{plainBackend(t, nil), plainBackend(t, nil)}
+	h := newHarness(t)
+	web := static("web", backends[0].addr, backends[1].addr)
+	plain := static("web", backends[0].addr, backends[1].addr)
+	web.Preconnect = model.Preconnect{PerHost: 2, Predictive: 1}
+	h.Apply(snapshot(web))
+	c := h.Get("web")
+	var pc upstream.PickContext
+	if l, err := c.TryDial(&pc); l != nil || err != nil || pc.Picked == nil {
+		t.Fatalf("got %v, %v and host %v, want only a host", l, err, pc.Picked)
+	}
+	picked := pc.Picked
+	l, err := c.Dial(t.Context(), &pc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if l.Host != picked || pc.Picked != nil {
+		t.Errorf("Dial took %s, want the host that was picked", l.Host.Name())
+	}
+	wait(t, "a connection ahead", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 2 })
+	pc.Picked = picked
+	var ready *Lease
+	wait(t, "the connection", func() bool {
+		ready, err = c.TryDial(&pc)
+		pc.Picked = picked
+		return ready != nil
+	})
+	if ready.Host != picked || ready.Info.ID == l.Info.ID || !ready.Info.Local.IsValid() {
+		t.Errorf("lease %+v", ready)
+	}
+	h.want("counter", h.counter, map[string]uint64{"cluster.web.upstream_cx_total": 2, "cluster.web.upstream_rq_total": 2})
+	ready.Settled()
+	wait(t, "connections for the next ones", func() bool { return h.counter("cluster.web.upstream_cx_total") == 4 })
+	ready.Close()
+	h.want("gauge", h.gauge, map[string]uint64{"cluster.web.upstream_rq_active": 1, "cluster.web.upstream_cx_active": 3})
+
+	h.Apply(snapshot(plain))
+	if l, err := h.Get("web").TryDial(&upstream.PickContext{}); l != nil || err != nil {
+		t.Errorf("got %v, %v without the policy", l, err)
+	}
+}
+
+// TestPredictivePreconnectTCP checks that the host that comes next has a connection.
+func TestPredictivePreconnectTCP(t *testing.T) {
+	backends := []*backend{plainBackend(t, nil), plainBackend(t, nil), plainBackend(t, nil)}
+	h := newHarness(t)
+	web := static("web", backends[0].addr, backends[1].addr, backends[2].addr)
+	web.Preconnect = model.Preconnect{PerHost: 1, Predictive: 2}
+	h.Apply(snapshot(web))
+	c := h.Get("web")
+	first, err := c.Dial(t.Context(), &upstream.PickContext{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	wait(t, "a connection ahead", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 2 })
+	second, err := c.Dial(t.Context(), &upstream.PickContext{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if second.Host == first.Host || second.Info.ID != first.Info.ID+1 {
+		t.Errorf("connection %d to %s after %d to %s, want the one that was there", second.Info.ID, second.Host.Name(), first.Info.ID, first.Host.Name())
+	}
+}

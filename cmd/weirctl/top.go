@@ -28,7 +28,7 @@ the standard output is no terminal the table is printed once.
   --sort COLUMN    rate (default), bytes (default with --once), rtt or age
 
 VERDICT is "captured" (through weir), "offloaded" (past weir, in the kernel), "inbound" (to an application of this host) or
-"bound" (to an address of weir's), with "udp" for sessions of UDP, whose process is not known. PAST TCP marks those that are
+"bound" (to an address of weir's), with "udp" for sessions of UDP. PAST TCP marks those that are
 accelerated. SENT and RECEIVED are bytes from and to the client, K being 1024. RTT is that of the client's socket. What is not
 known is "-".
 `

@@ -118,10 +118,10 @@ type topColumn struct {
 
 func topColumns(rated bool, sorting string) []topColumn {
 	columns := []topColumn{
-		{title: "PROCESS", narrow: 14, cell: func(c *topConnection) string { return process(c) }},
+		{title: "PROCESS", narrow: 12, cell: func(c *topConnection) string { return process(c) }},
 		{title: "CONTAINER", drop: 4, narrow: 12, cell: func(c *topConnection) string { return c.Container }},
 		{title: "NETNS", drop: 1, narrow: 10, optional: true, cell: func(c *topConnection) string { return c.Namespace }},
-		{title: "VERDICT", drop: 9, cell: func(c *topConnection) string { return strings.TrimSpace(c.Verdict + " " + c.Protocol) }},
+		{title: "VERDICT", drop: 16, narrow: 9, cell: func(c *topConnection) string { return strings.TrimSpace(c.Verdict + " " + c.Protocol) }},
 		{title: "PAST TCP", drop: 4, optional: true, cell: func(c *topConnection) string {
 			if c.Accelerated {
 				return "yes"

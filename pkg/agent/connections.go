@@ -11,11 +11,12 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // connections is what /weir/connections shows. Nothing is kept up to date for it: whoever asks has it collected.
 func (a *Agent) connections() view.Connections {
-	v := view.Connections{Live: a.live, Sockets: a.capture.sockets, Servers: a.capture.servers, Services: a.capture.services.shown}
+	v := view.Connections{Live: a.live, Sockets: a.capture.sockets, Servers: a.capture.servers, Senders: a.capture.senders, Services: a.capture.services.shown}
 	if h, err := cgroup.Find(); err == nil { // without one nothing is captured
 		v.Processes = owners.New(h)
 	}
@@ -66,24 +67,37 @@ func (c *capture) servers() []view.NamespaceSocket {
 	if c.inbound.kernel.Load() == nil {
 		return nil
 	}
-	all := listening(0, "")
+	return c.everywhere(sockdiag.Query{States: []sockdiag.State{sockdiag.Listen}})
+}
+
+// senders lists the sockets of UDP of all namespaces that are served. What cannot be asked has none.
+func (c *capture) senders() []view.NamespaceSocket {
+	if c.datagrams.kernel.Load() == nil {
+		return nil
+	}
+	return c.everywhere(sockdiag.Query{UDP: true, States: []sockdiag.State{sockdiag.Established, sockdiag.Close}})
+}
+
+// everywhere lists sockets of all namespaces that are served.
+func (c *capture) everywhere(q sockdiag.Query) []view.NamespaceSocket {
+	all := socketsHere(q, 0, "")
 	_ = c.namespaces.each(func(known *knownNamespace) error { // its connections are shown without a process then
 		return known.ns.Do(func() error {
-			all = append(all, listening(known.in.Cookie, known.in.Name)...)
+			all = append(all, socketsHere(q, known.in.Cookie, known.in.Name)...)
 			return nil
 		})
 	})
 	return all
 }
 
-// listening lists the listening sockets in the network namespace of the calling thread.
-func listening(netns uint64, name string) (all []view.NamespaceSocket) {
+// socketsHere lists sockets in the network namespace of the calling thread.
+func socketsHere(q sockdiag.Query, netns uint64, name string) (all []view.NamespaceSocket) {
 	d, err := sockdiag.Open()
 	if err != nil {
 		return nil
 	}
 	defer d.Close()
-	err = d.Dump(sockdiag.Query{States: []sockdiag.State{sockdiag.Listen}}, func(s *sockdiag.Socket) {
+	err = d.Dump(q, func(s *sockdiag.Socket) {
 		at := netip.AddrPortFrom(s.Local.Addr().Unmap(), s.Local.Port())
 		all = append(all, view.NamespaceSocket{
 			LiveSocket: intercept.LiveSocket{Local: at, Cgroup: s.Cgroup, Inode: s.Inode, UID: s.UID}, Netns: netns, Namespace: name,
@@ -93,6 +107,28 @@ func listening(netns uint64, name string) (all []view.NamespaceSocket) {
 		return nil
 	}
 	return all
+}
+
+// sender tells which cgroup the socket is of that sent a datagram to a capture socket, as long as it is open.
+func (c *capture) sender(in *streaminfo.Namespace, client, local netip.AddrPort) (out streaminfo.Cgroup) {
+	find := func() error {
+		d, err := sockdiag.Open()
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		s, _, err := d.Receiver(local, client)
+		out.ID = s.Cgroup
+		return err
+	}
+	if in != nil {
+		_ = in.Inside(find) // it is not known then
+	} else {
+		_ = find()
+	}
+	c.callers.Note(out.ID)
+	out.Names = c.callerNames
+	return out
 }
 
 // each calls f for the namespaces that are open, none of which is left meanwhile.

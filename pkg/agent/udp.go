@@ -65,7 +65,7 @@ func (a *Agent) newUDPProxy(l *model.Listener, cfg *model.UDPProxy) (udp.Handler
 		return nil, err
 	}
 	if len(sessions) > 0 {
-		deps.SessionLog = sessionLog(sessions)
+		deps.SessionLog, deps.Caller = sessionLog(sessions), a.capture.sender
 	}
 	if len(whole) > 0 {
 		deps.ProxyLog = func(info *streaminfo.Info) { whole.Log(&format.Context{Info: info}) }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/weir-proxy/weir/test/harness"
@@ -137,5 +138,50 @@ for to in ("10.99.0.1", 80), ("127.0.0.1", 9):
 	h.weir.AwaitStat("weir.interception.events.emitted", func(n int) bool { return n == len(want)+3+5 })
 	if n := h.weir.Stat("weir.interception.events.lost"); n != 0 {
 		t.Errorf("%d events are lost", n)
+	}
+}
+
+// TestUDPLogsCaller looks for the cgroup and the container of the sender in the access logs of sessions, and for the process in
+// "weirctl top".
+func TestUDPLogsCaller(t *testing.T) {
+	t.Parallel()
+	harness.NeedInterception(t)
+	id := strings.Repeat("0123456789abcdef", 4)
+	host, group := harness.NewHost(t), harness.NewCgroup(t)
+	container := group.Child(t, "docker-"+id+".scope")
+	backend := udpBackend(t, host, "got ")
+	access := `, idle_timeout: 1s, access_log: [{name: log, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog,
+		log_format: {text_format_source: {inline_string: "%FILTER_STATE(weir.cgroup:PLAIN)% %FILTER_STATE(weir.container:PLAIN)%\n"}}}}]`
+	weir := host.StartWeir(harness.WeirOptions{
+		Config: harness.Bootstrap{
+			Listeners: []string{udpListener("v4", "0.0.0.0:53", true, "cluster: backend"+access), udpListener("v6", "[::]:53", true, "cluster: backend"+access)},
+			Clusters:  []string{harness.Cluster("backend", harness.To(backend))},
+		}.YAML(),
+		Capture: []*harness.Cgroup{group}, Interception: "udp: {}",
+	})
+	want := ""
+	for _, ip := range []string{"10.99.0.1", "fd00:99::1"} {
+		for of, logged := range map[*harness.Cgroup]string{container: container.Name + " " + id, group: group.Name + " -"} {
+			app := host.App().In(of).Start("python3", "-I", "-c", `
+import socket, sys, time
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(9)
+s.sendto(b"x", (sys.argv[1], 53)); s.recv(99); time.sleep(60)`, ip)
+			harness.EventuallyNil(t, "the sender is shown", func() error {
+				text := weir.Page("/weir/connections?format=text")
+				if !strings.Contains(text, "captured udp") || !strings.Contains(text, fmt.Sprintf("python3(%d)", app.Pid())) {
+					return fmt.Errorf("sent by %d: %s", app.Pid(), text)
+				}
+				return nil
+			})
+			want += logged + "\n"
+			harness.EventuallyNil(t, "the access log", func() error {
+				if got := weir.Stdout(); got != want {
+					return fmt.Errorf("logged %q, want %q", got, want)
+				}
+				return nil
+			})
+			app.Signal(syscall.SIGKILL)
+			app.Wait()
+		}
 	}
 }

@@ -27,6 +27,8 @@ type Connections struct {
 	// Servers lists the listening sockets of captured processes in every namespace that is served, with Local and what their owner
 	// is found by; it may be nil, and is asked only when connections have come in.
 	Servers func() []NamespaceSocket
+	// Senders lists the sockets of UDP in the same way; it may be nil, and is asked only when datagrams were captured.
+	Senders func() []NamespaceSocket
 	// Services tells the listener and the cluster of each service that connections are offloaded for, by name; it may be nil.
 	Services func() map[string]Service
 	// Processes finds the owners of sockets; it may be nil.
@@ -104,9 +106,9 @@ type connectionInfo struct {
 	Age int64 `json:"age_ms"`
 
 	socket *NamespaceSocket
-	// netns is that of a connection that came in to an application at server.
-	netns  uint64
-	server netip.AddrPort
+	// netns is that of a connection that came in to an application at server, or of datagrams that were captured from sender.
+	netns          uint64
+	server, sender netip.AddrPort
 }
 
 // end is one end of a connection.
@@ -183,6 +185,9 @@ func inUserSpace(l *listener.Live, socket *NamespaceSocket) connectionInfo {
 	case l.Redirected:
 		row.Verdict = verdictCaptured
 	}
+	if l.Redirected && l.Datagrams {
+		row.netns, row.sender = l.Netns, unmapped(l.Client)
+	}
 	if l.Endpoint.IsValid() {
 		row.Endpoint = unmapped(l.Endpoint).String()
 	}
@@ -219,11 +224,16 @@ func (v Connections) complete(rows []connectionInfo) {
 	var sockets []NamespaceSocket
 	var of []*connectionInfo
 	var services map[string]Service
-	servers := v.servers(rows)
+	servers, senders := v.servers(rows), v.senders(rows)
 	for i := range rows {
 		s := rows[i].socket
 		if s == nil && rows[i].server.IsValid() {
 			if s = ServerOf(servers, rows[i].netns, rows[i].server); s != nil {
+				rows[i].Namespace = s.Namespace
+			}
+		}
+		if s == nil && rows[i].sender.IsValid() {
+			if s = ServerOf(senders, rows[i].netns, rows[i].sender); s != nil {
 				rows[i].Namespace = s.Namespace
 			}
 		}
@@ -254,6 +264,14 @@ func (v Connections) servers(rows []connectionInfo) []NamespaceSocket {
 		return nil
 	}
 	return v.Servers()
+}
+
+// senders are the sockets of UDP, when a row is of datagrams that were captured.
+func (v Connections) senders(rows []connectionInfo) []NamespaceSocket {
+	if v.Senders == nil || !slices.ContainsFunc(rows, func(r connectionInfo) bool { return r.sender.IsValid() }) {
+		return nil
+	}
+	return v.Senders()
 }
 
 // ServerOf is the socket by which an application gets a connection to an address in a namespace, 0 for weir's own: the one on the very

@@ -41,6 +41,8 @@ func (s State) String() string {
 
 // Query says which sockets are wanted, and what of them.
 type Query struct {
+	// UDP asks for sockets of UDP instead of TCP: Established is one that is connected, Close any other.
+	UDP bool
 	// States wanted; none means Established alone.
 	States []State
 	// Info asks for byte counts and the round-trip time.
@@ -87,7 +89,7 @@ func Open() (*Conn, error) {
 // Close closes the socket.
 func (c *Conn) Close() error { return unix.Close(c.fd) }
 
-// Dump visits the TCP sockets of both families that the query asks for. The Socket is reused: visit must copy what it keeps.
+// Dump visits the sockets of both families that the query asks for. The Socket is reused: visit must copy what it keeps.
 func (c *Conn) Dump(q Query, visit func(*Socket)) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		c.seq++
@@ -108,6 +110,43 @@ func (c *Conn) Dump(q Query, visit func(*Socket)) error {
 		}
 	}
 	return nil
+}
+
+// Receiver finds the UDP socket that a datagram from one address to another comes to; false when there is none. What it was found by is all
+// that a Socket without Query.Info has.
+func (c *Conn) Receiver(from, to netip.AddrPort) (found Socket, ok bool, err error) {
+	family := uint8(unix.AF_INET6)
+	if to.Addr().Unmap().Is4() {
+		family = unix.AF_INET
+	}
+	c.seq++
+	q := Query{UDP: true, States: []State{Established, Close}}
+	b := q.request(family, c.seq)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST)
+	place := func(ports, addr []byte, at netip.AddrPort) {
+		binary.BigEndian.PutUint16(ports, at.Port())
+		copy(addr, at.Addr().Unmap().AsSlice())
+	}
+	place(b[24:], b[28:44], from) // the kernel looks for who gets what "source" sends
+	place(b[26:], b[44:60], to)
+	binary.NativeEndian.PutUint64(b[64:], ^uint64(0)) // any cookie
+	if err := unix.Sendto(c.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return found, false, fmt.Errorf("ask for socket: %w", err)
+	}
+	for {
+		n, _, err := unix.Recvfrom(c.fd, c.buf, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return found, false, fmt.Errorf("read socket: %w", err)
+		}
+		_, err = parse(c.buf[:n], c.seq, func(s *Socket) { found, ok = *s, true })
+		if errors.Is(err, unix.ENOENT) {
+			return found, false, nil
+		}
+		return found, ok, err
+	}
 }
 
 // Sizes and numbers of linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h.
@@ -136,6 +175,9 @@ const (
 func (q *Query) request(family uint8, seq uint32) []byte {
 	b := make([]byte, headerSize+requestSize, headerSize+requestSize+16)
 	b[16], b[17] = family, unix.IPPROTO_TCP
+	if q.UDP {
+		b[17] = unix.IPPROTO_UDP
+	}
 	if q.Info {
 		b[18] = 1 << (attrInfo - 1)
 	}

@@ -194,3 +194,34 @@ func TestParse(t *testing.T) {
 		})
 	}
 }
+
+// TestUDP finds the sockets of UDP, and the one that a datagram comes to.
+func TestUDP(t *testing.T) {
+	d, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		peer := netip.AddrPortFrom(netip.MustParseAddr(ip), 9)
+		for _, bound := range []string{ip, map[string]string{"127.0.0.1": "0.0.0.0", "::1": "::"}[ip]} {
+			c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(bound), 0)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := netip.AddrPortFrom(netip.MustParseAddr(ip), c.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+			found, ok, err := d.Receiver(peer, at)
+			if err != nil || !ok || found.Local.Port() != at.Port() || found.Cgroup == 0 || found.Inode == 0 || found.State != Close {
+				t.Errorf("%s bound to %s: %+v, %t, %v", at, bound, found, ok, err)
+			}
+			listed := false
+			if err := d.Dump(Query{UDP: true, States: []State{Established, Close}}, func(s *Socket) { listed = listed || s.Cookie == found.Cookie }); err != nil || !listed {
+				t.Errorf("%s is listed: %t, %v", at, listed, err)
+			}
+			c.Close()
+			if _, ok, err := d.Receiver(peer, at); ok || err != nil {
+				t.Errorf("%s is there still: %v", at, err)
+			}
+		}
+	}
+}

@@ -93,7 +93,8 @@ const (
 	// namespace have none.
 	networkNamespace = "weir.network_namespace"
 	// callerCgroup is the cgroup of the process that connected, by its name below the root of the hierarchy; callerContainer the
-	// whole id of the container that the cgroup belongs to. Connections that came in have neither.
+	// whole id of the container that the cgroup belongs to. Of datagrams it is the cgroup that the socket was made in, if that is open
+	// when the session begins. Connections that came in have neither.
 	callerCgroup    = "weir.cgroup"
 	callerContainer = "weir.container"
 )

@@ -83,6 +83,9 @@ func newPath(conn *net.UDPConn, from netip.Addr, v6 bool) Path {
 	return p
 }
 
+// Local is the address that a captured client's datagrams come to; the zero value for others.
+func (p *Path) Local() netip.AddrPort { return p.local }
+
 // Same tells whether two paths go by the same socket, from the same address.
 func (p *Path) Same(q *Path) bool { return p.conn == q.conn && p.from == q.from }
 

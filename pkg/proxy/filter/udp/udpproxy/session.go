@@ -74,6 +74,9 @@ func (p *Proxy) begin(k key, d *udp.Datagram, cl Cluster, h *upstream.Host) (*se
 	s.answerBy(&d.Reply)
 	s.info = streaminfo.Info{Conn: d.Connection(), Start: time.Now(), StreamID: p.nextID.Add(1)}
 	s.info.Conn.Listener = p.deps.Listener
+	if d.Captured && p.deps.SessionLog != nil && p.deps.Caller != nil {
+		s.info.Conn.Cgroup = p.deps.Caller(d.Within, d.Peer, d.Reply.Local())
+	}
 	s.info.Upstream = streaminfo.Upstream{
 		Host: h.Address, Hostname: h.Hostname, Cluster: cl.Config().StatName(), ClusterRaw: cl.Config().Name,
 		Local: conn.LocalAddr().(*net.UDPAddr).AddrPort(), AttemptCount: 1,

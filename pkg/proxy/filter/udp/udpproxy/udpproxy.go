@@ -58,7 +58,10 @@ type Deps struct {
 	// SessionLog is called at the end of each session, and while it lasts with final false; ProxyLog at the end of the proxy. They
 	// may be nil.
 	SessionLog func(info *streaminfo.Info, final bool)
-	ProxyLog   func(info *streaminfo.Info)
+	// Caller tells which cgroup the client of a captured datagram is in, which came to a capture socket at local in a network namespace, nil for
+	// weir's own. It is asked for sessions that are logged, and may be nil.
+	Caller   func(in *streaminfo.Namespace, client, local netip.AddrPort) streaminfo.Cgroup
+	ProxyLog func(info *streaminfo.Info)
 }
 
 // Proxy is a configured UDP proxy.

@@ -14,8 +14,7 @@ import (
 // measured); one with a large configuration must not let garbage double its memory. So the percentage follows what is
 // alive: as large as collectSlack allows, within bounds.
 //
-// A collection looks at all that is alive, on every core that has nothing else to do, and requests meanwhile take twice as long as
-// otherwise. With a large configuration that takes a tenth of a second or two, which is more than one in a hundred requests
+// A collection looks at all that is alive, on every core that has nothing else to do, and requests meanwhile compete with it. With a large configuration that takes a tenth of a second or two, which is more than one in a hundred requests
 // when there is a collection every ten seconds, as when a thousand endpoints change each second. While they are that
 // frequent for long, and not only during a load, garbage may be collectRoom, which makes them as rare as memory allows.
 const (

@@ -12,7 +12,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
@@ -60,23 +59,28 @@ func openAdmin(ctx context.Context, address, config, page string) (io.ReadCloser
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, target)
 	}}
+	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weir"+page, nil)
 	if err != nil {
+		cancel(nil)
 		return nil, fmt.Errorf("ask weir: %w", err)
 	}
+	watching, begun := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		watchSilence(watching, cancel, network, target, address)
+	}()
 	resp, err := (&http.Client{Transport: transport}).Do(req)
+	begun()
+	<-watched
 	if err != nil {
-		if around := new(url.Error); errors.As(err, &around) {
-			err = around.Err // what was asked for is of weirctl's making
-		}
-		var nobody *net.OpError
-		if errors.As(err, &nobody) && nobody.Op == "dial" || errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("reach weir's admin interface at %s: %w\n"+
-				"Is weir running? Say where its admin interface is with --admin ADDR, --admin unix:PATH or -c FILE", address, err)
-		}
-		return nil, fmt.Errorf("ask weir at %s: %w", address, err)
+		err = silence(ctx, err)
+		cancel(nil)
+		return nil, notAsked(err, address)
 	}
 	if resp.StatusCode != http.StatusOK {
+		defer cancel(nil)
 		defer resp.Body.Close()
 		body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 		if err != nil {
@@ -85,7 +89,37 @@ func openAdmin(ctx context.Context, address, config, page string) (io.ReadCloser
 		first, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\nadmin commands")
 		return nil, fmt.Errorf("weir at %s answers %s: %s", address, resp.Status, first)
 	}
-	return resp.Body, nil
+	return &answer{resp.Body, cancel}, nil
+}
+
+// answer is one that is read as it comes; nothing of its request is left after Close.
+type answer struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+// Close implements io.Closer.
+func (a *answer) Close() error {
+	defer a.cancel(nil)
+	return a.ReadCloser.Close()
+}
+
+// notAsked says why there is no answer from weir at an address.
+func notAsked(err error, address string) error {
+	if around := new(url.Error); errors.As(err, &around) {
+		err = around.Err // what was asked for is of weirctl's making
+	}
+	var silent *silentError
+	switch {
+	case errors.As(err, &silent):
+		return silent
+	case unreachable(err):
+		return fmt.Errorf("reach weir's admin interface at %s: %w\n"+
+			"Is weir running? Say where its admin interface is with --admin ADDR, --admin unix:PATH or -c FILE", address, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("ask weir at %s: it answers other questions, but has not finished this one in time: %w", address, err)
+	}
+	return fmt.Errorf("ask weir at %s: %w", address, err)
 }
 
 // adminAddress reads where a bootstrap configuration has its admin interface.

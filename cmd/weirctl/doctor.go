@@ -53,7 +53,7 @@ func runDoctor(ctx context.Context, args []string, std stdio) int {
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
 	found.Daemon, err = examineDaemon(ctx, a.admin, a.config)
-	if err != nil && a.admin == "" && a.config == "" { // nobody said that there is one
+	if err != nil && a.admin == "" && a.config == "" && !errors.As(err, new(*silentError)) { // nobody said that there is one
 		found.DaemonProblem, _, _ = strings.Cut(err.Error(), "\n")
 		err = nil
 	}
@@ -62,7 +62,7 @@ func runDoctor(ctx context.Context, args []string, std stdio) int {
 		e.SetIndent("", "  ")
 		err = cmp.Or(err, e.Encode(found))
 	} else {
-		err = cmp.Or(err, found.print(std.out, a.verbose))
+		err = cmp.Or(found.print(std.out, a.verbose), err)
 	}
 	if err != nil {
 		fmt.Fprintln(std.err, "weirctl doctor:", err)

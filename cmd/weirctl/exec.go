@@ -78,6 +78,9 @@ func intercepted(ctx context.Context, config, level string, command []string, st
 		if ok, err := intercept.Attached(parent); err != nil || !ok {
 			return exitError, errors.Join(notTaken(h), err)
 		}
+		if err := stalled(ctx, parent); err != nil {
+			return exitError, err
+		}
 		name = filepath.Join(steer.DefaultCgroup, strconv.Itoa(os.Getpid()))
 	}
 	dir, _, err := h.Create(name)

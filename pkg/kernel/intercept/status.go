@@ -125,17 +125,24 @@ func (i *Interceptor) cgroupStatus(dir string, own map[ebpf.ProgramID]string) (C
 // Attached reports whether a running weir, this process or another one, captures the connections of the cgroup with the
 // directory dir, through programs on it or on one above it. It goes by the name of the program. A missing cgroup has none.
 func Attached(dir string) (bool, error) {
+	found, err := Capturing(dir)
+	return len(found) > 0, err
+}
+
+// Capturing lists the programs, of this process or another one, that capture the connections of the cgroup with the directory dir, in
+// the order in which they run. As Attached it goes by their names, and counts those of cgroups above.
+func Capturing(dir string) ([]HookProgram, error) {
 	target, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("query cgroup: %w", err)
+		return nil, fmt.Errorf("query cgroup: %w", err)
 	}
 	defer target.Close()
 	programs, err := program.Effective(target, ebpf.AttachCGroupInet4Connect, nil)
 	if err != nil {
-		return false, fmt.Errorf("query cgroup %s: %w", dir, err)
+		return nil, fmt.Errorf("query cgroup %s: %w", dir, err)
 	}
-	return slices.ContainsFunc(programs, func(p HookProgram) bool { return p.Name == captureProgram }), nil
+	return slices.DeleteFunc(programs, func(p HookProgram) bool { return p.Name != captureProgram }), nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 // kernelState is what weirs, and others, have put into the kernel.
@@ -21,6 +22,8 @@ type kernelState struct {
 	Captured []string `json:"captured_cgroups"`
 	// Foreign programs are at weir's hooks of the captured cgroups, or of those above them; where nothing is captured, of the root.
 	Foreign []foreignProgram `json:"foreign_programs"`
+	// Shared are the captured cgroups that more than one weir captures.
+	Shared []sharedCgroup `json:"shared_cgroups,omitempty"`
 	// Problems are why something could not be looked at.
 	Problems []string `json:"problems,omitempty"`
 }
@@ -42,6 +45,50 @@ type foreignProgram struct {
 	Hook   string `json:"hook"`
 	Name   string `json:"name"`
 	ID     uint32 `json:"id"`
+	// Runs is "before weir" or "after weir"; empty where no weir is.
+	Runs string `json:"runs,omitempty"`
+}
+
+// sharedCgroup is a cgroup that more than one weir captures.
+type sharedCgroup struct {
+	Cgroup string `json:"cgroup"`
+	// Weirs in the order in which they decide.
+	Weirs []capturingWeir `json:"weirs"`
+}
+
+// capturingWeir is a weir as its program shows it; it has no processes when it has ended and left that behind.
+type capturingWeir struct {
+	Program   uint32 `json:"program"`
+	Processes []int  `json:"processes"`
+}
+
+func (w capturingWeir) String() string {
+	if len(w.Processes) == 0 {
+		return fmt.Sprintf("one that has ended or is not to be seen (its program is %d)", w.Program)
+	}
+	return "process " + strings.Trim(fmt.Sprint(w.Processes), "[]")
+}
+
+func runs(o intercept.Order) string {
+	return map[intercept.Order]string{intercept.BeforeWeir: "before weir", intercept.AfterWeir: "after weir"}[o]
+}
+
+// sharedCgroups finds the cgroups among those that are captured that more than one weir captures.
+func sharedCgroups(h *cgroup.Hierarchy, dirs []string) ([]sharedCgroup, error) {
+	all, err := intercept.SharedAmong(dirs)
+	var out []sharedCgroup
+	for _, s := range all {
+		ids := make([]uint32, 0, len(s.Weirs))
+		for _, w := range s.Weirs {
+			ids = append(ids, w.ID)
+		}
+		held, shared := program.Holders(ids...), sharedCgroup{Cgroup: h.Name(s.Cgroup)}
+		for _, id := range ids {
+			shared.Weirs = append(shared.Weirs, capturingWeir{id, append([]int{}, held[id]...)})
+		}
+		out = append(out, shared)
+	}
+	return out, err
 }
 
 // examineKernel looks at what is pinned and attached.
@@ -69,13 +116,15 @@ func examineKernel(places []string) kernelState {
 	for _, dir := range dirs {
 		state.Captured = append(state.Captured, h.Name(dir))
 	}
+	state.Shared, err = sharedCgroups(h, dirs)
+	problem(err)
 	if len(dirs) == 0 {
 		dirs = []string{h.Root()}
 	}
 	foreign, err := intercept.Foreign(h, dirs...)
 	problem(err)
 	for _, f := range foreign {
-		state.Foreign = append(state.Foreign, foreignProgram{h.Name(f.Cgroup), f.Hook, f.Name, f.ID})
+		state.Foreign = append(state.Foreign, foreignProgram{h.Name(f.Cgroup), f.Hook, f.Name, f.ID, runs(f.Order)})
 	}
 	return state
 }
@@ -138,18 +187,46 @@ func (k kernelState) print(out io.Writer) error {
 	} else {
 		fmt.Fprint(out, "\nNo cgroup is captured at present.\n")
 	}
-	if len(k.Foreign) > 0 {
-		fmt.Fprint(out, "\nPrograms of others at the hooks that weir uses; those of lower cgroups run before those of upper ones:\n")
-	}
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	for _, f := range k.Foreign {
-		fmt.Fprintf(w, "  %s\t%s\t%s\tid %d\n", f.Cgroup, f.Hook, f.Name, f.ID)
-	}
-	if err := w.Flush(); err != nil {
+	k.printShared(out)
+	if err := k.printForeign(out); err != nil {
 		return err
 	}
 	for _, p := range k.Problems {
 		fmt.Fprintln(out, "\nCould not be looked at:", p)
 	}
 	return nil
+}
+
+// printShared warns of weirs that get into each other's way.
+func (k kernelState) printShared(out io.Writer) {
+	if len(k.Shared) == 0 {
+		return
+	}
+	fmt.Fprint(out, "\nWRONG: more than one weir captures the same cgroup. Each decides about what the one before it has rewritten, and getpeername() tells\n"+
+		"applications of one that only one of them knows. Give each its own cgroups (weir.interception), or end all but one:\n")
+	for _, s := range k.Shared {
+		var weirs []string
+		for _, w := range s.Weirs {
+			weirs = append(weirs, w.String())
+		}
+		fmt.Fprintf(out, "  %s: %s\n", s.Cgroup, strings.Join(weirs, ", then "))
+	}
+}
+
+// printForeign tells of programs of others, and when they run.
+func (k kernelState) printForeign(out io.Writer) error {
+	if len(k.Foreign) == 0 {
+		return nil
+	}
+	fmt.Fprint(out, "\nPrograms of others at the hooks that weir uses. Weir decides about what one before it has rewritten, and one after it may rewrite what weir wrote;\n"+
+		"those of lower cgroups run before those of upper ones:\n")
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	for _, f := range k.Foreign {
+		line := fmt.Sprintf("  %s\t%s\t%s\tid %d", f.Cgroup, f.Hook, f.Name, f.ID)
+		if f.Runs != "" {
+			line += "\truns " + f.Runs
+		}
+		fmt.Fprintln(w, line)
+	}
+	return w.Flush()
 }

@@ -5,10 +5,15 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
 // doctor runs the command and gives what it printed.
@@ -110,13 +115,22 @@ func TestDoctorPrints(t *testing.T) {
 			"foreign programs",
 			diagnosis{Interception: true, Kernel: kernelState{
 				Captured: []string{"/a", "/b"},
-				Foreign:  []foreignProgram{{"/", "CGroupInet4Connect", "sock4_connect", 12}, {"/a", "CGroupSockOps", "x", 3}},
+				Foreign: []foreignProgram{
+					{Cgroup: "/", Hook: "CGroupInet4Connect", Name: "sock4_connect", ID: 12, Runs: "after weir"},
+					{Cgroup: "/a", Hook: "CGroupSockOps", Name: "x", ID: 3, Runs: "before weir"}, {Cgroup: "/b", Hook: "CGroupSockOps", Name: "y", ID: 4},
+				},
+				Shared:   []sharedCgroup{{"/a", []capturingWeir{{7, []int{11}}, {8, nil}}}},
 				Problems: []string{"no access"},
 			}},
 			false,
 			"\nInterception works here.\n\nCaptured cgroups:\n  /a\n  /b\n\n" +
-				"Programs of others at the hooks that weir uses; those of lower cgroups run before those of upper ones:\n" +
-				"  /   CGroupInet4Connect  sock4_connect  id 12\n  /a  CGroupSockOps       x              id 3\n\n" +
+				"WRONG: more than one weir captures the same cgroup. Each decides about what the one before it has rewritten, and getpeername() tells\n" +
+				"applications of one that only one of them knows. Give each its own cgroups (weir.interception), or end all but one:\n" +
+				"  /a: process 11, then one that has ended or is not to be seen (its program is 8)\n\n" +
+				"Programs of others at the hooks that weir uses. Weir decides about what one before it has rewritten, and one after it may rewrite what weir wrote;\n" +
+				"those of lower cgroups run before those of upper ones:\n" +
+				"  /   CGroupInet4Connect  sock4_connect  id 12  runs after weir\n  /a  CGroupSockOps       x              id 3   runs before weir\n" +
+				"  /b  CGroupSockOps       y              id 4\n\n" +
 				"Could not be looked at: no access\n",
 		},
 	}
@@ -189,5 +203,39 @@ func TestDoctorAsksDaemon(t *testing.T) {
 	}
 	if (found.Daemon == nil) == (found.DaemonProblem == "") {
 		t.Errorf("of a daemon that may be there or not: %+v, %q", found.Daemon, found.DaemonProblem)
+	}
+}
+
+// TestDoctorFindsTwoWeirs that capture the same cgroup.
+func TestDoctorFindsTwoWeirs(t *testing.T) {
+	h, dir, ids := capturing(t)
+	alone, err := sharedCgroups(h, []string{dir})
+	if err != nil || len(alone) != 0 {
+		t.Fatalf("beside one weir: %+v (%v)", alone, err)
+	}
+	second, err := intercept.New(intercept.Options{Hierarchy: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := second.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	plan := &steer.Plan{Cgroups: []string{h.Name(dir)}, Rules: []steer.Rule{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Action: steer.Redirect, Listener: "all"}}}
+	if err := second.Apply(plan); err != nil {
+		t.Fatal(err)
+	}
+	shared, err := sharedCgroups(h, []string{dir})
+	if err != nil || len(shared) != 1 || len(shared[0].Weirs) != 2 || shared[0].Weirs[0].Program != ids[0] || !slices.Equal(shared[0].Weirs[1].Processes, []int{os.Getpid()}) {
+		t.Errorf("beside another weir: %+v (%v)", shared, err)
+	}
+	for n, want := range []int{1, 0} { // told of once
+		if got, err := second.NewShared(); err != nil || len(got) != want {
+			t.Errorf("call %d of the second: %+v (%v), want %d", n, got, err, want)
+		}
+	}
+	if got := doctor(t, "--bpf-fs", t.TempDir()); !strings.Contains(got, "WRONG: more than one weir captures the same cgroup.") || !strings.Contains(got, h.Name(dir)+": process ") {
+		t.Errorf("the doctor does not say it:\n%s", got)
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
 
 // Captured lists the directories of the cgroups that programs of a weir, this process or another one, or one that has left them
@@ -36,4 +38,61 @@ func Captured(h *cgroup.Hierarchy) ([]string, error) {
 		return nil, fmt.Errorf("look for captured cgroups: %w", err)
 	}
 	return dirs, nil
+}
+
+// Shared is a cgroup whose connections more than one weir captures.
+type Shared struct {
+	// Cgroup is its directory.
+	Cgroup string
+	// Weirs are their programs in the order in which they run. Each weir has one program, whatever it is attached to.
+	Weirs []HookProgram
+}
+
+// SharedAmong finds those of the cgroups with the given directories that more than one weir captures, be it by way of a cgroup above.
+// Cgroups that are gone, and such as cannot be asked about, are captured by none.
+func SharedAmong(dirs []string) ([]Shared, error) {
+	var out []Shared
+	for _, dir := range dirs {
+		found, err := Capturing(dir)
+		if errors.Is(err, program.ErrHidden) {
+			return nil, nil
+		}
+		if err != nil {
+			return out, err
+		}
+		var weirs []HookProgram
+		for _, p := range found {
+			if !slices.ContainsFunc(weirs, func(other HookProgram) bool { return other.ID == p.ID }) {
+				weirs = append(weirs, p)
+			}
+		}
+		if len(weirs) > 1 {
+			out = append(out, Shared{dir, weirs})
+		}
+	}
+	return out, nil
+}
+
+// NewShared finds the cgroups of this Interceptor that have come to be captured by another weir, too: each once for each of them.
+func (i *Interceptor) NewShared() ([]Shared, error) {
+	i.mu.Lock()
+	if i.closed || i.yielded {
+		i.mu.Unlock()
+		return nil, nil
+	}
+	dirs := slices.Sorted(maps.Keys(i.attached))
+	i.mu.Unlock()
+	found, err := SharedAmong(dirs)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	now := make(map[string]bool)
+	var out []Shared
+	for _, s := range found {
+		key := fmt.Sprint(s)
+		if now[key] = true; !i.neighbours.shared[key] {
+			out = append(out, s)
+		}
+	}
+	i.neighbours.shared = now
+	return out, err
 }

@@ -82,6 +82,44 @@ type ForeignProgram struct {
 	Hook string
 	// Cgroup is the directory of the cgroup that it is attached to.
 	Cgroup string
+	// Order is when it runs for connections of the given cgroup by which it was found, NotBeside where no weir is at the hook.
+	Order Order
+}
+
+// Order is when a program at a hook runs, compared with weir's.
+type Order int
+
+// Orders.
+const (
+	NotBeside Order = iota
+	// BeforeWeir is a program that may refuse, or rewrite what weir then sees.
+	BeforeWeir
+	// AfterWeir is a program that sees what weir wrote, and may rewrite that.
+	AfterWeir
+)
+
+// orders tells when each program that runs for a cgroup at a hook does so; with more than one weir, compared with the first.
+func orders(dir string, hook hook) (map[uint32]Order, error) {
+	target, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	all, err := program.Effective(target, hook.attach, nil)
+	if err != nil {
+		return nil, err
+	}
+	weir := slices.IndexFunc(all, func(p HookProgram) bool { return strings.HasPrefix(p.Name, programPrefix) })
+	out := make(map[uint32]Order)
+	for n, p := range all {
+		switch {
+		case weir >= 0 && n < weir:
+			out[p.ID] = BeforeWeir
+		case weir >= 0:
+			out[p.ID] = AfterWeir
+		}
+	}
+	return out, nil
 }
 
 // Foreign lists the programs of others at the hooks that weir uses: those attached to the given cgroups and to the ones above
@@ -90,8 +128,8 @@ type ForeignProgram struct {
 func Foreign(h *cgroup.Hierarchy, dirs ...string) ([]ForeignProgram, error) {
 	var all []ForeignProgram
 	seen := make(map[string]bool)
-	for _, dir := range dirs {
-		for dir := range upward(dir, h.Root()) {
+	for _, captured := range dirs {
+		for dir := range upward(captured, h.Root()) {
 			if seen[dir] {
 				break
 			}
@@ -104,10 +142,16 @@ func Foreign(h *cgroup.Hierarchy, dirs ...string) ([]ForeignProgram, error) {
 				if err != nil {
 					return nil, fmt.Errorf("query %s of cgroup %s: %w", hook.name(), dir, err)
 				}
+				programs = slices.DeleteFunc(programs, func(p HookProgram) bool { return p.Name == "" || strings.HasPrefix(p.Name, programPrefix) })
+				if len(programs) == 0 {
+					continue
+				}
+				order, err := orders(captured, hook)
+				if err != nil {
+					return nil, fmt.Errorf("query %s of cgroup %s: %w", hook.name(), captured, err)
+				}
 				for _, p := range programs {
-					if p.Name != "" && !strings.HasPrefix(p.Name, programPrefix) {
-						all = append(all, ForeignProgram{HookProgram: p, Hook: hook.name(), Cgroup: dir})
-					}
+					all = append(all, ForeignProgram{HookProgram: p, Hook: hook.name(), Cgroup: dir, Order: order[p.ID]})
 				}
 			}
 		}
@@ -120,6 +164,8 @@ func Foreign(h *cgroup.Hierarchy, dirs ...string) ([]ForeignProgram, error) {
 type neighbours struct {
 	// fresh are the cgroups that have been attached to since the last look, told those whose foreign programs were told of.
 	fresh, told map[string]bool
+	// shared are the cgroups that were captured by more than one weir at the last look, with their programs.
+	shared map[string]bool
 }
 
 // NewForeign lists the programs of others at the hooks of the cgroups that were attached to since the last call, and of those

@@ -407,11 +407,37 @@ func TestNewForeign(t *testing.T) {
 			if err != nil || len(ours) != want {
 				t.Errorf("cgroup %d, call %d: %+v (%v), want %d", n, try, foreign, err, want)
 			}
-			if want == 1 && (ours[0].Name != "dummy" || ours[0].Hook != ebpf.AttachCGroupInet6Connect.String()) {
+			if want == 1 && (ours[0].Name != "dummy" || ours[0].Hook != ebpf.AttachCGroupInet6Connect.String() || ours[0].Order != AfterWeir) {
 				t.Errorf("foreign program %+v", ours[0])
 			}
 		}
 	}
+}
+
+// TestForeignBefore has somebody else's program below, or on the same cgroup and there first: it runs before weir's.
+func TestForeignBefore(t *testing.T) {
+	b := newBench(t)
+	below := makeCgroup(t, b.hierarchy, b.name+"/one")
+	l, err := link.AttachCgroup(link.CgroupOptions{Path: below, Attach: ebpf.AttachCGroupInet4Connect, Program: pass(t, ebpf.AttachCGroupInet4Connect)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	found := func(want Order) {
+		t.Helper()
+		foreign, err := Foreign(b.hierarchy, below)
+		foreign = slices.DeleteFunc(foreign, func(f ForeignProgram) bool { return f.Cgroup != below })
+		if err != nil || len(foreign) != 1 || foreign[0].Order != want {
+			t.Errorf("foreign programs %+v (%v), want one with order %d", foreign, err, want)
+		}
+	}
+	found(NotBeside)
+	b.apply(t, b.plan(80, "192.0.2.80/32")) // on the cgroup above
+	found(BeforeWeir)
+	plan := b.plan(80, "192.0.2.80/32")
+	plan.Cgroups = []string{b.hierarchy.Name(below)}
+	b.apply(t, plan)
+	found(BeforeWeir)
 }
 
 // pass is somebody else's program: it lets everything pass.

@@ -160,7 +160,7 @@ func host() []check {
 		{
 			Result{
 				Name: "BPF token (a bpffs that delegates)", Needs: "6.9", Optional: true, Found: strings.Join(delegations(), "; "),
-				Consequence: "none on a host; in a user namespace of its own, as in a rootless container, weir cannot load programs",
+				Consequence: "a weir that runs on the host misses nothing, since it needs no token; one in a user namespace, as in a rootless container, cannot load programs",
 			},
 			func() error {
 				if len(delegations()) == 0 {

@@ -232,6 +232,46 @@ func TestKinds(t *testing.T) {
 	})
 }
 
+// TestRecorderOfKinds records what comes in, or datagrams, alone.
+func TestRecorderOfKinds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		in   model.Events
+		want []string // destinations
+	}{
+		"inbound": {model.Events{Sample: 1, Directions: []string{"inbound"}}, []string{"10.1.1.1:443"}},
+		"udp":     {model.Events{Sample: 1, Protocols: []string{"udp"}}, []string{"192.0.2.1:53"}},
+		"tcp":     {model.Events{Sample: 1, Protocols: []string{"tcp"}}, []string{"10.1.1.1:80", "10.1.1.1:443"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBed(t, &tt.in)
+				for _, e := range []*events.Event{
+					event("10.1.1.1:80", events.Pass, intercept.ReasonNoRule, 1), asked("192.0.2.1:53", datagram.ReasonCaptured, false),
+					came("198.51.100.7:5000", "10.1.1.1:443", events.Redirect, inbound.ReasonCaptured),
+				} {
+					b.kernel.told(e)
+				}
+				synctest.Wait()
+				lines, done := b.listen(t.Context(), "past&no_follow")
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+				var got []string
+				for len(lines) > 0 {
+					var e Event
+					if err := json.Unmarshal([]byte(<-lines), &e); err != nil {
+						t.Fatal(err)
+					}
+					got = append(got, e.Destination)
+				}
+				if !slices.Equal(got, tt.want) {
+					t.Errorf("recorded %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
 // A reader that stands still loses events, and is told how many.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -230,7 +230,18 @@ func (f *Filter) addPlace(value string) error {
 // filterOf is that of a configuration, which has been checked.
 func filterOf(e *model.Events) (*Filter, error) {
 	f := &Filter{wanted: events.Wanted{Sample: e.Sample}, cgroups: e.Cgroups}
-	var errs []error
+	var (
+		errs []error
+		err  error
+	)
+	for _, d := range e.Directions {
+		f.directions, err = addOne(f.directions, d, directionNames())
+		errs = append(errs, err)
+	}
+	for _, p := range e.Protocols {
+		f.protocols, err = addOne(f.protocols, p, protocolNames())
+		errs = append(errs, err)
+	}
 	for _, v := range e.Verdicts {
 		errs = append(errs, f.addVerdict(v))
 	}

@@ -16,9 +16,9 @@ const (
 type Events struct {
 	// Sample is the share of the matching decisions that is recorded, above 0 and at most 1.
 	Sample float64
-	// Verdicts, Reasons, Cgroups and Destinations are what matches; an empty one matches everything.
-	Verdicts, Reasons, Cgroups []string
-	Destinations               []netip.Prefix
+	// Directions, Protocols, Verdicts, Reasons, Cgroups and Destinations are what matches; an empty one matches everything.
+	Directions, Protocols, Verdicts, Reasons, Cgroups []string
+	Destinations                                      []netip.Prefix
 	// Keep is how many are remembered; 0 is DefaultKeptEvents.
 	Keep int
 }
@@ -30,6 +30,7 @@ func (e *Events) with(later *Events) *Events {
 	}
 	return &Events{
 		Sample: later.Sample, Keep: cmp.Or(later.Keep, e.Keep),
+		Directions: slices.Concat(e.Directions, later.Directions), Protocols: slices.Concat(e.Protocols, later.Protocols),
 		Verdicts: slices.Concat(e.Verdicts, later.Verdicts), Reasons: slices.Concat(e.Reasons, later.Reasons),
 		Cgroups: slices.Concat(e.Cgroups, later.Cgroups), Destinations: slices.Concat(e.Destinations, later.Destinations),
 	}

@@ -33,7 +33,7 @@ func interceptionFactory() extension.Factory {
 			"weir.interception.v1.Udp.Rule":     effective("prefix", "ports", "action"),
 			"weir.interception.v1.Offload":      effective("mode", "exclude_listeners"),
 			"weir.interception.v1.Acceleration": effective("mode", "applications", "max_unread_bytes", "min_operations"),
-			"weir.interception.v1.Events":       effective("sample", "verdicts", "reasons", "cgroups", "destinations", "keep"),
+			"weir.interception.v1.Events":       effective("sample", "verdicts", "reasons", "cgroups", "destinations", "keep", "directions", "protocols"),
 		},
 	}
 }

@@ -96,7 +96,7 @@ m = new(V6); m.sendto(b"x", ("::ffff:192.0.2.1", 53)); m.sendto(b"x", ("2001:db8
 	if err := l.Want(some); err != nil {
 		t.Fatal(err)
 	}
-	b.python(`s = new(V4, 0x1235); s.sendto(b"x", ("192.0.2.1", 53)); s.setsockopt(socket.SOL_SOCKET, 36, 1); s.sendto(b"x", ("192.0.2.1", 53)); s.sendto(b"x", ("192.0.2.1", 53))`, true)
+	b.python(`s = new(V4, 0x1235); err(s.sendto, b"x", ("192.0.2.1", 53)); s.setsockopt(socket.SOL_SOCKET, 36, 1); s.sendto(b"x", ("192.0.2.1", 53)); s.sendto(b"x", ("192.0.2.1", 53))`, true)
 	b.want(told, "pass proxy_mark 192.0.2.1:53", all[0])
 	if err := l.Want(events.Wanted{}); err != nil {
 		t.Fatal(err)

@@ -623,9 +623,13 @@ func (x *Interception) GetEvents() *Events {
 	return nil
 }
 
-// The latest decisions that the kernel took about TCP connections are remembered, so that somebody can ask afterwards why one was
-// captured, passed, offloaded or refused: /weir/events?past. A decision is recorded when it matches each list that is not empty.
-// While nothing is recorded, and nobody looks, a connect() costs one look at a word of memory for it.
+// The latest decisions that the kernel took are remembered, so that somebody can ask afterwards why a connection or a datagram was
+// captured, passed, offloaded or refused: /weir/events?past. They are about connections that captured processes make and datagrams
+// that they send, and about connections that come in to them. A decision is recorded when it matches each list that is not empty.
+// Of datagrams each connect() is recorded, and of a socket that is not connected the first one to each destination, and one that
+// meets with another verdict. What comes in for those who are not captured, and weir's own connections to applications, are recorded
+// when reasons name not_captured and own. While nothing is recorded, and nobody looks, a decision costs one look at a word of memory
+// for it.
 type Events struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Share of the matching decisions that is recorded, above 0 and at most 1. Default: 1.
@@ -634,12 +638,16 @@ type Events struct {
 	Verdicts []string `protobuf:"bytes,2,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
 	// Why: names of reasons, as in the statistics weir.interception.*.
 	Reasons []string `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
-	// Who called connect(): cgroups, written like those of Interception.cgroups.
+	// Who called connect() or sendmsg(), or who listens for what came in: cgroups, written like those of Interception.cgroups.
 	Cgroups []string `protobuf:"bytes,4,rep,name=cgroups,proto3" json:"cgroups,omitempty"`
 	// Where to: prefixes or addresses.
 	Destinations []string `protobuf:"bytes,5,rep,name=destinations,proto3" json:"destinations,omitempty"`
 	// How many decisions are remembered, 1 to 100000; about half a kilobyte each. Default: 1000.
-	Keep          uint32 `protobuf:"varint,6,opt,name=keep,proto3" json:"keep,omitempty"`
+	Keep uint32 `protobuf:"varint,6,opt,name=keep,proto3" json:"keep,omitempty"`
+	// Which way: outbound for what captured processes begin, inbound for connections that come in to them.
+	Directions []string `protobuf:"bytes,7,rep,name=directions,proto3" json:"directions,omitempty"`
+	// tcp; udp, which is told of outbound alone; or other, which only the reason not_tcp is about.
+	Protocols     []string `protobuf:"bytes,8,rep,name=protocols,proto3" json:"protocols,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -714,6 +722,20 @@ func (x *Events) GetKeep() uint32 {
 		return x.Keep
 	}
 	return 0
+}
+
+func (x *Events) GetDirections() []string {
+	if x != nil {
+		return x.Directions
+	}
+	return nil
+}
+
+func (x *Events) GetProtocols() []string {
+	if x != nil {
+		return x.Protocols
+	}
+	return nil
 }
 
 // A listener whose outcome is only "TCP to this cluster" needs no proxy: the kernel picks an endpoint when the application
@@ -1275,14 +1297,18 @@ const file_weir_interception_v1_interception_proto_rawDesc = "" +
 	"FailPolicy\x12\b\n" +
 	"\x04OPEN\x10\x00\x12\n" +
 	"\n" +
-	"\x06CLOSED\x10\x01\"\xc6\x01\n" +
+	"\x06CLOSED\x10\x01\"\x84\x02\n" +
 	"\x06Events\x124\n" +
 	"\x06sample\x18\x01 \x01(\v2\x1c.google.protobuf.DoubleValueR\x06sample\x12\x1a\n" +
 	"\bverdicts\x18\x02 \x03(\tR\bverdicts\x12\x18\n" +
 	"\areasons\x18\x03 \x03(\tR\areasons\x12\x18\n" +
 	"\acgroups\x18\x04 \x03(\tR\acgroups\x12\"\n" +
 	"\fdestinations\x18\x05 \x03(\tR\fdestinations\x12\x12\n" +
-	"\x04keep\x18\x06 \x01(\rR\x04keep\"\x89\x01\n" +
+	"\x04keep\x18\x06 \x01(\rR\x04keep\x12\x1e\n" +
+	"\n" +
+	"directions\x18\a \x03(\tR\n" +
+	"directions\x12\x1c\n" +
+	"\tprotocols\x18\b \x03(\tR\tprotocols\"\x89\x01\n" +
 	"\aOffload\x126\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\".weir.interception.v1.Offload.ModeR\x04mode\x12+\n" +
 	"\x11exclude_listeners\x18\x02 \x03(\tR\x10excludeListeners\"\x19\n" +

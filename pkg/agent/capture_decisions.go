@@ -11,6 +11,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/probe"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 )
@@ -37,7 +38,7 @@ func (c *capture) newDecisions(root *stats.Scope, i *model.Interception) {
 func (c *capture) load(cgroups []string) (*intercept.Interceptor, error) {
 	ring, err := events.New()
 	if err != nil {
-		return nil, err
+		return nil, probe.Unavailable("interception", err)
 	}
 	k, err := c.loadWith(ring, cgroups)
 	if err != nil {

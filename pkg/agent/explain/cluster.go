@@ -268,7 +268,18 @@ func merged(inline, secret *model.Validation) *model.Validation {
 	return &out
 }
 
+// sessionCluster is a cluster that sessions of UDP go to.
+type sessionCluster interface {
+	// Places is how many of max_connections are taken, by TCP connections and by sessions.
+	Places() int64
+}
+
 func (w *walk) breakers(s *Step, c Cluster, high bool) {
+	if sessions, ok := c.(sessionCluster); ok && w.q.UDP {
+		s.detail("breakers", "priority default: sessions and TCP connections %d of %d (max_connections); no other bound holds for sessions", sessions.Places(),
+			cluster.Thresholds(c.Config(), 0, w.opt.Runtime).MaxConnections)
+		return
+	}
 	priority, name := 0, "default"
 	if high {
 		priority, name = 1, "high"

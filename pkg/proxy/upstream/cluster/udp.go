@@ -29,6 +29,9 @@ func (c *Cluster) TryConnection() error {
 // ReleaseConnection gives the place of a TryConnection back.
 func (c *Cluster) ReleaseConnection() { c.core.shared.Connections[0].Release() }
 
+// Places is how many of max_connections are taken at default priority: by TCP connections, and by TryConnection.
+func (c *Cluster) Places() int64 { return c.core.shared.Connections[0].Used() }
+
 // WatchHost has gone called once when h leaves the cluster, or the cluster the configuration, and returns what ends that.
 // gone must not block.
 func (c *Cluster) WatchHost(h *upstream.Host, gone func()) (stop func()) {

@@ -39,8 +39,8 @@ func (a *Agent) tellForeign() {
 	a.tellShared(k, log)
 }
 
-// tellShared warns of cgroups that another weir captures as well, unless that is the one which this one relieves. It is told of once
-// for as long as it lasts.
+// tellShared warns of cgroups that another weir captures as well, unless that is the one which this one relieves. Each cgroup is
+// told of once.
 func (a *Agent) tellShared(k *intercept.Interceptor, log *slog.Logger) {
 	all, err := k.NewShared()
 	if err != nil {

@@ -73,26 +73,20 @@ func SharedAmong(dirs []string) ([]Shared, error) {
 	return out, nil
 }
 
-// NewShared finds the cgroups of this Interceptor that have come to be captured by another weir, too: each once for each of them.
+// NewShared finds those of the cgroups that this Interceptor has attached to since the last call that another weir captures, too. One that
+// comes later looks for itself.
 func (i *Interceptor) NewShared() ([]Shared, error) {
 	i.mu.Lock()
-	if i.closed || i.yielded {
-		i.mu.Unlock()
-		return nil, nil
-	}
-	dirs := slices.Sorted(maps.Keys(i.attached))
-	i.mu.Unlock()
-	found, err := SharedAmong(dirs)
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	now := make(map[string]bool)
-	var out []Shared
-	for _, s := range found {
-		key := fmt.Sprint(s)
-		if now[key] = true; !i.neighbours.shared[key] {
-			out = append(out, s)
+	looked := i.neighbours.looked
+	maps.DeleteFunc(looked, func(dir string, _ bool) bool { return i.attached[dir] == nil })
+	var dirs []string
+	for dir := range i.attached {
+		if !looked[dir] && !i.yielded {
+			dirs = append(dirs, dir)
+			looked[dir] = true
 		}
 	}
-	i.neighbours.shared = now
-	return out, err
+	i.mu.Unlock()
+	slices.Sort(dirs)
+	return SharedAmong(dirs)
 }

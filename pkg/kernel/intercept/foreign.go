@@ -164,8 +164,8 @@ func Foreign(h *cgroup.Hierarchy, dirs ...string) ([]ForeignProgram, error) {
 type neighbours struct {
 	// fresh are the cgroups that have been attached to since the last look, told those whose foreign programs were told of.
 	fresh, told map[string]bool
-	// shared are the cgroups that were captured by more than one weir at the last look, with their programs.
-	shared map[string]bool
+	// looked are the cgroups that have been looked at for programs of other weirs.
+	looked map[string]bool
 }
 
 // NewForeign lists the programs of others at the hooks of the cgroups that were attached to since the last call, and of those

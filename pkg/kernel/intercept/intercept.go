@@ -111,7 +111,7 @@ func load(opts Options) (*Interceptor, error) {
 		sockets:    make(map[uint64]wireSockets),
 		attached:   make(map[string]*attachment),
 		lingering:  make(lingering),
-		neighbours: neighbours{fresh: make(map[string]bool), told: make(map[string]bool)},
+		neighbours: neighbours{fresh: make(map[string]bool), told: make(map[string]bool), looked: make(map[string]bool)},
 	}
 	i.services = newServices(newArena(loaded.Arena, arenaInner), loaded.Policies)
 	i.rules = newRules(loaded, i.services)

@@ -20,6 +20,7 @@ Checks bootstrap configurations, as "weir --mode validate" does, and files of xD
 them; which of the two a file is follows from its content. It reads, starts nothing, needs no privileges and no network.
 
 All files of a call are one set: references resolve across files, and each bootstrap is checked together with all resources.
+FILE may be - for standard input, or another file that can be read only once, such as a pipe.
 Files that a bootstrap names as sources of resources are read too. A directory stands for the .yaml, .yml, .json, .pb and
 .pb_text files in it and below; what is neither a bootstrap nor resources is skipped there.
 
@@ -67,8 +68,17 @@ func runValidate(_ context.Context, args []string, std stdio) int {
 		fmt.Fprintf(std.err, "weirctl validate: %v\n", err)
 		return exitError
 	}
+	streams, err := storeStreams(a.paths, std.in)
+	defer streams.remove()
+	if err != nil {
+		fmt.Fprintf(std.err, "weirctl validate: %v\n", err)
+		return exitError
+	}
 	r := report{}
-	r.Findings = checker.Files(a.paths, func(path string, usable bool) { r.Files = append(r.Files, fileReport{path, usable}) })
+	r.Findings = checker.Files(streams.paths, func(path string, usable bool) {
+		r.Files = append(r.Files, fileReport{streams.name(path), usable})
+	})
+	streams.rename(r.Findings)
 	r.count(a.strict)
 	if a.quiet {
 		r.Findings = slices.DeleteFunc(r.Findings, func(f check.Finding) bool { return f.Severity == check.Info })
@@ -112,7 +122,7 @@ func parseValidate(args []string) (a validateArguments, help bool, err error) {
 			}
 			a.format = value
 		default:
-			if strings.HasPrefix(name, "-") {
+			if strings.HasPrefix(name, "-") && name != "-" {
 				return a, false, unknownOption(name, validateHelp)
 			}
 			a.paths = append(a.paths, args[0])

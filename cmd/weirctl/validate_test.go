@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -89,6 +91,40 @@ func TestValidateJSON(t *testing.T) {
 		if len(got.Findings) != 1 || got.Findings[0][k] != v {
 			t.Errorf("%s: want %v in %s", k, v, out)
 		}
+	}
+}
+
+// TestValidateStreams checks that what can be read only once is checked as files are, under its own name.
+func TestValidateStreams(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ name, path, called string }{
+		{"standard input", "-", "/dev/stdin"},
+		{"standard input by path", "/dev/stdin", "/dev/stdin"},
+		{"pipe", pipe, pipe},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var writer sync.WaitGroup
+			defer writer.Wait()
+			if tc.path == pipe {
+				writer.Go(func() {
+					if err := os.WriteFile(pipe, []byte(badBoot), 0o600); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			var stdout, stderr bytes.Buffer
+			status := runValidate(t.Context(), []string{tc.path}, stdio{strings.NewReader(badBoot), &stdout, &stderr})
+			if status != exitError || stdout.String() != tc.called+": not usable\n" || !strings.HasPrefix(stderr.String(), tc.called+":3:15: ") {
+				t.Errorf("status %d\n%s%s", status, stdout.String(), stderr.String())
+			}
+		})
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "weirctl-*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weir-proxy/weir/pkg/config/bootstrap"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
@@ -91,12 +93,37 @@ func (c *Checker) bootstrap(load bootstrap.Options) *boot {
 	if static != nil {
 		for _, key := range static.IdleRuntimeKeys {
 			one.add(Finding{
-				Severity: Info, Field: "layered_runtime", Code: CodeIdleKey,
+				Severity: Info, Field: runtimeField(one.message.GetLayeredRuntime().GetLayers(), key), Code: CodeIdleKey,
 				Message: "nothing in weir or in this bootstrap reads the runtime key " + key,
 			}, "")
 		}
 	}
 	return one
+}
+
+// runtimeField leads to a key in the static layer that has the last word on it.
+func runtimeField(layers []*bootstrapv3.RuntimeLayer, key string) string {
+	for i, l := range slices.Backward(layers) {
+		if at := keyField(l.GetStaticLayer(), key); at != "" {
+			return fmt.Sprintf("layered_runtime.layers[%d].static_layer%s", i, at)
+		}
+	}
+	return "layered_runtime"
+}
+
+// keyField leads to a key with dots, which may be written as structs in structs; empty when it is not there.
+func keyField(s *structpb.Struct, key string) string {
+	if _, has := s.GetFields()[key]; has {
+		return fmt.Sprintf("[%q]", key)
+	}
+	for i, c := range key {
+		if inner := s.GetFields()[key[:i]].GetStructValue(); c == '.' && inner != nil {
+			if at := keyField(inner, key[i+1:]); at != "" {
+				return fmt.Sprintf("[%q]%s", key[:i], at)
+			}
+		}
+	}
+	return ""
 }
 
 // add locates a finding and keeps it; root leads to its resource.

@@ -24,6 +24,7 @@ func (s *resources) join(g *translate.Group) {
 	g.Clusters = over(s.group.Clusters, g.Clusters)
 	g.Secrets = over(s.group.Secrets, g.Secrets)
 	maps.Copy(g.Broken, s.group.Broken)
+	g.Faulty = over(s.group.Faulty, g.Faulty)
 	g.Complete = true
 	g.DynamicClusters = g.DynamicClusters && !s.holds("cluster")
 	g.DynamicListeners = g.DynamicListeners && !s.holds("listener")

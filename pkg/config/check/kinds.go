@@ -92,7 +92,12 @@ func (s *resources) translate(r *resource) (warnings []translate.Warning, err er
 	t, meta, g := s.checker.Translator, translate.Meta{Dynamic: true}, &s.group
 	switch m := r.message.(type) {
 	case *listenerv3.Listener:
-		return keep(g.Listeners, r.name)(t.Listener(m, meta))
+		l, warnings, err := t.ListenerParts(m, meta)
+		if err != nil {
+			g.Faulty[r.name] = l
+			return warnings, err
+		}
+		return keep(g.Listeners, r.name)(l, warnings, nil)
 	case *clusterv3.Cluster:
 		return keep(g.Clusters, r.name)(t.Cluster(m, meta))
 	case *routev3.RouteConfiguration:

@@ -51,7 +51,7 @@ func newResources(c *Checker) *resources {
 			Listeners: map[string]*model.Listener{}, Clusters: map[string]*model.Cluster{}, Routes: map[string]*model.RouteConfig{},
 			Endpoints: map[string]*model.LoadAssignment{}, Secrets: map[string]*model.Secret{}, Filters: map[string]*model.FilterConfig{},
 			Scopes: map[string]*model.Scope{}, Hosts: map[string]*model.VirtualHost{},
-			Collections: map[string]bool{}, Layers: map[string]bool{},
+			Faulty: map[string]*model.Listener{}, Collections: map[string]bool{}, Layers: map[string]bool{},
 			Broken: map[string]bool{}, StaticClusters: map[string]bool{},
 		},
 	}

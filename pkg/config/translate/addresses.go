@@ -32,8 +32,8 @@ func (r *references) addresses() {
 		}
 		owner[key] = l.Name
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Listeners)) {
-		l := r.Listeners[name]
+	for _, name := range slices.Sorted(maps.Keys(r.listeners)) {
+		l := r.listeners[name]
 		if !l.BindToPort {
 			continue
 		}

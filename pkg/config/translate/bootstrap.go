@@ -126,9 +126,11 @@ func (c *call) staticResources(m *bootstrapv3.Bootstrap_StaticResources, out *St
 	for i, s := range m.GetListeners() {
 		place := at.elem("listeners", i)
 		once("listener", s.GetName(), place)
-		v, warnings, err := c.t.Listener(s, c.meta)
+		v, warnings, err := c.t.ListenerParts(s, c.meta)
 		if c.merge(place, warnings, err); err == nil {
 			out.Listeners = append(out.Listeners, v)
+		} else {
+			out.Faulty = append(out.Faulty, v)
 		}
 	}
 }

@@ -24,13 +24,19 @@ const (
 
 // Listener translates a listener. A listener without a name gets one that follows from its content.
 func (t *Translator) Listener(m *listenerv3.Listener, meta Meta) (*model.Listener, []Warning, error) {
-	c := t.begin(m, meta, resourceName("listener", ListenerName(m)))
-	out := c.listener(m)
-	warnings, err := c.end(m)
+	out, warnings, err := t.ListenerParts(m, meta)
 	if err != nil {
 		return nil, warnings, err
 	}
 	return out, warnings, nil
+}
+
+// ListenerParts is Listener for checks that go on: when there are errors, it returns what has none beside them.
+func (t *Translator) ListenerParts(m *listenerv3.Listener, meta Meta) (*model.Listener, []Warning, error) {
+	c := t.begin(m, meta, resourceName("listener", ListenerName(m)))
+	out := c.listener(m)
+	warnings, err := c.end(m)
+	return out, warnings, err
 }
 
 // ListenerName is what errors call a listener: its name, or its address when it has none.

@@ -30,6 +30,8 @@ type Group struct {
 	// Broken are further resources, as FieldError.Resource calls them, that are there but could not be translated. Nobody is
 	// told that they are missing.
 	Broken map[string]bool
+	// Faulty are listeners that have errors, as far as they could be translated. What they name is checked nevertheless.
+	Faulty map[string]*model.Listener
 	// StaticClusters are the names of clusters that a management server may be reached through; nil: all of Clusters.
 	StaticClusters map[string]bool
 	// Servers are the management servers that the bootstrap itself names, by the path of their field.
@@ -54,9 +56,14 @@ type Group struct {
 // References checks what holds the resources of a group together: routes and TCP proxies name clusters that exist, static
 // secrets are defined, and no two listeners want the same address. The order of findings is that of the resources' names.
 func (g *Group) References() ([]Warning, error) {
-	r := &references{Group: g}
-	for _, name := range slices.Sorted(maps.Keys(g.Listeners)) {
-		r.listener(g.Listeners[name])
+	r := &references{Group: g, listeners: maps.Clone(g.Faulty)}
+	if len(g.Faulty) == 0 {
+		r.listeners = g.Listeners
+	} else {
+		maps.Copy(r.listeners, g.Listeners)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.listeners)) {
+		r.listener(r.listeners[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.Clusters)) {
 		r.upstream(g.Clusters[name])
@@ -82,6 +89,7 @@ func (s *Static) Group() *Group {
 	g := &Group{
 		Listeners: map[string]*model.Listener{}, Clusters: map[string]*model.Cluster{}, Secrets: map[string]*model.Secret{},
 		StaticClusters: map[string]bool{}, Broken: map[string]bool{}, DynamicClusters: s.CDS != nil, DynamicListeners: s.LDS != nil,
+		Faulty: map[string]*model.Listener{},
 		Servers: map[string]*model.APISource{
 			"dynamic_resources.ads_config": s.ADS, "hds_config": s.HDS, "cluster_manager.load_stats_config": s.LoadStats,
 		},
@@ -94,6 +102,9 @@ func (s *Static) Group() *Group {
 	}
 	for _, l := range s.Listeners {
 		g.Listeners[l.Name] = l
+	}
+	for _, l := range s.Faulty {
+		g.Faulty[l.Name] = l
 	}
 	for _, c := range s.Clusters {
 		g.Clusters[c.Name] = c
@@ -108,8 +119,10 @@ func (s *Static) Group() *Group {
 // references collects what Group.References finds.
 type references struct {
 	*Group
-	errs     []error
-	warnings []Warning
+	// listeners are those of the group, the faulty ones included.
+	listeners map[string]*model.Listener
+	errs      []error
+	warnings  []Warning
 	// suggested counts the searches for near names.
 	suggested int
 }

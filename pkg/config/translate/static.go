@@ -14,6 +14,8 @@ type Static struct {
 	Listeners []*model.Listener
 	Clusters  []*model.Cluster
 	Secrets   []*model.Secret
+	// Faulty are listeners with errors, as far as they could be translated: what they name and where they listen can be checked.
+	Faulty []*model.Listener
 	// Interception says what the kernel captures; nil when the bootstrap has no such extension.
 	Interception *model.Interception
 	// Extensions are the decoded bootstrap extensions, Interception included.

@@ -79,7 +79,7 @@ func decodeDog(m tagged) (*Config, error) {
 		c.MaxDatagram = int(min(limit.GetValue(), maxDatagram))
 	}
 	if m.GetAddress() == nil {
-		return nil, errors.New("address: must be set")
+		return nil, errors.New("an address must be set")
 	}
 	return c, c.to(m.GetAddress())
 }

@@ -73,8 +73,21 @@ func New(cfg *model.OutlierDetection, opt Options) *Detector {
 	return d
 }
 
-// Configure replaces the configuration. Hosts that are out stay so until their time is over.
-func (d *Detector) Configure(cfg *model.OutlierDetection) { d.cfg.Store(cfg) }
+// Configure replaces the configuration. Hosts that are out stay so until their time is over. Errors in a row are counted anew when
+// anything changed, since a count that is beyond a new limit would never meet it, and so is the time to the next sweep.
+func (d *Detector) Configure(cfg *model.OutlierDetection) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if old := d.cfg.Swap(cfg); *old == *cfg || d.closed {
+		return
+	}
+	for h := range d.hosts {
+		if !h.ejected.Load() {
+			h.forgive()
+		}
+	}
+	d.sweeps.Reset(d.interval())
+}
 
 // Config is the configuration in force.
 func (d *Detector) Config() *model.OutlierDetection { return d.cfg.Load() }

@@ -344,6 +344,27 @@ func TestPassed(t *testing.T) {
 	}
 }
 
+// A new configuration is in force at once: limits below what was counted already, and a shorter interval.
+func TestConfigure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := defaults()
+		cfg.Consecutive5xx, cfg.Interval = 10, time.Hour
+		r := newRig(t, cfg, nil, 2)
+		times(6, func() { r.hosts[0].PutStatus(500) })
+		next := *defaults()
+		next.Consecutive5xx, next.Interval = 3, time.Second
+		r.Configure(&next)
+		times(2, func() { r.hosts[0].PutStatus(500) })
+		same := next
+		r.Configure(&same) // changes nothing, so that nothing is forgotten
+		r.hosts[0].PutStatus(500)
+		r.expect(t, 0)
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		r.expect(t)
+	})
+}
+
 func TestRuntime(t *testing.T) {
 	r := newRig(t, defaults(), model.RuntimeOf(map[string]uint64{
 		"outlier_detection.consecutive_5xx": 2, "outlier_detection.max_ejection_percent": 0,

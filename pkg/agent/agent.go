@@ -28,6 +28,7 @@ import (
 	weirruntime "github.com/weir-proxy/weir/pkg/config/runtime"
 	"github.com/weir-proxy/weir/pkg/config/store"
 	"github.com/weir-proxy/weir/pkg/config/xds"
+	"github.com/weir-proxy/weir/pkg/kernel/source"
 	"github.com/weir-proxy/weir/pkg/lifecycle/handover"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
@@ -199,7 +200,7 @@ func (a *Agent) buildProxy(root *stats.Scope) {
 		strategy = listener.DrainImmediate
 	}
 	a.listeners = listener.New(listener.Options{
-		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, FilterConfig: a.filterConfig, Secrets: a, OriginalDst: a.capture, Loops: a.capture.inbound,
+		Stats: root, Log: a.logs.Logger("conn_handler"), Wheel: a.wheel, Poller: a.poller, NewFilter: a.newFilter, FilterConfig: a.filterConfig, Secrets: a, OriginalDst: a.capture, SourceAddr: sourceAddr(source.TCP), Loops: a.capture.inbound,
 		AccessLog: a.listenerAccessLog, Stopping: a.retireCapture, DrainTime: max(a.opt.DrainTime, time.Millisecond), DrainStrategy: strategy, Runtime: a.runtime.Readers(), Inherit: a.inherit, CaptureMark: a.capture.mark(),
 	})
 	a.udp = a.newUDP(root)

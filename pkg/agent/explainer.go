@@ -44,7 +44,7 @@ func (a *Agent) newExplainer() *explain.Explainer {
 			Route: a.udp.Route, Bound: a.udp.Bound,
 		},
 		Acceleration: a.explainAcceleration,
-		Unavailable:  a.capture.problem, Caller: explain.HostCaller, Source: a.source, Listeners: a.listeners,
+		Unavailable:  a.capture.problem, Caller: explain.HostCaller, Source: a.source, SourceAddr: explainedSource, Listeners: a.listeners,
 		Arrivals: &explain.Arrivals{
 			Kernel: func() explain.ArrivalKernel {
 				if k := a.capture.inbound.kernel.Load(); k != nil {

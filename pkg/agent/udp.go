@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/kernel/source"
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	"github.com/weir-proxy/weir/pkg/observe/format"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -22,7 +23,7 @@ import (
 func (a *Agent) newUDP(root *stats.Scope) *udp.Manager {
 	a.datagrams = newDatagramCapture(a.logs.Logger("intercept"), a.capture.wanted, a.capture.mark(), &a.capture.persistence)
 	a.datagrams.udp = udp.New(udp.Options{
-		Stats: root, Log: a.logs.Logger("udp"), NewHandler: a.newUDPHandler, OriginalDst: a.datagrams.OriginalDst,
+		Stats: root, Log: a.logs.Logger("udp"), NewHandler: a.newUDPHandler, OriginalDst: a.datagrams.OriginalDst, SourceAddr: sourceAddr(source.UDP),
 		Inherit:     func(key string) net.PacketConn { return a.before.ClaimPacket(key) },
 		CaptureMark: a.capture.mark(),
 	})

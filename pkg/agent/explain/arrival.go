@@ -41,7 +41,7 @@ func (w *walk) arrival() (listener.Route, bool) {
 	if !ok {
 		return listener.Route{}, false
 	}
-	x, err := k.Explain(cookie, w.q.source(), w.q.Dst)
+	x, err := k.Explain(cookie, w.source(), w.q.Dst)
 	if err != nil {
 		w.step("arrival", "unknown: "+err.Error())
 		return listener.Route{}, false

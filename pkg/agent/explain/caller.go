@@ -131,3 +131,44 @@ func (w *walk) who() error {
 	}
 	return nil
 }
+
+// source is where the connection comes from as listeners see it: what the question says, else the address that the kernel would choose in
+// the caller's network namespace, else the loopback's.
+func (w *walk) source() netip.AddrPort {
+	if w.from.IsValid() {
+		return w.from
+	}
+	if w.from = w.q.Src; w.from.IsValid() {
+		return w.from
+	}
+	src, ok := w.chosen()
+	switch {
+	case ok:
+	case w.q.Dst.Addr().Is4():
+		src = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	default:
+		src = netip.IPv6Loopback()
+	}
+	w.from = netip.AddrPortFrom(src, 0)
+	return w.from
+}
+
+// chosen is the address that the kernel would choose; false when it would be the loopback's, or is not known.
+func (w *walk) chosen() (netip.Addr, bool) {
+	dst := w.q.Dst.Addr()
+	if w.opt.SourceAddr == nil || dst.IsLoopback() || dst.IsUnspecified() {
+		return netip.Addr{}, false
+	}
+	file := ""
+	if w.caller != nil && w.caller.OtherNetns {
+		file = w.caller.Netns
+	}
+	return w.opt.SourceAddr(file, w.q.UDP, w.q.Dst)
+}
+
+// client says whom a captured connection comes from, where the question does not.
+func (w *walk) client(s *Step) {
+	if src := w.source(); !w.q.Src.IsValid() && !src.Addr().IsLoopback() {
+		s.detail("client", "%s, which the kernel would choose for the destination", src.Addr())
+	}
+}

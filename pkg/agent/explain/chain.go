@@ -62,7 +62,7 @@ func (w *walk) chain(r listener.Route) {
 		w.closed("its listener filter " + name + " has no configuration: ECDS did not deliver one that it may have, and there is no default_config")
 		return
 	}
-	in := chain.Input{Destination: w.q.Dst, Source: w.q.source(), DirectSource: w.q.source(), TransportProtocol: "raw_buffer"}
+	in := chain.Input{Destination: w.q.Dst, Source: w.source(), DirectSource: w.source(), TransportProtocol: "raw_buffer"}
 	if w.q.TLS && w.inspectsTLS(l) {
 		in.TransportProtocol, in.ServerName, in.ALPN = "tls", w.q.SNI, w.q.ALPN
 	}
@@ -141,8 +141,8 @@ func (w *walk) sourceNote(s *Step, l *model.Listener) {
 		return m.SourceType != model.SourceAny || len(m.SourcePrefixes)+len(m.SourcePorts)+len(m.DirectSourcePrefixes) > 0
 	})
 	if matters && !w.q.Src.IsValid() {
-		s.note("The listener matches by source, which is taken to be %s, as for captured connections; --src gives another.",
-			w.q.source().Addr())
+		s.note("The listener matches by source, which is taken to be %s, as the kernel would choose; --src gives another.",
+			w.source().Addr())
 	}
 }
 

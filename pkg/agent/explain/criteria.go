@@ -14,7 +14,7 @@ import (
 // info is what is known of the stream beside its request.
 func (w *walk) info() *streaminfo.Info {
 	c := &streaminfo.Connection{
-		Local: w.q.Dst, Remote: w.q.source(), DirectRemote: w.q.source(), ServerName: w.q.SNI, ALPN: w.q.ALPN, TransportProtocol: "raw_buffer",
+		Local: w.q.Dst, Remote: w.source(), DirectRemote: w.source(), ServerName: w.q.SNI, ALPN: w.q.ALPN, TransportProtocol: "raw_buffer",
 	}
 	if w.q.TLS {
 		c.TransportProtocol = "tls"

@@ -97,6 +97,9 @@ func (w *walk) datagramKernel(d *Datagrams) (fate, string) {
 		s.Result = unseen + s.Result
 		return fatePassed, "the caller is in no cgroup that weir's programs for datagrams are attached to"
 	}
+	if x.Action == steer.Redirect {
+		w.client(s)
+	}
 	return map[steer.Action]fate{steer.Pass: fatePassed, steer.Redirect: fateCaptured, steer.Refuse: fateRefused}[x.Action], x.Reason.Text()
 }
 
@@ -153,7 +156,7 @@ func (w *walk) datagramProxy(p *model.UDPProxy) {
 	s := w.step("udp proxy", p.StatPrefix)
 	name := p.Cluster
 	if tree, ok := p.Matcher.(*matcher.Tree); ok {
-		c := &streaminfo.Connection{Local: w.q.Dst, Remote: w.q.source(), DirectRemote: w.q.source()}
+		c := &streaminfo.Connection{Local: w.q.Dst, Remote: w.source(), DirectRemote: w.source()}
 		action, _ := tree.Match(&matcher.Data{Info: &streaminfo.Info{Conn: c}, Trace: func(text string) { s.note("%s", text) }})
 		if route, _ := action.(*model.UDPRoute); route != nil {
 			name = route.Cluster

@@ -51,8 +51,11 @@ type Options struct {
 	// Caller finds the process or cgroup that a question is about; HostCaller looks at this host.
 	Caller func(cgroup string, pid int) (Caller, error)
 	// Source finds the caller that a word stands for; nil knows no words.
-	Source    func(text string) (Caller, error)
-	Listeners Listeners
+	Source func(text string) (Caller, error)
+	// SourceAddr is the address that the kernel would send from to dst, in the network namespace of a file, "" for weir's own; false
+	// when there is none. It may be nil: then sources that the question does not give are taken to be the loopback.
+	SourceAddr func(netns string, datagram bool, dst netip.AddrPort) (netip.Addr, bool)
+	Listeners  Listeners
 	// Arrivals tells what happens where connections arrive; nil when nothing does.
 	Arrivals *Arrivals
 	// Datagrams answers questions about datagrams; nil answers none.
@@ -124,6 +127,8 @@ type walk struct {
 	refused string
 	// meant is the listener that the kernel's rule was made for, "" when there is none.
 	meant string
+	// from is where the connection comes from as listeners see it, once source was called.
+	from netip.AddrPort
 }
 
 // fate is what the kernel does with the connection.

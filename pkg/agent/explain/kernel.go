@@ -70,6 +70,7 @@ func (w *walk) kernel() (fate, string) {
 		s.note("The endpoint is the one whose turn it is, or one that may be drawn.")
 		return fateOffloaded, "endpoint " + x.Target.String() + " of service " + x.Service
 	}
+	w.client(s)
 	w.acceleration(s)
 	return fateCaptured, ""
 }

@@ -191,3 +191,26 @@ func TestHostCaller(t *testing.T) {
 		t.Errorf("got %+v and %+v, %v", c, again, err)
 	}
 }
+
+// TestChosenSource gives questions without a source the one that the kernel would choose.
+func TestChosenSource(t *testing.T) {
+	b := newBed(t)
+	b.opt.SourceAddr = func(netns string, datagram bool, dst netip.AddrPort) (netip.Addr, bool) {
+		if netns != "" || datagram || dst.Addr().IsLoopback() {
+			t.Errorf("asked for %s in %q, %t", dst, netns, datagram)
+		}
+		return netip.MustParseAddr("192.0.2.1"), dst.Addr().String() == "10.99.0.4"
+	}
+	e := explain.New(b.opt)
+	for _, tc := range []struct{ query, outcome, says string }{
+		{"dst=10.99.0.4:5432", explain.OutcomeForwarded, "client 192.0.2.1, which the kernel would choose for the destination"},
+		{"dst=10.99.0.4:5432&src=192.0.3.1", explain.OutcomeClosed, "rules denies: no policy matches"},
+		{"dst=203.0.113.9:9", explain.OutcomeForwarded, "source 127.0.0.1"},
+		{"dst=127.0.0.1:9&assume_captured", explain.OutcomeForwarded, "source 127.0.0.1"},
+	} {
+		a := ask(t, e, tc.query)
+		if text := strings.Join(strings.Fields(a.Text()), " "); a.Outcome != tc.outcome || !strings.Contains(text, tc.says) {
+			t.Errorf("%s: %s, want %s with %q:\n%s", tc.query, a.Outcome, tc.outcome, tc.says, text)
+		}
+	}
+}

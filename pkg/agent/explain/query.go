@@ -28,7 +28,7 @@ type Query struct {
 	TLS  bool
 	SNI  string
 	ALPN []string
-	// Src is where from; the zero value is assumed to be the loopback. The port may be 0.
+	// Src is where from; the zero value is assumed to be what the kernel would choose. The port may be 0.
 	Src netip.AddrPort
 	// From names the caller, as Options.Source understands it. Or Cgroup is its cgroup, by its name below the root or its directory,
 	// or PID its process id; at most one of the three is set.
@@ -268,7 +268,7 @@ func (q *Query) String() string {
 		text = "datagram to " + q.Dst.String()
 	}
 	if q.Src.IsValid() {
-		text += " from " + q.source().String()
+		text += " from " + q.Src.String()
 	}
 	if q.TLS {
 		text += ", TLS"
@@ -288,17 +288,6 @@ func (q *Query) String() string {
 		text += ", by cgroup " + q.Cgroup
 	}
 	return text
-}
-
-// source is where the connection comes from, as listeners see it: the kernel sends captured ones to weir's loopback.
-func (q *Query) source() netip.AddrPort {
-	switch {
-	case q.Src.IsValid():
-		return q.Src
-	case q.Dst.Addr().Is4():
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
-	}
-	return netip.AddrPortFrom(netip.IPv6Loopback(), 0)
 }
 
 // request is the request as the connection manager would see it over plain text or TLS. assumed tells that its host was not

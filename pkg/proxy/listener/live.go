@@ -8,7 +8,7 @@ import (
 // Live is a connection as it is now.
 type Live struct {
 	ID uint64
-	// Client is its peer, Socket its own address, Destination where the client wanted to go.
+	// Client is the socket's peer, whatever the client is taken for, Socket its own address, Destination where the client wanted to go.
 	Client, Socket, Destination netip.AddrPort
 	// Redirected tells that Destination is not Socket: the connection was captured on its way.
 	Redirected bool
@@ -48,7 +48,7 @@ func (m *Manager) Live(limit int) []Live {
 func (cn *connection) live() Live {
 	info := &cn.info
 	l := Live{
-		ID: info.ID, Client: info.DirectRemote, Socket: info.BoundLocal, Destination: info.Local,
+		ID: info.ID, Client: cn.c.Remote(), Socket: info.BoundLocal, Destination: info.Local,
 		Redirected: info.Local != info.BoundLocal, Inbound: info.Inbound, Accelerated: cn.c.Accelerated(),
 		Listener: info.Listener, FilterChain: cn.chain.cfg.Name, Age: time.Since(info.Start),
 		Received: info.RxBytes.Load(), Sent: info.TxBytes.Load(),

@@ -63,6 +63,10 @@ type Options struct {
 	Secrets      tlsctx.Secrets
 	// OriginalDst may be nil: then only SO_ORIGINAL_DST is asked.
 	OriginalDst OriginalDst
+	// SourceAddr is the address that the kernel would connect from to dst, in a network namespace, nil for weir's own; false when it is
+	// not known. It is asked once for each captured connection whose client has no address of its own. It may be nil: then those clients
+	// have loopback addresses.
+	SourceAddr func(in *streaminfo.Namespace, dst netip.AddrPort, now time.Time) (netip.Addr, bool)
 	// Loops may be nil: then no connection is weir's own.
 	Loops Loops
 	// AccessLog is called at the end of each connection of a listener that has access logs; may be nil.

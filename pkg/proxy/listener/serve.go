@@ -169,6 +169,7 @@ func (cn *connection) destination() *active {
 		return nil
 	}
 	cn.info.Local, cn.info.OriginalDst = dst, dst
+	cn.identify(dst)
 	a := m.routes.Load().outbound.captured(dst)
 	if a == nil {
 		m.stats.noListener.Inc()

@@ -24,7 +24,8 @@ type Connection struct {
 	Local netip.AddrPort
 	// BoundLocal is the address of the socket itself.
 	BoundLocal netip.AddrPort
-	// Remote is the client as filters may have changed it (PROXY protocol); DirectRemote is the socket's peer.
+	// Remote is the client as filters may have changed it (PROXY protocol); DirectRemote is the socket's peer, or for captured
+	// connections the address that the client would have had without weir.
 	Remote, DirectRemote netip.AddrPort
 	// OriginalDst is set when the original destination was restored.
 	OriginalDst netip.AddrPort

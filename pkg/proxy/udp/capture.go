@@ -201,7 +201,7 @@ func (m *Manager) captured(s *socket, in *streaminfo.Namespace, r *refusals) fun
 			return
 		}
 		local := netip.AddrPortFrom(msg.To, s.bound.Port())
-		dst, ok := m.flows.find(flow{in, msg.From, local}, m.opts.OriginalDst)
+		dst, source, ok := m.flows.find(flow{in, msg.From, local}, &m.opts)
 		if !ok {
 			m.stats.noOriginalDst.Inc()
 			return
@@ -211,7 +211,7 @@ func (m *Manager) captured(s *socket, in *streaminfo.Namespace, r *refusals) fun
 			m.stats.noListener.Inc()
 			return
 		}
-		d = Datagram{Peer: msg.From, Local: dst, Captured: true, Within: in, Reply: newPath(s.conn, msg.To, s.v6)}
+		d = Datagram{Peer: msg.From, Source: source, Local: dst, Captured: true, Within: in, Reply: newPath(s.conn, msg.To, s.v6)}
 		d.Reply.refusals, d.Reply.local = r, local
 		a.handle(msg, &d)
 	}
@@ -238,35 +238,53 @@ type flows struct {
 }
 
 type known struct {
-	dst   netip.AddrPort
-	until time.Duration
+	dst, source netip.AddrPort
+	until       time.Duration
 }
 
 func (f *flows) init() { f.start, f.known = time.Now(), map[flow]known{} }
 
-// find gives the destination of a flow, as ask says it. It allocates only for flows that are new.
-func (f *flows) find(key flow, ask func(in *streaminfo.Namespace, client, local netip.AddrPort) (netip.AddrPort, bool)) (netip.AddrPort, bool) {
-	if ask == nil {
-		return netip.AddrPort{}, false
+// find gives the destination of a flow and the address that its client would have without weir, the zero value where that is the one
+// that it has. It allocates only for flows that are new.
+func (f *flows) find(key flow, o *Options) (dst, source netip.AddrPort, ok bool) {
+	if o.OriginalDst == nil {
+		return dst, source, false
 	}
 	now := time.Since(f.start)
 	f.mu.Lock()
 	k, ok := f.known[key]
 	f.mu.Unlock()
 	if ok && now < k.until {
-		return k.dst, true
+		return k.dst, k.source, true
 	}
-	dst, ok := ask(key.in, key.client, key.local)
+	dst, ok = o.OriginalDst(key.in, key.client, key.local)
+	if ok {
+		source = o.source(key.in, key.client, dst, f.start.Add(now))
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !ok {
-		return k.dst, k.dst.IsValid() // who sends now is who sent before
+		return k.dst, k.source, k.dst.IsValid() // who sends now is who sent before
 	}
 	if len(f.known) >= maxFlows {
 		f.shrink(now)
 	}
-	f.known[key] = known{dst, now + flowLife}
-	return dst, true
+	f.known[key] = known{dst, source, now + flowLife}
+	return dst, source, true
+}
+
+// source is the address that a captured client would have without weir: the kernel has chosen a loopback address for the way to the
+// capture socket. A client whose socket is bound to an address has that one already, for which the zero value stands.
+func (o *Options) source(in *streaminfo.Namespace, client, dst netip.AddrPort, now time.Time) netip.AddrPort {
+	ip := client.Addr()
+	if o.SourceAddr == nil || ip != netip.AddrFrom4([4]byte{127, 0, 0, 1}) && ip != netip.IPv6Loopback() || dst.Addr().IsLoopback() || dst.Addr().IsUnspecified() {
+		return netip.AddrPort{}
+	}
+	src, ok := o.SourceAddr(in, dst, now)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(src, client.Port())
 }
 
 // shrink forgets what is out of date, or everything when that is nothing. The caller holds mu.

@@ -15,6 +15,8 @@ import (
 type Datagram struct {
 	// Peer is the client, Local the address that it means: the original destination of captured datagrams.
 	Peer, Local netip.AddrPort
+	// Source is the address that the client of a captured datagram would have sent from without weir; the zero value stands for Peer.
+	Source netip.AddrPort
 	// Captured tells that Local was restored.
 	Captured bool
 	// Within is the network namespace that it was captured in; nil for weir's own.
@@ -25,9 +27,17 @@ type Datagram struct {
 	Reply Path
 }
 
+// Client is whom the client is taken for. Answers go to Peer.
+func (d *Datagram) Client() netip.AddrPort {
+	if d.Source.IsValid() {
+		return d.Source
+	}
+	return d.Peer
+}
+
 // Connection is what is known of a client.
 func (d *Datagram) Connection() *streaminfo.Connection {
-	c := &streaminfo.Connection{Namespace: d.Within, Start: time.Now(), Local: d.Local, BoundLocal: d.Local, Remote: d.Peer, DirectRemote: d.Peer}
+	c := &streaminfo.Connection{Namespace: d.Within, Start: time.Now(), Local: d.Local, BoundLocal: d.Local, Remote: d.Client(), DirectRemote: d.Client()}
 	if d.Captured {
 		c.OriginalDst = d.Local
 	}

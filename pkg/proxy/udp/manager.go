@@ -29,6 +29,9 @@ type Options struct {
 	// OriginalDst is where a datagram was going that was captured in a network namespace, nil for weir's own; both addresses as the
 	// capture socket sees them. It may be nil.
 	OriginalDst func(in *streaminfo.Namespace, client, local netip.AddrPort) (netip.AddrPort, bool)
+	// SourceAddr is the address that the kernel would send from to dst, in a network namespace, nil for weir's own; false when it is not
+	// known. It may be nil: then captured clients that have no address of their own have loopback addresses.
+	SourceAddr func(in *streaminfo.Namespace, dst netip.AddrPort, now time.Time) (netip.Addr, bool)
 }
 
 // Status is what is known of one listener.

@@ -215,12 +215,14 @@ func TestFlows(t *testing.T) {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(n >> 16), byte(n >> 8), byte(n)}), 1)
 	}
 	asked := 0
-	ask := func(_ *streaminfo.Namespace, _, local netip.AddrPort) (netip.AddrPort, bool) {
-		asked++
-		return local, true
+	o := &Options{
+		OriginalDst: func(_ *streaminfo.Namespace, _, local netip.AddrPort) (netip.AddrPort, bool) {
+			asked++
+			return local, true
+		},
 	}
 	for n := range 2*maxFlows + 10 {
-		if got, ok := f.find(flow{nil, addr(0), addr(n)}, ask); !ok || got != addr(n) {
+		if got, _, ok := f.find(flow{nil, addr(0), addr(n)}, o); !ok || got != addr(n) {
 			t.Fatalf("%d: %s", n, got)
 		}
 		if len(f.known) > maxFlows {
@@ -228,13 +230,55 @@ func TestFlows(t *testing.T) {
 		}
 	}
 	before := asked
-	if n := testing.AllocsPerRun(100, func() { f.find(flow{nil, addr(0), addr(2*maxFlows + 9)}, ask) }); n != 0 || asked != before {
+	if n := testing.AllocsPerRun(100, func() { f.find(flow{nil, addr(0), addr(2*maxFlows + 9)}, o) }); n != 0 || asked != before {
 		t.Errorf("%v allocations, asked %d times", n, asked-before)
 	}
-	if _, ok := f.find(flow{nil, addr(1), addr(1)}, func(_ *streaminfo.Namespace, _, _ netip.AddrPort) (netip.AddrPort, bool) {
+	o.OriginalDst = func(_ *streaminfo.Namespace, _, _ netip.AddrPort) (netip.AddrPort, bool) {
 		return netip.AddrPort{}, false
-	}); ok {
+	}
+	if _, _, ok := f.find(flow{nil, addr(1), addr(1)}, o); ok {
 		t.Error("an unknown flow has a destination")
+	}
+}
+
+// The client of a captured flow is whom it would be without weir, for as long as its destination is remembered.
+func TestFlowsSource(t *testing.T) {
+	const capture, capture6 = "127.0.0.5:9", "[::1]:9"
+	for _, tc := range []struct{ name, client, local, dst, want string }{
+		{"route", "127.0.0.1:1000", capture, "10.99.0.1:53", "192.0.2.1:1000"},
+		{"no route", "127.0.0.1:1000", capture, "10.99.0.2:53", "127.0.0.1:1000"},
+		{"IPv6", "[::1]:1000", capture6, "[fd00:99::1]:53", "[2001:db8::1]:1000"},
+		{"bound", "192.0.2.9:1000", capture, "10.99.0.1:53", "192.0.2.9:1000"},
+		{"bound to loopback", "127.0.0.9:1000", capture, "10.99.0.1:53", "127.0.0.9:1000"},
+		{"to loopback", "127.0.0.1:1000", capture, "127.0.0.53:53", "127.0.0.1:1000"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			known := map[string]string{"10.99.0.1:53": "192.0.2.1", "[fd00:99::1]:53": "2001:db8::1", "127.0.0.53:53": "192.0.2.1"}
+			asked := 0
+			o := &Options{
+				OriginalDst: func(*streaminfo.Namespace, netip.AddrPort, netip.AddrPort) (netip.AddrPort, bool) {
+					return netip.MustParseAddrPort(tc.dst), true
+				},
+				SourceAddr: func(_ *streaminfo.Namespace, dst netip.AddrPort, _ time.Time) (netip.Addr, bool) {
+					asked++
+					src, err := netip.ParseAddr(known[dst.String()])
+					return src, err == nil
+				},
+			}
+			var f flows
+			f.init()
+			client := netip.MustParseAddrPort(tc.client)
+			for range 2 {
+				_, source, ok := f.find(flow{nil, client, netip.MustParseAddrPort(tc.local)}, o)
+				d := Datagram{Peer: client, Source: source}
+				if c := d.Connection(); !ok || c.Remote.String() != tc.want || c.DirectRemote != c.Remote {
+					t.Errorf("%s, %s, want %s", c.Remote, c.DirectRemote, tc.want)
+				}
+			}
+			if asked > 1 {
+				t.Errorf("asked %d times", asked)
+			}
+		})
 	}
 }
 

@@ -59,7 +59,7 @@ const (
 func (p *Proxy) begin(k key, d *udp.Datagram, cl Cluster, h *upstream.Host) (*session, error) {
 	o := cluster.UDPOptions{Within: d.Within, GRO: p.cfg.Upstream.GRO}
 	if p.cfg.UseOriginalSource {
-		o.Source = d.Peer.Addr()
+		o.Source = d.Client().Addr()
 	}
 	conn, err := cl.DialUDP(p.ctx, h, o)
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *session) better() bool {
 	if now == nil || now.Healthy() || now.Degraded() {
 		return false
 	}
-	d := udp.Datagram{Peer: s.key.peer, Local: s.key.local, Within: s.key.within}
+	d := udp.Datagram{Peer: s.key.peer, Source: s.info.Conn.Remote, Local: s.key.local, Within: s.key.within}
 	cl := s.p.cluster(&d)
 	if cl == nil {
 		return false

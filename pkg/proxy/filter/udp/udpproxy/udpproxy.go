@@ -188,7 +188,7 @@ func (p *Proxy) pickContext(d *udp.Datagram, cl Cluster) upstream.PickContext {
 		if text := p.cfg.HashKey; text != "" {
 			pc.Hash = matcher.Hash(text)
 		} else {
-			pc.Hash = matcher.Hash(d.Peer.Addr().String())
+			pc.Hash = matcher.Hash(d.Client().Addr().String())
 		}
 	}
 	return pc

@@ -2,19 +2,24 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"strings"
+
+	"github.com/weir-proxy/weir/pkg/agent/decisions"
 )
 
 const eventsHelp = `usage: weirctl events [OPTIONS]
 
 Prints the kernel's decisions about TCP connections that captured processes make (tcp out), about their datagrams (udp out) and
 about connections that come in to them (tcp in), as the running weir is told of them, one a line, until Ctrl-C: when, what becomes
-of it, which process and container, where it wants to go and why, for which listener or service, and at which endpoint. Nothing is
-told while nobody looks. Of more than one value for an option any has to match, of different options all.
+of it, which process and container, where it wants to go and why, for which listener or service, and at which endpoint. On a
+terminal each is shortened to the terminal's width; a file or a pipe gets everything. Nothing is told while nobody looks. Of more
+than one value for an option any has to match, of different options all.
 
 Of datagrams each connect() is told of, and of a socket that is not connected the first one to each destination, and one that meets
 with another verdict. Of what comes in, the process is the one that listens; where nobody listens who is captured, and of weir's
@@ -54,9 +59,17 @@ func runEvents(ctx context.Context, args []string, std stdio) int {
 		}
 		return misuse(std, "events", err, eventsHelp)
 	}
+	out, terminal := std.out.(*os.File)
+	if terminal = terminal && a.params.Get("format") == "text" && isTerminal(out); terminal {
+		a.params.Set("format", "json")
+	}
 	answer, err := openAdmin(ctx, a.admin, a.config, "/weir/events?"+a.params.Encode())
 	if err == nil {
-		_, err = io.Copy(std.out, answer)
+		if terminal {
+			err = showEvents(out, answer)
+		} else {
+			_, err = io.Copy(std.out, answer)
+		}
 		err = errors.Join(err, answer.Close())
 	}
 	if err != nil && ctx.Err() == nil {
@@ -64,6 +77,30 @@ func runEvents(ctx context.Context, args []string, std stdio) int {
 		return exitError
 	}
 	return exitOK
+}
+
+// showEvents prints lines of JSON as text, each in one line of the terminal, which may get another width meanwhile.
+func showEvents(out *os.File, answer io.Reader) error {
+	s := &screen{out: out}
+	for lines := json.NewDecoder(answer); ; {
+		var e struct {
+			decisions.Event
+			Lost uint64
+		}
+		if err := lines.Decode(&e); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read events: %w", err)
+		}
+		s.measure()
+		text := e.TextWithin(s.width)
+		if e.Lost > 0 {
+			text = decisions.LostText(e.Lost)
+		}
+		if _, err := fmt.Fprintln(out, text); err != nil {
+			return fmt.Errorf("write to terminal: %w", err)
+		}
+	}
 }
 
 // parseEvents reads the command line. Values may follow their option after a space or after "=".

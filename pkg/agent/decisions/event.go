@@ -2,12 +2,9 @@ package decisions
 
 import (
 	"bytes"
-	"cmp"
-	"fmt"
 	"net/netip"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -58,36 +55,6 @@ type Event struct {
 	Cookie uint64 `json:"cookie"`
 
 	kernel *events.Event
-}
-
-// Text is the event in one line: when, verdict, protocol and direction in columns, who and where to, why.
-func (e *Event) Text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %-8s %-3s %-3s ", e.Time.Format("15:04:05.000000"), e.Verdict, e.Protocol, map[string]string{directionOut: "out", directionIn: "in"}[e.Direction])
-	if e.Direction == directionIn {
-		b.WriteString(e.Source + " > ")
-	}
-	who := cmp.Or(e.Command, "-")
-	if e.PID != 0 {
-		who += "/" + strconv.Itoa(int(e.PID))
-	}
-	b.WriteString(who)
-	if e.Container != "" {
-		b.WriteString(" " + e.Container)
-	}
-	if e.Namespace != "" {
-		b.WriteString(" (" + e.Namespace + ")")
-	}
-	b.WriteString(map[string]string{directionOut: " > ", directionIn: " "}[e.Direction] + e.Destination + ": " + e.Reason)
-	for _, part := range []struct{ name, value string }{{"listener", e.Listener}, {"service", e.Service}, {"endpoint", e.Endpoint}} {
-		if part.value != "" {
-			b.WriteString(", " + part.name + " " + part.value)
-		}
-	}
-	if e.Again {
-		b.WriteString(", again")
-	}
-	return b.String()
 }
 
 // Server is who listens at an address; the zero value when it is not known.

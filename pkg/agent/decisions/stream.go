@@ -171,7 +171,10 @@ func line(e *Event, text bool) []byte {
 
 func gap(lost uint64, text bool) []byte {
 	if text {
-		return fmt.Appendf(nil, "... %d more were not read in time\n", lost)
+		return []byte(LostText(lost) + "\n")
 	}
 	return fmt.Appendf(nil, "{\"lost\":%d}\n", lost)
 }
+
+// LostText is the line that stands for decisions that were lost.
+func LostText(lost uint64) string { return fmt.Sprintf("... %d more were not read in time", lost) }

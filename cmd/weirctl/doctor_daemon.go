@@ -21,6 +21,7 @@ type daemonState struct {
 	Inbound      *inboundState     `json:"inbound,omitempty"`
 	UDP          *datagramState    `json:"udp,omitempty"`
 	Privileges   *ownPrivileges    `json:"privileges,omitempty"`
+	LifeCycle    *ownLifeCycle     `json:"life_cycle,omitempty"`
 	Acceleration *acceleration     `json:"acceleration,omitempty"`
 }
 
@@ -90,12 +91,34 @@ func examineDaemon(ctx context.Context, admin, config string) (*daemonState, err
 	return state, nil
 }
 
+// ownLifeCycle is what outlives the daemon.
+type ownLifeCycle struct {
+	Persistence string `json:"persistence"`
+	Error       string `json:"error,omitempty"`
+	LostPins    uint64 `json:"lost_pins,omitempty"`
+}
+
+// print says nothing where all is as it was asked for.
+func (l *ownLifeCycle) print(out io.Writer) {
+	if l == nil || l.Error == "" && l.LostPins == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\nWhat outlives the daemon (life_cycle.persistence: %s):\n", l.Persistence)
+	if l.Error != "" {
+		fmt.Fprintf(out, "MISSING  nothing: connections go past weir when it ends, whatever the fail policy is\n         %s\n", strings.ReplaceAll(l.Error, "\n", "; "))
+	}
+	if l.LostPins > 0 {
+		fmt.Fprintf(out, "ok       somebody else has removed %d of its pins while it ran; they were made anew\n", l.LostPins)
+	}
+}
+
 func (d *daemonState) print(out io.Writer) error {
 	if d.Privileges != nil {
 		if err := d.Privileges.print(out); err != nil {
 			return err
 		}
 	}
+	d.LifeCycle.print(out)
 	if d.Acceleration != nil {
 		if err := d.Acceleration.print(out); err != nil {
 			return err

@@ -161,6 +161,7 @@ func TestDoctorTellsOfDaemon(t *testing.T) {
 		"no inbound": {
 			`"inbound": {"error": "no\nwhy", "rules": []}}`, "\nConnections that come to captured processes:\nMISSING  no; why\n",
 		},
+		"lasting": {`"life_cycle": {"persistence": "ALWAYS"}}`, ""},
 		"datagrams": {
 			`"udp": {"active": true, "capture_sockets": [{"netns_cookie": 1, "ipv4_port": 5}, {"netns_cookie": 2, "ipv6_ports": [6]}, {"netns_cookie": 3}]}}`,
 			"\nDatagrams of captured processes:\nok       rules: 0 to redirect, 0 to refuse, 0 to pass\n" +
@@ -179,6 +180,22 @@ func TestDoctorTellsOfDaemon(t *testing.T) {
 				t.Errorf("printed (%v)\n%s\nwant\n%s", err, out.String(), namespaces+test.want)
 			}
 		})
+	}
+}
+
+// TestDoctorTellsWhatLasts says what does not outlive the daemon although it was to, before all else.
+func TestDoctorTellsWhatLasts(t *testing.T) {
+	var d daemonState
+	const answer = `{"active": false, "error": "why", "life_cycle": {"persistence": "ALWAYS", "error": "mount BPF file system:\nno", "lost_pins": 3}}`
+	if err := json.Unmarshal([]byte(answer), &d); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	const want = "\nWhat outlives the daemon (life_cycle.persistence: ALWAYS):\n" +
+		"MISSING  nothing: connections go past weir when it ends, whatever the fail policy is\n         mount BPF file system:; no\n" +
+		"ok       somebody else has removed 3 of its pins while it ran; they were made anew\n\nThe daemon does not intercept: why\n"
+	if err := d.print(&out); err != nil || out.String() != want {
+		t.Errorf("printed (%v)\n%s\nwant\n%s", err, out.String(), want)
 	}
 }
 

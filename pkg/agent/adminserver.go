@@ -56,7 +56,7 @@ func (a *Agent) startAdmin() error {
 		InitDump:     view.InitDump{Config: view.Config{Dump: a.store.Dump}, RuntimeLayers: a.runtime.Waiting},
 		Certificates: view.Config{Dump: a.store.Dump},
 		Runtime:      view.Runtime{Of: a.runtime},
-		Interception: view.Interception{Interceptor: a.capture.view, Unavailable: a.capture.problem, Offload: a.capture.services.status, Namespaces: a.capture.namespaces.list, Acceleration: a.acceleration.Status, Datagrams: a.datagrams.view, Inbound: a.capture.inbound.view, Privileges: privilege.Read},
+		Interception: view.Interception{Interceptor: a.capture.view, Unavailable: a.capture.problem, Offload: a.capture.services.status, Namespaces: a.capture.namespaces.list, Acceleration: a.acceleration.Status, Datagrams: a.datagrams.view, Inbound: a.capture.inbound.view, Privileges: privilege.Read, Persistence: a.capture.persisted},
 		Connections:  a.connections(),
 		Events:       eventStream{a.capture.decisions},
 		Explainer:    explainer{a.newExplainer()},

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
+	"github.com/weir-proxy/weir/pkg/agent/view"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
@@ -23,12 +25,57 @@ type persistence struct {
 	settled bool
 	// problem is why the state is not what was asked for; nil when it is.
 	problem error
+	// shown is what others are told of it. It may be asked for without Agent.mu.
+	shown atomic.Pointer[view.Persistence]
+}
+
+// show has others told what outlives the process, and why that is less than was asked for; nil when it is not.
+func (p *persistence) show(problem error) {
+	names := map[model.Persistence]string{model.PersistProcess: "PROCESS", model.PersistUntilStopped: "UNTIL_STOPPED", model.PersistAlways: "ALWAYS"}
+	state := &view.Persistence{Asked: names[p.Persistence]}
+	if problem != nil {
+		state.Error = problem.Error()
+	}
+	p.shown.Store(state)
+}
+
+// persisted is what outlives the process, nil before that is known.
+func (c *capture) persisted() *view.Persistence {
+	shown := c.persistence.shown.Load()
+	if k := c.kernel.Load(); k != nil && shown != nil {
+		now := *shown
+		now.LostPins = k.LostPins()
+		return &now
+	}
+	return shown
+}
+
+// restorePins pins again what somebody has removed while weir runs. It is told of once, and as often as it happens again.
+func (c *capture) restorePins() {
+	k := c.kernel.Load()
+	if k == nil {
+		return
+	}
+	missing, err := k.Restore()
+	if missing > 0 {
+		c.log.Warn("somebody has removed pins of this weir from the BPF file system; they were made anew", "pins", missing)
+	}
+	shown := c.persistence.shown.Load()
+	switch {
+	case shown == nil:
+	case err != nil && shown.Error != err.Error():
+		c.log.Error("what was to outlive this process does not", "error", err)
+		c.persistence.shown.Store(&view.Persistence{Asked: shown.Asked, Error: err.Error()})
+	case err == nil && missing > 0:
+		c.persistence.shown.Store(&view.Persistence{Asked: shown.Asked})
+	}
 }
 
 // persist opens the place of the pinned state for an interceptor, when there is to be one. A problem is kept for begin; the state
 // of another weir that runs is not touched.
 func (c *capture) persist(o *intercept.Options) error {
 	p := &c.persistence
+	defer func() { p.show(p.problem) }()
 	if p.Persistence == model.PersistProcess {
 		return nil
 	}

@@ -72,6 +72,7 @@ func (a *Agent) serve(ctx context.Context) error {
 			return end()
 		case <-flush.C:
 			a.tellForeign()
+			a.capture.restorePins()
 			a.flushDue()
 		}
 	}

@@ -128,9 +128,12 @@ func interceptionOverlay(o WeirOptions) string {
 	for _, c := range o.Capture {
 		names = append(names, c.Name)
 	}
-	fields := fmt.Sprintf("cgroups: [%s], required: true", strings.Join(names, ", "))
+	fields := fmt.Sprintf("cgroups: [%s]", strings.Join(names, ", "))
 	if o.Interception != "" {
 		fields += ", " + o.Interception
+	}
+	if !strings.Contains(o.Interception, "required:") {
+		fields += ", required: true"
 	}
 	return "bootstrap_extensions: [" + interception(fields) + "]"
 }

@@ -27,6 +27,8 @@ type Interception struct {
 	Offload func() []steer.ListenerStatus
 	// Privileges tells what the process may do; it may be nil.
 	Privileges func() (privilege.State, error)
+	// Persistence tells what outlives the process; it may be nil, and give nil while nothing is known.
+	Persistence func() *Persistence
 	// Namespaces lists the network namespaces of captured processes beside weir's own; it may be nil.
 	Namespaces func() []Namespace
 	// Acceleration tells which payload goes past TCP; it may be nil, and give nil when none was to.
@@ -40,6 +42,16 @@ type Interception struct {
 }
 
 var _ admin.Interception = Interception{}
+
+// Persistence is what outlives the process.
+type Persistence struct {
+	// Asked is life_cycle.persistence.
+	Asked string `json:"persistence"`
+	// Error says why that is not so: what is in the kernel ends with the process then.
+	Error string `json:"error,omitempty"`
+	// LostPins counts pins that somebody else has removed while weir ran, and that were made anew.
+	LostPins uint64 `json:"lost_pins,omitempty"`
+}
 
 // Namespace is a network namespace that captured processes live in.
 type Namespace struct {
@@ -75,6 +87,7 @@ type interceptionStatus struct {
 	MissingCgroups []string       `json:"missing_cgroups"`
 	Listeners      []listenerInfo `json:"listeners"`
 	Privileges     *privileges    `json:"privileges,omitempty"`
+	LifeCycle      *Persistence   `json:"life_cycle,omitempty"`
 	Rules          []ruleInfo     `json:"rules"`
 	Excludes       []ruleInfo     `json:"excludes"`
 	Reasons        []reasonCounts `json:"reasons"`
@@ -160,6 +173,9 @@ func (v Interception) InterceptionStatus() any {
 	out.UDP = v.datagrams()
 	if v.Inbound != nil {
 		out.Inbound = inboundOf(v.Inbound())
+	}
+	if v.Persistence != nil {
+		out.LifeCycle = v.Persistence()
 	}
 	if v.Privileges != nil {
 		out.Privileges = privilegesOf(v.Privileges())

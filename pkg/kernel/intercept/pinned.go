@@ -40,6 +40,9 @@ type pinned struct {
 	settled bool
 	// shared is true when the carried maps are those of the daemon before.
 	shared bool
+	// pinned are clones of the carried maps, by which they are pinned again when somebody removes the pins; lost counts such pins.
+	pinned map[string]*ebpf.Map
+	lost   uint64
 	first  uint32
 	// epoch tells this daemon's numbers in sockets from those of a daemon before.
 	epoch uint32
@@ -102,7 +105,44 @@ func (s *pinned) commit(all map[string]*ebpf.Map, reused bool) error {
 	for _, name := range carried() {
 		chosen[name] = all[name]
 	}
+	s.pinned = make(map[string]*ebpf.Map)
+	for name, m := range chosen {
+		clone, err := m.Clone()
+		if err != nil {
+			return fmt.Errorf("pin map %s: %w", name, err)
+		}
+		s.pinned[name] = clone
+	}
 	return s.store.Commit(chosen, reused)
+}
+
+// Restore pins again what somebody has removed from the BPF file system while this daemon runs, and tells how many pins that were.
+// Nothing was detached meanwhile, but nothing would have outlived the daemon.
+func (i *Interceptor) Restore() (missing int, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed || i.yielded || i.deferred || i.state.store == nil {
+		return 0, nil
+	}
+	var links []pin.CgroupLink
+	for dir, a := range i.attached {
+		if !exists(dir) {
+			continue // it is detached, and gone with the next look for cgroups
+		}
+		for n, hook := range i.objects.hooks() {
+			links = append(links, pin.CgroupLink{Cgroup: a.id, Hook: hook.name(), Link: a.links[n]})
+		}
+	}
+	missing, err = i.state.store.Restore(i.state.pinned, links)
+	i.state.lost += uint64(missing)
+	return missing, err
+}
+
+// LostPins counts the pins that Restore has found removed.
+func (i *Interceptor) LostPins() uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.state.lost
 }
 
 // inherit leads the link of a daemon before to the hook's program, which is atomic: a connection meets the one program or the
@@ -172,6 +212,7 @@ func (s *pinned) close(keep bool) error {
 		failed = append(failed, found.Link.Close())
 	}
 	s.links = nil
+	closeMaps(s.pinned)
 	if !keep {
 		failed = append(failed, s.store.Remove())
 	}

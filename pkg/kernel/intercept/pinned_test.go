@@ -388,6 +388,64 @@ func TestExclusiveProgramIsNamed(t *testing.T) {
 	}
 }
 
+// TestRestore has somebody remove pins under a daemon that runs: some of them, then the directory with the lock.
+func TestRestore(t *testing.T) {
+	fs := bpffs(t)
+	store := openPins(t, fs)
+	bench := newBench(t)
+	b, err := New(Options{ProxyMark: testMark, Hierarchy: bench.hierarchy, Pins: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := b.Apply(bench.plan(80, "192.0.2.80/32")); err != nil {
+		t.Fatal(err)
+	}
+	state := func() pin.State {
+		t.Helper()
+		all, err := pin.List(fs)
+		if err != nil || len(all) != 1 || len(all[0].Versions) != 1 {
+			t.Fatalf("pinned is %+v (%v)", all, err)
+		}
+		return all[0]
+	}
+	whole := state().Versions[0]
+	restore := func(want int) {
+		t.Helper()
+		if got, err := b.Restore(); err != nil || got != want {
+			t.Fatalf("%d pins were missing (%v), want %d", got, err, want)
+		}
+		if now := state(); now.Versions[0] != whole || !now.Owned {
+			t.Errorf("pinned is %+v, want %+v, and owned", now, whole)
+		}
+	}
+	restore(0)
+	dir := filepath.Join(store.Dir(), whole.Layout)
+	for _, pattern := range []string{"map_weir_flows", "link_*Connect*"} {
+		names, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("no %s (%v)", pattern, err)
+		}
+		for _, name := range names {
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	restore(3)
+	if err := os.RemoveAll(store.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	restore(whole.Maps + whole.Links)
+	if got, want := b.LostPins(), uint64(3+whole.Maps+whole.Links); got != want {
+		t.Errorf("%d pins were counted, want %d", got, want)
+	}
+}
+
 func TestNewForeign(t *testing.T) {
 	b := newBench(t)
 	below := []string{makeCgroup(t, b.hierarchy, b.name+"/one"), makeCgroup(t, b.hierarchy, b.name+"/two")}

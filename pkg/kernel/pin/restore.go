@@ -1,0 +1,80 @@
+package pin
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// CgroupLink is a link of a cgroup at a hook.
+type CgroupLink struct {
+	Cgroup uint64
+	Hook   string
+	Link   link.Link
+}
+
+// Restore pins anew whatever of these somebody else has removed, and tells how many pins that were. When the directory of the instance
+// was removed, the lock went with it and is taken again: the error is a *BusyError when another process was faster. Without a layout,
+// and before the state is this process's own, it does nothing.
+func (s *Store) Restore(maps map[string]*ebpf.Map, links []CgroupLink) (missing int, err error) {
+	if s.layout == "" || !s.locked {
+		return 0, nil
+	}
+	if err := s.relock(); err != nil {
+		return 0, fmt.Errorf("restore pinned state: %w", err)
+	}
+	there := make(map[string]bool)
+	entries, err := os.ReadDir(s.current())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.Mkdir(s.current(), 0o700)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("restore pinned state: %w", err)
+	}
+	for _, e := range entries {
+		there[e.Name()] = true
+	}
+	var failed []error
+	for name, m := range maps {
+		if at := mapName(name); !there[at] {
+			missing++
+			failed = append(failed, m.Unpin(), m.Pin(filepath.Join(s.current(), at)))
+		}
+	}
+	for _, l := range links {
+		if !there[linkName(l.Cgroup, l.Hook)] {
+			missing++
+			failed = append(failed, l.Link.Unpin(), s.Link(l.Cgroup, l.Hook, l.Link)) // it believes that it is pinned
+		}
+	}
+	return missing, errors.Join(failed...)
+}
+
+// relock makes the directory of the instance anew when it was removed, and locks it.
+func (s *Store) relock() error {
+	if same(s.lock, s.dir) {
+		return nil
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	lock, err := os.Open(s.dir)
+	if err != nil {
+		return err
+	}
+	ok, err := tryLock(lock)
+	if err == nil && !ok {
+		err = &BusyError{Dir: s.dir, PIDs: holders(s.dir)}
+	}
+	if err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	old := s.lock
+	s.lock = lock
+	return old.Close()
+}

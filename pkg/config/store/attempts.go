@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -25,25 +26,59 @@ func (s *subscriptionStats) pushed() {
 
 // Attempt implements xds.Handler.
 func (s *Store) Attempt(a xds.Asked) {
-	s.eachSubscription(a, func(st *subscriptionStats) { st.attempt.Inc() })
+	s.eachSubscription(a, func(w *want) { w.stats.attempt.Inc() })
 }
 
-// Failure implements xds.Handler.
+// Failure implements xds.Handler. As in Envoy, what waits for a file, or for an answer that cannot be read, goes on without; it
+// waits on while a server cannot be reached.
 func (s *Store) Failure(a xds.Asked, err error) {
-	s.eachSubscription(a, func(st *subscriptionStats) { st.unanswered(err) })
+	s.eachSubscription(a, func(w *want) { w.stats.unanswered(err) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	over := func(w *want) bool {
+		return !w.settled && w.source != nil && (w.source.Kind == model.SourcePath || errors.Is(err, xds.ErrUnreadable))
+	}
+	changed := false
+	if w := s.follows[a.Type]; w != nil && w.asked(a) && over(w) {
+		w.settled, changed = true, true
+		if w.timer != nil {
+			w.timer.Stop()
+		}
+	}
+	for _, name := range a.Names {
+		if w := s.deps.wanted(a.Type, name); w != nil && over(w) && w.source.ID() == a.Source {
+			s.deps.settle(w.key)
+			changed = true
+		}
+	}
+	if changed {
+		s.publish()
+	}
+}
+
+// withhold ends the wait for what a file that was read as a whole does not hold.
+func (s *Store) withhold(u xds.Update) {
+	if !u.Full || u.Source == "" {
+		return
+	}
+	for _, w := range s.deps.pending[u.Type] {
+		if w.source.Kind == model.SourcePath && w.source.ID() == u.Source && !s.has(w.key) {
+			s.deps.settle(w.key)
+		}
+	}
 }
 
 // eachSubscription visits those that were asked for, as many as the request has names: it is not called for what comes on
 // a stream.
-func (s *Store) eachSubscription(a xds.Asked, f func(*subscriptionStats)) {
+func (s *Store) eachSubscription(a xds.Asked, f func(*want)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w := s.follows[a.Type]; w != nil && w.asked(a) {
-		f(w.stats)
+		f(w)
 	}
 	for _, name := range a.Names {
 		if w := s.deps.wanted(a.Type, name); w != nil && w.stats != nil {
-			f(w.stats)
+			f(w)
 		}
 	}
 	switch {
@@ -51,13 +86,13 @@ func (s *Store) eachSubscription(a xds.Asked, f func(*subscriptionStats)) {
 	case a.Type == xds.ScopedRouteType:
 		if x := s.scoping.sources[a.Source]; x != nil {
 			for _, one := range x.follows {
-				f(one.want.stats)
+				f(one.want)
 			}
 		}
 	case a.Type == xds.VirtualHostType:
 		for _, g := range s.hosting.groups {
 			if g.want != nil && g.want.source.ID() == a.Source {
-				f(g.want.stats)
+				f(g.want)
 			}
 		}
 	}

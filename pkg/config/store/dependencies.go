@@ -39,12 +39,16 @@ type dependencies struct {
 	wants map[key]*want
 	// pending are the wants that have not settled, by type and name.
 	pending map[string]map[string]*want
+	// contested are the wants that were moved while others wanted them from where they were.
+	contested map[key]struct{}
 }
 
 // want is a resource that something depends on.
 type want struct {
 	dependency
 	refs int
+	// others are further sources that it is wanted from, with how often.
+	others []other
 	// idle: nobody has subscribed to it, as all needs are lazy.
 	idle bool
 	// told is closed after the want settled and what it brought is in force; nil while nobody asked for that.
@@ -91,7 +95,7 @@ func (q *queue) take() []*waiter {
 }
 
 func newDependencies(s *Store) *dependencies {
-	return &dependencies{store: s, wants: map[key]*want{}, pending: map[string]map[string]*want{}}
+	return &dependencies{store: s, wants: map[key]*want{}, pending: map[string]map[string]*want{}, contested: map[key]struct{}{}}
 }
 
 func (d *dependencies) acquire(dep dependency) {
@@ -171,6 +175,7 @@ func (d *dependencies) release(dep dependency) {
 		return
 	}
 	if w.refs--; w.refs > 0 {
+		d.leave(w, dep.source)
 		return
 	}
 	delete(d.wants, dep.key)

@@ -251,6 +251,7 @@ func (s *Store) publish() {
 	s.promoteFilters()
 	s.clusters.promote(s.deps)
 	s.listeners.promote(s.deps)
+	s.contest()
 	s.metrics.warmingClusters.Set(uint64(s.clusters.warming))
 	s.metrics.listenersWarming.Set(uint64(s.listeners.warming))
 	next := &model.Snapshot{

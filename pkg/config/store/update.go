@@ -62,6 +62,7 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 			s.versions[u.Type] = u.Version
 		}
 	}
+	s.withhold(u)
 	s.publish()
 	return b.result()
 }
@@ -258,6 +259,10 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 		}
 		if w == nil {
 			b.store.opt.Log.Debug("ignored a resource that nothing asked for", "type", b.update.Type, "name", name)
+			continue
+		}
+		if b.foreign(w) {
+			b.store.opt.Log.Debug("ignored a resource that is wanted from another source", "type", b.update.Type, "name", name)
 			continue
 		}
 		one := &batch{store: b.store, update: b.update, now: b.now}

@@ -9,12 +9,23 @@ import (
 	"unicode/utf8"
 )
 
-// Ways to write when it was, the narrower ones for terminals without much room.
+// Ways to write when it was.
 const (
 	clockFull  = "15:04:05.000000"
 	clockShort = "15:04:05.000"
 	clockBrief = "15:04:05"
 )
+
+// clockWithin is the one for so many columns. It is the same for all events, so that what follows it is in columns.
+func clockWithin(columns int) string {
+	switch {
+	case columns < 100:
+		return clockBrief
+	case columns < 160:
+		return clockShort
+	}
+	return clockFull
+}
 
 // cutMark stands for what was cut off.
 const cutMark = "\u2026"
@@ -65,10 +76,9 @@ func printable(s string) string {
 // TextWithin is Text in at most so many columns. What tells least is shortened and left out first; the verdict, the process, the
 // destination and the reason stay as long as there is room.
 func (e *Event) TextWithin(columns int) string {
-	short, clock := *e, clockFull
+	short, clock := *e, clockWithin(columns)
 	for _, shorten := range []func(){
 		func() {},
-		func() { clock = clockShort },
 		func() { // it is there for the listener, and mostly called like it
 			if short.Listener != "" {
 				short.Service = ""
@@ -81,14 +91,13 @@ func (e *Event) TextWithin(columns int) string {
 		},
 		func() { short.Container, short.Namespace = beginning(e.Container, 16), beginning(short.Namespace, 20) },
 		func() { short.Listener, short.Service = middle(e.Listener, 20), middle(short.Service, 20) },
-		func() { clock = clockBrief },
 		func() { short.Container, short.Namespace = beginning(e.Container, 12), beginning(short.Namespace, 12) },
-		func() { short.Listener, short.Service = "", "" },
 		func() {
 			if isID(e.Container) {
 				short.Container = e.Container[:8]
 			}
 		},
+		func() { short.Listener, short.Service = "", "" },
 		func() { short.Source = middle(e.Source, 21) },
 		func() { short.Destination, short.Endpoint = middle(e.Destination, 21), middle(e.Endpoint, 21) },
 		func() { short.Container, short.Namespace = "", "" },

@@ -43,21 +43,21 @@ func TestTextWithin(t *testing.T) {
 		},
 		"offload": {
 			"03:04:05 offload  tcp out curl/1234 > [2001:db8:\u2026:7334]:443: offloaded",
-			"03:04:05 offload  tcp out curl/1234 kubepods-bu\u2026 > [2001:db8:\u2026:7334]:443: offloaded, endpoint [2001:db8:\u20269999]:8443",
+			"03:04:05.678 offload  tcp out curl/1234 kubepods-bu\u2026 > [2001:db8:\u2026:7334]:443: offloaded, endpoint [2001:db8:\u20269999]:8443",
 			"03:04:05.678901 offload  tcp out curl/1234 kubepods-burstable-pod1 > [2001:db8:85a3::8a2e:370:7334]:443: offloaded, listener fast, service fast, endpoint [2001:db8:85a3::8a2e:370:9999]:8443",
 		},
 		"datagram": {
 			"03:04:05 redirect udp out dig/8 > 192.0.2.1:53: captured, listener dns, again",
-			"03:04:05.678901 redirect udp out dig/8 > 192.0.2.1:53: captured, listener dns, again",
+			"03:04:05.678 redirect udp out dig/8 > 192.0.2.1:53: captured, listener dns, again",
 			"03:04:05.678901 redirect udp out dig/8 > 192.0.2.1:53: captured, listener dns, again",
 		},
 		"inbound": {
 			"03:04:05 refuse   tcp in  [2001:db8:\u2026334]:53211 > nginx/4711 :443: policy_denied",
-			"03:04:05 refuse   tcp in  [2001:db8:\u2026334]:53211 > nginx/4711 01234567 [2001:db8:85a3::8a2e:370:1]:443: policy_denied",
+			"03:04:05.678 refuse   tcp in  [2001:db8:\u2026334]:53211 > nginx/4711 01234567 [2001:db8:85a3::8a2e:370:1]:443: policy_denied",
 			"03:04:05.678901 refuse   tcp in  [2001:db8:85a3::8a2e:370:7334]:53211 > nginx/4711 0123456789ab [2001:db8:85a3::8a2e:370:1]:443: policy_denied, listener virtualInbound",
 		},
 		"control characters": {
-			"03:04:05.678901 pass     tcp out a?[2J?b/1 c? > 10.0.0.1:1: no_rule", "03:04:05.678901 pass     tcp out a?[2J?b/1 c? > 10.0.0.1:1: no_rule",
+			"03:04:05 pass     tcp out a?[2J?b/1 c? > 10.0.0.1:1: no_rule", "03:04:05.678 pass     tcp out a?[2J?b/1 c? > 10.0.0.1:1: no_rule",
 			"03:04:05.678901 pass     tcp out a?[2J?b/1 c? > 10.0.0.1:1: no_rule",
 		},
 	}

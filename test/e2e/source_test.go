@@ -207,3 +207,28 @@ func TestCapturedSourceOfDatagrams(t *testing.T) {
 		logged(t, weir, want...)
 	}
 }
+
+// TestCapturedSourceIsKept has the upstream see the client of a captured connection, which is an address of the host that it runs on.
+func TestCapturedSourceIsKept(t *testing.T) {
+	t.Parallel()
+	harness.NeedInterception(t)
+	near, far, group := harness.NewHost(t).AddAddress("10.60.0.1"), harness.NewHost(t), harness.NewCgroup(t)
+	harness.Link(near, far, "192.0.2.0/30")
+	near.AddRoute("10.99.0.0/16", "192.0.2.2")
+	far.AddRoute("10.60.0.0/16", "192.0.2.1")
+	wantOK(t, near.App().Run("ip", "route", "change", "10.99.0.0/16", "via", "192.0.2.2", "src", "10.60.0.1"), "")
+	backend := far.HTTPBackend("far", "192.0.2.2:8080")
+	near.StartWeir(harness.WeirOptions{
+		Config: harness.Bootstrap{
+			Listeners: []string{harness.Listener{
+				Name: "kept", Address: "10.99.0.1:80", Virtual: true, More: strings.TrimPrefix(keepSource, ", "), Chains: []string{harness.Chain(harness.TCP("backend"))},
+			}.YAML()},
+			Clusters: []string{harness.Cluster("backend", harness.To(backend.Addr))},
+		}.YAML(),
+		Capture: []*harness.Cgroup{group}, Interception: userSpace,
+	})
+	wantOK(t, near.App().In(group).Curl("http://10.99.0.1/"), "far")
+	if from := netip.MustParseAddrPort(backend.Last(t).RemoteAddr); from.Addr().String() != "10.60.0.1" {
+		t.Errorf("the backend sees %s", from)
+	}
+}

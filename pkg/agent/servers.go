@@ -10,11 +10,15 @@ import (
 	"github.com/weir-proxy/weir/pkg/agent/view"
 )
 
-// serversInterval is how long a list of listening sockets counts.
-const serversInterval = time.Second
+// serversInterval is how long a list of listening sockets counts. Where it has none, somebody may have begun to listen since: sockets are
+// listed again as soon as that takes no more than one part in serversShare of the time.
+const (
+	serversInterval = time.Second
+	serversShare    = 20
+)
 
-// serverFinder tells who listens at an address, for events of what comes in. It costs nothing until it is asked; then sockets are listed at
-// most once in serversInterval, and the process of each is looked for once.
+// serverFinder tells who listens at an address, for events of what comes in. It costs nothing until it is asked; then sockets are listed
+// once in serversInterval, or when one is missing, and the process of each is looked for once.
 type serverFinder struct {
 	// list gives the listening sockets of all namespaces; own is the cookie of weir's own.
 	list func() []view.NamespaceSocket
@@ -22,8 +26,10 @@ type serverFinder struct {
 	// owners finds processes; nil where there are no cgroups.
 	owners *owners.Finder
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// at is when they were listed, which took as long as cost.
 	at      time.Time
+	cost    time.Duration
 	sockets []view.NamespaceSocket
 	// known are the servers by the inodes of their sockets.
 	known map[uint32]decisions.Server
@@ -39,6 +45,10 @@ func (f *serverFinder) find(netns uint64, at netip.AddrPort) decisions.Server {
 		netns = 0
 	}
 	s := view.ServerOf(f.sockets, netns, at)
+	if s == nil && time.Since(f.at) > serversShare*f.cost {
+		f.refresh()
+		s = view.ServerOf(f.sockets, netns, at)
+	}
 	if s == nil {
 		return decisions.Server{}
 	}
@@ -56,7 +66,10 @@ func (f *serverFinder) find(netns uint64, at netip.AddrPort) decisions.Server {
 
 // refresh lists the sockets, and forgets who had those that are gone. The caller holds mu.
 func (f *serverFinder) refresh() {
-	f.sockets, f.at = f.list(), time.Now()
+	begin := time.Now()
+	f.sockets = f.list()
+	f.at = time.Now()
+	f.cost = f.at.Sub(begin)
 	known := make(map[uint32]decisions.Server, len(f.known))
 	for i := range f.sockets {
 		if server, ok := f.known[f.sockets[i].Inode]; ok {

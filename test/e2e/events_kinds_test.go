@@ -65,7 +65,7 @@ func TestEventsOfEveryKind(t *testing.T) {
 	in := harness.Listener{Name: "in", Address: "0.0.0.0:15006", OriginalDst: true, More: "traffic_direction: INBOUND", Chains: []string{
 		harness.Chain(networkRBAC("guard.", "rules: {action: DENY, policies: {"+policies+"}}") + ", " + harness.TCP("inbound")),
 	}}.YAML()
-	h := newHouse(t, "inbound: {exclude: [{ports: [8082]}]}, udp: {rules: [{ports: [443], action: REFUSE}]}", out, in, udpListener("dns", "0.0.0.0:53", true, "cluster: inbound"))
+	h := newHouse(t, "inbound: {exclude: [{ports: [8082]}]}, udp: {rules: [{ports: [443], action: REFUSE}]}, events: {directions: [inbound], protocols: [tcp], reasons: [captured, policy_denied, excluded]}", out, in, udpListener("dns", "0.0.0.0:53", true, "cluster: inbound"))
 	for _, port := range []string{"8080", "8081", "8082"} {
 		h.serve(true, "0.0.0.0", port)
 	}
@@ -82,7 +82,7 @@ func TestEventsOfEveryKind(t *testing.T) {
 	}
 	all, text := watch(len(want), "--json"), watch(3, "--direction", "inbound")
 	datagrams := watch(5, "--json", "--protocol", "udp", "--each-datagram", "--container", strings.TrimPrefix(h.group.Name, "/"))
-	h.weir.AwaitStat("weir.interception.events.consumers", func(n int) bool { return n == 3 })
+	h.weir.AwaitStat("weir.interception.events.consumers", func(n int) bool { return n == 4 }) // the recorder is one
 	for _, port := range []string{"8080", "8081", "8082"} {
 		_, _, _ = answer(t, h.far, nearAddr+":"+port) // what becomes of it is told
 	}
@@ -135,7 +135,11 @@ for to in ("10.99.0.1", 80), ("127.0.0.1", 9):
 	if again != 1 {
 		t.Errorf("%d datagrams are told of again", again)
 	}
-	h.weir.AwaitStat("weir.interception.events.emitted", func(n int) bool { return n == len(want)+3+5 })
+	past := toldEvents(t, h.near.App().Run(harness.Binary("weirctl"), "events", "--admin", harness.AdminAddr, "--past", "--no-follow", "--json").Out)
+	if !slices.Equal(past, told[:3]) {
+		t.Errorf("recorded are %+v, want what came in: %+v", past, told[:3])
+	}
+	h.weir.AwaitStat("weir.interception.events.emitted", func(n int) bool { return n == len(want)+3+5+len(past) })
 	if n := h.weir.Stat("weir.interception.events.lost"); n != 0 {
 		t.Errorf("%d events are lost", n)
 	}

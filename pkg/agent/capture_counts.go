@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"net/netip"
+
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
@@ -25,6 +27,9 @@ type counts struct {
 	last     intercept.ServiceStats
 	byHost   map[steer.Endpoint]intercept.EndpointStats
 	clusters map[string]intercept.EndpointStats
+	// inherited is how many connections of an earlier weir the gauges count, by endpoint, and peers the endpoint of each.
+	inherited map[steer.Endpoint]int64
+	peers     []netip.AddrPort
 }
 
 // downstreamCounts are what a listener and its TCP proxy count.

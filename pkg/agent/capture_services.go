@@ -68,6 +68,8 @@ type services struct {
 	refused  error
 	hopeless *steer.Plan
 	lack     *intercept.FullError
+	// heirs are what an earlier weir has offloaded; nil when there is nothing, or nothing any more.
+	heirs *inheritance
 }
 
 // service is what the kernel was told of one, and who its connections are counted for.
@@ -179,7 +181,10 @@ func (s *services) remake() []*steer.Service {
 			have.counts.collect(s.kernel, name, s.clusters().Get)
 		}
 		have.Service = made.Service
+		inherited := have.counts.peers
+		have.counts.takeOver(nil, s.clusters().Get)
 		have.counts.serve(&spec, made)
+		have.counts.takeOver(inherited, s.clusters().Get)
 		puts = append(puts, &made.Service)
 	}
 	s.pending = make(map[string]struct{})
@@ -309,6 +314,7 @@ func (s *services) forget() {
 	for _, name := range names {
 		if have := s.made[name]; have != nil {
 			have.counts.collect(s.kernel, name, s.clusters().Get)
+			have.counts.takeOver(nil, s.clusters().Get)
 			have.counts.close(s.clusters().Get)
 			delete(s.made, name)
 		}
@@ -337,6 +343,7 @@ func (s *services) start(k steered) {
 			case <-s.wake:
 				s.settle()
 			case <-tick.C:
+				s.lookAtHeirs()
 				s.collect(everything)
 			case <-look.C:
 				s.collect((*counts).judged)

@@ -44,6 +44,9 @@ func (c *capture) sockets() ([]view.NamespaceSocket, error) {
 	var all []view.NamespaceSocket
 	add := func(found []intercept.LiveSocket, netns uint64, name string) {
 		for _, s := range found {
+			if s.Earlier {
+				s.Service = c.services.serviceTo(s.Dst) // its own numbers mean nothing here
+			}
 			all = append(all, view.NamespaceSocket{LiveSocket: s, Netns: netns, Namespace: name})
 		}
 	}

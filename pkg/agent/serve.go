@@ -179,6 +179,7 @@ func (a *Agent) goLive(ctx context.Context) error {
 	a.setState(stateLive)
 	a.log.Info("all dependencies initialized. serving", "took", time.Since(a.start).Round(time.Millisecond))
 	a.completeTakeOver()
+	a.capture.inherit()
 	a.dropPrivileges(snap.Interception)
 	if err := notify.Send(a.readiness()); err != nil {
 		a.log.Warn("the supervisor was not told", "error", err)

@@ -21,8 +21,12 @@ type LiveSocket struct {
 	// Offloaded tells that the kernel has sent it to an endpoint of Service. Otherwise Listener has it, as in Flow.
 	Offloaded         bool
 	Service, Listener string
+	// Earlier tells that a daemon before this one has offloaded it, whose service is not known here.
+	Earlier bool
 	// State of the TCP connection.
 	State sockdiag.State
+	// Cookie is the socket's SO_COOKIE.
+	Cookie uint64
 	// Cgroup is the id of the cgroup that the socket was created in, Inode its number in /proc/PID/fd. PID is the process that
 	// called connect(), 0 where the kernel did not note it (offloaded connections).
 	Cgroup          uint64
@@ -90,7 +94,7 @@ func (i *Interceptor) dump() (found []LiveSocket, err error) {
 
 func liveOf(s *sockdiag.Socket) LiveSocket {
 	return LiveSocket{
-		Local: unmap(s.Local), Peer: unmap(s.Remote), State: s.State, Cgroup: s.Cgroup, Inode: s.Inode, UID: s.UID,
+		Local: unmap(s.Local), Peer: unmap(s.Remote), State: s.State, Cookie: s.Cookie, Cgroup: s.Cgroup, Inode: s.Inode, UID: s.UID,
 		RTT: s.RTT, Sent: s.Sent - min(flags(s.State), s.Sent), Received: s.Received,
 	}
 }
@@ -126,7 +130,7 @@ func (i *Interceptor) fillOffloaded(l *LiveSocket, s *sockdiag.Socket) bool {
 		return false
 	}
 	l.Offloaded, l.Dst = true, addrPort(o.Addr, o.Port)
-	if o.Epoch == i.state.epoch {
+	if l.Earlier = o.Epoch != i.state.epoch; !l.Earlier {
 		l.service = o.Service
 	}
 	if o.Began != 0 {
@@ -142,6 +146,15 @@ func (i *Interceptor) offloadOf(s *sockdiag.Socket, o *wireOffload) bool {
 	}
 	_, err := binary.Decode(s.Stored, binary.NativeEndian, o)
 	return err == nil && o.Owner == s.Cookie
+}
+
+// InPlace tells whether the socket with this cookie has an offloaded connection that is kept in a place. One that is over has none; of
+// one that is kept in the socket's own storage it says no.
+func (i *Interceptor) InPlace(cookie uint64) bool {
+	i.life.RLock()
+	defer i.life.RUnlock()
+	var o wireOffload
+	return !i.ended && cookie != 0 && i.objects.Places.Lookup(uint32(cookie)&(i.objects.Places.MaxEntries()-1), &o) == nil && o.Owner == cookie
 }
 
 // beganShift is BEGAN_SHIFT.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"strings"
 
 	"github.com/weir-proxy/weir/pkg/agent/decisions"
 )
@@ -106,32 +105,15 @@ func showEvents(out *os.File, answer io.Reader) error {
 // parseEvents reads the command line. Values may follow their option after a space or after "=".
 func parseEvents(args []string) (*eventsArguments, error) {
 	a := &eventsArguments{params: url.Values{"format": {"text"}}}
-	for len(args) > 0 {
-		name, value, joined := strings.Cut(args[0], "=")
-		args = args[1:]
-		switch name {
-		case "-h", "--help":
-			return nil, errHelp
-		case "--past", "--no-follow", "--json", "--each-datagram":
-			if joined {
-				return nil, fmt.Errorf("%s has no value", name)
-			}
-			a.flag(name)
-			continue
-		case "--admin", "-c", "--config-path", "-n", "--limit", "--direction", "--protocol", "--verdict", "--reason", "--pid", "--container", "--cgroup", "--dst", "--sample":
-		default:
-			if !strings.HasPrefix(name, "-") {
-				return nil, fmt.Errorf("unexpected argument %q", name)
-			}
-			return nil, unknownOption(name, eventsHelp)
-		}
-		if !joined {
-			if len(args) == 0 {
-				return nil, fmt.Errorf("%s needs a value", name)
-			}
-			value, args = args[0], args[1:]
-		}
-		a.option(name, value)
+	err := parseOptions(args, optionSet{
+		help: eventsHelp, flags: []string{"--past", "--no-follow", "--json", "--each-datagram"},
+		values: []string{
+			"--admin", "-c", "--config-path", "-n", "--limit", "--direction", "--protocol", "--verdict", "--reason", "--pid", "--container", "--cgroup", "--dst", "--sample",
+		},
+		flag: a.flag, option: a.option,
+	})
+	if err != nil {
+		return nil, err
 	}
 	if a.admin != "" && a.config != "" {
 		return nil, errors.New("--admin and -c both say where the admin interface is; give one")
@@ -155,7 +137,7 @@ func (a *eventsArguments) flag(name string) {
 	}
 }
 
-func (a *eventsArguments) option(name, value string) {
+func (a *eventsArguments) option(name, value string) error {
 	switch name {
 	case "--admin":
 		a.admin = value
@@ -166,4 +148,5 @@ func (a *eventsArguments) option(name, value string) {
 	default:
 		a.params.Add(name[2:], value)
 	}
+	return nil
 }

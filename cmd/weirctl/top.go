@@ -73,34 +73,13 @@ func runTop(ctx context.Context, args []string, std stdio) int {
 // parseTop reads the command line. Values may follow their option after a space or after "=".
 func parseTop(args []string) (*topArguments, error) {
 	a := &topArguments{interval: defaultInterval}
-	for len(args) > 0 {
-		name, value, joined := strings.Cut(args[0], "=")
-		args = args[1:]
-		switch name {
-		case "-h", "--help":
-			return nil, errHelp
-		case "--once", "--json":
-			if joined {
-				return nil, fmt.Errorf("%s has no value", name)
-			}
-			a.once, a.json = a.once || name == "--once", a.json || name == "--json"
-			continue
-		case "--admin", "-c", "--config-path", "--interval", "--sort":
-		default:
-			if !strings.HasPrefix(name, "-") {
-				return nil, fmt.Errorf("unexpected argument %q", name)
-			}
-			return nil, unknownOption(name, topHelp)
-		}
-		if !joined {
-			if len(args) == 0 {
-				return nil, fmt.Errorf("%s needs a value", name)
-			}
-			value, args = args[0], args[1:]
-		}
-		if err := a.option(name, value); err != nil {
-			return nil, err
-		}
+	err := parseOptions(args, optionSet{
+		help: topHelp, flags: []string{"--once", "--json"}, values: []string{"--admin", "-c", "--config-path", "--interval", "--sort"},
+		flag:   func(name string) { a.once, a.json = a.once || name == "--once", a.json || name == "--json" },
+		option: a.option,
+	})
+	if err != nil {
+		return nil, err
 	}
 	if a.admin != "" && a.config != "" {
 		return nil, errors.New("--admin and -c both say where the admin interface is; give one")

@@ -42,8 +42,10 @@ type datagramCapture struct {
 	kernel  atomic.Pointer[datagram.Interceptor]
 	failure atomic.Pointer[captureFailure]
 	retired bool
-	stop    chan struct{}
-	running sync.WaitGroup
+	// unpinned is set while what somebody has removed of the pins cannot be made anew; it is the refreshing goroutine's.
+	unpinned bool
+	stop     chan struct{}
+	running  sync.WaitGroup
 	// seen are the listeners that were looked at last, ofDatagrams those of datagrams among them.
 	seen, ofDatagrams model.Set[*model.Listener]
 	// counted is what the statistics have been told of.
@@ -317,9 +319,22 @@ func (c *datagramCapture) refresh() {
 			if err := c.kernel.Load().Refresh(); err != nil {
 				c.log.Warn("look for cgroups", "error", err)
 			}
+			c.restorePins()
 			c.serveLate()
 		}
 	}
+}
+
+// restorePins pins again what somebody has removed while weir runs. A problem is told of when it begins.
+func (c *datagramCapture) restorePins() {
+	missing, err := c.kernel.Load().Restore()
+	if missing > 0 {
+		c.log.Warn("somebody has removed pins of this weir for datagrams from the BPF file system; they were made anew", "pins", missing)
+	}
+	if err != nil && !c.unpinned {
+		c.log.Error("what was to outlive this process for datagrams does not", "error", err)
+	}
+	c.unpinned = err != nil
 }
 
 // ending stops capturing because the process ends, unless the fail policy is to hold without it.

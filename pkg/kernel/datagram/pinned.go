@@ -32,6 +32,8 @@ type pinned struct {
 	links []pin.Found
 	// settled is true once what was left of them has been removed.
 	settled bool
+	// pinned are clones of the carried maps, by which they are pinned again when somebody removes the pins.
+	pinned map[string]*ebpf.Map
 }
 
 // openPinned opens the place for it, where there is to be one.
@@ -82,7 +84,34 @@ func (s *pinned) commit(all map[string]*ebpf.Map, reused bool) error {
 	for _, name := range carried() {
 		chosen[name] = all[name]
 	}
+	s.pinned = make(map[string]*ebpf.Map)
+	for name, m := range chosen {
+		clone, err := m.Clone()
+		if err != nil {
+			return fmt.Errorf("pin map %s: %w", name, err)
+		}
+		s.pinned[name] = clone
+	}
 	return s.store.Commit(chosen, reused)
+}
+
+// Restore pins again what somebody has removed from the BPF file system while this daemon runs, and tells how many pins that were.
+func (i *Interceptor) Restore() (missing int, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed || i.yielded || i.deferred || !i.pins() {
+		return 0, nil
+	}
+	var links []pin.CgroupLink
+	for dir, a := range i.attached {
+		if _, err := os.Stat(dir); err != nil {
+			continue // it is detached, and gone with the next look for cgroups
+		}
+		for n, h := range i.objects.hooks() {
+			links = append(links, pin.CgroupLink{Cgroup: a.id, Hook: h.name(), Link: a.links[n]})
+		}
+	}
+	return i.state.store.Restore(i.state.pinned, links)
 }
 
 // inherit leads the link of a daemon before to the hook's program, which is atomic: a datagram meets the one program or the other. It
@@ -153,6 +182,9 @@ func (s *pinned) close(keep bool) error {
 		failed = append(failed, found.Link.Close())
 	}
 	s.links = nil
+	for _, m := range s.pinned {
+		failed = append(failed, m.Close())
+	}
 	if !keep {
 		failed = append(failed, s.store.Remove())
 	}

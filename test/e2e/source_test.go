@@ -61,7 +61,7 @@ func sourceHost(t *testing.T) *harness.Host {
 	host, far := harness.NewHost(t), harness.NewHost(t)
 	harness.Link(host, far, "192.0.2.0/30")
 	host.AddRoute("10.99.0.0/16", "192.0.2.2")
-	wantOK(t, host.App().Run("sh", "-ec", `ip addr add 2001:db8::1/126 nodad dev "$(ip -o addr show to 192.0.2.1 | awk '{print $2}')"`), "")
+	wantOK(t, host.App().Run("sh", "-ec", `set -- $(ip -o addr show to 192.0.2.1); ip addr add 2001:db8::1/126 nodad dev "$2"`), "")
 	host.AddRoute("fd00:99::/64", "2001:db8::2")
 	return host
 }

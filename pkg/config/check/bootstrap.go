@@ -262,6 +262,9 @@ func (b *boot) references(set *resources) {
 		return
 	}
 	g := b.static.Group()
+	for _, l := range b.static.Faulty {
+		g.Faulty[l.Name] = l
+	}
 	for resource := range b.broken {
 		g.Broken[resource] = true
 		if kind, name := splitResource(resource); kind == "cluster" {

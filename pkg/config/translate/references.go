@@ -103,9 +103,6 @@ func (s *Static) Group() *Group {
 	for _, l := range s.Listeners {
 		g.Listeners[l.Name] = l
 	}
-	for _, l := range s.Faulty {
-		g.Faulty[l.Name] = l
-	}
 	for _, c := range s.Clusters {
 		g.Clusters[c.Name] = c
 		g.StaticClusters[c.Name] = true

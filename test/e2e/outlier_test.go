@@ -76,6 +76,41 @@ func TestOutlierDetection(t *testing.T) {
 	wantOutlierEvents(t, events, b.Addr.String())
 }
 
+// Who answers in time does well, however long the body takes; who does not has one bad answer for each attempt, also when a race of
+// attempts runs out of time.
+func TestOutlierDetectionTimeouts(t *testing.T) {
+	t.Parallel()
+	host := harness.NewHost(t)
+	silent := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	slow := host.HTTPBackend("slow", "127.0.0.1:0", harness.WithHandler("/body", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}), harness.WithHandler("/never", silent), harness.WithHandler("/hedged", silent))
+	route := func(path, more string) string {
+		return "{ match: { prefix: " + path + " }, route: { cluster: shop, timeout: 0.3s, " + more + " } }"
+	}
+	r := startRig(t, host, rigConfig{
+		routes: []string{
+			route("/body", ""),
+			route("/hedged", "hedge_policy: { hedge_on_per_try_timeout: true }, retry_policy: { retry_on: 5xx, num_retries: 1, per_try_timeout: 0.1s }"),
+			route("/never", ""),
+		},
+		clusters: []string{harness.Cluster("shop", harness.To(slow.Addr), "outlier_detection: {consecutive_5xx: 1, enforcing_consecutive_5xx: 0}")},
+	})
+	const detected = "cluster.shop.outlier_detection.ejections_detected_consecutive_5xx"
+	for _, c := range []struct {
+		path string
+		bad  int // so far
+	}{{"/body", 0}, {"/never", 1}, {"/hedged", 3}} {
+		if resp, _, err := r.try("GET", c.path, http.NoBody); err == nil && resp.StatusCode != http.StatusGatewayTimeout {
+			t.Errorf("%s: status %d", c.path, resp.StatusCode)
+		}
+		r.weir.AwaitStat("cluster.shop.upstream_rq_active", func(n int) bool { return n == 0 })
+		r.stats(map[string]int{detected: c.bad})
+	}
+}
+
 // wantOutlierEvents checks that a host was ejected once, and let back.
 func wantOutlierEvents(t *testing.T, path, host string) {
 	t.Helper()

@@ -267,15 +267,23 @@ func (r *race) finish(a *attempt) (*message.Response, error) {
 	return x.respond()
 }
 
-// gaveUp ends all attempts and answers why.
+// gaveUp ends all attempts and answers why. Of those that were under way, the ones that have had their timeout were judged then.
 func (r *race) gaveUp(err error) (*message.Response, error) {
+	var open []*upstream.Host
+	for _, a := range r.all {
+		if !a.over && !a.late {
+			open = append(open, a.host)
+		}
+	}
 	r.end()
 	bad := asUpstream(err)
 	if bad.Kind == upstream.KindAborted {
 		return nil, err
 	}
 	r.x.noteReset(bad)
-	r.x.blame(bad, true)
+	for _, h := range open {
+		r.x.blameHost(h, bad, true)
+	}
 	return r.x.answer(bad), nil
 }
 

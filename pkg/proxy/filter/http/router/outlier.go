@@ -25,11 +25,14 @@ func (x *exchange) praise() {
 }
 
 // blame reports an attempt that ended before a response was complete to outlier detection. sent tells that there was a connection.
-func (x *exchange) blame(e *upstream.Error, sent bool) {
-	if x.host == nil || x.host.Outlier == nil {
+func (x *exchange) blame(e *upstream.Error, sent bool) { x.blameHost(x.host, e, sent) }
+
+// blameHost is blame for an attempt at a host.
+func (x *exchange) blameHost(h *upstream.Host, e *upstream.Error, sent bool) {
+	if h == nil || h.Outlier == nil {
 		return
 	}
-	host := x.host.Outlier
+	host := h.Outlier
 	switch e.Kind {
 	case upstream.KindTimeout, upstream.KindPerTryTimeout:
 		if sent {

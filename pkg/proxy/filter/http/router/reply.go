@@ -176,7 +176,9 @@ func (x *exchange) broken(err error) {
 		return
 	}
 	x.noteReset(bad)
-	x.blame(bad, true)
+	if bad.Kind != upstream.KindTimeout { // who has begun to answer in time has done well, as in Envoy
+		x.blame(bad, true)
+	}
 	x.f.stats.resetAfterStart.Inc()
 	x.s.Info.Flags |= bad.Flag()
 	x.s.Info.Details = unspaced("upstream_reset_after_response_started{" + bad.Reason() + "}")

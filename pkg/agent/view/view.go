@@ -73,6 +73,7 @@ func CommandLine(o *options.Options) *adminv3.CommandLineOptions {
 		FileFlushInterval:          durationpb.New(o.FileFlushInterval),
 		DrainTime:                  durationpb.New(o.DrainTime),
 		ParentShutdownTime:         durationpb.New(o.ParentShutdownTime),
+		SkipHotRestartOnNoParent:   o.SkipNoParent,
 		DisableHotRestart:          o.HotRestartDisabled,
 		EnableMutexTracing:         o.MutexTracing,
 		RestartEpoch:               uint32(o.RestartEpoch),

@@ -117,7 +117,8 @@ func TestDoctorPrints(t *testing.T) {
 				Captured: []string{"/a", "/b"},
 				Foreign: []foreignProgram{
 					{Cgroup: "/", Hook: "CGroupInet4Connect", Name: "sock4_connect", ID: 12, Runs: "after weir"},
-					{Cgroup: "/a", Hook: "CGroupSockOps", Name: "x", ID: 3, Runs: "before weir"}, {Cgroup: "/b", Hook: "CGroupSockOps", Name: "y", ID: 4},
+					{Cgroup: "/a", Hook: "CGroupSockOps", Name: "x", ID: 3, Runs: "before weir"},
+					{Cgroup: "/b", Hook: "CGroupSockOps", Name: "y", ID: 4},
 				},
 				Shared:   []sharedCgroup{{"/a", []capturingWeir{{7, []int{11}}, {8, nil}}}},
 				Problems: []string{"no access"},

@@ -27,7 +27,8 @@ import (
 func stoppedListener(t *testing.T, l interface {
 	net.Listener
 	File() (*os.File, error)
-}) (pid int) {
+},
+) (pid int) {
 	t.Helper()
 	f, err := l.File()
 	if err != nil {

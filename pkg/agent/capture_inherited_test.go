@@ -13,7 +13,8 @@ func TestServiceOf(t *testing.T) {
 	}
 	plan := &steer.Plan{Rules: []steer.Rule{
 		rule("0.0.0.0/0", 80, "any:80"), rule("10.0.0.0/8", 0, "ten"), rule("10.0.0.0/8", 80, "ten:80"), rule("10.1.0.0/16", 0, "one"),
-		rule("10.2.0.1/32", 80, ""), rule("fd00::/8", 0, "six"), {Prefix: netip.MustParsePrefix("10.9.0.0/16"), Protocol: steer.UDP, Service: "datagrams"},
+		rule("10.2.0.1/32", 80, ""), rule("fd00::/8", 0, "six"),
+		{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Protocol: steer.UDP, Service: "datagrams"},
 	}}
 	for dst, want := range map[string]string{
 		"10.1.0.1:80": "ten:80", "10.1.0.1:81": "one", "10.3.0.1:81": "ten", "192.0.2.1:80": "any:80", "192.0.2.1:81": "", "10.2.0.1:80": "",

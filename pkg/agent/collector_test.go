@@ -11,10 +11,20 @@ func TestCollectPercent(t *testing.T) {
 		frequent bool
 		want     int
 	}{
-		{0, false, 400}, {10 << 20, false, 400}, {24 << 20, false, 400}, {32 << 20, false, 300}, {70 << 20, false, 130},
-		{96 << 20, false, 100}, {1 << 30, false, 100},
-		{10 << 20, true, 400}, {32 << 20, true, 300}, {96 << 20, true, 200}, {160 << 20, true, 200}, {200 << 20, true, 160},
-		{320 << 20, true, 100}, {1 << 30, true, 100},
+		{0, false, 400},
+		{10 << 20, false, 400},
+		{24 << 20, false, 400},
+		{32 << 20, false, 300},
+		{70 << 20, false, 130},
+		{96 << 20, false, 100},
+		{1 << 30, false, 100},
+		{10 << 20, true, 400},
+		{32 << 20, true, 300},
+		{96 << 20, true, 200},
+		{160 << 20, true, 200},
+		{200 << 20, true, 160},
+		{320 << 20, true, 100},
+		{1 << 30, true, 100},
 	} {
 		if got := collectPercent(tc.live, tc.frequent); got != tc.want {
 			t.Errorf("%d MB alive, frequent %v: %d percent, want %d", tc.live>>20, tc.frequent, got, tc.want)

@@ -28,8 +28,12 @@ func TestServerFinderLooksAgain(t *testing.T) {
 			lists        int
 			wantListener bool
 		}{
-			{lists: 1}, {listens: true, lists: 1}, {wait: 19 * cost, lists: 1}, {wait: cost + 1, lists: 2, wantListener: true},
-			{wait: serversInterval / 2, lists: 2, wantListener: true}, {wait: serversInterval, lists: 3, wantListener: true},
+			{lists: 1},
+			{listens: true, lists: 1},
+			{wait: 19 * cost, lists: 1},
+			{wait: cost + 1, lists: 2, wantListener: true},
+			{wait: serversInterval / 2, lists: 2, wantListener: true},
+			{wait: serversInterval, lists: 3, wantListener: true},
 		} {
 			if step.listens {
 				sockets = []view.NamespaceSocket{{LiveSocket: intercept.LiveSocket{Local: at, Inode: 5, UID: 33}}}

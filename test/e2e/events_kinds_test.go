@@ -74,11 +74,15 @@ func TestEventsOfEveryKind(t *testing.T) {
 	}
 	type expected struct{ direction, protocol, verdict, reason, destination, listener string }
 	want := []expected{
-		{"inbound", "tcp", "redirect", "captured", nearAddr + ":8080", "in"}, {"inbound", "tcp", "refuse", "policy_denied", nearAddr + ":8081", "in"},
+		{"inbound", "tcp", "redirect", "captured", nearAddr + ":8080", "in"},
+		{"inbound", "tcp", "refuse", "policy_denied", nearAddr + ":8081", "in"},
 		{"inbound", "tcp", "pass", "excluded", nearAddr + ":8082", ""},
-		{"outbound", "udp", "redirect", "captured", "10.99.0.1:53", "dns"}, {"outbound", "udp", "refuse", "refuse_rule", "10.99.0.1:443", ""},
-		{"outbound", "udp", "pass", "no_rule", "127.0.0.1:9", ""}, {"outbound", "udp", "redirect", "captured", "10.99.0.1:53", "dns"},
-		{"outbound", "tcp", "redirect", "captured", "10.99.0.1:80", "out"}, {"outbound", "tcp", "pass", "no_rule", "127.0.0.1:9", ""},
+		{"outbound", "udp", "redirect", "captured", "10.99.0.1:53", "dns"},
+		{"outbound", "udp", "refuse", "refuse_rule", "10.99.0.1:443", ""},
+		{"outbound", "udp", "pass", "no_rule", "127.0.0.1:9", ""},
+		{"outbound", "udp", "redirect", "captured", "10.99.0.1:53", "dns"},
+		{"outbound", "tcp", "redirect", "captured", "10.99.0.1:80", "out"},
+		{"outbound", "tcp", "pass", "no_rule", "127.0.0.1:9", ""},
 	}
 	all, text := watch(len(want), "--json"), watch(3, "--direction", "inbound")
 	datagrams := watch(5, "--json", "--protocol", "udp", "--each-datagram", "--container", strings.TrimPrefix(h.group.Name, "/"))

@@ -128,8 +128,10 @@ func (m *machine) run(args ...string) harness.Result {
 	m.t.Helper()
 	of := fmt.Sprintf("/proc/%d", m.boot.Pid())
 	// The process that waits for systemd shares all its namespaces but the one of process ids, where it has put its children alone.
-	return m.host.App().Run(append([]string{"nsenter", "--mount=" + of + "/ns/mnt", "--cgroup=" + of + "/ns/cgroup", "--ipc=" + of + "/ns/ipc",
-		"--uts=" + of + "/ns/uts", "--pid=" + of + "/ns/pid_for_children", "--root=" + of + "/root", "--wd=" + of + "/root"}, args...)...)
+	return m.host.App().Run(append([]string{
+		"nsenter", "--mount=" + of + "/ns/mnt", "--cgroup=" + of + "/ns/cgroup", "--ipc=" + of + "/ns/ipc",
+		"--uts=" + of + "/ns/uts", "--pid=" + of + "/ns/pid_for_children", "--root=" + of + "/root", "--wd=" + of + "/root",
+	}, args...)...)
 }
 
 // must is run for a command that has to succeed.

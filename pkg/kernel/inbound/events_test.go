@@ -58,8 +58,10 @@ func TestEventsAgreeWithExplain(t *testing.T) {
 			plan := &Plan{
 				FailClosed: closed,
 				Rules: []Rule{
-					{Prefix: four, Port: port(taken), Listener: "taken"}, {Prefix: four, Port: port(left), Listener: "left"},
-					{Prefix: netip.MustParsePrefix("::/0"), Listener: "six"}, {Prefix: four, Port: port(denied), Listener: "denied", Policy: nobody(t)},
+					{Prefix: four, Port: port(taken), Listener: "taken"},
+					{Prefix: four, Port: port(left), Listener: "left"},
+					{Prefix: netip.MustParsePrefix("::/0"), Listener: "six"},
+					{Prefix: four, Port: port(denied), Listener: "denied", Policy: nobody(t)},
 				},
 				Excludes: []Rule{{Prefix: netip.MustParsePrefix(ip4 + "/32"), Port: port(left)}},
 			}

@@ -47,7 +47,7 @@ except OSError as e:
 func TestCleanupOfEverythingPinned(t *testing.T) {
 	harness.NeedInterception(t)
 	near, far, group, fs := harness.NewHost(t), harness.NewHost(t), harness.NewCgroup(t), bpffs(t)
-	harness.Link(near, far, "192.0.2.0/30")
+	harness.Link(near, far, houseNet)
 	far.TCPBackend(farAddr+":7000", harness.Greets("direct"))
 	udpBackendAt(t, far, farAddr+":53", "direct ")
 	proxied := near.TCPBackend("127.0.0.1:0", harness.Greets("weir"))

@@ -42,7 +42,8 @@ type house struct {
 }
 
 const (
-	nearAddr, farAddr = "192.0.2.1", "192.0.2.2"
+	houseNet          = "198.51.100.0/30" // none that the machine of the tests may have itself, whom explain would mean then
+	nearAddr, farAddr = "198.51.100.1", "198.51.100.2"
 	near6Addr         = "fd00:50::1"
 )
 
@@ -65,7 +66,7 @@ func newHouse(t *testing.T, interception string, listeners ...string) *house {
 	t.Helper()
 	harness.NeedInterception(t)
 	h := &house{t: t, near: harness.NewHost(t).AddAddress(near6Addr), far: harness.NewHost(t), group: harness.NewCgroup(t)}
-	harness.Link(h.near, h.far, "192.0.2.0/30")
+	harness.Link(h.near, h.far, houseNet)
 	h.weir = h.near.StartWeir(harness.WeirOptions{
 		Config: harness.Bootstrap{
 			Listeners: listeners, Clusters: []string{harness.OriginalDstCluster("inbound")},
@@ -202,7 +203,7 @@ func TestInboundTCP(t *testing.T) {
 	t.Parallel()
 	harness.NeedInterception(t)
 	near, far, group := harness.NewHost(t), harness.NewHost(t), harness.NewCgroup(t)
-	harness.Link(near, far, "192.0.2.0/30")
+	harness.Link(near, far, houseNet)
 	h := &house{t: t, near: near, far: far, group: group}
 	h.serve(true, "0.0.0.0", "9000")
 	h.weir = near.StartWeir(harness.WeirOptions{

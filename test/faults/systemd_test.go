@@ -78,10 +78,13 @@ func TestUnderRestrictions(t *testing.T) {
 		if got := r.greetings(); got != [2]string{"weir!", "direct!"} {
 			t.Errorf("greetings %q", got)
 		}
-		got := r.remote.App().In(r.group).Connect(harness.Connect{To: real, Send: "!", HalfClose: true})
-		if got.Received != "weir!" {
-			t.Errorf("in another namespace: %+v", got)
-		}
+		harness.Eventually(t, "another namespace is served", func() bool { // a process has to be there first, for weir to notice
+			got := r.remote.App().In(r.group).Connect(harness.Connect{To: real, Send: "!", HalfClose: true})
+			if got.Received != "weir!" && got.Failed != "ECONNREFUSED" {
+				t.Fatalf("in another namespace: %+v", got)
+			}
+			return got.Received == "weir!"
+		})
 	}
 	first := r.start(true)
 	look()

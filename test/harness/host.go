@@ -163,13 +163,17 @@ func (h *Host) AddAddress(addrs ...string) *Host {
 func (h *Host) Listen(addr string) net.Listener {
 	h.t.Helper()
 	var l net.Listener
-	err := h.Do(func() (err error) {
-		l, err = net.Listen("tcp", addr)
+	// A socket that was closed here may be open for another moment in a process that is being started.
+	EventuallyNil(h.t, "listen on "+addr, func() error {
+		err := h.Do(func() (err error) {
+			l, err = net.Listen("tcp", addr)
+			return err
+		})
+		if err != nil && !errors.Is(err, unix.EADDRINUSE) {
+			h.t.Fatalf("listen on %s: %v", addr, err)
+		}
 		return err
 	})
-	if err != nil {
-		h.t.Fatalf("listen on %s: %v", addr, err)
-	}
 	return l
 }
 

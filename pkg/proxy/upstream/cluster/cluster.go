@@ -36,7 +36,8 @@ type Cluster struct {
 	manager *Manager
 	cfg     *model.Cluster
 	core    *core
-	set     atomic.Pointer[lb.Set]
+	// set is nil while the cluster sleeps; see hostSet.
+	set atomic.Pointer[lb.Set]
 	// ready is closed once hosts are known, or known not to be.
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -59,6 +60,7 @@ type Cluster struct {
 
 	mu        sync.Mutex
 	assigned  *model.LoadAssignment
+	counted   *model.LoadAssignment // while the cluster sleeps: what its statistics tell of
 	endpoints map[endpointKey]*endpoint
 	round     uint64                  // counts rebuilds
 	places    []*model.Locality       // what hosts name, by locality of the assignment
@@ -81,19 +83,19 @@ func (c *Cluster) Hosts() []*upstream.Host {
 	if c.original != nil {
 		return c.original.hosts()
 	}
-	return c.set.Load().Hosts()
+	return c.hostSet().Hosts()
 }
 
 // WantsHash tells whether Pick looks at PickContext.Hash: the balancer is a consistent one (RING_HASH, MAGLEV).
 func (c *Cluster) WantsHash() bool { return c.cfg.LB == model.LBRingHash || c.cfg.LB == model.LBMaglev }
 
 // Pick chooses a host. The error is an *upstream.Error: KindNoHost, or KindSelf when the original destination is weir.
-// It does not allocate, except for a new original destination.
+// It does not allocate, except for a new original destination and for the first one who asks for a host of the cluster.
 func (c *Cluster) Pick(pc *upstream.PickContext) (*upstream.Host, error) {
 	if c.original != nil {
 		return c.original.pick(pc)
 	}
-	h, panicked := c.set.Load().Pick(pc)
+	h, panicked := c.hostSet().Pick(pc)
 	if panicked {
 		c.Stats().LBHealthyPanic.Inc()
 	}

@@ -90,24 +90,22 @@ func (c *Cluster) update() (removed []*endpoint) {
 // part of it. Endpoints of equal address are kept, with their connections, and hosts of which nothing is new. The caller
 // holds mu.
 func (c *Cluster) rebuild() (removed []*endpoint) {
-	c.round++
-	before := len(c.endpoints) // mostly as many as after
-	b := hostBuilder{cluster: c, hosts: make([]*upstream.Host, 0, before+1)}
-	if c.assigned != nil {
-		for i, l := range c.assigned.Localities {
-			place := c.place(i, l)
-			for _, e := range l.Endpoints {
-				b.add(place, e)
-			}
+	c.current.Store(c.assigned)
+	if c.asleep() {
+		if c.recount() {
+			c.manager.opt.Changed(c.cfg.Name)
+			return nil
+		}
+		if c.counted != nil {
+			c.makeHosts(c.counted, true)
 		}
 	}
-	removed = b.sweep()
+	before := len(c.endpoints)
+	set, removed := c.makeHosts(c.assigned, false)
 	changed := len(removed) > 0 || len(c.endpoints) != before
-	set := lb.New(b.hosts, c.lbOptions())
-	c.set.Store(set)
-	c.current.Store(c.assigned)
 	c.manager.opt.Changed(c.cfg.Name)
-	c.publishMembership(set, changed)
+	c.publishMembership(membershipOf(set), changed)
+	c.publishShape(set)
 	c.unchecked.Store(set.Unchecked())
 	if changed && c.cfg.CloseOnHostChange {
 		for _, e := range c.endpoints {
@@ -115,6 +113,30 @@ func (c *Cluster) rebuild() (removed []*endpoint) {
 		}
 	}
 	return removed
+}
+
+// makeHosts makes the hosts of an assignment, and returns the endpoints that are no longer part of it. known tells that statistics
+// have the hosts already. The caller holds mu.
+func (c *Cluster) makeHosts(a *model.LoadAssignment, known bool) (set *lb.Set, removed []*endpoint) {
+	if c.endpoints == nil {
+		c.endpoints = make(map[endpointKey]*endpoint)
+	}
+	c.round++
+	// There are mostly as many hosts as before.
+	b := hostBuilder{cluster: c, known: known, hosts: make([]*upstream.Host, 0, len(c.endpoints)+1)}
+	if a != nil {
+		for i, l := range a.Localities {
+			place := c.place(i, l)
+			for _, e := range l.Endpoints {
+				b.add(place, e)
+			}
+		}
+	}
+	removed = b.sweep()
+	set = lb.New(b.hosts, c.lbOptions())
+	c.set.Store(set)
+	c.counted = nil
+	return set, removed
 }
 
 // place is the locality that hosts name in place of the i-th of the assignment. It knows no endpoints and is the same as before
@@ -144,28 +166,27 @@ func (c *Cluster) lbOptions() lb.Options {
 	return o
 }
 
-func (c *Cluster) publishMembership(set *lb.Set, changed bool) {
+func (c *Cluster) publishMembership(m membership, changed bool) {
 	s := c.Stats()
 	if changed {
 		s.MembershipChange.Inc()
 	}
-	healthy, degraded := set.Counts()
-	s.MembershipTotal.Set(uint64(len(set.Hosts())))
-	s.MembershipHealthy.Set(uint64(healthy))
-	s.MembershipDegraded.Set(uint64(degraded))
-	s.MembershipExcluded.Set(uint64(set.Excluded()))
+	s.MembershipTotal.Set(uint64(m.total))
+	s.MembershipHealthy.Set(uint64(m.healthy))
+	s.MembershipDegraded.Set(uint64(m.degraded))
+	s.MembershipExcluded.Set(uint64(m.excluded))
+	s.MaxHostWeight.Set(uint64(m.weight))
 	if len(c.cfg.HealthChecks) > 0 {
 		k := c.core.healthGauges()
-		k.healthy.Set(uint64(healthy))
-		k.degraded.Set(uint64(degraded))
+		k.healthy.Set(uint64(m.healthy))
+		k.degraded.Set(uint64(m.degraded))
 	}
-	weight := uint32(0)
-	for _, h := range set.Hosts() {
-		weight = max(weight, h.Weight)
-	}
-	s.MaxHostWeight.Set(uint64(weight))
+}
+
+// publishShape tells of the table of a consistent balancer.
+func (c *Cluster) publishShape(set *lb.Set) {
 	shape := set.Shape()
-	switch scope := s.Scope(); c.cfg.LB {
+	switch scope := c.Stats().Scope(); c.cfg.LB {
 	case model.LBRingHash:
 		scope.Gauge("ring_hash_lb.size").Set(uint64(shape.Size))
 		scope.Gauge("ring_hash_lb.min_hashes_per_host").Set(uint64(shape.Least))
@@ -179,6 +200,7 @@ func (c *Cluster) publishMembership(set *lb.Set, changed bool) {
 // hostBuilder collects the hosts of a cluster.
 type hostBuilder struct {
 	cluster *Cluster
+	known   bool
 	hosts   []*upstream.Host
 }
 
@@ -258,7 +280,9 @@ func (b *hostBuilder) addAddress(l *model.Locality, e *model.Endpoint, key endpo
 	}
 	if point == nil {
 		point = c.newEndpoint(key, to)
-		c.core.transports.count(e)
+		if !b.known {
+			c.core.transports.count(e)
+		}
 		c.endpoints[key] = point
 	}
 	point.round = c.round

@@ -17,7 +17,6 @@ import (
 func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAssignment) (*Cluster, func()) {
 	c := &Cluster{
 		manager: m, cfg: cfg, assigned: assigned, ready: make(chan struct{}),
-		endpoints: make(map[endpointKey]*endpoint), resolved: make(map[string][]netip.Addr),
 	}
 	retirePredecessor := func() {}
 	switch {
@@ -25,6 +24,9 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 		c.core = m.newCore(cfg)
 	case sameCore(was.cfg, cfg):
 		c.core = was.core
+		if !c.asleep() {
+			was.hostSet()
+		}
 		retirePredecessor = was.handOver(c)
 	default:
 		c.core = m.newCore(cfg)
@@ -58,7 +60,7 @@ func (m *Manager) build(cfg *model.Cluster, was *Cluster, assigned *model.LoadAs
 // hold serves from the hosts of the predecessor for the time being.
 func (c *Cluster) hold(was *Cluster, released func()) {
 	c.held, c.released = true, released
-	c.set.Store(was.set.Load())
+	c.set.Store(was.hostSet())
 	c.current.Store(was.current.Load())
 }
 
@@ -156,6 +158,9 @@ func (c *Cluster) resolvedName(name string, addrs []netip.Addr) {
 		c.Stats().UpdateNoRebuild.Inc()
 		return
 	}
+	if c.resolved == nil {
+		c.resolved = make(map[string][]netip.Addr)
+	}
 	c.resolved[name] = addrs
 	if c.held {
 		c.mu.Unlock()
@@ -172,7 +177,7 @@ func (c *Cluster) handOver(to *Cluster) func() {
 	c.stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	to.endpoints, to.round, to.places, to.resolved = c.endpoints, c.round, c.places, c.resolved
+	to.endpoints, to.round, to.places, to.resolved, to.counted = c.endpoints, c.round, c.places, c.resolved, c.counted
 	c.endpoints, c.closed = nil, true
 	return c.release()
 }
@@ -192,12 +197,19 @@ func (c *Cluster) stop() {
 func (c *Cluster) remove() {
 	c.stop()
 	c.mu.Lock()
-	removed := slices.Collect(maps.Values(c.endpoints))
-	c.endpoints, c.closed = nil, true
+	removed := c.takeEndpoints()
+	c.closed = true
 	released := c.release()
 	c.mu.Unlock()
 	retire(removed)
 	released()
 	c.core.endOutliers()
 	c.Stats().Close()
+}
+
+// takeEndpoints takes all endpoints from the cluster. The caller holds mu.
+func (c *Cluster) takeEndpoints() []*endpoint {
+	all := slices.Collect(maps.Values(c.endpoints))
+	c.endpoints = nil
+	return all
 }

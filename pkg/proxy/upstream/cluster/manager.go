@@ -80,6 +80,7 @@ type Manager struct {
 	closed bool
 	// applied is the last snapshot.
 	applied *model.Snapshot
+	roll    roll
 	// discovered are the EDS clusters by the name of their endpoints.
 	discovered map[string][]string
 }

@@ -31,6 +31,9 @@ func newOriginalDst(c *Cluster) *originalDst {
 	o := &originalDst{cluster: c, byAddr: make(map[netip.AddrPort]*original)}
 	runtime := c.manager.runtime
 	o.sweep.Init(runtime.Wheel(), func() { runtime.Do(o.clean) })
+	if c.endpoints == nil {
+		c.endpoints = make(map[endpointKey]*endpoint)
+	}
 	for key, e := range c.endpoints {
 		o.byAddr[key.addr] = &original{host: originalHost(key.addr, e)}
 	}

@@ -8,7 +8,7 @@ import (
 
 // Outline tells how Pick shares connections among the present hosts. It has no parts for an ORIGINAL_DST cluster, whose hosts
 // are where connections were going.
-func (c *Cluster) Outline() lb.Outline { return c.set.Load().Outline() }
+func (c *Cluster) Outline() lb.Outline { return c.hostSet().Outline() }
 
 // MaxConnections is how many connections of the default priority Dial makes at the same time.
 func (c *Cluster) MaxConnections() uint32 {

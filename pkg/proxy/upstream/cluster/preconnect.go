@@ -16,7 +16,7 @@ func (c *Cluster) preconnect(coming int, ahead func(*upstream.Host, *pool.Host) 
 		if want <= float64(stats.CxActive.Value()+uint64(coming)) {
 			return
 		}
-		h := c.set.Load().Peek(n)
+		h := c.hostSet().Peek(n)
 		if h == nil {
 			return
 		}

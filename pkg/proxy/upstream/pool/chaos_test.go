@@ -26,41 +26,14 @@ func TestChaos(t *testing.T) {
 
 func chaos(t *testing.T, protocol model.UpstreamProtocol, seed uint64) {
 	f := newFixture(t, protocol, 4)
-	f.transport = func(ctx context.Context, _ streaminfo.Origin, _ string, _ []string) (Raw, error) {
-		switch rand.N(8) {
-		case 0:
-			return Raw{}, &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Transport: "refused"}
-		case 1:
-			select {
-			case <-time.After(time.Millisecond):
-			case <-ctx.Done():
-				return Raw{}, ctx.Err()
-			}
-		}
-		return Raw{Socket: fakeSocket{}}, nil
-	}
+	f.transport = unsteady(func() Raw { return Raw{Socket: fakeSocket{}} })
 	f.shared.SetLimits(Limits{ConnectTimeout: time.Second, MaxRequests: 7, IdleTimeout: 5 * time.Millisecond, PerHost: [2]uint32{3, 0}})
 	var clients sync.WaitGroup
 	for n := range uint64(8) {
 		random := rand.New(rand.NewPCG(seed, n))
 		clients.Go(func() { f.behaveBadly(t, random, 300) })
 	}
-	stop, drained := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(drained)
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Millisecond):
-				f.Drain()
-			}
-		}
-	}()
-	clients.Wait()
-	close(stop)
-	<-drained
-	f.Retire()
+	f.drainDuring(&clients)
 	wait(t, "the connections to end", func() bool { return f.shared.Stats.CxActive.Value() == 0 })
 	for i := range 2 {
 		if c, p := f.shared.Connections[i].Used(), f.shared.Pending[i].Used(); c != 0 || p != 0 {
@@ -74,6 +47,43 @@ func chaos(t *testing.T, protocol model.UpstreamProtocol, seed uint64) {
 	if s.CxTotal.Value() != s.CxDestroy.Value() {
 		t.Errorf("%d connections were made, %d ended", s.CxTotal.Value(), s.CxDestroy.Value())
 	}
+}
+
+// unsteady is a transport that refuses some connections and takes its time for others; connect makes those that come about.
+func unsteady(connect func() Raw) func(context.Context, streaminfo.Origin, string, []string) (Raw, error) {
+	return func(ctx context.Context, _ streaminfo.Origin, _ string, _ []string) (Raw, error) {
+		switch rand.N(8) {
+		case 0:
+			return Raw{}, &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Transport: "refused"}
+		case 1:
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+				return Raw{}, ctx.Err()
+			}
+		}
+		return connect(), nil
+	}
+}
+
+// drainDuring drains the pool again and again until its users are done, and then retires it.
+func (f *fixture) drainDuring(users *sync.WaitGroup) {
+	stop, drained := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(drained)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+				f.Drain()
+			}
+		}
+	}()
+	users.Wait()
+	close(stop)
+	<-drained
+	f.Retire()
 }
 
 // behaveBadly makes requests, some of which are given up while they wait.

@@ -6,31 +6,17 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
-	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
 // TestTCPChaos has users come and go at random while connections fail, die, drain and grow old, and checks that in the end nothing
 // is open and everything was given back.
 func TestTCPChaos(t *testing.T) {
 	f := newTCPFixture(t, 6)
-	f.transport = func(ctx context.Context, _ streaminfo.Origin, _ string, _ []string) (Raw, error) {
+	f.transport = unsteady(func() Raw {
 		c := &fakeTCP{}
-		switch rand.N(8) {
-		case 0:
-			return Raw{}, &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Transport: "refused"}
-		case 1:
-			select {
-			case <-time.After(time.Millisecond):
-			case <-ctx.Done():
-				return Raw{}, ctx.Err()
-			}
-		case 2:
-			c.hungUp.Store(true)
-		}
-		return Raw{Conn: c, Socket: c}, nil
-	}
+		c.hungUp.Store(rand.N(7) == 0)
+		return Raw{Conn: c, Socket: c}
+	})
 	f.shared.SetLimits(Limits{ConnectTimeout: time.Second, TCPIdleTimeout: 3 * time.Millisecond, MaxDuration: 20 * time.Millisecond, PerHost: [2]uint32{5, 0}})
 	var users sync.WaitGroup
 	for n := range uint64(6) {
@@ -41,22 +27,7 @@ func TestTCPChaos(t *testing.T) {
 			}
 		})
 	}
-	stop, drained := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(drained)
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Millisecond):
-				f.Drain()
-			}
-		}
-	}()
-	users.Wait()
-	close(stop)
-	<-drained
-	f.Retire()
+	f.drainDuring(&users)
 	f.idle(t)
 }
 

@@ -2,7 +2,6 @@ package view
 
 import (
 	"iter"
-	"strings"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
@@ -51,23 +50,9 @@ func resourceStatus[M any](typeURL string, slots []store.Slot[M], yield func(*st
 // requested visits what was asked for and has not come.
 func requested(d *store.Dump, yield func(*statusv3.ClientConfig_GenericXdsConfig) bool) bool {
 	for _, w := range d.Waiting {
-		typeURL, name, ok := cutType(w)
-		if !ok {
-			continue
-		}
-		if !yield(&statusv3.ClientConfig_GenericXdsConfig{TypeUrl: typeURL, Name: name, ClientStatus: adminv3.ClientResourceStatus_REQUESTED}) {
+		if !yield(&statusv3.ClientConfig_GenericXdsConfig{TypeUrl: w.Type, Name: w.Name, ClientStatus: adminv3.ClientResourceStatus_REQUESTED}) {
 			return false
 		}
 	}
 	return true
-}
-
-// cutType splits "type.googleapis.com/TYPE/NAME"; the name may hold slashes itself.
-func cutType(s string) (typeURL, name string, ok bool) {
-	host, rest, ok := strings.Cut(s, "/")
-	if !ok {
-		return "", "", false
-	}
-	kind, name, ok := strings.Cut(rest, "/")
-	return host + "/" + kind, name, ok
 }

@@ -4,7 +4,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
@@ -268,15 +267,14 @@ func failed(f *store.Failure) *adminv3.UpdateFailureState {
 	}
 }
 
-// waiting lists the names of a type that something still waits for.
+// waiting lists the names of a type that something still waits for, in order.
 func waiting(d *store.Dump, typeURL string) []string {
 	var names []string
 	for _, w := range d.Waiting {
-		if name, ok := strings.CutPrefix(w, typeURL+"/"); ok {
-			names = append(names, name)
+		if w.Type == typeURL {
+			names = append(names, w.Name)
 		}
 	}
-	slices.Sort(names)
 	return names
 }
 

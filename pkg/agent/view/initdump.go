@@ -1,12 +1,12 @@
 package view
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 
+	"github.com/weir-proxy/weir/pkg/config/store"
 	"github.com/weir-proxy/weir/pkg/config/xds"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 )
@@ -35,42 +35,41 @@ func (v InitDump) InitDump() *adminv3.UnreadyTargetsDumps {
 	return out
 }
 
-// InitDump implements admin.InitDump: what warming listeners and clusters wait for.
+// InitDump implements admin.InitDump: what warming listeners and clusters wait for, and what that waits for in turn.
 func (v Config) InitDump() *adminv3.UnreadyTargetsDumps {
 	d := v.Dump()
-	missing := map[string]bool{}
+	missing := map[store.Reference][]store.Reference{}
 	for _, w := range d.Waiting {
-		missing[w] = true
+		for _, user := range w.For {
+			missing[user] = append(missing[user], w.Reference)
+		}
 	}
 	out := &adminv3.UnreadyTargetsDumps{}
-	add := func(name string, needs map[string][]string) {
-		dump := &adminv3.UnreadyTargetsDumps_UnreadyTargetsDump{Name: name}
-		for _, typeURL := range slices.Sorted(maps.Keys(needs)) {
-			for _, need := range needs[typeURL] {
-				if missing[typeURL+"/"+need] {
-					dump.TargetNames = append(dump.TargetNames, "target "+typeURL[strings.LastIndexByte(typeURL, '.')+1:]+" "+need)
-				}
-			}
-		}
-		out.UnreadyTargetsDumps = append(out.UnreadyTargetsDumps, dump)
+	add := func(manager, typeURL, name string) {
+		out.UnreadyTargetsDumps = append(out.UnreadyTargetsDumps, &adminv3.UnreadyTargetsDumps_UnreadyTargetsDump{
+			Name: manager + name, TargetNames: targets(nil, missing, store.Reference{Type: typeURL, Name: name}),
+		})
 	}
 	for _, s := range d.Listeners {
 		if s.Warming != nil {
-			l := s.Warming.Value
-			add("init manager Listener-local-init-manager "+s.Name, map[string][]string{
-				xds.RouteType: l.RouteNames(), xds.SecretType: l.SecretNames(), xds.FilterType: l.FilterNames(),
-			})
+			add("init manager Listener-local-init-manager ", xds.ListenerType, s.Name)
 		}
 	}
 	for _, s := range d.Clusters {
 		if s.Warming != nil {
-			c := s.Warming.Value
-			needs := map[string][]string{xds.SecretType: c.SecretNames(), xds.FilterType: c.FilterNames()}
-			if c.NeedsEDS() {
-				needs[xds.EndpointType] = []string{c.EDSName()}
-			}
-			add("init manager Cluster "+s.Name, needs)
+			add("init manager Cluster ", xds.ClusterType, s.Name)
 		}
 	}
 	return out
+}
+
+// targets appends what a resource waits for, each before what that waits for.
+func targets(list []string, missing map[store.Reference][]store.Reference, user store.Reference) []string {
+	for _, m := range missing[user] {
+		target := "target " + m.Type[strings.LastIndexByte(m.Type, '.')+1:] + " " + m.Name
+		if !slices.Contains(list, target) {
+			list = targets(append(list, target), missing, m)
+		}
+	}
+	return list
 }

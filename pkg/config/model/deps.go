@@ -38,15 +38,6 @@ func (l *Listener) chains() []*FilterChain {
 	return append(slices.Clip(l.FilterChains), l.DefaultFilterChain)
 }
 
-// RouteNames returns the sorted names of the route configurations that the listener needs from RDS.
-func (l *Listener) RouteNames() []string {
-	var names []string
-	for _, r := range l.RouteReferences() {
-		names = append(names, r.Name)
-	}
-	return sortedSet(names)
-}
-
 // RouteReference is one need for a route configuration.
 type RouteReference struct {
 	Name   string
@@ -106,9 +97,6 @@ func (l *Listener) SecretReferences() []SecretReference {
 	return refs
 }
 
-// SecretNames returns the sorted names of the secrets that the listener needs, static ones included.
-func (l *Listener) SecretNames() []string { return secretNames(l.SecretReferences()) }
-
 // SecretReferences returns the secrets that the cluster's TLS contexts name, in order of first use.
 func (c *Cluster) SecretReferences() []SecretReference {
 	var refs []SecretReference
@@ -122,9 +110,6 @@ func (c *Cluster) SecretReferences() []SecretReference {
 	}
 	return refs
 }
-
-// SecretNames returns the sorted names of the secrets that the cluster needs, static ones included.
-func (c *Cluster) SecretNames() []string { return secretNames(c.SecretReferences()) }
 
 // NeedsEDS tells clusters whose endpoints come from EDS.
 func (c *Cluster) NeedsEDS() bool { return c.Type == ClusterEDS }
@@ -143,18 +128,4 @@ func (p *TLSParams) addSecrets(refs []SecretReference) []SecretReference {
 		add(p.Validation.Secret, p.Validation.Source)
 	}
 	return refs
-}
-
-func secretNames(refs []SecretReference) []string {
-	names := make([]string, 0, len(refs))
-	for _, r := range refs {
-		names = append(names, r.Name)
-	}
-	return sortedSet(names)
-}
-
-// sortedSet sorts names and drops repetitions.
-func sortedSet(names []string) []string {
-	slices.Sort(names)
-	return slices.Compact(names)
 }

@@ -22,13 +22,7 @@ func TestListenerNeeds(t *testing.T) {
 		FilterChains:       []*FilterChain{secured, hcm("b", nil), hcm("inline", &RouteConfig{})},
 		DefaultFilterChain: hcm("a", nil),
 	}
-	if diff := cmp.Diff([]string{"a", "b"}, l.RouteNames()); diff != "" {
-		t.Error(diff)
-	}
 	if diff := cmp.Diff([]RouteReference{{Name: "b", Source: ads, StatPrefix: "x"}, {Name: "a", Source: ads, StatPrefix: "x"}}, l.RouteReferences()); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff([]string{"ca", "static", "z"}, l.SecretNames()); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]SecretReference{{"z", file}, {"static", nil}, {"ca", ads}}, l.SecretReferences()); diff != "" {
@@ -38,7 +32,7 @@ func TestListenerNeeds(t *testing.T) {
 		t.Error("the listener was written to")
 	}
 	empty := &Listener{}
-	if len(empty.RouteNames())+len(empty.SecretNames()) != 0 {
+	if len(empty.RouteReferences())+len(empty.SecretReferences()) != 0 {
 		t.Error("an empty listener needs something")
 	}
 }
@@ -48,7 +42,7 @@ func TestClusterNeeds(t *testing.T) {
 		return &UpstreamTLS{TLSParams: TLSParams{Certificates: []CertificateRef{{Secret: name}}}}
 	}
 	c := &Cluster{Type: ClusterEDS, TLS: with("b"), TransportSocketMatches: []TransportSocketMatch{{}, {TLS: with("a")}}}
-	if diff := cmp.Diff([]string{"a", "b"}, c.SecretNames()); diff != "" {
+	if diff := cmp.Diff([]SecretReference{{Name: "b"}, {Name: "a"}}, c.SecretReferences()); diff != "" {
 		t.Error(diff)
 	}
 	if !c.NeedsEDS() || (&Cluster{}).NeedsEDS() {

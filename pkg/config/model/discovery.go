@@ -123,19 +123,3 @@ func addFilters(refs []FilterReference, list []*HTTPFilter) []FilterReference {
 	}
 	return refs
 }
-
-// FilterNames returns the sorted names of the filter configurations of ECDS that the listener waits for.
-func (l *Listener) FilterNames() []string { return filterNames(l.FilterReferences()) }
-
-// FilterNames returns the sorted names of the filter configurations of ECDS that the cluster waits for.
-func (c *Cluster) FilterNames() []string { return filterNames(c.FilterReferences()) }
-
-func filterNames(refs []FilterReference) []string {
-	var names []string
-	for _, r := range refs {
-		if !r.Discovery.WithoutWarming {
-			names = append(names, r.Name)
-		}
-	}
-	return sortedSet(names)
-}

@@ -82,8 +82,11 @@ func (w *waiter) end() {
 	}
 }
 
-// queue collects what wait for nothing more.
-type queue struct{ list []*waiter }
+// queue collects what wait for nothing more, of the resources of one type.
+type queue struct {
+	typeURL string
+	list    []*waiter
+}
 
 func (q *queue) add(w *waiter) { q.list = append(q.list, w) }
 

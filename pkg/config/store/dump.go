@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -28,8 +30,19 @@ type Dump struct {
 	Hosts map[string][]*anypb.Any
 	// Scopes are by the model.Source.ID of their source of SRDS.
 	Scopes map[string][]Slot[*model.Scope]
-	// Waiting are the resources that something still waits for, as "type/name".
-	Waiting []string
+	// Waiting are the resources that something still waits for, in order of types and names.
+	Waiting []Wait
+}
+
+// Reference names a resource.
+type Reference struct{ Type, Name string }
+
+// Wait is a resource that others wait for. Those for which control planes have no names have one here: all scopes that a
+// connection manager follows, all virtual hosts of a route configuration, all endpoints of a collection.
+type Wait struct {
+	Reference
+	// For are the resources whose newest form waits for it, in order of types and names. They may be waited for in turn.
+	For []Reference
 }
 
 // Dump returns the present state, each list in order of names.
@@ -51,12 +64,36 @@ func (s *Store) Dump() *Dump {
 		Hosts:           s.hosting.list(),
 	}
 	for typeURL, names := range s.deps.pending {
-		for name := range names {
-			d.Waiting = append(d.Waiting, typeURL+"/"+name)
+		for name, w := range names {
+			d.Waiting = append(d.Waiting, Wait{Reference{typeURL, name}, s.waitersOf(w)})
 		}
 	}
-	slices.Sort(d.Waiting)
+	slices.SortFunc(d.Waiting, func(a, b Wait) int { return compareReferences(a.Reference, b.Reference) })
 	return d
+}
+
+func compareReferences(a, b Reference) int {
+	return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name))
+}
+
+// waitersOf names what waits for a want. What a scope waits for, all do that follow its source.
+func (s *Store) waitersOf(w *want) []Reference {
+	var list []Reference
+	for x := range w.waiters {
+		if x.queue.typeURL != xds.ScopedRouteType {
+			list = append(list, Reference{x.queue.typeURL, x.name})
+			continue
+		}
+		for _, source := range s.scoping.sources {
+			if &source.table.ready == x.queue {
+				for name := range source.follows {
+					list = append(list, Reference{xds.ScopedRouteType, name})
+				}
+			}
+		}
+	}
+	slices.SortFunc(list, compareReferences)
+	return slices.Compact(list)
 }
 
 // AllScopes are the scopes of all sources, in order of the sources.

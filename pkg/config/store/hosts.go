@@ -155,7 +155,10 @@ func (b *batch) tellHosts(touched map[*hostGroup]*batch) {
 			part.tell(g.want)
 		}
 	}
-	for name := range s.deps.pending[xds.VirtualHostType] {
+	for name, w := range s.deps.pending[xds.VirtualHostType] {
+		if !b.answers(w) {
+			continue
+		}
 		g := s.hosting.groups[name]
 		if touched[g] == nil {
 			g.empty.Inc()

@@ -86,6 +86,9 @@ func (b *batch) endpoints() {
 	}
 	if len(touched) == 0 { // the collections are empty
 		for name, w := range s.deps.pending[xds.LbEndpointType] {
+			if !b.answers(w) {
+				continue
+			}
 			b.tell(w)
 			s.deps.settle(key{xds.LbEndpointType, name})
 		}

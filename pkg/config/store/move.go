@@ -113,6 +113,11 @@ func (b *batch) foreign(w *want) bool {
 	return b.update.Source != "" && w.source != nil && !xdstp.Is(w.name) && w.source.ID() != b.update.Source
 }
 
+// answers tells whether the response came from where something is wanted.
+func (b *batch) answers(w *want) bool {
+	return w.source == nil || xdstp.Is(w.name) || w.source.ID() == b.update.Source
+}
+
 // sameSource tells whether two sources of one resource are the same, or there is none to move from or to.
 func sameSource(a, b *model.Source) bool {
 	if a == nil || b == nil || a == b || a.Kind == model.SourceADS && b.Kind == model.SourceADS {

@@ -153,7 +153,7 @@ func TestClusterWarmsUntilItsEndpointsCome(t *testing.T) {
 	if !r.src.wanted["ClusterLoadAssignment ends"] {
 		t.Errorf("subscribed: %v", r.src.wanted)
 	}
-	if d := r.Dump(); !slices.Contains(d.Waiting, xds.EndpointType+"/ends") || d.ClusterVersion != "1" || d.Clusters[0].Warming == nil {
+	if d := r.Dump(); !cmp.Equal(d.Waiting, []Wait{{Reference{xds.EndpointType, "ends"}, []Reference{{xds.ClusterType, "eds"}}}}) || d.ClusterVersion != "1" || d.Clusters[0].Warming == nil {
 		t.Errorf("waiting = %v, version %s", d.Waiting, d.ClusterVersion)
 	}
 	if err := r.Update(t.Context(), xds.Update{Type: xds.EndpointType, Version: "1", Full: true, Resources: resources(t, endpoints)}); err != nil {

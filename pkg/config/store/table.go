@@ -66,7 +66,7 @@ type table[M comparable] struct {
 }
 
 func newTable[M comparable](typeURL string, needs func(M) []dependency) *table[M] {
-	return &table[M]{typeURL: typeURL, slots: map[string]*Slot[M]{}, needs: needs}
+	return &table[M]{typeURL: typeURL, slots: map[string]*Slot[M]{}, ready: queue{typeURL: typeURL}, needs: needs}
 }
 
 func (t *table[M]) slot(name string) *Slot[M] {

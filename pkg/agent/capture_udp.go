@@ -337,10 +337,15 @@ func (c *datagramCapture) restorePins() {
 	c.unpinned = err != nil
 }
 
-// ending stops capturing because the process ends, unless the fail policy is to hold without it.
+// ending stops capturing because the process ends, unless the fail policy is to hold without it. Exchanges under way go on until close.
 func (c *datagramCapture) ending() {
-	if c.retired = true; !c.persistence.stays() {
-		c.retire()
+	c.retired = true
+	k := c.kernel.Load()
+	if k == nil || c.persistence.stays() {
+		return
+	}
+	if err := k.Retire(); err != nil {
+		c.log.Error("datagrams are still captured", "error", err)
 	}
 }
 

@@ -54,6 +54,8 @@ type Handler interface {
 	Close()
 	// Sessions are under way.
 	Sessions() int
+	// Unfinished counts the sessions whose client waits for an answer, and those of captured clients.
+	Unfinished() (awaiting, captured int)
 }
 
 // Path leads back to a client: the socket that its datagrams came to, and the address that they were sent to, from which the

@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"context"
 	"log/slog"
 	"maps"
 	"net"
@@ -207,9 +206,6 @@ func (m *Manager) Bound(dst netip.AddrPort) *model.Listener {
 	return anywhere
 }
 
-// lastAnswers is how long answers may take that are on their way when everything else has ended.
-const lastAnswers = 300 * time.Millisecond
-
 // Drain keeps things as they are until Stop or Close, but for sockets that another process goes on with (Pass): what comes there is
 // its.
 func (m *Manager) Drain() {
@@ -221,23 +217,6 @@ func (m *Manager) Drain() {
 	}
 	for _, s := range m.sockets {
 		s.mute()
-	}
-}
-
-// Finish waits for the last answers, when there are sessions at all.
-func (m *Manager) Finish(ctx context.Context) {
-	sessions := 0
-	for _, l := range m.List() {
-		sessions += l.Sessions
-	}
-	if sessions == 0 {
-		return
-	}
-	wait := time.NewTimer(lastAnswers)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
 	}
 }
 

@@ -17,10 +17,11 @@ import (
 // refuser refuses every datagram.
 type refuser struct{}
 
-func (refuser) Handle(d *Datagram)           { d.Reply.Refuse(d.Peer) }
-func (refuser) Vacate(*streaminfo.Namespace) {}
-func (refuser) Close()                       {}
-func (refuser) Sessions() int                { return 0 }
+func (refuser) Handle(d *Datagram)                   { d.Reply.Refuse(d.Peer) }
+func (refuser) Vacate(*streaminfo.Namespace)         {}
+func (refuser) Close()                               {}
+func (refuser) Sessions() int                        { return 0 }
+func (refuser) Unfinished() (awaiting, captured int) { return 0, 0 }
 
 // A client whose socket is connected learns that nobody listens where it meant to send to, and may go on with that socket.
 func TestRefuse(t *testing.T) {

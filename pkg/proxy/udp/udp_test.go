@@ -33,9 +33,10 @@ func (r *recorder) Handle(d *Datagram) {
 	r.mu.Unlock()
 	_ = d.Reply.Send(d.Payload, d.Peer)
 }
-func (r *recorder) Vacate(*streaminfo.Namespace) {}
-func (r *recorder) Close()                       { r.mu.Lock(); r.closed = true; r.mu.Unlock() }
-func (r *recorder) Sessions() int                { return 0 }
+func (r *recorder) Vacate(*streaminfo.Namespace)         {}
+func (r *recorder) Close()                               { r.mu.Lock(); r.closed = true; r.mu.Unlock() }
+func (r *recorder) Sessions() int                        { return 0 }
+func (r *recorder) Unfinished() (awaiting, captured int) { return 0, 0 }
 
 type bed struct {
 	*Manager

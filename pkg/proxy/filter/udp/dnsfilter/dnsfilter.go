@@ -205,6 +205,9 @@ func (f *Filter) Sessions() int {
 	return len(f.pending)
 }
 
+// Unfinished implements udp.Handler.
+func (f *Filter) Unfinished() (awaiting, captured int) { return f.Sessions(), 0 }
+
 // Vacate implements udp.Handler.
 func (f *Filter) Vacate(in *streaminfo.Namespace) {
 	f.end(func(l *lookup) bool { return l.datagram.Within == in })

@@ -34,6 +34,7 @@ type session struct {
 	info    streaminfo.Info
 	totals  totals
 	ended   atomic.Uint32 // an endReason
+	asked   atomic.Bool   // the client has sent since it was answered last
 
 	// sending guards payload and failed, which transmit works with, and over, which tells that the session's timers are released.
 	sending  sync.Mutex
@@ -149,6 +150,7 @@ func (s *session) send(d *udp.Datagram) {
 		return
 	}
 	s.busy()
+	s.asked.Store(true)
 	s.payload = payload
 	err := s.raw.Write(s.transmit)
 	if err == nil {
@@ -206,6 +208,7 @@ func (s *session) drain(fd uintptr) bool {
 		default:
 			s.stats.rxErrors.Inc()
 			if errors.Is(err, unix.ECONNREFUSED) {
+				s.asked.Store(false)
 				s.reply.Load().Refuse(s.key.peer)
 			}
 			continue
@@ -245,6 +248,7 @@ func (s *session) receive(m *udp.Message) {
 
 func (s *session) answer(payload []byte) {
 	st, n := &s.p.stats, uint64(len(payload))
+	s.asked.Store(false)
 	if err := s.reply.Load().Send(payload, s.key.peer); err != nil {
 		st.txErrs.Inc()
 		s.totals.sendErrors.Add(1)

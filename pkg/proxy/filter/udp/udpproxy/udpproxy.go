@@ -254,6 +254,21 @@ func (p *Proxy) Sessions() int {
 	return len(p.sessions)
 }
 
+// Unfinished implements udp.Handler.
+func (p *Proxy) Unfinished() (awaiting, captured int) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for _, s := range p.sessions {
+		if s.asked.Load() {
+			awaiting++
+		}
+		if s.info.Conn.OriginalDst.IsValid() {
+			captured++
+		}
+	}
+	return awaiting, captured
+}
+
 // Vacate implements udp.Handler.
 func (p *Proxy) Vacate(in *streaminfo.Namespace) {
 	var leaving []*session

@@ -114,14 +114,14 @@ func runExample(t *testing.T, example string, captured, free []string) {
 		}
 		return n
 	}
-	connect := func(name string) (fromWeir int) {
+	connect := func(name string, wait time.Duration) (fromWeir int) {
 		p := &pod{Host: harness.NewHost(t).AddAddress("10.50.0.1"), group: realCgroup(t, h, name)}
 		p.TCPBackend("10.50.0.1:7000", harness.Greets(name))
 		p.app = p.App().In(p.group)
 		p.pause = p.app.Start("sleep", "1000")
 		defer p.end()
 		before := passed()
-		for deadline := time.Now().Add(2 * time.Second); passed() == before && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(wait); passed() == before && time.Now().Before(deadline); {
 			if got := p.app.Connect(harness.Connect{To: "10.50.0.1:7000", HalfClose: true}); got.Received != name {
 				t.Fatalf("%s: %+v", name, got)
 			}
@@ -129,12 +129,12 @@ func runExample(t *testing.T, example string, captured, free []string) {
 		return passed() - before
 	}
 	for _, name := range captured {
-		if connect(name) == 0 {
+		if connect(name, harness.Patience) == 0 {
 			t.Errorf("%s was not captured\n%s", name, weir.Log())
 		}
 	}
 	for _, name := range free {
-		if n := connect(name); n != 0 {
+		if n := connect(name, 2*time.Second); n != 0 {
 			t.Errorf("%s was captured", name)
 		}
 	}

@@ -51,7 +51,7 @@ func greets(t *testing.T, host *harness.Host, addr string) (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(harness.Patience))
 	buf := make([]byte, 64)
 	n, err := conn.Read(buf)
 	if ne, ok := err.(net.Error); ok && ne.Timeout() {
@@ -115,7 +115,7 @@ func testNetworkECDS(t *testing.T, kind, source string) {
 	old := host.MustDial("127.0.0.1:8080")
 	stays := func(what string) {
 		t.Helper()
-		_ = old.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = old.SetDeadline(time.Now().Add(harness.Patience))
 		if _, err := io.WriteString(old, "ping"); err != nil {
 			t.Fatalf("%s: the old connection: %v", what, err)
 		}

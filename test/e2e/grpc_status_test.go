@@ -89,9 +89,9 @@ func TestGRPCDeadline(t *testing.T) {
 	t.Parallel()
 	g := startGRPC(
 		t,
-		`{match: {prefix: /grpc.testing.TestService/, headers: [{name: x-route, string_match: {exact: cut}}]}, route: {cluster: backend, max_grpc_timeout: 0.4s}}`,
+		`{match: {prefix: /grpc.testing.TestService/, headers: [{name: x-route, string_match: {exact: cut}}]}, route: {cluster: backend, max_grpc_timeout: 3s}}`,
 		`{match: {prefix: /grpc.testing.TestService/, headers: [{name: x-route, string_match: {exact: stream}}]}, `+
-			`route: {cluster: backend, max_stream_duration: {grpc_timeout_header_max: 0.4s}}}`,
+			`route: {cluster: backend, max_stream_duration: {grpc_timeout_header_max: 3s}}}`,
 	)
 	hang := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: []byte("hang")}}
 	for _, tc := range []struct {
@@ -100,10 +100,10 @@ func TestGRPCDeadline(t *testing.T) {
 		code                 codes.Code
 		message              string
 	}{
-		{"as the client has it", "", 300 * time.Millisecond, 300 * time.Millisecond, 3 * time.Second, codes.DeadlineExceeded, ""},
-		{"shorter than the route's", "cut", 200 * time.Millisecond, 200 * time.Millisecond, 3 * time.Second, codes.DeadlineExceeded, ""},
-		{"cut by the route", "cut", 10 * time.Second, 400 * time.Millisecond, 5 * time.Second, codes.Unavailable, "upstream request timeout"},
-		{"cut by the stream's duration", "stream", 10 * time.Second, 10 * time.Second, 5 * time.Second, codes.DeadlineExceeded, "downstream duration timeout"},
+		{"as the client has it", "", 2 * time.Second, 2 * time.Second, 9 * time.Second, codes.DeadlineExceeded, ""},
+		{"shorter than the route's", "cut", 2 * time.Second, 2 * time.Second, 9 * time.Second, codes.DeadlineExceeded, ""},
+		{"cut by the route", "cut", 20 * time.Second, 3 * time.Second, 15 * time.Second, codes.Unavailable, "upstream request timeout"},
+		{"cut by the stream's duration", "stream", 20 * time.Second, 20 * time.Second, 15 * time.Second, codes.DeadlineExceeded, "downstream duration timeout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(withHeader(g.ctx, "x-route", tc.route), tc.deadline)

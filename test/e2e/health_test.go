@@ -46,7 +46,7 @@ func startMoody(host *harness.Host, name string, status int32) *moody {
 
 // healthCheck checks quickly, so that tests are quick.
 func healthCheck(checker string, more ...string) string {
-	return fmt.Sprintf(`{timeout: 1s, interval: 0.05s, no_traffic_interval: 0.05s, unhealthy_threshold: 2, healthy_threshold: 2, %s}`,
+	return fmt.Sprintf(`{timeout: 5s, interval: 0.05s, no_traffic_interval: 0.05s, unhealthy_threshold: 2, healthy_threshold: 2, %s}`,
 		strings.Join(append(more, checker), ", "))
 }
 

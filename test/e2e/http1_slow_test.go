@@ -104,10 +104,10 @@ func TestTricklingBodyIsNotIdle(t *testing.T) {
 	t.Parallel()
 	host := harness.NewHost(t)
 	backend := startWireLog(host)
-	host.StartWeir(harness.WeirOptions{Config: strictProxy(backend.TCPBackend, "", "stream_idle_timeout: 0.4s")})
+	host.StartWeir(harness.WeirOptions{Config: strictProxy(backend.TCPBackend, "", "stream_idle_timeout: 2s")})
 	conn := host.MustDial("127.0.0.1:8080")
 	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
 	for range 10 {
 		<-tick.C

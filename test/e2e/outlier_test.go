@@ -88,12 +88,12 @@ func TestOutlierDetectionTimeouts(t *testing.T) {
 		<-r.Context().Done()
 	}), harness.WithHandler("/never", silent), harness.WithHandler("/hedged", silent))
 	route := func(path, more string) string {
-		return "{ match: { prefix: " + path + " }, route: { cluster: shop, timeout: 0.3s, " + more + " } }"
+		return "{ match: { prefix: " + path + " }, route: { cluster: shop, timeout: 2s, " + more + " } }"
 	}
 	r := startRig(t, host, rigConfig{
 		routes: []string{
 			route("/body", ""),
-			route("/hedged", "hedge_policy: { hedge_on_per_try_timeout: true }, retry_policy: { retry_on: 5xx, num_retries: 1, per_try_timeout: 0.1s }"),
+			route("/hedged", "hedge_policy: { hedge_on_per_try_timeout: true }, retry_policy: { retry_on: 5xx, num_retries: 1, per_try_timeout: 0.5s }"),
 			route("/never", ""),
 		},
 		clusters: []string{harness.Cluster("shop", harness.To(slow.Addr), "outlier_detection: {consecutive_5xx: 1, enforcing_consecutive_5xx: 0}")},

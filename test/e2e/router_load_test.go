@@ -30,7 +30,7 @@ func TestRouterKeepsRequestsApart(t *testing.T) {
 			return
 		case 1:
 			select {
-			case <-time.After(time.Duration(rand.IntN(60)) * time.Millisecond):
+			case <-time.After(time.Duration(rand.IntN(200)) * time.Millisecond):
 			case <-r.Context().Done():
 				return
 			}
@@ -46,7 +46,7 @@ func TestRouterKeepsRequestsApart(t *testing.T) {
 	backend := host.HTTPBackend("backend", "127.0.0.1:0", append(options, harness.WithHTTP2())...)
 	shadow := host.HTTPBackend("shadow", "127.0.0.1:0", append(options, harness.WithHTTP2())...)
 	const many = "circuit_breakers: {thresholds: [{max_retries: 1000}]}"
-	const policies = "request_mirror_policies: [{cluster: shadow}], retry_policy: {retry_on: '5xx,reset', num_retries: 30, per_try_timeout: 0.03s, retry_back_off: {base_interval: 0.001s}}"
+	const policies = "request_mirror_policies: [{cluster: shadow}], retry_policy: {retry_on: '5xx,reset', num_retries: 30, per_try_timeout: 0.1s, retry_back_off: {base_interval: 0.001s}}"
 	r := startRig(t, host, rigConfig{
 		routes: []string{
 			"{match: {prefix: /hedged}, route: {cluster: backend, timeout: 30s, hedge_policy: {hedge_on_per_try_timeout: true}, " + policies + "}}",

@@ -70,7 +70,7 @@ func TestRouterRetries(t *testing.T) {
 			retryRoute("/409", "retry_on: retriable-4xx"),
 			retryRoute("/only", "retry_on: 5xx, retriable_request_headers: [{name: x-may, present_match: true}]"),
 			retryRoute("/used-up", "retry_on: gateway-error, num_retries: 2"),
-			retryRoute("/slow", "retry_on: 'http3-post-connect-failure,reset', per_try_timeout: 0.2s"),
+			retryRoute("/slow", "retry_on: 'http3-post-connect-failure,reset', per_try_timeout: 1s"),
 			"{match: {prefix: /asked}, route: {cluster: backend}}",
 		},
 		clusters: []string{harness.Cluster("backend", harness.To(backend.Addr))},
@@ -92,7 +92,7 @@ func TestRouterRetries(t *testing.T) {
 		{path: "/only", status: 503, attempts: "1"},
 		{path: "/only", status: 503, attempts: "2", headers: []string{"x-may: 1"}},
 		{path: "/used-up", status: 503, attempts: "3"},
-		{path: "/slow", status: 200, body: "count 2 left 200", attempts: "2", atLeast: 200 * time.Millisecond},
+		{path: "/slow", status: 200, body: "count 2 left 1000", attempts: "2", atLeast: time.Second},
 	} {
 		t.Run(tc.path, func(t *testing.T) {
 			start := time.Now()
@@ -200,7 +200,7 @@ func TestRouterHedging(t *testing.T) {
 		}),
 		harness.WithHandler("/first", func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("X-Envoy-Attempt-Count") == "1" {
-				time.Sleep(600 * time.Millisecond) // the response comes after the per-try timeout
+				time.Sleep(3 * time.Second) // the response comes after the per-try timeout
 				fmt.Fprintln(w, "first")
 				return
 			}
@@ -208,13 +208,13 @@ func TestRouterHedging(t *testing.T) {
 		}),
 		harness.WithHandler("/never", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
 	)
-	const policy = "retry_policy: {retry_on: 5xx, num_retries: 1, per_try_timeout: 0.2s}, hedge_policy: {hedge_on_per_try_timeout: true}"
+	const policy = "retry_policy: {retry_on: 5xx, num_retries: 1, per_try_timeout: 1s}, hedge_policy: {hedge_on_per_try_timeout: true}"
 	r := startRig(t, host, rigConfig{
 		host: "include_request_attempt_count: true, ",
 		routes: []string{
-			"{match: {prefix: /never}, route: {cluster: backend, timeout: 0.8s, " + policy + "}}",
+			"{match: {prefix: /never}, route: {cluster: backend, timeout: 4s, " + policy + "}}",
 			"{match: {prefix: /asked}, route: {cluster: backend}}",
-			"{match: {prefix: /}, route: {cluster: backend, timeout: 10s, " + policy + "}}",
+			"{match: {prefix: /}, route: {cluster: backend, timeout: 30s, " + policy + "}}",
 		},
 		clusters: []string{harness.Cluster("backend", harness.To(backend.Addr))},
 	})

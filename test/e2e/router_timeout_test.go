@@ -37,18 +37,19 @@ func TestRouterTimeouts(t *testing.T) {
 	r := startRig(t, host, rigConfig{
 		router: "respect_expected_rq_timeout: true, strict_check_headers: [x-envoy-upstream-rq-timeout-ms]",
 		routes: []string{
-			"{match: {prefix: /hang, headers: [{name: x-route, string_match: {exact: try}}]}, route: {cluster: backend, timeout: 1s, retry_policy: {per_try_timeout: 0.1s}}}",
-			"{match: {prefix: /drip, headers: [{name: x-route, string_match: {exact: idle}}]}, route: {cluster: backend, retry_policy: {per_try_idle_timeout: 0.1s}}}",
-			"{match: {prefix: /}, route: {cluster: backend, timeout: 0.3s}}",
+			"{match: {prefix: /hang, headers: [{name: x-route, string_match: {exact: try}}]}, route: {cluster: backend, timeout: 30s, retry_policy: {per_try_timeout: 0.1s}}}",
+			"{match: {prefix: /drip, headers: [{name: x-route, string_match: {exact: idle}}]}, route: {cluster: backend, retry_policy: {per_try_idle_timeout: 1s}}}",
+			"{match: {prefix: /echo}, route: {cluster: backend, timeout: 30s}}",
+			"{match: {prefix: /}, route: {cluster: backend, timeout: 1s}}",
 		},
 		clusters: []string{harness.Cluster("backend", harness.To(backend.Addr))},
 	})
-	r.want(200, "expected=300 asked=")(r.get("/echo"))
-	r.want(200, "expected=700 asked=")(r.get("/echo", "x-envoy-upstream-rq-timeout-ms: 700"))
-	r.want(200, "expected=50 asked=")(r.get("/echo", "x-envoy-upstream-rq-timeout-ms: 700", "x-envoy-upstream-rq-per-try-timeout-ms: 50"))
-	r.want(200, "expected=90 asked=")(r.get("/echo", "x-envoy-upstream-rq-timeout-ms: 700", "x-envoy-expected-rq-timeout-ms: 90"))
+	r.want(200, "expected=30000 asked=")(r.get("/echo"))
+	r.want(200, "expected=70000 asked=")(r.get("/echo", "x-envoy-upstream-rq-timeout-ms: 70000"))
+	r.want(200, "expected=50000 asked=")(r.get("/echo", "x-envoy-upstream-rq-timeout-ms: 70000", "x-envoy-upstream-rq-per-try-timeout-ms: 50000"))
+	r.want(200, "expected=90000 asked=")(r.get("/echo", "x-envoy-upstream-rq-timeout-ms: 70000", "x-envoy-expected-rq-timeout-ms: 90000"))
 	r.want(400, "invalid header 'x-envoy-upstream-rq-timeout-ms' with value 'soon'")(r.get("/echo", "x-envoy-upstream-rq-timeout-ms: soon"))
-	r.want(200, "expected=300 asked=")(r.get("/echo", "x-envoy-upstream-alt-stat-name: other"))
+	r.want(200, "expected=30000 asked=")(r.get("/echo", "x-envoy-upstream-alt-stat-name: other"))
 	r.want(504, "upstream request timeout")(r.get("/hang"))
 	r.want(204, "")(r.get("/hang", "x-envoy-upstream-rq-timeout-alt-response: 1"))
 	r.want(504, "upstream request timeout")(r.get("/hang", "x-route: try"))
@@ -80,7 +81,7 @@ func TestRouterGRPCTimeouts(t *testing.T) {
 	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 		d, _ := stream.Context().Deadline()
 		md, _ := metadata.FromIncomingContext(stream.Context())
-		told <- fmt.Sprint(time.Until(d).Round(time.Second), " ", strings.Join(md.Get("x-envoy-expected-rq-timeout-ms"), ","))
+		told <- fmt.Sprint(time.Until(d).Truncate(time.Second)+time.Second, " ", strings.Join(md.Get("x-envoy-expected-rq-timeout-ms"), ","))
 		if method, _ := grpc.MethodFromServerStream(stream); method == "/retry/Unavailable" {
 			return status.Error(codes.Unavailable, "no")
 		}
@@ -96,8 +97,8 @@ func TestRouterGRPCTimeouts(t *testing.T) {
 		router: "suppress_grpc_request_failure_code_stats: true",
 		routes: []string{
 			"{match: {prefix: /max}, route: {cluster: backend, max_grpc_timeout: 3s}}",
-			"{match: {prefix: /short}, route: {cluster: backend, max_grpc_timeout: 0.1s}}",
-			"{match: {prefix: /stream}, route: {cluster: backend, max_stream_duration: {grpc_timeout_header_max: 0.2s}}}",
+			"{match: {prefix: /short}, route: {cluster: backend, max_grpc_timeout: 0.8s}}",
+			"{match: {prefix: /stream}, route: {cluster: backend, max_stream_duration: {grpc_timeout_header_max: 1s}}}",
 			"{match: {prefix: /retry}, route: {cluster: backend, retry_policy: {retry_on: unavailable, num_retries: 2}}}",
 		},
 		clusters: []string{harness.Cluster("backend", harness.To(l.Addr().(*net.TCPAddr).AddrPort()), harness.HTTP2())},
@@ -117,7 +118,7 @@ func TestRouterGRPCTimeouts(t *testing.T) {
 		select {
 		case s := <-told:
 			return s
-		case <-time.After(5 * time.Second):
+		case <-time.After(harness.Patience):
 			return "nothing at all"
 		}
 	}
@@ -128,7 +129,7 @@ func TestRouterGRPCTimeouts(t *testing.T) {
 		text   string
 		told   []string
 	}{
-		{"/short/Method", time.Minute, codes.Unavailable, "upstream ", []string{"0s 100"}},
+		{"/short/Method", time.Minute, codes.Unavailable, "upstream ", []string{"1s 800"}},
 		{"/stream/Method", time.Minute, codes.DeadlineExceeded, "downstream duration timeout", []string{"1m0s "}},
 		{"/retry/Unavailable", time.Minute, codes.Unavailable, "no", []string{"1m0s 15000", "1m0s 15000", "1m0s 15000"}},
 	} {

@@ -188,7 +188,7 @@ func TestCapturedSourceOfDatagrams(t *testing.T) {
 	t.Parallel()
 	harness.NeedInterception(t)
 	host, group := sourceHost(t), harness.NewCgroup(t)
-	fields := "cluster: backend, idle_timeout: 0.2s, " + sourceLog
+	fields := "cluster: backend, idle_timeout: 1s, " + sourceLog
 	weir := host.StartWeir(harness.WeirOptions{
 		Config: harness.Bootstrap{
 			Listeners: []string{udpListener("v4", "0.0.0.0:53", true, fields), udpListener("v6", "[::]:53", true, fields)},

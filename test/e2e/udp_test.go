@@ -60,7 +60,7 @@ func TestUDPProxy(t *testing.T) {
 	backend, other := udpBackend(t, host, "one "), udpBackend(t, host, "two ")
 	matcher := `matcher: {matcher_tree: {input: {name: ip, typed_config: {"@type": type.googleapis.com/envoy.extensions.matching.common_inputs.network.v3.SourceIPInput}}, exact_match_map: {map: {127.0.0.2: {action: {name: route, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.Route, cluster: two}}}}}}, on_no_match: {action: {name: route, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.Route, cluster: one}}}}`
 	log := t.TempDir() + "/log"
-	access := fmt.Sprintf(`, idle_timeout: 0.2s, access_log: [{name: file, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: %s, log_format: {text_format_source: {inline_string: "%%ACCESS_LOG_TYPE%% %%BYTES_RECEIVED%% %%BYTES_SENT%% %%DYNAMIC_METADATA(udp.proxy.session:cluster_name)%% %%UPSTREAM_HOST%%\n"}}}}]`, log)
+	access := fmt.Sprintf(`, idle_timeout: 2s, access_log: [{name: file, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: %s, log_format: {text_format_source: {inline_string: "%%ACCESS_LOG_TYPE%% %%BYTES_RECEIVED%% %%BYTES_SENT%% %%DYNAMIC_METADATA(udp.proxy.session:cluster_name)%% %%UPSTREAM_HOST%%\n"}}}}]`, log)
 	weir := host.StartWeir(harness.WeirOptions{Config: harness.Bootstrap{
 		Listeners: []string{udpListener("plain", "127.0.0.1:5300", false, "cluster: one"+access), udpListener("matched", "0.0.0.0:5301", false, matcher)},
 		Clusters:  []string{harness.Cluster("one", harness.To(backend)), harness.Cluster("two", harness.To(other))},

@@ -156,7 +156,7 @@ import socket, sys, time
 bad, count, end = 0, 0, time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end:
     for ip in sys.argv[2:]:
-        s = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
+        s = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(10)
         count += 1
         try:
             s.sendto(b"x", (ip, 53))
@@ -164,7 +164,7 @@ while time.monotonic() < end:
             if text != b"weir" or peer[:2] != (ip, 53): raise OSError("%s from %s" % (text, peer))
         except OSError as e: bad += 1; print(ip, repr(e), file=sys.stderr)
         s.close()
-    time.sleep(0.01)
+    time.sleep(0.02)
 print(bad, "of", count)
 `
 

@@ -176,7 +176,7 @@ func (a App) start(cmd *exec.Cmd) error {
 // Curl runs curl, quiet, with its own bound on time.
 func (a App) Curl(args ...string) Result {
 	a.host.t.Helper()
-	return a.Run(append([]string{"curl", "-q", "-sS", "--noproxy", "*", "--max-time", "20"}, args...)...)
+	return a.Run(append([]string{"curl", "-q", "-sS", "--noproxy", "*", "--max-time", "40"}, args...)...)
 }
 
 // Python runs a Python program given as text.

@@ -9,7 +9,7 @@ import (
 
 // Patience is how long Eventually and the builders wait for what should happen at once. It is long, since test machines are
 // slow at times, and costs nothing where things work.
-const Patience = 15 * time.Second
+const Patience = 30 * time.Second
 
 // pollInterval is how often a condition is looked at.
 const pollInterval = 10 * time.Millisecond

@@ -1,6 +1,11 @@
 package filter
 
-import "sync"
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // Drain tells the filter of a connection to finish what is under way. The zero value is ready for use, and may be used
 // from any goroutine. It needs no goroutine while nothing is to be told.
@@ -9,6 +14,23 @@ type Drain struct {
 	begun bool
 	tell  func()
 	calls sync.WaitGroup
+	soon  atomic.Pointer[Period]
+}
+
+// Period is a time in which busy connections are asked to finish: each at a response, whose chance to be the one grows from none at
+// Since to certainty after Over, as in Envoy. An Over of 0 is each at its next response.
+type Period struct {
+	Since time.Time
+	Over  time.Duration
+}
+
+// Within has Due choose a moment of the period, ahead of Begin, which comes at its own time.
+func (d *Drain) Within(p *Period) { d.soon.Store(p) }
+
+// Due tells, for a response that is about to be sent, whether it is to be the last one of its connection.
+func (d *Drain) Due() bool {
+	p := d.soon.Load()
+	return p != nil && (p.Over <= 0 || rand.Int64N(int64(p.Over)) < int64(time.Since(p.Since)))
 }
 
 // Begin tells, once.

@@ -3,6 +3,8 @@ package filter
 import (
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestDrain(t *testing.T) {
@@ -26,5 +28,43 @@ func TestDrain(t *testing.T) {
 	other.Begin()
 	if told.Load() != 2 {
 		t.Error("told after Forget")
+	}
+}
+
+func TestDrainDue(t *testing.T) {
+	for _, tc := range []struct {
+		name       string
+		over, age  time.Duration
+		none       bool
+		least, max int // of 1000 responses
+	}{
+		{name: "no drain", none: true},
+		{name: "at once", least: 1000, max: 1000},
+		{name: "the beginning", over: time.Minute, max: 0},
+		{name: "a quarter", over: time.Minute, age: 15 * time.Second, least: 150, max: 350},
+		{name: "the end", over: time.Minute, age: time.Minute, least: 1000, max: 1000},
+		{name: "long after", over: time.Minute, age: time.Hour, least: 1000, max: 1000},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var d Drain
+				if !tc.none {
+					d.Within(&Period{Since: time.Now(), Over: tc.over})
+				}
+				time.Sleep(tc.age)
+				due := 0
+				for range 1000 {
+					if d.Due() {
+						due++
+					}
+				}
+				if due < tc.least || due > tc.max {
+					t.Errorf("%d of 1000 responses are to be the last one, want %d to %d", due, tc.least, tc.max)
+				}
+				if n := testing.AllocsPerRun(100, func() { d.Due() }); n != 0 {
+					t.Errorf("%v allocations for each response", n)
+				}
+			})
+		})
 	}
 }

@@ -174,7 +174,7 @@ func (s *stream) deliver(resp *message.Response, err error) {
 		return
 	}
 	at := s.headTime()
-	if s.conn.m.deps.lastResponse() {
+	if d := s.conn.fc.Drain; d != nil && d.Due() || s.conn.m.deps.lastResponse() {
 		s.conn.drainOnce()
 	}
 	s.finalizeResponse(resp, at)

@@ -162,7 +162,7 @@ func (m *Manager) replace(next, was *active, b *binding) error {
 }
 
 // leave ends a listener's version: sockets that the next one does not have are closed, chains that it does not have are
-// added to gone. A socket that another listener took over stays open.
+// added to gone, with true when nothing else has changed. A socket that another listener took over stays open.
 func (m *Manager) leave(was, next *active, gone map[*runtime]bool) {
 	kept := map[*runtime]bool{}
 	if next != nil {
@@ -170,9 +170,10 @@ func (m *Manager) leave(was, next *active, gone map[*runtime]bool) {
 			kept[r] = true
 		}
 	}
+	inPlace := next != nil && sameBesideChains(was.cfg, next.cfg)
 	for _, r := range was.chains {
 		if !kept[r] {
-			gone[r] = true
+			gone[r] = inPlace
 		}
 	}
 	for _, s := range was.sockets {

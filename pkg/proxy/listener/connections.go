@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
 )
 
 // errStopping ends connections when the process stops.
@@ -87,18 +88,22 @@ func (m *Manager) unregister(cn *connection) {
 // tellDrain asks the connection to finish.
 func (cn *connection) tellDrain() { cn.drain.Begin() }
 
-// signal tells the connections that pick chooses to finish: at once, or each at its moment within the drain time.
-func (m *Manager) signal(pick func(*runtime) bool) {
+// signal tells the connections that pick chooses to finish: at once, or each at its moment within a time. Those that are busy are
+// told earlier in the period that pick gives, which may be nil.
+func (m *Manager) signal(within time.Duration, pick func(*runtime) (busy *filter.Period, chosen bool)) {
 	m.connMu.Lock()
 	defer m.connMu.Unlock()
 	for cn := range m.conns {
-		if cn.chain == nil || !pick(cn.chain) {
+		if cn.chain == nil {
 			continue
 		}
-		if m.opts.DrainStrategy == DrainImmediate {
+		switch busy, chosen := pick(cn.chain); {
+		case !chosen:
+		case m.opts.DrainStrategy == DrainImmediate:
 			cn.tellDrain()
-		} else {
-			cn.spread.Arm(time.Duration(rand.Int64N(int64(m.opts.DrainTime))))
+		default:
+			cn.drain.Within(busy)
+			cn.spread.Arm(time.Duration(rand.Int64N(int64(max(within, 1)))))
 		}
 	}
 }
@@ -113,7 +118,9 @@ func (m *Manager) Finish() {
 	}
 }
 
-// retire drains chains that no listener has any more. What still runs after the drain time is ended.
+// retire drains chains that no listener has any more. What still runs after the drain time is ended, so that the last connection is
+// told when half of it is left: who is told at the end has no time to finish. Chains whose value is true were replaced in place, and
+// their connections are told by the next response, as in Envoy.
 func (m *Manager) retire(chains map[*runtime]bool) {
 	if len(chains) == 0 {
 		return
@@ -131,7 +138,16 @@ func (m *Manager) retire(chains map[*runtime]bool) {
 		}
 	}
 	m.connMu.Unlock()
-	m.signal(func(r *runtime) bool { return chains[r] })
+	half := m.opts.DrainTime / 2
+	atOnce := &filter.Period{Since: time.Now()}
+	gradual := &filter.Period{Since: atOnce.Since, Over: half}
+	m.signal(half, func(r *runtime) (busy *filter.Period, chosen bool) {
+		inPlace, chosen := chains[r]
+		if inPlace {
+			return atOnce, chosen
+		}
+		return gradual, chosen
+	})
 	for _, r := range idle {
 		m.finished(r)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 )
 
@@ -111,7 +112,7 @@ func (m *Manager) beginDrain(scope int) bool {
 		}
 	}
 	m.mu.Unlock()
-	m.signal(func(r *runtime) bool { return chosen[r] })
+	m.signal(m.opts.DrainTime, func(r *runtime) (*filter.Period, bool) { return nil, chosen[r] }) // DrainClose tells the busy ones
 	return true
 }
 

@@ -42,7 +42,7 @@ type DrainStrategy uint8
 
 // Drain strategies.
 const (
-	// DrainGradual tells each connection at a random moment within the drain time.
+	// DrainGradual tells each connection at a random moment within the drain time, within its first half when it is cut off then.
 	DrainGradual DrainStrategy = iota
 	// DrainImmediate tells all connections at once.
 	DrainImmediate

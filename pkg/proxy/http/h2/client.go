@@ -155,6 +155,9 @@ func (cc *ClientConn) endIfIdle() {
 // heading implements side.
 func (cc *ClientConn) heading(bool) {}
 
+// lastTaken implements side: servers open no streams.
+func (cc *ClientConn) lastTaken() uint32 { return 0 }
+
 // settled implements side.
 func (cc *ClientConn) settled() { cc.ready.Broadcast() }
 

@@ -41,6 +41,8 @@ type side interface {
 	afterReset()
 	// serve runs the handler of a stream.
 	serve(st *stream)
+	// lastTaken is the last stream of the peer that was or will be served. The caller holds mu.
+	lastTaken() uint32
 	// settled is called when a SETTINGS frame has taken effect. The caller holds mu.
 	settled()
 }
@@ -168,17 +170,17 @@ func (c *link) goodbye(err error) {
 	}
 	if said {
 		c.begin()
-		c.out = appendGoAway(c.out, c.lastID, bad.code)
+		c.out = appendGoAway(c.out, c.side.lastTaken(), bad.code)
 		c.stats.GoAwaySent.Inc()
 	}
-	deadline := time.Now().Add(c.limits.linger)
-	_ = c.nc.SetDeadline(deadline) // a broken connection does not block
+	c.lingerOn()
 	for c.flushing {
 		c.flushed.Wait()
 	}
 	c.flushing = true
 	out := c.takeOut()
 	c.mu.Unlock()
+	c.lingerOn()
 	_, werr := c.nc.Write(out)
 	c.mu.Lock()
 	c.flushing = false
@@ -188,7 +190,13 @@ func (c *link) goodbye(err error) {
 	if werr != nil || !ok || w.CloseWrite() != nil {
 		return
 	}
+	c.lingerOn()
 	c.rd.drain()
+}
+
+// lingerOn gives the peer the time of a lingering close, anew after each write that it has made room for, as in Envoy.
+func (c *link) lingerOn() {
+	_ = c.nc.SetDeadline(time.Now().Add(c.limits.linger)) // a broken connection does not block
 }
 
 // reason prefers why the connection was given up to what a read or write then said.

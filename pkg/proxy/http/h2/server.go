@@ -56,9 +56,11 @@ type Server struct {
 	idle   bool       // guarded by idleMu
 
 	// Guarded by mu.
-	serving    bool // the first frames were added
-	draining   bool // a graceful end has begun
-	final      bool // no more streams are taken
+	serving    bool   // the first frames were added
+	draining   bool   // a graceful end has begun
+	final      bool   // no more streams are taken
+	taken      uint32 // the last one that was taken then
+	opening    bool   // the reader opens a stream that was taken
 	drainTimer *time.Timer
 	served     int
 	over       int          // streams that have ended
@@ -203,9 +205,14 @@ func (s *Server) headers(id uint32, end bool, block []byte) error {
 	}
 	last, how, final := s.lastID, s.recent.how(id), s.final
 	s.lastID = max(last, id)
+	s.opening = id > last && !final
 	s.mu.Unlock()
 	if id > last && !final {
-		return s.open(id, end, block)
+		err := s.open(id, end, block)
+		if err != nil {
+			s.notOpened()
+		}
+		return err
 	}
 	if err := s.skip(block); err != nil {
 		return err
@@ -248,6 +255,7 @@ func (s *Server) open(id uint32, end bool, block []byte) error {
 	st.enter(id)
 	st.begun = time.Now()
 	s.workers.busy++
+	s.opening = false
 	first := s.workers.busy == 1
 	if s.opt.MaxRequests > 0 && s.served >= s.opt.MaxRequests {
 		s.drain()

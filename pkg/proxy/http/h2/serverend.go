@@ -61,6 +61,7 @@ func (s *Server) closeDoor() {
 	}
 	s.final = true
 	s.begin()
+	s.taken = s.lastID
 	s.out = appendGoAway(s.out, s.lastID, codeNo)
 	s.outFrames++
 	s.stats.GoAwaySent.Inc()
@@ -70,11 +71,27 @@ func (s *Server) closeDoor() {
 
 // endIfDrained wakes the reader up to end the connection after the last stream. The caller holds mu.
 func (s *Server) endIfDrained() {
-	if !s.final || s.workers.busy > 0 || s.err != nil {
+	if !s.final || s.workers.busy > 0 || s.opening || s.err != nil {
 		return
 	}
 	s.fail(errDrained)
 	_ = s.nc.SetReadDeadline(time.Unix(1, 0)) // a broken connection does not block
+}
+
+// notOpened is called when a stream that was taken could not be opened. Only the reader calls it, without mu.
+func (s *Server) notOpened() {
+	s.mu.Lock()
+	s.opening = false
+	s.endIfDrained()
+	s.mu.Unlock()
+}
+
+// lastTaken implements side: the last stream that a GOAWAY frame names, which never grows (RFC 9113 section 6.8).
+func (s *Server) lastTaken() uint32 {
+	if s.final {
+		return s.taken
+	}
+	return s.lastID
 }
 
 // Abort implements codec.Server.

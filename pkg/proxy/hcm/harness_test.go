@@ -38,6 +38,7 @@ type proxy struct {
 	clusters *cluster.Manager
 	poller   *conn.Poller
 	draining chan struct{}
+	busyTold atomic.Bool  // of a drain, from the next response on
 	rests    atomic.Int64 // how often a connection came to rest
 	panics   atomic.Int64 // of goroutines that are not a connection's own
 	logs     *accesslog.Manager
@@ -197,6 +198,9 @@ func (p *proxy) serve(ctx context.Context, nc net.Conn, id uint64) {
 		p.panics.Add(1)
 		c.Reset()
 	}}
+	if p.busyTold.Load() {
+		fc.Drain.Within(&filter.Period{})
+	}
 	if p.tls != nil {
 		tc := tls.Server(c, p.tls)
 		if err := tc.HandshakeContext(ctx); err != nil {

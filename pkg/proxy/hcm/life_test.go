@@ -240,3 +240,23 @@ func TestNoAllocationsForwarding(t *testing.T) {
 		t.Errorf("%v allocations per forwarded request", n)
 	}
 }
+
+// A response tells that its connection drains, before anything else does.
+func TestDrainIsDueWithResponse(t *testing.T) {
+	p := start(t, routeConfig(&model.Route{Direct: &model.DirectResponse{Status: 200}}), options{})
+	p.busyTold.Store(true)
+	c := p.dial()
+	c.send(get("/"))
+	if resp, _ := c.read("GET"); resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("%d, close %v", resp.StatusCode, resp.Close)
+	}
+	resp, err := http2Client(t, p.addr).Get("http://a/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	p.eventually("both connections end", func() bool { return p.counter("http.test.downstream_cx_active") == 0 })
+	if n := p.counter("http.test.downstream_cx_drain_close"); n != 2 {
+		t.Errorf("drain_close is %d", n)
+	}
+}

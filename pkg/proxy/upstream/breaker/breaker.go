@@ -38,10 +38,16 @@ func (g *Budget) limit() int64 {
 
 // New makes a breaker that shows in the gauge open whether the limit is reached: 0 closed, 1 open.
 func New(limit uint32, open *stats.Gauge) *Breaker {
-	b := &Breaker{open: open}
+	b := &Breaker{}
+	b.Init(limit, open)
+	return b
+}
+
+// Init makes a breaker of the zero value, as New does, for those that are part of something else.
+func (b *Breaker) Init(limit uint32, open *stats.Gauge) {
+	b.open = open
 	b.limit.Store(int64(limit))
 	b.publish(0)
-	return b
 }
 
 // SetLimit changes the limit; what is under way beyond it goes on.

@@ -24,8 +24,9 @@ type core struct {
 	transports *transports
 	// http is how all its hosts are spoken to.
 	http model.UpstreamHTTP
-	// requests and retries by priority: [0] default, [1] high.
+	// requests and retries by priority: [0] default, [1] high. breakers holds them, and those of shared.
 	requests, retries [2]*breaker.Breaker
+	breakers          [2][5]breaker.Breaker
 	drops             drops
 	// outliers watches the hosts; nil without outlier detection.
 	outliers atomic.Pointer[outlier.Detector]
@@ -67,12 +68,12 @@ func (m *Manager) newCore(cfg *model.Cluster) *core {
 		http:       cfg.HTTP,
 	}
 	for i := range counters.Breakers {
-		open := &counters.Breakers[i]
-		k.shared.Connections[i] = breaker.New(0, open.CxOpen)
-		k.shared.Pending[i] = breaker.New(0, open.RqPendingOpen)
-		k.requests[i] = breaker.New(0, open.RqOpen)
-		k.retries[i] = breaker.New(0, open.RqRetryOpen)
-		k.shared.Pools[i] = breaker.New(0, open.CxPoolOpen)
+		of, open := &k.breakers[i], &counters.Breakers[i]
+		k.shared.Connections[i], k.shared.Pending[i], k.shared.Pools[i] = &of[0], &of[1], &of[2]
+		k.requests[i], k.retries[i] = &of[3], &of[4]
+		for n, gauge := range [...]*stats.Gauge{open.CxOpen, open.RqPendingOpen, open.CxPoolOpen, open.RqOpen, open.RqRetryOpen} {
+			of[n].Init(0, gauge)
+		}
 	}
 	return k
 }

@@ -20,7 +20,7 @@ func TestCollectPercent(t *testing.T) {
 		{1 << 30, false, 100},
 		{10 << 20, true, 400},
 		{32 << 20, true, 300},
-		{96 << 20, true, 200},
+		{96 << 20, true, 300},
 		{160 << 20, true, 200},
 		{200 << 20, true, 160},
 		{320 << 20, true, 100},

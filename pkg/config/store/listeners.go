@@ -25,7 +25,7 @@ func (b *batch) listeners() {
 	t := b.store.listeners
 	// Removed first, so that their addresses are free for what is new.
 	for _, r := range b.update.Resources {
-		if name := peekName(r); b.unreadable(r, name) {
+		if name := r.PeekName(); b.unreadable(r, name) {
 			b.seen[""] = true
 		} else if name != "" {
 			b.seen[name] = true
@@ -50,7 +50,7 @@ func (b *batch) listeners() {
 	}
 }
 
-// unreadable tells whether a resource with that name, as peekName returned it, is no listener at all.
+// unreadable tells whether a resource with that name, as PeekName returned it, is no listener at all.
 func (b *batch) unreadable(r xds.Resource, name string) bool {
 	return r.Body != nil && (r.Body.GetTypeUrl() != b.update.Type || name == "" && b.unpack(r, &listenerv3.Listener{}) != nil)
 }
@@ -63,7 +63,7 @@ func (b *batch) proposeListeners() []*proposal {
 		if r.Body == nil {
 			continue
 		}
-		if name := peekName(r); !done[name] && b.store.listeners.unchanged(b, name, r) {
+		if name := r.PeekName(); !done[name] && b.store.listeners.unchanged(b, name, r) {
 			done[name] = true
 			continue
 		}

@@ -10,7 +10,7 @@ import (
 // reassign applies an assignment that differs from the one before in some endpoints, at the price of these. It tells whether it
 // did: what is new, bad or warned of is looked at as a whole.
 func (b *batch) reassign(r xds.Resource) bool {
-	s, name := b.store, peekName(r)
+	s, name := b.store, r.PeekName()
 	w, e := s.deps.wanted(b.update.Type, name), s.endpoints.latest(name)
 	if w == nil || e == nil || e.Static || len(e.Warnings) > 0 || r.Body.GetTypeUrl() != b.update.Type {
 		return false

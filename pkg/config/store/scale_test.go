@@ -203,7 +203,7 @@ func FuzzPeekName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := xds.Resource{Name: "n", Body: &anypb.Any{TypeUrl: xds.EndpointType, Value: b}}
 		m := &endpointv3.ClusterLoadAssignment{}
-		name := peekName(r)
+		name := r.PeekName()
 		if r.Body.UnmarshalTo(m) == nil && name != nameOf(m.GetClusterName(), "n") {
 			t.Errorf("peeked %q in a message called %q", name, m.GetClusterName())
 		}

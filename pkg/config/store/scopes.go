@@ -142,7 +142,7 @@ func (b *batch) proposeScopes(x *scopeSource) []*scopeProposal {
 		}
 		m := &routev3.ScopedRouteConfiguration{}
 		p := &scopeProposal{resource: r}
-		if name := peekName(r); !b.seen[name] && x.table.unchanged(b, name, r) {
+		if name := r.PeekName(); !b.seen[name] && x.table.unchanged(b, name, r) {
 			b.seen[name] = true
 			continue
 		}

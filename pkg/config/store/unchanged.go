@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-proxy/weir/pkg/config/xds"
@@ -12,40 +11,13 @@ import (
 // A state-of-the-world response holds everything whenever one resource changes. What is the same as before, byte by byte, is
 // told by its name alone, and neither decoded nor checked nor translated again.
 
-// nameField is the number of the field that names a resource, in all types that have names of their own.
-const nameField protowire.Number = 1
-
-// peekName reads the name of a resource without decoding it; empty when it cannot be told.
-func peekName(r xds.Resource) string {
-	if r.Body == nil {
-		return r.Name
-	}
-	name := ""
-	for b := r.Body.GetValue(); len(b) > 0; {
-		number, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return ""
-		}
-		b = b[n:]
-		if n = protowire.ConsumeFieldValue(number, kind, b); n < 0 {
-			return ""
-		}
-		if number == nameField && kind == protowire.BytesType {
-			v, _ := protowire.ConsumeBytes(b[:n])
-			name = string(v) // the last one counts, as for any decoder
-		}
-		b = b[n:]
-	}
-	return nameOf(name, r.Name)
-}
-
 // keepNamed tells whether a resource that is subscribed by name is as before, and counts its arrival then.
 // Secrets are read again, for their files may have changed, and so are filters, for the listeners that they have to fit may.
 func keepNamed[M comparable](b *batch, t *table[M], r xds.Resource) bool {
 	if b.update.Type != xds.EndpointType && b.update.Type != xds.RouteType {
 		return false
 	}
-	name := peekName(r)
+	name := r.PeekName()
 	w := b.store.deps.wanted(b.update.Type, name)
 	if w == nil || !t.unchanged(b, name, r) {
 		return false

@@ -183,7 +183,7 @@ func (b *batch) clusters() {
 			b.seen[r.Name] = true // a heart-beat keeps it
 			continue
 		}
-		if name := peekName(r); !b.seen[name] && t.unchanged(b, name, r) {
+		if name := r.PeekName(); !b.seen[name] && t.unchanged(b, name, r) {
 			b.seen[name] = true
 			continue
 		}

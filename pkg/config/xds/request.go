@@ -159,12 +159,14 @@ func sorted(set map[string]bool) []string {
 	return names
 }
 
-// sotwUpdate unwraps a state-of-the-world response; entries wrapped in a Resource carry name, version and TTL.
+// sotwUpdate unwraps a state-of-the-world response; entries wrapped in a Resource carry name, version and TTL. One of heart-beats
+// alone says nothing of resources that it lacks: those without a TTL need no heart-beat.
 func sotwUpdate(r *discoveryv3.DiscoveryResponse) Update {
-	u := Update{Type: r.TypeUrl, Version: r.VersionInfo, Full: true, Resources: make([]Resource, 0, len(r.Resources))}
+	u := Update{Type: r.TypeUrl, Version: r.VersionInfo, Resources: make([]Resource, 0, len(r.Resources))}
 	for _, body := range r.Resources {
 		u.Resources = append(u.Resources, unwrap(body, r.VersionInfo))
 	}
+	u.Full = len(u.Resources) == 0 || slices.ContainsFunc(u.Resources, func(r Resource) bool { return r.Body != nil })
 	return u
 }
 

@@ -32,20 +32,23 @@ func (r reaper) notLaterThan(t time.Time) {
 }
 
 // lease notes until when the resources of a response are to be had, and returns the earliest of these times. A resource
-// that comes without TTL does not expire any more; a heart-beat, which has no body, extends what there is.
+// that comes without TTL does not expire any more; a heart-beat, which has no body, extends what there is. Without a TTL, resources
+// of the state of the world come without the wrapper that names them, too.
 func (s *subscription) lease(u *Update, now time.Time) (earliest time.Time) {
 	for i := range u.Resources {
 		r := &u.Resources[i]
 		switch {
-		case r.Name == "":
-		case r.TTL <= 0 && r.Body != nil:
-			delete(s.expiries, r.Name)
-		case r.TTL > 0:
+		case r.TTL > 0 && r.Name != "":
 			at := now.Add(r.TTL)
 			s.expiries[r.Name] = at
 			if earliest.IsZero() || at.Before(earliest) {
 				earliest = at
 			}
+		case len(s.expiries) == 0 || r.TTL > 0 || r.Body == nil:
+		case r.Name != "":
+			delete(s.expiries, r.Name)
+		default:
+			delete(s.expiries, r.PeekName())
 		}
 	}
 	return earliest

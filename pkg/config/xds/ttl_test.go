@@ -72,6 +72,39 @@ func TestResourcesExpire(t *testing.T) {
 	}
 }
 
+// go-control-plane sends the state of the world's heart-beats for the resources that have a TTL, and wraps only those: neither says
+// anything of the others, nor does a resource that comes bare expire any more.
+func TestHeartbeatsOfTheStateOfTheWorld(t *testing.T) {
+	r := newRig(t, nil)
+	r.mux.SubscribeAll(ClusterType)
+	r.run(t)
+	s := r.stream(t)
+	bare := func(name string) *anypb.Any {
+		return &anypb.Any{TypeUrl: ClusterType, Value: append([]byte{1<<3 | 2, byte(len(name))}, name...)}
+	}
+	const ttl = 400 * time.Millisecond
+	s.send(false, ClusterType, "v1", "1", leased(t, "short", "1", ttl, false), leased(t, "freed", "1", ttl, false))
+	if u := r.rec.next(t); !u.Full {
+		t.Fatalf("update %+v", u)
+	}
+	s.send(false, ClusterType, "v1", "2", leased(t, "short", "1", ttl, true))
+	if u := r.rec.next(t); u.Full || len(u.Resources) != 1 || u.Resources[0].Body != nil {
+		t.Fatalf("heart-beat %+v", u)
+	}
+	if err := s.stream.SendMsg(&discoveryv3.DiscoveryResponse{TypeUrl: ClusterType, VersionInfo: "v2", Nonce: "3", Resources: []*anypb.Any{bare("freed"), bare("other")}}); err != nil {
+		t.Fatal(err)
+	}
+	if u := r.rec.next(t); !u.Full || u.Version != "v2" {
+		t.Fatalf("update %+v", u)
+	}
+	if u := r.rec.next(t); !slices.Equal(u.Removed, []string{"short"}) {
+		t.Fatalf("expiry %+v", u)
+	}
+	if s.send(false, ClusterType, "v3", "4"); !r.rec.next(t).Full {
+		t.Error("a response of nothing does not remove everything")
+	}
+}
+
 func TestResourcesExpireWithoutAControlPlane(t *testing.T) {
 	r := newRig(t, nil)
 	r.mux.Subscribe(EndpointType, "a")

@@ -107,7 +107,11 @@ func common(x *format.Context) *accesslogv3.AccessLogCommon {
 		UpstreamRemoteAddress: address(u.Host), UpstreamLocalAddress: address(u.Local), UpstreamCluster: u.Cluster,
 		UpstreamTransportFailureReason: text(u.TransportFailure), UpstreamRequestAttemptCount: u.AttemptCount,
 		UpstreamWireBytesSent: u.WireSent, UpstreamWireBytesReceived: u.WireReceived,
-		RouteName: i.RouteName, ResponseFlags: flags(i.Flags), SampleRate: 1,
+		RouteName: i.RouteName, ResponseFlags: flags(i.Flags), SampleRate: 1, Metadata: dynamicMetadata(i.Dynamic),
+	}
+	if x.Request != nil {
+		id, _ := x.Request.Headers.Lookup("x-request-id")
+		out.StreamId = text(id)
 	}
 	if u.Pipe != "" {
 		out.UpstreamRemoteAddress = &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: u.Pipe}}}
@@ -117,6 +121,7 @@ func common(x *format.Context) *accesslogv3.AccessLogCommon {
 		out.DownstreamLocalAddress = address(d.Local)
 		out.DownstreamTransportFailureReason, out.ConnectionTerminationDetails = text(d.TransportFailure), text(d.TerminationDetails)
 		out.DownstreamWireBytesReceived, out.DownstreamWireBytesSent = d.RxBytes.Load(), d.TxBytes.Load()
+		out.TlsProperties = tlsProperties(d)
 	}
 	if i.Client.IsValid() {
 		out.DownstreamRemoteAddress = address(i.Client)

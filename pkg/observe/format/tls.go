@@ -13,14 +13,14 @@ import (
 
 func tlsOperators() map[string]operator {
 	ops := map[string]operator{
-		// crypto/tls does not tell which certificate was presented to the peer.
-		"DOWNSTREAM_LOCAL_IP_SAN":  text(never),
-		"DOWNSTREAM_LOCAL_DNS_SAN": text(never),
-		"DOWNSTREAM_LOCAL_URI_SAN": text(never),
-		"DOWNSTREAM_LOCAL_SUBJECT": text(never),
-		"UPSTREAM_LOCAL_IP_SAN":    text(never),
-		"UPSTREAM_LOCAL_DNS_SAN":   text(never),
-		"UPSTREAM_LOCAL_URI_SAN":   text(never),
+		"DOWNSTREAM_LOCAL_IP_SAN":  own(appendIPs),
+		"DOWNSTREAM_LOCAL_DNS_SAN": own(appendDNSNames),
+		"DOWNSTREAM_LOCAL_URI_SAN": own(appendURIs),
+		"DOWNSTREAM_LOCAL_SUBJECT": own(appendSubject),
+		// crypto/tls does not tell which certificate was presented to an upstream.
+		"UPSTREAM_LOCAL_IP_SAN":  text(never),
+		"UPSTREAM_LOCAL_DNS_SAN": text(never),
+		"UPSTREAM_LOCAL_URI_SAN": text(never),
 	}
 	addTLS(ops, "DOWNSTREAM", downstreamTLS)
 	addTLS(ops, "UPSTREAM", upstreamTLS)
@@ -79,27 +79,12 @@ func addTLS(ops map[string]operator, side string, of tlsState) {
 	ops[side+"_TLS_SESSION_ID"] = text(never)
 	ops[side+"_TLS_CIPHER"] = session(func(s *tls.ConnectionState) string { return cipherName(s.CipherSuite) })
 	ops[side+"_TLS_VERSION"] = session(func(s *tls.ConnectionState) string { return versionName(s.Version) })
-	ops[side+"_PEER_SUBJECT"] = leaf(of, func(dst []byte, c *x509.Certificate) []byte { return append(dst, c.Subject.String()...) })
+	ops[side+"_PEER_SUBJECT"] = leaf(of, appendSubject)
 	ops[side+"_PEER_ISSUER"] = leaf(of, func(dst []byte, c *x509.Certificate) []byte { return append(dst, c.Issuer.String()...) })
 	ops[side+"_PEER_CERT"] = leaf(of, appendPEM)
-	ops[side+"_PEER_URI_SAN"] = leaf(of, func(dst []byte, c *x509.Certificate) []byte {
-		for i, u := range c.URIs {
-			dst = append(comma(dst, i), u.String()...)
-		}
-		return dst
-	})
-	ops[side+"_PEER_DNS_SAN"] = leaf(of, func(dst []byte, c *x509.Certificate) []byte {
-		for i, name := range c.DNSNames {
-			dst = append(comma(dst, i), name...)
-		}
-		return dst
-	})
-	ops[side+"_PEER_IP_SAN"] = leaf(of, func(dst []byte, c *x509.Certificate) []byte {
-		for i, ip := range c.IPAddresses {
-			dst = append(comma(dst, i), ip.String()...)
-		}
-		return dst
-	})
+	ops[side+"_PEER_URI_SAN"] = leaf(of, appendURIs)
+	ops[side+"_PEER_DNS_SAN"] = leaf(of, appendDNSNames)
+	ops[side+"_PEER_IP_SAN"] = leaf(of, appendIPs)
 	ops[side+"_PEER_CERT_V_START"] = validity(of, true)
 	ops[side+"_PEER_CERT_V_END"] = validity(of, false)
 }
@@ -109,6 +94,43 @@ func comma(dst []byte, i int) []byte {
 		return append(dst, ',')
 	}
 	return dst
+}
+
+func appendSubject(dst []byte, c *x509.Certificate) []byte {
+	return append(dst, c.Subject.String()...)
+}
+
+func appendURIs(dst []byte, c *x509.Certificate) []byte {
+	for i, u := range c.URIs {
+		dst = append(comma(dst, i), u.String()...)
+	}
+	return dst
+}
+
+func appendDNSNames(dst []byte, c *x509.Certificate) []byte {
+	for i, name := range c.DNSNames {
+		dst = append(comma(dst, i), name...)
+	}
+	return dst
+}
+
+func appendIPs(dst []byte, c *x509.Certificate) []byte {
+	for i, ip := range c.IPAddresses {
+		dst = append(comma(dst, i), ip.String()...)
+	}
+	return dst
+}
+
+// own renders the certificate that weir presented to the client; nothing rendered means unset.
+func own(f func(dst []byte, c *x509.Certificate) []byte) operator {
+	return text(func(dst []byte, c *Context) ([]byte, bool) {
+		if c.Info == nil || c.Info.Conn == nil || c.Info.Conn.LocalCertificate == nil {
+			return dst, false
+		}
+		n := len(dst)
+		dst = f(dst, c.Info.Conn.LocalCertificate)
+		return dst, len(dst) > n
+	})
 }
 
 // leaf renders the peer's own certificate; nothing rendered means unset.

@@ -81,7 +81,19 @@ func (s *sink) Close() {
 	}
 }
 
+// send sends a message. When the service has ended the stream since the last one, a new stream takes it: what an interval counted
+// is not told twice.
 func (s *sink) send(ctx context.Context, m *servicev3.StreamMetricsMessage) error {
+	old := s.stream != nil
+	err := s.try(ctx, m)
+	if err == nil || !old || ctx.Err() != nil {
+		return err
+	}
+	s.Close()
+	return s.try(ctx, m)
+}
+
+func (s *sink) try(ctx context.Context, m *servicev3.StreamMetricsMessage) error {
 	if s.stream == nil {
 		if err := s.open(); err != nil {
 			return err

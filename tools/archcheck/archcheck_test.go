@@ -39,7 +39,7 @@ var rules = []rule{
 	{
 		from: "", not: "github.com/cilium/ebpf",
 		except: []string{
-			"pkg/kernel/accel", "pkg/kernel/intercept", "pkg/kernel/inbound", "pkg/kernel/datagram", "pkg/kernel/events", "pkg/kernel/pin", "pkg/kernel/probe", "pkg/kernel/program",
+			"pkg/kernel/accel", "pkg/kernel/attach", "pkg/kernel/intercept", "pkg/kernel/inbound", "pkg/kernel/datagram", "pkg/kernel/events", "pkg/kernel/pin", "pkg/kernel/probe", "pkg/kernel/program",
 			"pkg/kernel/verifiertest",
 			"tools/generate",
 		},

@@ -25,6 +25,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 	"github.com/weir-proxy/weir/pkg/config/translate"
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/log"
@@ -162,7 +163,7 @@ func newBed(t testing.TB) *bed {
 		t.Fatal(err)
 	}
 	plan, _ := steer.Compile(b.snap)
-	b.kernel = &kernel{plan: plan, status: intercept.Status{Cgroups: []intercept.CgroupStatus{{Dir: "/cg/weir.exec", Name: "/weir.exec"}}}}
+	b.kernel = &kernel{plan: plan, status: intercept.Status{Cgroups: []attach.CgroupStatus{{Dir: "/cg/weir.exec", Name: "/weir.exec"}}}}
 	b.opt = explain.Options{
 		Kernel: func() explain.Kernel { return b.kernel },
 		Caller: func(name string, pid int) (explain.Caller, error) {

@@ -20,8 +20,8 @@ import (
 // proxyMark is the mark of weir's own sockets, by which the kernel side knows them.
 const proxyMark = 0x4321
 
-// attach loads the real programs for a cgroup made for the test.
-func attach(t *testing.T, b *bed) (k *intercept.Interceptor, name string) {
+// attached loads the real programs for a cgroup made for the test.
+func attached(t *testing.T, b *bed) (k *intercept.Interceptor, name string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -66,7 +66,7 @@ func attach(t *testing.T, b *bed) (k *intercept.Interceptor, name string) {
 // TestRealKernel asks the kernel itself, about processes that are really there.
 func TestRealKernel(t *testing.T) {
 	b := newBed(t)
-	k, name := attach(t, b)
+	k, name := attached(t, b)
 	b.opt.Kernel = func() explain.Kernel { return k }
 	b.opt.Caller = explain.HostCaller
 	e := explain.New(b.opt)
@@ -123,7 +123,7 @@ func TestRealKernel(t *testing.T) {
 // TestOffloaded asks about listeners that the kernel stands in for.
 func TestOffloaded(t *testing.T) {
 	b := newBed(t)
-	k, name := attach(t, b)
+	k, name := attached(t, b)
 	b.opt.Kernel = func() explain.Kernel { return k }
 	b.opt.Caller = explain.HostCaller
 	e := explain.New(b.opt)

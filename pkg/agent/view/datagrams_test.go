@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/datagram"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
@@ -19,7 +20,7 @@ func (fakeDatagrams) Status() (datagram.Status, error) {
 			Prefix: netip.MustParsePrefix("0.0.0.0/0"), Port: 443, Action: steer.Refuse, Origin: "udp rule 1",
 		}}},
 		Capture: map[uint64]datagram.Ports{1: {IPv4: 3}, 8: {IPv4: 4, IPv6: []uint16{5, 6}}},
-		Cgroups: []datagram.CgroupStatus{{Dir: "/sys/fs/cgroup/x", Name: "/x", ID: 5, Hooks: []datagram.HookStatus{{
+		Cgroups: []attach.CgroupStatus{{Dir: "/sys/fs/cgroup/x", Name: "/x", ID: 5, Hooks: []attach.HookStatus{{
 			Hook: "CGroupUDP4Sendmsg", LinkID: 12, Programs: []program.AtHook{{ID: 13, Name: "weir_udp_sendmsg4", Weir: true}},
 		}}}},
 	}, nil

@@ -47,6 +47,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/store"
 	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/config/xds"
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
@@ -235,7 +236,7 @@ func (fakeInterceptor) Status() (intercept.Status, error) {
 			Prefix: netip.MustParsePrefix("10.99.0.1/32"), Port: 80, Action: steer.Redirect, Listener: "one", Origin: "listener one",
 		}}},
 		Programs: []intercept.Program{{Name: "weir_connect4", ID: 11}},
-		Cgroups: []intercept.CgroupStatus{{Dir: "/sys/fs/cgroup/x", Name: "/x", ID: 5, Hooks: []intercept.HookStatus{{
+		Cgroups: []attach.CgroupStatus{{Dir: "/sys/fs/cgroup/x", Name: "/x", ID: 5, Hooks: []attach.HookStatus{{
 			Hook: "CGroupInet4Connect", LinkID: 9, Programs: []intercept.HookProgram{
 				{ID: 11, Name: "weir_connect4", Weir: true}, {ID: 12, Name: "weir_udp_connect4"}, {ID: 13, Name: "sock4_connect"},
 			},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
@@ -101,6 +102,15 @@ func topmost(dirs []string) []string {
 
 func below(dir, ancestor string) bool {
 	return strings.HasPrefix(dir, strings.TrimSuffix(ancestor, "/")+"/")
+}
+
+// Upward yields the directory of a cgroup and those of the ones above it, up to the root.
+func (h *Hierarchy) Upward(dir string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for below(dir+"/", h.Root()) && yield(dir) && dir != h.Root() {
+			dir = filepath.Dir(dir)
+		}
+	}
 }
 
 // Create makes the cgroup and its missing ancestors, and returns its directory. created is false when it was there already.

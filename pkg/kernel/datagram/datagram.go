@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/cilium/ebpf"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/probe"
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
@@ -69,14 +70,12 @@ type Interceptor struct {
 
 	mu         sync.Mutex
 	closed     bool
-	yielded    bool // to another daemon
 	deferred   bool // until Activate
-	state      *pinned
+	pinned     *attach.Pinned
+	cgroups    *attach.Cgroups
 	generation uint32
 	plan       *steer.Plan
 	lost       bool // plan is not in the kernel, since it did not fit; see withoutRules
-	attached   map[string]*attachment
-	created    []string
 }
 
 // New makes an Interceptor. It loads nothing.
@@ -92,7 +91,11 @@ func New(o Options) (*Interceptor, error) {
 			return nil, err
 		}
 	}
-	return &Interceptor{opts: o, deferred: o.Deferred, plan: &steer.Plan{}, ports: map[uint64]Ports{}, attached: map[string]*attachment{}}, nil
+	none := attach.New(attach.Options{}) // until the programs are loaded
+	return &Interceptor{
+		opts: o, deferred: o.Deferred, plan: &steer.Plan{}, ports: map[uint64]Ports{},
+		pinned: none, cgroups: attach.NewCgroups(o.Hierarchy, none, nil, nil),
+	}, nil
 }
 
 // Apply makes the plan what the kernel goes by; nil captures nothing. A datagram goes by the old rules or the new ones, never by a
@@ -107,7 +110,7 @@ func (i *Interceptor) Apply(plan *steer.Plan) error {
 	switch {
 	case i.closed:
 		return fmt.Errorf("apply plan for datagrams: %w", errClosed)
-	case i.yielded:
+	case i.pinned.Yielded():
 		return nil
 	case i.objects == nil && len(plan.Rules) == 0:
 		return nil
@@ -127,19 +130,19 @@ func (i *Interceptor) Apply(plan *steer.Plan) error {
 
 // load opens the capture sockets and loads the programs.
 func (i *Interceptor) load() error {
-	state, err := openPinned(&i.opts)
+	pinned, err := openPinned(&i.opts)
 	if err != nil {
 		return err
 	}
-	loaded, inner, err := loadObjects(state, i.opts.Ring)
+	loaded, inner, err := loadObjects(pinned, i.opts.Ring)
 	if err != nil {
-		return errors.Join(err, state.close(true))
+		return errors.Join(err, pinned.Leave())
 	}
 	ports, err := i.opts.OpenCapture()
 	if err != nil {
-		return errors.Join(err, loaded.close(), state.close(true))
+		return errors.Join(err, loaded.close(), pinned.Leave())
 	}
-	i.state = state
+	i.pinned, i.cgroups = pinned, attach.NewCgroups(i.opts.Hierarchy, pinned, loaded.hooks(), nil)
 	i.life.Lock()
 	i.objects, i.controlInner = loaded, inner
 	i.life.Unlock()
@@ -262,20 +265,9 @@ func (i *Interceptor) withoutRules(plan *steer.Plan) error {
 	return i.reattach()
 }
 
-// swap fills a fresh control map and exchanges it for the present one; when it returns no program runs on that any more.
+// swap puts settings in force.
 func (i *Interceptor) swap(control wireControl) error {
-	inner, err := ebpf.NewMap(i.controlInner)
-	if err != nil {
-		return fmt.Errorf("create control map: %w", err)
-	}
-	defer inner.Close()
-	if err := inner.Put(uint32(0), &control); err != nil {
-		return fmt.Errorf("fill control map: %w", err)
-	}
-	if err := i.objects.Control.Put(uint32(0), inner); err != nil {
-		return fmt.Errorf("swap control map: %w", err)
-	}
-	return nil
+	return program.SwapControl(i.objects.Control, i.controlInner, &control)
 }
 
 func (i *Interceptor) control(generation uint32, plan *steer.Plan) wireControl {
@@ -300,10 +292,8 @@ func (i *Interceptor) Close() error {
 		return nil
 	}
 	i.closed = true
-	var failed []error
-	for dir := range i.attached {
-		failed = append(failed, i.detach(dir))
-	}
+	i.pinned.End()
+	failed := []error{i.cgroups.Close()}
 	i.opts.Ring.Remove(i.telling)
 	i.life.Lock()
 	if i.objects != nil {
@@ -311,17 +301,7 @@ func (i *Interceptor) Close() error {
 		i.objects = nil
 	}
 	i.life.Unlock()
-	if i.state != nil {
-		failed = append(failed, i.state.close(i.kept()))
-	}
-	for _, dir := range i.created {
-		if i.kept() {
-			break
-		}
-		if err := i.opts.Hierarchy.Remove(dir); !errors.Is(err, syscall.EBUSY) { // whoever is in it stays
-			failed = append(failed, err)
-		}
-	}
+	failed = append(failed, i.pinned.Close())
 	if err := errors.Join(failed...); err != nil {
 		return fmt.Errorf("stop capturing datagrams: %w", err)
 	}

@@ -2,12 +2,11 @@ package datagram
 
 import (
 	_ "embed"
-	"fmt"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/features"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
@@ -49,36 +48,17 @@ func loadSpec() (*ebpf.CollectionSpec, error) {
 
 // loadObjects hands the programs and maps to the kernel, with the carried maps of a daemon before, and gives what control maps are made
 // by; events go through ring. A refusal carries the verifier's whole log.
-func loadObjects(state *pinned, ring *events.Ring) (*objects, *ebpf.MapSpec, error) {
+func loadObjects(pinned *attach.Pinned, ring *events.Ring) (*objects, *ebpf.MapSpec, error) {
 	spec, err := loadSpec()
 	if err != nil {
 		return nil, nil, err
 	}
-	for name, helper := range optionalHelpers() {
-		if features.HaveProgramHelper(ebpf.CGroupSockAddr, helper) != nil {
-			continue
-		}
-		if err := spec.Variables[name].Set(uint8(1)); err != nil {
-			return nil, nil, fmt.Errorf("set %s: %w", name, err)
-		}
-	}
-	reuse := state.maps(spec)
-	defer func() {
-		for _, m := range reuse {
-			m.Close()
-		}
-	}()
-	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: ring.Replace(reuse)})
-	if err != nil {
-		return nil, nil, fmt.Errorf("load BPF programs: %w", program.Refusal(err))
-	}
-	defer made.Close()
-	if err := state.commit(made.Maps, len(reuse) > 0); err != nil {
+	if err := program.SetHelpers(spec, ebpf.CGroupSockAddr, optionalHelpers()); err != nil {
 		return nil, nil, err
 	}
 	var loaded objects
-	if err := made.Assign(&loaded); err != nil {
-		return nil, nil, fmt.Errorf("load BPF programs: %w", err)
+	if err := pinned.Load(spec, &loaded, ring.Replace); err != nil {
+		return nil, nil, err
 	}
 	return &loaded, spec.Maps["weir_udp_control"].InnerMap, nil
 }
@@ -88,31 +68,6 @@ func optionalHelpers() map[string]asm.BuiltinFunc {
 	return map[string]asm.BuiltinFunc{
 		"weir_udp_have_set_retval": asm.FnSetRetval,      // 5.18
 		"weir_have_current_comm":   asm.FnGetCurrentComm, // 6.0
-	}
-}
-
-// hook is a place in a cgroup that one of the programs runs at.
-type hook struct {
-	attach  ebpf.AttachType
-	program *ebpf.Program
-	// decides is true where datagrams are captured, false where captured exchanges are completed.
-	decides bool
-}
-
-// name is what a pinned link of the hook is called.
-func (h hook) name() string { return h.attach.String() }
-
-// hooks lists them in the order of attaching: what completes a captured exchange is in place before datagrams are captured.
-func (o *objects) hooks() []hook {
-	return []hook{
-		{ebpf.AttachCgroupInet4GetPeername, o.Getpeername4, false},
-		{ebpf.AttachCgroupInet6GetPeername, o.Getpeername6, false},
-		{ebpf.AttachCGroupUDP4Recvmsg, o.Recvmsg4, false},
-		{ebpf.AttachCGroupUDP6Recvmsg, o.Recvmsg6, false},
-		{ebpf.AttachCGroupInet4Connect, o.Connect4, true},
-		{ebpf.AttachCGroupInet6Connect, o.Connect6, true},
-		{ebpf.AttachCGroupUDP4Sendmsg, o.Sendmsg4, true},
-		{ebpf.AttachCGroupUDP6Sendmsg, o.Sendmsg6, true},
 	}
 }
 

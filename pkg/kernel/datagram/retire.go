@@ -7,7 +7,7 @@ import "fmt"
 func (i *Interceptor) Retire() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.closed || i.yielded || i.objects == nil {
+	if i.closed || i.pinned.Yielded() || i.objects == nil {
 		return nil
 	}
 	control := i.control(i.generation, i.plan)

@@ -4,13 +4,14 @@ import (
 	"flag"
 	"testing"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/verifiertest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
 func TestVerifierCost(t *testing.T) {
-	o, _, err := loadObjects(&pinned{}, nil)
+	o, _, err := loadObjects(attach.New(attach.Options{}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
-
-	"github.com/cilium/ebpf"
 )
-
-const sockOps = ebpf.AttachCGroupSockOps
 
 // Apply makes the plan what the kernel goes by. A connection sees either the old rules or the new ones: these are written beside
 // the old ones and put in force by one write. When Apply fails, the old plan stays in force, or, where there was none, the fail policy

@@ -3,15 +3,13 @@ package inbound
 import (
 	"errors"
 	"fmt"
-	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
@@ -36,7 +34,8 @@ type Options struct {
 type Inbound struct {
 	hierarchy *cgroup.Hierarchy
 	objects   *objects
-	pins      pins
+	pinned    *attach.Pinned
+	cgroups   *attach.Cgroups
 	news      *ringbuf.Reader
 	// ring is told through by telling; named is what its numbers mean.
 	ring    *events.Ring
@@ -50,22 +49,14 @@ type Inbound struct {
 	closed     bool
 	generation uint32
 	plan       *Plan
-	lost       bool  // the last plan is not in the kernel, since it did not fit, and nor is plan; see withoutRules
-	holding    *Plan // plan, or the last one, when its fail policy holds without rules
-	stale      *Plan // the plan before, whose rules are still in the map, under the generation before
-	attached   map[string]attachment
+	lost       bool                   // the last plan is not in the kernel, since it did not fit, and nor is plan; see withoutRules
+	holding    *Plan                  // plan, or the last one, when its fail policy holds without rules
+	stale      *Plan                  // the plan before, whose rules are still in the map, under the generation before
+	names      map[string][]link.Link // by the directories of the cgroups; see name
 	namespaces map[uint64]*namespace
 	policies   policies
 	members    members
 	idle       map[wirePlace]bool // places whose count looked wrong, or was zero, at the last look
-}
-
-// attachment is what is on one cgroup. The id tells the cgroup from a later one of the same name.
-type attachment struct {
-	id    uint64
-	links []link.Link
-	// names are the links of the programs that tell applications the addresses of clients; empty while that is not asked for.
-	names []link.Link
 }
 
 // New loads the programs. Nothing is captured until there are a plan, cgroups and namespaces. The error is an *probe.UnavailableError
@@ -88,10 +79,9 @@ func load(opts Options) (*Inbound, error) {
 			return nil, err
 		}
 	}
-	if opts.Pins != nil {
-		if err := opts.Pins.Begin(); err != nil {
-			return nil, err
-		}
+	pinned, err := newPinned(opts)
+	if err != nil {
+		return nil, err
 	}
 	loaded, err := loadObjects(opts.Ring)
 	if err != nil {
@@ -102,8 +92,9 @@ func load(opts Options) (*Inbound, error) {
 		return nil, errors.Join(fmt.Errorf("read news of listening sockets: %w", err), loaded.close())
 	}
 	i := &Inbound{
-		hierarchy: opts.Hierarchy, objects: loaded, pins: pins{store: opts.Pins, keep: opts.KeepPins}, news: news, plan: &Plan{}, holding: &Plan{},
-		attached: make(map[string]attachment), namespaces: make(map[uint64]*namespace), ring: opts.Ring,
+		hierarchy: opts.Hierarchy, objects: loaded, news: news, plan: &Plan{}, holding: &Plan{},
+		pinned: pinned, cgroups: attach.NewCgroups(opts.Hierarchy, pinned, loaded.hooks(), nil),
+		names: make(map[string][]link.Link), namespaces: make(map[uint64]*namespace), ring: opts.Ring,
 	}
 	i.telling = i.source()
 	if err := i.ring.Add(i.telling); err != nil {
@@ -120,21 +111,18 @@ func (i *Inbound) Close() error {
 		return nil
 	}
 	i.closed = true
-	i.pins.ending()
+	i.pinned.End()
 	var failed []error
 	for cookie := range i.namespaces {
 		failed = append(failed, i.drop(cookie))
 	}
-	for dir := range i.attached {
-		failed = append(failed, i.detach(dir))
-	}
-	failed = append(failed, i.news.Close())
+	failed = append(failed, i.cgroups.Close(), i.unnameAll(), i.news.Close())
 	i.ring.Remove(i.telling)
 	i.life.Lock()
 	i.ended = true
 	failed = append(failed, i.objects.close())
 	i.life.Unlock()
-	failed = append(failed, i.pins.close())
+	failed = append(failed, i.pinned.Close())
 	if err := errors.Join(failed...); err != nil {
 		return fmt.Errorf("stop inbound capture: %w", err)
 	}
@@ -149,87 +137,16 @@ func (i *Inbound) SetCgroups(dirs []string) error {
 	if i.closed {
 		return fmt.Errorf("attach to cgroups: %w", errClosed)
 	}
-	changed := false
-	var failed []error
-	for _, dir := range dirs {
-		fresh, err := i.attach(dir)
-		changed = changed || fresh
-		failed = append(failed, err)
+	change, err := i.cgroups.Set(dirs)
+	failed := []error{err}
+	for _, dir := range change.Detached {
+		failed = append(failed, i.unname(dir))
 	}
-	for dir := range i.attached {
-		if !slices.Contains(dirs, dir) {
-			failed = append(failed, i.detach(dir))
-			changed = true
-		}
+	for _, dir := range change.Attached {
+		failed = append(failed, i.name(dir))
 	}
-	if changed {
+	if len(change.Detached)+len(change.Attached) > 0 {
 		i.members = members{}
 	}
 	return errors.Join(failed...)
-}
-
-// attach puts the programs that count who listens on a cgroup, unless it is there, and tells whether it did. Removing a cgroup detached what was on it.
-func (i *Inbound) attach(dir string) (fresh bool, err error) {
-	id, err := cgroup.ID(dir)
-	if err != nil {
-		return false, err
-	}
-	if was, found := i.attached[dir]; found {
-		if was.id == id {
-			return false, nil
-		}
-		if err := i.detach(dir); err != nil {
-			return true, err
-		}
-	}
-	a := attachment{id: id}
-	for _, hook := range []struct {
-		how     ebpf.AttachType
-		program *ebpf.Program
-	}{{ebpf.AttachCgroupInetSockRelease, i.objects.Release}, {sockOps, i.objects.Ops}} {
-		l, err := attachTo(dir, hook.program, hook.how)
-		if err == nil {
-			a.links = append(a.links, l)
-			err = i.pins.cgroup(id, hook.how, l)
-		}
-		if err != nil {
-			return false, errors.Join(err, i.release(a))
-		}
-	}
-	i.attached[dir] = a
-	return true, i.name(dir)
-}
-
-// release closes the links of a cgroup, which detaches them unless they stay.
-func (i *Inbound) release(a attachment) error {
-	var failed []error
-	for _, l := range slices.Backward(a.links) {
-		failed = append(failed, i.pins.drop(l))
-	}
-	for _, l := range a.names {
-		failed = append(failed, l.Close())
-	}
-	return errors.Join(failed...)
-}
-
-func attachTo(dir string, p *ebpf.Program, how ebpf.AttachType) (link.Link, error) {
-	target, err := os.Open(dir)
-	if err != nil {
-		return nil, fmt.Errorf("attach to cgroup: %w", err)
-	}
-	defer target.Close()
-	l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(target.Fd()), Program: p, Attach: how})
-	if err != nil {
-		return nil, fmt.Errorf("attach %s to cgroup %s: %w", how, dir, err)
-	}
-	return l, nil
-}
-
-func (i *Inbound) detach(dir string) error {
-	a := i.attached[dir]
-	delete(i.attached, dir)
-	if err := i.release(a); err != nil {
-		return fmt.Errorf("detach from cgroup %s: %w", dir, err)
-	}
-	return nil
 }

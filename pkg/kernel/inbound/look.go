@@ -197,7 +197,7 @@ func (m *members) has(i *Inbound, id uint64) bool {
 	if m.ids == nil {
 		m.ids = make(map[uint64]bool)
 	}
-	for dir := range i.attached {
+	for _, dir := range i.cgroups.Dirs() {
 		// What vanishes meanwhile has no sockets that matter.
 		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {

@@ -3,8 +3,6 @@ package inbound
 import (
 	"errors"
 	"fmt"
-
-	"github.com/cilium/ebpf"
 )
 
 // NamesError says that applications cannot be told the addresses of clients, and see the proxy's. Everything else works.
@@ -21,38 +19,46 @@ func (e *NamesError) Unwrap() error { return e.Err }
 // nameAll makes what is attached to each cgroup for the names of clients what the plan asks for. The caller holds mu.
 func (i *Inbound) nameAll() error {
 	var failed []error
-	for dir := range i.attached {
+	for _, dir := range i.cgroups.Dirs() {
 		failed = append(failed, i.name(dir))
 	}
 	return errors.Join(failed...)
 }
 
 func (i *Inbound) name(dir string) error {
-	a := i.attached[dir]
-	if i.plan.Names == (len(a.names) > 0) {
-		return nil
-	}
 	var failed []error
-	if !i.plan.Names {
-		for _, l := range a.names {
-			failed = append(failed, l.Close())
-		}
-		a.names = nil
-	} else {
-		for how, p := range map[ebpf.AttachType]*ebpf.Program{
-			ebpf.AttachCgroupInet4GetPeername: i.objects.Peer4, ebpf.AttachCgroupInet6GetPeername: i.objects.Peer6,
-		} {
-			l, err := attachTo(dir, p, how)
+	switch named := len(i.names[dir]) > 0; {
+	case i.plan.Names && !named:
+		for _, hook := range i.objects.nameHooks() {
+			l, err := hook.Attach(dir)
 			if err != nil {
 				failed = append(failed, err)
 				continue
 			}
-			a.names = append(a.names, l)
+			i.names[dir] = append(i.names[dir], l)
 		}
+	case !i.plan.Names:
+		failed = append(failed, i.unname(dir))
 	}
-	i.attached[dir] = a
 	if err := errors.Join(failed...); err != nil {
 		return &NamesError{err}
 	}
 	return nil
+}
+
+func (i *Inbound) unname(dir string) error {
+	var failed []error
+	for _, l := range i.names[dir] {
+		failed = append(failed, l.Close())
+	}
+	delete(i.names, dir)
+	return errors.Join(failed...)
+}
+
+func (i *Inbound) unnameAll() error {
+	var failed []error
+	for dir := range i.names {
+		failed = append(failed, i.unname(dir))
+	}
+	return errors.Join(failed...)
 }

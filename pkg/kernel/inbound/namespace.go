@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
@@ -84,7 +85,7 @@ func (i *Inbound) enter(ns *netns.Namespace) (n *namespace, err error) {
 	n = &namespace{cookie: ns.Cookie()}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.close(&i.pins))
+			err = errors.Join(err, n.close(i.pinned))
 		}
 	}()
 	if err = ns.Do(func() (err error) {
@@ -102,7 +103,7 @@ func (i *Inbound) enter(ns *netns.Namespace) (n *namespace, err error) {
 	i.namespaces[n.cookie] = n
 	if err = i.lookIn(n); err == nil {
 		if n.link, err = link.AttachNetNs(int(n.file.Fd()), n.program); err == nil {
-			err = i.pins.namespace(n.cookie, n.link)
+			err = i.pinned.PinElsewhere(pinName(n.cookie), n.link)
 		}
 	}
 	if err != nil {
@@ -130,13 +131,13 @@ func (i *Inbound) drop(cookie uint64) error {
 	for _, family := range []uint32{familyIPv4, familyIPv6} {
 		_ = i.objects.Sinks.Delete(&wireSink{Netns: cookie, Family: family}) // it went with its socket
 	}
-	return n.close(&i.pins)
+	return n.close(i.pinned)
 }
 
-func (n *namespace) close(p *pins) error {
+func (n *namespace) close(p *attach.Pinned) error {
 	var failed []error
 	if n.link != nil {
-		failed = append(failed, p.drop(n.link))
+		failed = append(failed, p.Release(n.link))
 	}
 	if n.program != nil {
 		failed = append(failed, n.program.Close())

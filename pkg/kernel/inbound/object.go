@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
@@ -83,6 +84,22 @@ func (o *objects) loadLookup(netns uint64) (*ebpf.Program, error) {
 		return nil, fmt.Errorf("load BPF program %s: %w", lookupProgram, program.Refusal(err))
 	}
 	return loaded.Lookup, nil
+}
+
+// hooks lists the programs that count who listens in the order of attaching: no socket is counted whose end would not be.
+func (o *objects) hooks() []attach.Hook {
+	return []attach.Hook{
+		{At: ebpf.AttachCgroupInetSockRelease, Program: o.Release},
+		{At: ebpf.AttachCGroupSockOps, Program: o.Ops},
+	}
+}
+
+// nameHooks lists those that tell applications the addresses of clients.
+func (o *objects) nameHooks() []attach.Hook {
+	return []attach.Hook{
+		{At: ebpf.AttachCgroupInet4GetPeername, Program: o.Peer4},
+		{At: ebpf.AttachCgroupInet6GetPeername, Program: o.Peer6},
+	}
 }
 
 func (o *objects) close() error { return program.Close(o) }

@@ -51,7 +51,7 @@ func (i *Inbound) Status() (Status, error) {
 	if i.closed {
 		return Status{}, fmt.Errorf("read status of inbound capture: %w", errClosed)
 	}
-	s := Status{Generation: i.generation, Plan: i.plan, Cgroups: slices.Sorted(maps.Keys(i.attached))}
+	s := Status{Generation: i.generation, Plan: i.plan, Cgroups: i.cgroups.Dirs()}
 	places, err := i.places()
 	if err != nil {
 		return Status{}, err

@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cilium/ebpf"
-
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -34,7 +33,7 @@ func (i *Interceptor) update(before, plan *steer.Plan, change *steer.Change) err
 	if i.closed {
 		return fmt.Errorf("apply interception plan: %w", errClosed)
 	}
-	if i.yielded {
+	if i.pinned.Yielded() {
 		return nil
 	}
 	told := change != nil && before == i.applied.plan && i.attachedAll
@@ -76,7 +75,7 @@ func (i *Interceptor) switchTo(plan *steer.Plan, change *steer.Change) error {
 	}
 	i.applied.plan = plan
 	if before.generation == 0 || change.Rules() {
-		i.applied.generation = i.state.generation(before.generation)
+		i.applied.generation = i.numbers.next(before.generation)
 	}
 	return i.swapControl(wanted)
 }
@@ -107,22 +106,13 @@ func (i *Interceptor) capturing() *steer.Plan {
 	return i.applied.plan
 }
 
-// swapControl fills a fresh control map and swaps it in, unless its content is in force. The kernel keeps the inner map alive for
-// as long as it is in place, and returns from the swap when no program runs on the old one any more.
+// swapControl puts settings in force unless they are.
 func (i *Interceptor) swapControl(control wireControl) error {
 	if control == i.inForce {
 		return nil
 	}
-	inner, err := ebpf.NewMap(i.controlInner)
-	if err != nil {
-		return fmt.Errorf("create control map: %w", err)
-	}
-	defer inner.Close()
-	if err := inner.Put(uint32(0), &control); err != nil {
-		return fmt.Errorf("fill control map: %w", err)
-	}
-	if err := i.objects.Control.Put(uint32(0), inner); err != nil {
-		return fmt.Errorf("swap control map: %w", err)
+	if err := program.SwapControl(i.objects.Control, i.controlInner, &control); err != nil {
+		return err
 	}
 	i.inForce = control
 	return nil
@@ -130,7 +120,7 @@ func (i *Interceptor) swapControl(control wireControl) error {
 
 func (i *Interceptor) control(plan *steer.Plan) wireControl {
 	control := wireControl{
-		Epoch:       i.state.epoch,
+		Epoch:       i.numbers.epoch,
 		ProxyMark:   i.opts.ProxyMark,
 		ProxyCgroup: i.opts.ProxyCgroup,
 		Netns:       i.opts.Netns,

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
@@ -17,7 +18,7 @@ import (
 func Captured(h *cgroup.Hierarchy) ([]string, error) {
 	var dirs []string
 	all := (&objects{}).hooks()
-	capture := all[slices.IndexFunc(all, func(k hook) bool { return k.decides })]
+	capture := all[slices.IndexFunc(all, func(k attach.Hook) bool { return k.Decides })]
 	err := filepath.WalkDir(h.Root(), func(dir string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // it has gone meanwhile
@@ -25,7 +26,7 @@ func Captured(h *cgroup.Hierarchy) ([]string, error) {
 		if err != nil || !entry.IsDir() {
 			return err
 		}
-		programs, err := attachedTo(dir, capture)
+		programs, err := capture.On(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			return fs.SkipDir
 		}
@@ -78,15 +79,14 @@ func SharedAmong(dirs []string) ([]Shared, error) {
 func (i *Interceptor) NewShared() ([]Shared, error) {
 	i.mu.Lock()
 	looked := i.neighbours.looked
-	maps.DeleteFunc(looked, func(dir string, _ bool) bool { return i.attached[dir] == nil })
+	maps.DeleteFunc(looked, func(dir string, _ bool) bool { return !i.cgroups.Has(dir) })
 	var dirs []string
-	for dir := range i.attached {
-		if !looked[dir] && !i.yielded {
+	for _, dir := range i.cgroups.Dirs() {
+		if !looked[dir] && !i.pinned.Yielded() {
 			dirs = append(dirs, dir)
 			looked[dir] = true
 		}
 	}
 	i.mu.Unlock()
-	slices.Sort(dirs)
 	return SharedAmong(dirs)
 }

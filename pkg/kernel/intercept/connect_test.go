@@ -228,9 +228,7 @@ func TestAttachedAboveAndBelow(t *testing.T) {
 	conns := b.capture(t)
 	b.apply(t, b.plan(80, "192.0.2.80/32", "2001:db8::80/128"))
 	below := makeCgroup(t, b.hierarchy, b.name+"/below")
-	if err := b.ensure(below); err != nil {
-		t.Fatal(err)
-	}
+	b.attachTo(t, below)
 	for _, addr := range []string{nowhere4, nowhere6} {
 		ans := client(t, below, request{Addr: addr})
 		if ans.Greeting != "captured" || ans.Peer != addr {

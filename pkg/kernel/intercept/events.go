@@ -10,7 +10,7 @@ func (i *Interceptor) source() *events.Source {
 // complete has the words for an event.
 func (i *Interceptor) complete(e *events.Event, by events.By) {
 	e.Reason = Reason(e.Code).String()
-	if by.Epoch != i.state.epoch {
+	if by.Epoch != i.numbers.epoch {
 		e.Rule = 0
 		return
 	}

@@ -213,7 +213,7 @@ func TestOriginalDst(t *testing.T) {
 	pair.Client, pair.ClientPort = wireOf(clientAddr)
 	pair.Server, pair.ServerPort = wireOf(server)
 	put := func() {
-		flow := wireFlow{Epoch: i.state.epoch, Listener: i.rules.names.used["any-port"].id, Rule: 2, Cookie: 3, Cgroup: 4, PID: 5, UID: 6}
+		flow := wireFlow{Epoch: i.numbers.epoch, Listener: i.rules.names.used["any-port"].id, Rule: 2, Cookie: 3, Cgroup: 4, PID: 5, UID: 6}
 		flow.Addr, flow.Port = wireOf(netip.MustParseAddrPort("10.1.2.3:80"))
 		if err := i.objects.Handoff.Put(&pair, &flow); err != nil {
 			t.Fatal(err)

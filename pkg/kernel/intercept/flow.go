@@ -47,7 +47,7 @@ func (i *Interceptor) OriginalDst(netns uint64, client, server netip.AddrPort) (
 		PID:    flow.PID,
 		UID:    flow.UID,
 	}
-	if flow.Epoch == i.state.epoch {
+	if flow.Epoch == i.numbers.epoch {
 		out.Listener, out.Rule = i.rules.names.name(flow.Listener), flow.Rule
 	}
 	return out, true

@@ -3,78 +3,15 @@ package intercept
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/cilium/ebpf/link"
-
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
-
-// ExclusiveError says that somebody else's program allows no other one at a hook: it was attached to the cgroup, or to one above,
-// without BPF_F_ALLOW_MULTI.
-type ExclusiveError struct {
-	// Cgroup is the directory of the cgroup that it is attached to, Hook the hook's name.
-	Cgroup, Hook string
-	// Program that is in the way.
-	Program HookProgram
-	// Err is what the kernel said.
-	Err error
-}
-
-// Error names the program.
-func (e *ExclusiveError) Error() string {
-	return fmt.Sprintf("program %s (id %d) at %s of cgroup %s was attached so that it allows no other one (without BPF_F_ALLOW_MULTI): %v",
-		e.Program.Name, e.Program.ID, e.Hook, e.Cgroup, e.Err)
-}
-
-// Unwrap returns what the kernel said.
-func (e *ExclusiveError) Unwrap() error { return e.Err }
-
-// exclusive explains why the kernel did not allow to attach: the nearest cgroup, from dir upwards, that has a program of its own
-// at the hook. Programs in "multi" mode never are in the way, so that one which is there is not.
-func (i *Interceptor) exclusive(dir string, hook hook, err error) error {
-	if !errors.Is(err, syscall.EPERM) {
-		return err
-	}
-	for dir := range upward(dir, i.opts.Hierarchy.Root()) {
-		own, failed := attachedTo(dir, hook)
-		if failed != nil || len(own) == 0 {
-			continue
-		}
-		return &ExclusiveError{Cgroup: dir, Hook: hook.name(), Program: own[0], Err: err}
-	}
-	return err
-}
-
-// upward yields a directory and those above it, up to root.
-func upward(dir, root string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for strings.HasPrefix(dir+"/", strings.TrimSuffix(root, "/")+"/") && yield(dir) && dir != root {
-			dir = filepath.Dir(dir)
-		}
-	}
-}
-
-// attachedTo lists the programs that are attached to one cgroup itself.
-func attachedTo(dir string, hook hook) ([]HookProgram, error) {
-	target, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer target.Close()
-	result, err := program.Query(link.QueryOptions{Target: int(target.Fd()), Attach: hook.attach})
-	if err != nil {
-		return nil, err
-	}
-	return program.Named(result.Programs, nil), nil
-}
 
 // ForeignProgram is somebody else's program at one of weir's hooks.
 type ForeignProgram struct {
@@ -99,13 +36,13 @@ const (
 )
 
 // orders tells when each program that runs for a cgroup at a hook does so; with more than one weir, compared with the first.
-func orders(dir string, hook hook) (map[uint32]Order, error) {
+func orders(dir string, hook attach.Hook) (map[uint32]Order, error) {
 	target, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer target.Close()
-	all, err := program.Effective(target, hook.attach, nil)
+	all, err := program.Effective(target, hook.At, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -129,18 +66,18 @@ func Foreign(h *cgroup.Hierarchy, dirs ...string) ([]ForeignProgram, error) {
 	var all []ForeignProgram
 	seen := make(map[string]bool)
 	for _, captured := range dirs {
-		for dir := range upward(captured, h.Root()) {
+		for dir := range h.Upward(captured) {
 			if seen[dir] {
 				break
 			}
 			seen[dir] = true
 			for _, hook := range (&objects{}).hooks() {
-				programs, err := attachedTo(dir, hook)
+				programs, err := hook.On(dir)
 				if errors.Is(err, os.ErrNotExist) {
 					break
 				}
 				if err != nil {
-					return nil, fmt.Errorf("query %s of cgroup %s: %w", hook.name(), dir, err)
+					return nil, fmt.Errorf("query %s of cgroup %s: %w", hook.Name(), dir, err)
 				}
 				programs = slices.DeleteFunc(programs, func(p HookProgram) bool { return p.Name == "" || strings.HasPrefix(p.Name, programPrefix) })
 				if len(programs) == 0 {
@@ -148,10 +85,10 @@ func Foreign(h *cgroup.Hierarchy, dirs ...string) ([]ForeignProgram, error) {
 				}
 				order, err := orders(captured, hook)
 				if err != nil {
-					return nil, fmt.Errorf("query %s of cgroup %s: %w", hook.name(), captured, err)
+					return nil, fmt.Errorf("query %s of cgroup %s: %w", hook.Name(), captured, err)
 				}
 				for _, p := range programs {
-					all = append(all, ForeignProgram{HookProgram: p, Hook: hook.name(), Cgroup: dir, Order: order[p.ID]})
+					all = append(all, ForeignProgram{HookProgram: p, Hook: hook.Name(), Cgroup: dir, Order: order[p.ID]})
 				}
 			}
 		}
@@ -166,6 +103,16 @@ type neighbours struct {
 	fresh, told map[string]bool
 	// looked are the cgroups that have been looked at for programs of other weirs.
 	looked map[string]bool
+}
+
+// follow notes what has been attached to.
+func (n *neighbours) follow(change attach.Change) {
+	for _, dir := range change.Detached {
+		delete(n.fresh, dir)
+	}
+	for _, dir := range change.Attached {
+		n.fresh[dir] = true
+	}
 }
 
 // NewForeign lists the programs of others at the hooks of the cgroups that were attached to since the last call, and of those

@@ -89,6 +89,14 @@ func (b *bench) apply(t testing.TB, plan *steer.Plan) {
 	}
 }
 
+// attachTo attaches to a cgroup besides those of the plan.
+func (b *bench) attachTo(t *testing.T, dir string) {
+	t.Helper()
+	if _, err := b.Interceptor.cgroups.Set(append(b.Interceptor.cgroups.Dirs(), dir)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // accepted is a connection as the proxy sees it.
 type accepted struct {
 	flow  Flow

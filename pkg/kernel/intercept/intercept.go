@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
@@ -44,7 +45,9 @@ type Interceptor struct {
 	opts         Options
 	objects      *objects
 	controlInner *ebpf.MapSpec
-	state        *pinned
+	pinned       *attach.Pinned
+	cgroups      *attach.Cgroups
+	numbers      numbers
 	services     *services
 	rules        *rules
 	telling      *events.Source
@@ -54,7 +57,6 @@ type Interceptor struct {
 
 	mu       sync.Mutex
 	closed   bool
-	yielded  bool // to another daemon
 	deferred bool // until Activate
 	applied  applied
 	lost     *steer.Plan // whose rules did not fit when there were none before; nil mostly. See withoutRules
@@ -62,11 +64,10 @@ type Interceptor struct {
 	// attachedAll is set while the attachments are those of the plan, but for cgroups that Refresh will find.
 	attachedAll bool
 	sockets     map[uint64]wireSockets // weir_netns
-	attached    map[string]*attachment
-	lingering   lingering
 	neighbours  neighbours
-	created     []string
 	missing     []string
+	// lostPins counts those that Restore has found removed.
+	lostPins uint64
 }
 
 // applied is what the maps hold.
@@ -100,21 +101,20 @@ func load(opts Options) (*Interceptor, error) {
 			return nil, err
 		}
 	}
-	state := newPinned(opts)
-	loaded, controlInner, arenaInner, err := loadObjects(state, opts.Ring)
+	pinned, numbers := newPinned(opts), newNumbers(opts.Pins != nil)
+	loaded, controlInner, arenaInner, err := loadObjects(pinned, numbers.epoch, opts.Ring)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, pinned.Leave())
 	}
 	i := &Interceptor{
-		opts: opts, objects: loaded, controlInner: controlInner, state: state, deferred: opts.Deferred,
+		opts: opts, objects: loaded, controlInner: controlInner, pinned: pinned, numbers: numbers, deferred: opts.Deferred,
 		applied:    applied{plan: &steer.Plan{}},
 		sockets:    make(map[uint64]wireSockets),
-		attached:   make(map[string]*attachment),
-		lingering:  make(lingering),
 		neighbours: neighbours{fresh: make(map[string]bool), told: make(map[string]bool), looked: make(map[string]bool)},
 	}
 	i.services = newServices(newArena(loaded.Arena, arenaInner), loaded.Policies)
 	i.rules = newRules(loaded, i.services)
+	i.cgroups = attach.NewCgroups(opts.Hierarchy, pinned, loaded.hooks(), i.services.busy)
 	i.telling = i.source()
 	if err := opts.Ring.Add(i.telling); err != nil {
 		return nil, errors.Join(err, i.Close())
@@ -134,23 +134,14 @@ func (i *Interceptor) Close() error {
 		return nil
 	}
 	i.closed = true
-	var failed []error
-	for dir := range i.attached {
-		failed = append(failed, i.detach(dir))
-	}
-	failed = append(failed, i.lingering.end(true))
+	i.pinned.End()
+	failed := []error{i.cgroups.Close()}
 	i.opts.Ring.Remove(i.telling)
 	i.life.Lock()
 	i.ended = true
 	failed = append(failed, i.services.close(), i.objects.close())
 	i.life.Unlock()
-	failed = append(failed, i.state.close(i.kept()))
-	for _, dir := range i.created {
-		if i.kept() {
-			break
-		}
-		failed = append(failed, removeIfEmpty(i.opts.Hierarchy, dir))
-	}
+	failed = append(failed, i.pinned.Close())
 	if err := errors.Join(failed...); err != nil {
 		return fmt.Errorf("stop intercepting: %w", err)
 	}

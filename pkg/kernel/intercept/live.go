@@ -118,7 +118,7 @@ func (i *Interceptor) fillCaptured(l *LiveSocket, s *sockdiag.Socket) bool {
 		return false
 	}
 	l.Dst, l.PID = addrPort(flow.Addr, flow.Port), flow.PID
-	if flow.Epoch == i.state.epoch {
+	if flow.Epoch == i.numbers.epoch {
 		l.Listener = i.rules.names.name(flow.Listener)
 	}
 	return true
@@ -130,7 +130,7 @@ func (i *Interceptor) fillOffloaded(l *LiveSocket, s *sockdiag.Socket) bool {
 		return false
 	}
 	l.Offloaded, l.Dst = true, addrPort(o.Addr, o.Port)
-	if l.Earlier = o.Epoch != i.state.epoch; !l.Earlier {
+	if l.Earlier = o.Epoch != i.numbers.epoch; !l.Earlier {
 		l.service = o.Service
 	}
 	if o.Began != 0 {

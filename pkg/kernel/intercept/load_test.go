@@ -63,7 +63,7 @@ func runWithCapabilities(name string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("attached to %d cgroup\n", len(i.attached))
+	fmt.Printf("attached to %d cgroup\n", len(i.cgroups.Dirs()))
 	return nil
 }
 

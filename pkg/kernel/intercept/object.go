@@ -6,8 +6,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/features"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 )
@@ -51,28 +51,22 @@ func loadSpec() (*ebpf.CollectionSpec, error) {
 	return program.Spec(objectCode)
 }
 
-// loadObjects hands the programs and maps to the kernel; events go through ring. A refusal carries the verifier's whole log.
-func loadObjects(state *pinned, ring *events.Ring) (loaded *objects, controlInner, arenaInner *ebpf.MapSpec, err error) {
+// loadObjects hands the programs and maps to the kernel, with the carried maps of a daemon before, and gives what control maps and the
+// arena's are made by; events go through ring. epoch is this daemon's. A refusal carries the verifier's whole log.
+func loadObjects(pinned *attach.Pinned, epoch uint32, ring *events.Ring) (loaded *objects, controlInner, arenaInner *ebpf.MapSpec, err error) {
 	spec, err := loadSpec()
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	reuse := state.maps(spec)
-	defer closeMaps(reuse)
-	if err := setConstants(spec, state.epoch); err != nil {
-		return nil, nil, nil, err
+	if err := spec.Variables["weir_epoch"].Set(epoch); err != nil {
+		return nil, nil, nil, fmt.Errorf("set weir_epoch: %w", err)
 	}
-	made, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: ring.Replace(reuse)})
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("load BPF programs: %w", program.Refusal(err))
-	}
-	defer made.Close()
-	if err := state.commit(made.Maps, len(reuse) > 0); err != nil {
+	if err := program.SetHelpers(spec, ebpf.CGroupSockAddr, optionalHelpers()); err != nil {
 		return nil, nil, nil, err
 	}
 	loaded = &objects{}
-	if err := made.Assign(loaded); err != nil {
-		return nil, nil, nil, fmt.Errorf("load BPF programs: %w", err)
+	if err := pinned.Load(spec, loaded, ring.Replace); err != nil {
+		return nil, nil, nil, err
 	}
 	return loaded, spec.Maps["weir_control"].InnerMap, spec.Maps["weir_arena"].InnerMap, nil
 }
@@ -84,22 +78,6 @@ func optionalHelpers() map[string]asm.BuiltinFunc {
 		"weir_have_mptcp_sock":   asm.FnSkcToMptcpSock, // 5.19
 		"weir_have_current_comm": asm.FnGetCurrentComm, // 6.0
 	}
-}
-
-// setConstants tells the programs about this kernel and this daemon.
-func setConstants(spec *ebpf.CollectionSpec, epoch uint32) error {
-	if err := spec.Variables["weir_epoch"].Set(epoch); err != nil {
-		return fmt.Errorf("set weir_epoch: %w", err)
-	}
-	for name, helper := range optionalHelpers() {
-		if features.HaveProgramHelper(ebpf.CGroupSockAddr, helper) != nil {
-			continue
-		}
-		if err := spec.Variables[name].Set(uint8(1)); err != nil {
-			return fmt.Errorf("set %s: %w", name, err)
-		}
-	}
-	return nil
 }
 
 func (o *objects) close() error { return program.Close(o) }

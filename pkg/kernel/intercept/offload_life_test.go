@@ -230,9 +230,7 @@ func TestOffloadAboveAndBelow(t *testing.T) {
 	b.apply(t, b.offloadPlan("192.0.2.80/32"))
 	b.applyServices(t, offloaded("shop", steer.RoundRobin, crowd(t, "127.0.0.1:0", "hello")))
 	below := makeCgroup(t, b.hierarchy, b.name+"/below")
-	if err := b.ensure(below); err != nil {
-		t.Fatal(err)
-	}
+	b.attachTo(t, below)
 	if ans := client(t, below, request{Addr: nowhere4}); ans.Greeting != "hello" || ans.Peer != nowhere4 {
 		t.Errorf("client %+v", ans)
 	}
@@ -307,8 +305,8 @@ func TestDetachedWithConnections(t *testing.T) {
 	}
 	b.apply(t, plan)
 	second := startClients(t, b.dir, hold)
-	if len(b.lingering) != 0 {
-		t.Errorf("attached twice: %v", b.lingering)
+	if b.Interceptor.cgroups.Lingering() != 0 {
+		t.Error("attached twice")
 	}
 	b.apply(t, nil)
 	if n := b.serviceStats(t).Active; n != 20 {
@@ -319,8 +317,8 @@ func TestDetachedWithConnections(t *testing.T) {
 	if stats := b.idle(t); stats.Total != 20 {
 		t.Errorf("%d connections, want 20", stats.Total)
 	}
-	if err := b.Refresh(); err != nil || len(b.lingering) != 0 {
-		t.Errorf("after the last connection: %v, %v is attached", err, b.lingering)
+	if err := b.Refresh(); err != nil || b.Interceptor.cgroups.Lingering() != 0 {
+		t.Errorf("after the last connection: %v, %d former cgroups are attached to", err, b.Interceptor.cgroups.Lingering())
 	}
 	t.Run("removed", func(t *testing.T) {
 		plan.Cgroups = []string{b.name + "/gone"}
@@ -335,7 +333,7 @@ func TestDetachedWithConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.idle(t)
-		eventually(t, "nothing is attached", func() bool { return b.Refresh() == nil && len(b.lingering) == 0 })
+		eventually(t, "nothing is attached", func() bool { return b.Refresh() == nil && b.Interceptor.cgroups.Lingering() == 0 })
 	})
 }
 
@@ -363,7 +361,7 @@ func TestOffloadTakeOver(t *testing.T) {
 	old := load(false)
 	held := startClients(t, b.dir, burst{Addr: nowhere4, Times: 5, Hold: true})
 	next := load(true)
-	if err := errors.Join(old.Yield(), next.state.store.Lock(t.Context()), old.Close()); err != nil {
+	if err := errors.Join(old.Yield(), next.opts.Pins.Lock(t.Context()), old.Close()); err != nil {
 		t.Fatal(err)
 	}
 	own := startClients(t, b.dir, burst{Addr: nowhere4, Times: 3, Hold: true})

@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
@@ -180,7 +181,7 @@ func TestTakeOver(t *testing.T) {
 	if err := old.Yield(); err != nil {
 		t.Error(err)
 	}
-	if err := next.state.store.Lock(t.Context()); err != nil {
+	if err := next.opts.Pins.Lock(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if err := old.Apply(nil); err != nil {
@@ -361,7 +362,7 @@ func TestExclusiveProgramIsNamed(t *testing.T) {
 		plan := b.plan(80, "192.0.2.80/32")
 		plan.Cgroups = []string{b.hierarchy.Name(dir)}
 		err := b.Apply(plan)
-		var exclusive *ExclusiveError
+		var exclusive *attach.ExclusiveError
 		if !errors.As(err, &exclusive) || exclusive.Cgroup != b.dir || exclusive.Program.Name != "dummy" || !errors.Is(err, syscall.EPERM) {
 			t.Errorf("attach to %s: %v, want the program named", dir, err)
 		}

@@ -72,7 +72,7 @@ func (i *Interceptor) ApplyServices(now []*steer.Service, gone []string) error {
 	if i.closed {
 		return fmt.Errorf("apply services: %w", errClosed)
 	}
-	if i.yielded {
+	if i.pinned.Yielded() {
 		return nil
 	}
 	var failed []error

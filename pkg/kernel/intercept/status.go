@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
 
-	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
@@ -29,33 +28,13 @@ type Status struct {
 	// Programs of weir.
 	Programs []Program
 	// Cgroups that programs are attached to, sorted by directory.
-	Cgroups []CgroupStatus
+	Cgroups []attach.CgroupStatus
 	// MissingCgroups are patterns that match nothing at present.
 	MissingCgroups []string
 }
 
 // Program is a loaded program.
 type Program = program.Program
-
-// CgroupStatus is a cgroup with weir's programs.
-type CgroupStatus struct {
-	// Dir is its directory, Name the same relative to the hierarchy's root, ID what the kernel knows it by.
-	Dir, Name string
-	ID        uint64
-	// Hooks in the order in which they were attached.
-	Hooks []HookStatus
-}
-
-// HookStatus says what runs at one hook of a cgroup.
-type HookStatus struct {
-	// Hook is the kernel's name of it, such as "CGroupInet4Connect".
-	Hook string
-	// LinkID of weir's link.
-	LinkID uint32
-	// Programs in the order in which they run, those of cgroups above included. A program before weir's may have rewritten the
-	// address that weir sees; one after it may rewrite what weir wrote.
-	Programs []HookProgram
-}
 
 // HookProgram is one program at a hook; Weir is true for this Interceptor's own program.
 type HookProgram = program.AtHook
@@ -76,48 +55,12 @@ func (i *Interceptor) Status() (Status, error) {
 		Capture:        i.captures(),
 		MissingCgroups: slices.Clone(i.missing),
 	}
-	own := make(map[ebpf.ProgramID]string)
-	for _, hook := range i.objects.hooks() {
-		p, err := program.Describe(hook.program)
-		if err != nil {
-			return Status{}, fmt.Errorf("read interception status: %w", err)
-		}
-		status.Programs = append(status.Programs, p)
-		own[ebpf.ProgramID(p.ID)] = p.Name
+	var err error
+	if status.Programs, err = i.cgroups.Programs(); err == nil {
+		status.Cgroups, err = i.cgroups.Status()
 	}
-	for _, dir := range slices.Sorted(maps.Keys(i.attached)) {
-		if _, err := os.Stat(dir); err != nil {
-			continue
-		}
-		entry, err := i.cgroupStatus(dir, own)
-		if err != nil {
-			return Status{}, fmt.Errorf("read interception status of cgroup %s: %w", dir, err)
-		}
-		status.Cgroups = append(status.Cgroups, entry)
-	}
-	return status, nil
-}
-
-func (i *Interceptor) cgroupStatus(dir string, own map[ebpf.ProgramID]string) (CgroupStatus, error) {
-	id, err := cgroup.ID(dir)
 	if err != nil {
-		return CgroupStatus{}, err
-	}
-	status := CgroupStatus{Dir: dir, Name: i.opts.Hierarchy.Name(dir), ID: id}
-	target, err := os.Open(dir)
-	if err != nil {
-		return CgroupStatus{}, err
-	}
-	defer target.Close()
-	for n, hook := range i.objects.hooks() {
-		entry := HookStatus{Hook: hook.attach.String()}
-		if info, err := i.attached[dir].links[n].Info(); err == nil {
-			entry.LinkID = uint32(info.ID)
-		}
-		if entry.Programs, err = program.EffectiveWith(hook.program, target, hook.attach, own); err != nil {
-			return CgroupStatus{}, err
-		}
-		status.Hooks = append(status.Hooks, entry)
+		return Status{}, fmt.Errorf("read interception status: %w", err)
 	}
 	return status, nil
 }

@@ -2,7 +2,7 @@
 // programs are attached, and the maps that know of connections under way.
 //
 // It owns the directories and their names, the lock that says whose they are, and the rule for what another version left
-// there. It must not know which programs and maps there are, nor what they do; pkg/kernel/intercept tells it.
+// there. It must not know which programs and maps there are, nor what they do; pkg/kernel/attach tells it.
 //
 // # Layout
 //

@@ -1,4 +1,4 @@
-package intercept
+package attach
 
 import (
 	"errors"
@@ -9,41 +9,40 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// lingering are the links of cgroups whose connections are not decided any more, by the cgroup's id and the name of the hook: what
-// completes offloaded connections stays until these are over, so that they do not count for ever.
+// lingering are the links of cgroups for which nothing is decided any more, by the cgroup's id and the name of the hook: what completes
+// connections stays until these are over, so that they do not count for ever.
 type lingering map[uint64]map[string]link.Link
 
 // linger takes over the links of a cgroup that complete connections, and closes those that decide.
-func (i *Interceptor) linger(a *attachment) error {
-	links, hooks := make(map[string]link.Link), i.objects.hooks()
+func (c *Cgroups) linger(a *attachment) error {
+	links := make(map[string]link.Link)
 	var failed []error
 	for n, l := range slices.Backward(a.links) {
 		failed = append(failed, unpin(l))
-		if hooks[n].decides {
+		if c.hooks[n].Decides {
 			failed = append(failed, l.Close())
 			continue
 		}
-		links[hooks[n].name()] = l
+		links[c.hooks[n].Name()] = l
 	}
-	i.lingering[a.id] = links
+	c.lingering[a.id] = links
 	return errors.Join(failed...)
 }
 
 // take gives the link that was left at a hook, or nil.
-func (l lingering) take(id uint64, hook hook) link.Link {
+func (l lingering) take(id uint64, h Hook) link.Link {
 	links := l[id]
-	found := links[hook.name()]
+	found := links[h.Name()]
 	if found == nil {
 		return nil
 	}
-	if delete(links, hook.name()); len(links) == 0 {
+	if delete(links, h.Name()); len(links) == 0 {
 		delete(l, id)
 	}
 	return found
 }
 
-// end closes what is of no use any more: everything when no service has connections, else the links of cgroups that are gone
-// with the last of their sockets.
+// end closes what is of no use any more: everything, or the links of cgroups that are gone with the last of their sockets.
 func (l lingering) end(all bool) error {
 	var failed []error
 	for id, links := range l {
@@ -67,12 +66,13 @@ func orphaned(l link.Link) bool {
 	return err == nil && info.Cgroup() != nil && info.Cgroup().CgroupId == 0
 }
 
-// busy tells whether any service has connections.
-func (s *services) busy() bool {
-	for _, have := range s.byBlock {
-		if s.stats(have).Active > 0 {
-			return true
-		}
+// Lingering is how many former cgroups have programs that complete connections still.
+func (c *Cgroups) Lingering() int { return len(c.lingering) }
+
+// Tidy detaches from former cgroups what has nothing to complete any more.
+func (c *Cgroups) Tidy() error {
+	if len(c.lingering) == 0 {
+		return nil
 	}
-	return false
+	return c.lingering.end(!c.busy())
 }

@@ -54,7 +54,7 @@ func (v Interception) datagrams() *datagramStatus {
 	status, err := k.Status()
 	if err == nil {
 		out.fill(&status)
-		err = out.count(k)
+		out.Reasons, err = reasonsOf(k, datagram.ReasonDisabled)
 	}
 	if err != nil {
 		out.Error = err.Error()
@@ -76,32 +76,8 @@ func (out *datagramStatus) fill(s *datagram.Status) {
 		ports := s.Capture[netns]
 		out.CaptureSockets = append(out.CaptureSockets, datagramSockets{Netns: netns, IPv4: ports.IPv4, IPv6: append([]uint16{}, ports.IPv6...)})
 	}
-	for _, c := range s.Cgroups {
-		info := cgroupInfo{Name: c.Name, Dir: c.Dir, ID: c.ID, Hooks: []hookInfo{}}
-		for _, h := range c.Hooks {
-			hook := hookInfo{Hook: h.Hook, LinkID: h.LinkID, Programs: []programInfo{}}
-			for _, p := range h.Programs {
-				hook.Programs = append(hook.Programs, programOf(p))
-			}
-			info.Hooks = append(info.Hooks, hook)
-		}
-		out.Cgroups = append(out.Cgroups, info)
-	}
+	out.Cgroups = cgroupsOf(s.Cgroups)
 	if s.Plan != nil {
 		out.FailClosed, out.Rules, out.Excludes = s.Plan.FailClosed, rules(s.Plan.Rules), rules(s.Plan.Excludes)
-	}
-}
-
-func (out *datagramStatus) count(k Datagrams) error {
-	counters, err := k.Counters()
-	if err != nil {
-		return err
-	}
-	for r := datagram.ReasonDisabled; ; r++ {
-		count, known := counters[r.String()]
-		if !known {
-			return nil
-		}
-		out.Reasons = append(out.Reasons, reasonCounts{r.String(), count, r.Text()})
 	}
 }

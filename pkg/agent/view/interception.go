@@ -1,11 +1,8 @@
 package view
 
 import (
-	"strings"
-
 	"github.com/weir-proxy/weir/pkg/agent/acceleration"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
-	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/lifecycle/privilege"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
@@ -116,50 +113,6 @@ func privilegesOf(s privilege.State, err error) *privileges {
 	return out
 }
 
-type programInfo struct {
-	Name string `json:"name"`
-	ID   uint32 `json:"id"`
-	// Weir is true for programs of a weir: this one's, or another one's of this host.
-	Weir bool `json:"weir"`
-}
-
-// programOf shows what runs at a hook. Each object of weir's programs knows its own ones; those of the others are told by their names.
-func programOf(p program.AtHook) programInfo {
-	return programInfo{p.Name, p.ID, p.Weir || strings.HasPrefix(p.Name, "weir_")}
-}
-
-type cgroupInfo struct {
-	Name  string     `json:"name"`
-	Dir   string     `json:"dir"`
-	ID    uint64     `json:"id"`
-	Hooks []hookInfo `json:"hooks"`
-}
-
-type hookInfo struct {
-	Hook   string `json:"hook"`
-	LinkID uint32 `json:"link_id"`
-	// Programs in the order in which they run.
-	Programs []programInfo `json:"programs"`
-}
-
-type ruleInfo struct {
-	Prefix string `json:"prefix"`
-	// Port 0 is any.
-	Port     uint16 `json:"port"`
-	Action   string `json:"action"`
-	Listener string `json:"listener,omitempty"`
-	Service  string `json:"service,omitempty"`
-	// Kept says what keeps the rule's connections in user space.
-	Kept   string `json:"kept,omitempty"`
-	Origin string `json:"origin"`
-}
-
-type reasonCounts struct {
-	Reason string `json:"reason"`
-	Count  uint64 `json:"count"`
-	Text   string `json:"text"`
-}
-
 // InterceptionStatus implements admin.Interception.
 func (v Interception) InterceptionStatus() any {
 	// Empty lists are printed as such.
@@ -201,18 +154,10 @@ func (v Interception) InterceptionStatus() any {
 	if v.Offload != nil {
 		out.Listeners = listeners(v.Offload())
 	}
-	counters, err := i.Counters()
-	if err != nil {
+	if out.Reasons, err = reasonsOf(i, intercept.ReasonNotTCP); err != nil {
 		out.Error = err.Error()
-		return out
 	}
-	for r := intercept.ReasonNotTCP; ; r++ {
-		count, known := counters[r.String()]
-		if !known {
-			return out
-		}
-		out.Reasons = append(out.Reasons, reasonCounts{r.String(), count, r.Text()})
-	}
+	return out
 }
 
 func (out *interceptionStatus) fill(s *intercept.Status) {
@@ -233,27 +178,9 @@ func (out *interceptionStatus) fill(s *intercept.Status) {
 	for _, p := range s.Programs {
 		out.Programs = append(out.Programs, programInfo{p.Name, p.ID, true})
 	}
-	for _, c := range s.Cgroups {
-		info := cgroupInfo{Name: c.Name, Dir: c.Dir, ID: c.ID, Hooks: []hookInfo{}}
-		for _, h := range c.Hooks {
-			hook := hookInfo{Hook: h.Hook, LinkID: h.LinkID, Programs: []programInfo{}}
-			for _, p := range h.Programs {
-				hook.Programs = append(hook.Programs, programOf(p))
-			}
-			info.Hooks = append(info.Hooks, hook)
-		}
-		out.Cgroups = append(out.Cgroups, info)
-	}
+	out.Cgroups = cgroupsOf(s.Cgroups)
 	if s.Plan != nil {
 		out.Disabled, out.FailClosed = s.Plan.Disabled, s.Plan.FailClosed
 		out.Rules, out.Excludes = rules(s.Plan.Rules), rules(s.Plan.Excludes)
 	}
-}
-
-func rules(list []steer.Rule) []ruleInfo {
-	out := make([]ruleInfo, 0, len(list))
-	for _, r := range list {
-		out = append(out, ruleInfo{r.Prefix.String(), r.Port, r.Action.String(), r.Listener, r.Service, r.Kept, r.Origin})
-	}
-	return out
 }

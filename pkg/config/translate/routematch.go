@@ -141,21 +141,9 @@ func (c *call) headerOptions(list []*corev3.HeaderValueOption, p *path, name str
 				c.fail(at.field("header").field("value"), "%v", err)
 			}
 		}
-		switch h.GetAppendAction() {
-		case corev3.HeaderValueOption_ADD_IF_ABSENT:
-			o.Append = model.AddIfAbsent
-		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
-			o.Append = model.OverwriteOrAdd
-		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
-			o.Append = model.OverwriteIfExists
-		}
-		if h.GetAppend() != nil {
-			if h.GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD {
-				c.fail(at, "both append and append_action are set and it's not allowed")
-			}
-			if !h.GetAppend().GetValue() {
-				o.Append = model.OverwriteOrAdd
-			}
+		var err error
+		if o.Append, err = decode.AppendAction(h); err != nil {
+			c.fail(at, "%v", err)
 		}
 		out = append(out, o)
 	}

@@ -27,23 +27,30 @@ func HeaderOption(m *corev3.HeaderValueOption) (model.HeaderOption, error) {
 	if out.Name == "" {
 		return out, errors.New("header.key: must not be empty")
 	}
+	var err error
+	out.Append, err = AppendAction(m)
+	return out, err
+}
+
+// AppendAction is what a header to add does where there is one of its name; the deprecated append may say it in place of append_action.
+func AppendAction(m *corev3.HeaderValueOption) (model.AppendAction, error) {
+	if m.GetAppend() != nil {
+		switch {
+		case m.GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD:
+			return model.AppendOrAdd, errors.New("both append and append_action are set and it's not allowed")
+		case !m.GetAppend().GetValue():
+			return model.OverwriteOrAdd, nil
+		}
+	}
 	switch m.GetAppendAction() {
 	case corev3.HeaderValueOption_ADD_IF_ABSENT:
-		out.Append = model.AddIfAbsent
+		return model.AddIfAbsent, nil
 	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
-		out.Append = model.OverwriteOrAdd
+		return model.OverwriteOrAdd, nil
 	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
-		out.Append = model.OverwriteIfExists
+		return model.OverwriteIfExists, nil
 	}
-	if m.GetAppend() != nil {
-		if m.GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD {
-			return out, errors.New("both append and append_action are set and it's not allowed")
-		}
-		if !m.GetAppend().GetValue() {
-			out.Append = model.OverwriteOrAdd
-		}
-	}
-	return out, nil
+	return model.AppendOrAdd, nil
 }
 
 // HeaderMatchers translates all matchers of a field, which is called name in errors.

@@ -216,13 +216,7 @@ func programTypes() []check {
 		{ebpf.SkLookup, "5.9", noInbound},
 		{ebpf.SkMsg, "4.17", noAcceleration},
 	} {
-		checks = append(checks, check{
-			Result{
-				Name: "program type " + constant(p.kind.String()), Needs: p.needs,
-				Consequence: p.without, Optional: p.without != noInterception,
-			},
-			func() error { return features.HaveProgramType(p.kind) },
-		})
+		checks = append(checks, typeCheck("program type "+constant(p.kind.String()), p.needs, p.without, func() error { return features.HaveProgramType(p.kind) }))
 	}
 	return checks
 }
@@ -241,15 +235,14 @@ func mapTypes() []check {
 		{ebpf.RingBuf, "5.8", noInterception},
 		{ebpf.SockHash, "4.18", noAcceleration},
 	} {
-		checks = append(checks, check{
-			Result{
-				Name: "map type " + constant(m.kind.String()), Needs: m.needs,
-				Consequence: m.without, Optional: m.without != noInterception,
-			},
-			func() error { return features.HaveMapType(m.kind) },
-		})
+		checks = append(checks, typeCheck("map type "+constant(m.kind.String()), m.needs, m.without, func() error { return features.HaveMapType(m.kind) }))
 	}
 	return checks
+}
+
+// typeCheck is for a type of programs or maps, without which the consequence is that one of weir's functions is missing.
+func typeCheck(name, needs, without string, have func() error) check {
+	return check{Result{Name: name, Needs: needs, Consequence: without, Optional: without != noInterception}, have}
 }
 
 func helpers() []check {

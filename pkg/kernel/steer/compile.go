@@ -100,24 +100,39 @@ func (c *contribution) address(name string, l *model.Listener, field string, add
 		c.notice(name, field, "%q with bind_to_port false has no port to capture", addr)
 		return
 	}
-	ip := addr.Addr().Unmap().WithZone("")
 	rule := Rule{Port: addr.Port(), Action: Redirect, Listener: name}
 	if l.UDP != nil {
 		rule.Protocol = UDP
 	}
-	if !ip.IsUnspecified() {
-		rule.Prefix, rule.Origin = netip.PrefixFrom(ip, ip.BitLen()), "address of listener "+name
-		c.add(rankListener, rule)
+	addressRules(c, l, addr.Addr(), rule, addressRanks{rankListener, rankWildcard, rankCompat})
+}
+
+// collector takes rules with their ranks, of which the lower wins for the same target.
+type collector interface {
+	add(rank int, r Rule)
+	// wildcard adds the rule for a whole family, and what it leaves alone.
+	wildcard(rank int, whole netip.Prefix, r Rule)
+}
+
+// addressRanks are those of the rules of a listener's own address, of its any-address, and of the IPv4 half of the any-address of IPv6.
+type addressRanks struct{ own, every, compat int }
+
+// addressRules collects the rules of a listener at an address; rule has what they have in common.
+func addressRules(to collector, l *model.Listener, at netip.Addr, rule Rule, ranks addressRanks) {
+	at = at.Unmap().WithZone("")
+	if !at.IsUnspecified() {
+		rule.Prefix, rule.Origin = netip.PrefixFrom(at, at.BitLen()), "address of listener "+rule.Listener
+		to.add(ranks.own, rule)
 		return
 	}
-	rule.Origin = "any-address of listener " + name
-	if ip.Is4() {
-		c.wildcard(rankWildcard, every[0], rule)
+	rule.Origin = "any-address of listener " + rule.Listener
+	if at.Is4() {
+		to.wildcard(ranks.every, every[0], rule)
 		return
 	}
-	c.wildcard(rankWildcard, every[1], rule)
+	to.wildcard(ranks.every, every[1], rule)
 	if l.IPv4Compat {
-		c.wildcard(rankCompat, every[0], rule)
+		to.wildcard(ranks.compat, every[0], rule)
 	}
 }
 

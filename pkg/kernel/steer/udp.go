@@ -120,22 +120,8 @@ func (d *datagrams) address(name string, l *model.Listener, field string, addr n
 		}
 		return
 	}
-	ip := addr.Addr().Unmap().WithZone("")
 	rule := Rule{Port: addr.Port(), Action: Redirect, Listener: name}
-	if !ip.IsUnspecified() {
-		rule.Prefix, rule.Origin = netip.PrefixFrom(ip, ip.BitLen()), "address of listener "+name
-		d.add(udpListener, rule)
-		return
-	}
-	rule.Origin = "any-address of listener " + name
-	if ip.Is4() {
-		d.wildcard(udpWildcard, every[0], rule)
-		return
-	}
-	d.wildcard(udpWildcard, every[1], rule)
-	if l.IPv4Compat {
-		d.wildcard(udpCompat, every[0], rule)
-	}
+	addressRules(d, l, addr.Addr(), rule, addressRanks{udpListener, udpWildcard, udpCompat})
 }
 
 // wildcard adds the rule for a whole family, and what it leaves alone. Resolvers on the host's loopback, such as that of

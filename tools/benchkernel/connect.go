@@ -158,8 +158,8 @@ func (b *bench) offload(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer xds.stop()
-	if _, err := b.start(ctx, settings{group: p.group, xds: xds.port}); err != nil {
+	defer xds.Stop()
+	if _, err := b.start(ctx, settings{group: p.group, xds: xds.Port()}); err != nil {
 		return err
 	}
 	us := b.figure("offload.direct", "connect() and close(), direct", "us")
@@ -188,7 +188,7 @@ func (b *bench) offload(ctx context.Context) (err error) {
 		gbps.Add(rates[0])
 		throughput.Add(rates[1] / rates[0])
 	}
-	return xds.failure()
+	return xds.Failure()
 }
 
 // firstByte measures connect() up to the first byte from the server, through interception and a TCP proxy, beside haproxy. Weir does

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weir-proxy/weir/tools/bench/deltaxds"
 	"github.com/weir-proxy/weir/tools/bench/measure"
 )
 
@@ -58,8 +59,8 @@ func (b *bench) updates(ctx context.Context, endpoints int, p50, all, p99 *measu
 	if err != nil {
 		return err
 	}
-	defer xds.stop()
-	if _, err := b.start(ctx, settings{group: p.group, xds: xds.port}); err != nil {
+	defer xds.Stop()
+	if _, err := b.start(ctx, settings{group: p.group, xds: xds.Port()}); err != nil {
 		return err
 	}
 	if err := pause(ctx, settled); err != nil {
@@ -72,7 +73,7 @@ func (b *bench) updates(ctx context.Context, endpoints int, p50, all, p99 *measu
 			turn++
 			delay, stalled, err := f.delay(ctx, xds, p.inside, turn)
 			if err != nil {
-				return errors.Join(err, xds.failure())
+				return errors.Join(err, xds.Failure())
 			}
 			delays = append(delays, delay)
 			if stalled <= heldUp {
@@ -85,7 +86,7 @@ func (b *bench) updates(ctx context.Context, endpoints int, p50, all, p99 *measu
 			p99.Add(quantile(calm, 0.99))
 		}
 	}
-	return xds.failure()
+	return xds.Failure()
 }
 
 func quantile(v []float64, q float64) float64 {
@@ -95,7 +96,7 @@ func quantile(v []float64, q float64) float64 {
 
 // delay makes a change while a client connects, and gives the milliseconds until it is obeyed, and the longest that the client
 // was held up meanwhile.
-func (f fleet) delay(ctx context.Context, xds *control, client *child, turn int) (ms float64, stalled time.Duration, err error) {
+func (f fleet) delay(ctx context.Context, xds *deltaxds.Server, client *child, turn int) (ms float64, stalled time.Duration, err error) {
 	var out outcome
 	answered := make(chan error, 1)
 	want := f.swapped(turn).Addr().As4()[3]
@@ -104,8 +105,8 @@ func (f fleet) delay(ctx context.Context, xds *control, client *child, turn int)
 	}()
 	err = pause(ctx, beforeChange)
 	sent, failed := now()
-	err = errors.Join(err, failed, xds.change(endpointType, f.name(0), fmt.Sprint(turn), pack(f.assignment(0, turn))))
-	err = errors.Join(<-answered, err)
+	_, unsent := xds.Push(endpointType, f.name(0), fmt.Sprint(turn), pack(f.assignment(0, turn)))
+	err = errors.Join(<-answered, err, failed, unsent)
 	return float64(out.Nanoseconds-sent) / 1e6, time.Duration(out.Stalled), err
 }
 
@@ -136,9 +137,9 @@ func (b *bench) memory(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer xds.stop()
-		if large, err = b.start(ctx, settings{group: group, xds: xds.port}); err != nil {
-			return errors.Join(err, xds.failure())
+		defer xds.Stop()
+		if large, err = b.start(ctx, settings{group: group, xds: xds.Port()}); err != nil {
+			return errors.Join(err, xds.Failure())
 		}
 		sides = append(sides, side{client, connects{Addr: f.service(0).String(), Spread: services, Times: burst}})
 	}

@@ -189,7 +189,7 @@ func (w *weir) storm(ctx context.Context, changes []resource) error {
 	for sent := 0; sent < len(changes); {
 		for due := min(len(changes), int(time.Since(begin).Seconds()*stormRate)); sent < due; sent++ {
 			c := &changes[sent]
-			ack, err := w.push(c.typeURL, c.name, c.version, c.body)
+			ack, err := w.Push(c.typeURL, c.name, c.version, c.body)
 			if err != nil {
 				return err
 			}

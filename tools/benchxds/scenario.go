@@ -122,7 +122,7 @@ func (w *weir) changes(ctx context.Context, kind string, round int) error {
 	for n := range perRound {
 		turn := round*perRound + n + 1
 		typeURL, name, body := w.changed(kind, liveClusters+turn*7, turn)
-		if err := w.change(ctx, typeURL, name, fmt.Sprintf("%s-%d", kind, turn), body); err != nil {
+		if err := w.Change(ctx, typeURL, name, fmt.Sprintf("%s-%d", kind, turn), body); err != nil {
 			return err
 		}
 	}

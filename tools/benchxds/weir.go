@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weir-proxy/weir/tools/bench/deltaxds"
 	"github.com/weir-proxy/weir/tools/bench/measure"
 )
 
@@ -23,7 +24,7 @@ const readyLimit = 60 * time.Second
 // weir is the process under measurement, with its control plane.
 type weir struct {
 	fleet
-	*server
+	*deltaxds.Server
 	process *exec.Cmd
 	admin   int
 	log     string
@@ -39,7 +40,7 @@ func (b *bench) start(f fleet) (_ *weir, err error) {
 			return nil, err
 		}
 	}
-	if w.server, err = startServer(w.fleet); err != nil {
+	if w.Server, err = startServer(w.fleet); err != nil {
 		return nil, err
 	}
 	if w.dir, err = os.MkdirTemp(b.dir, "weir-"); err != nil {
@@ -59,7 +60,7 @@ func (b *bench) start(f fleet) (_ *weir, err error) {
 	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	w.process.Stdout, w.process.Stderr = log, log
 	if err := w.process.Start(); err != nil {
-		w.server.stop()
+		w.Server.Stop()
 		return nil, fmt.Errorf("start weir: %w", err)
 	}
 	return w, nil
@@ -69,7 +70,7 @@ func (b *bench) start(f fleet) (_ *weir, err error) {
 func (w *weir) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	close(w.gate)
+	w.Open()
 	return w.await(ctx, func() bool {
 		body, err := w.get(ctx, "/ready")
 		return err == nil && strings.TrimSpace(body) == "LIVE"
@@ -79,7 +80,7 @@ func (w *weir) ready(ctx context.Context) error {
 // await asks every now and then until enough is true.
 func (w *weir) await(ctx context.Context, enough func() bool) error {
 	for !enough() {
-		if err := w.failure(); err != nil {
+		if err := w.Failure(); err != nil {
 			return err
 		}
 		select {
@@ -88,7 +89,7 @@ func (w *weir) await(ctx context.Context, enough func() bool) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return w.failure()
+	return w.Failure()
 }
 
 // said is the end of weir's log, for messages.
@@ -116,7 +117,7 @@ func (w *weir) stop() error {
 		_ = w.process.Wait() // its status says only how it was stopped
 		err = nil
 	}
-	w.server.stop()
+	w.Server.Stop()
 	return err
 }
 
@@ -196,5 +197,5 @@ static_resources:
     load_assignment:
       cluster_name: xds
       endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}}]}]
-`, w.admin, filepath.Join(w.dir, "profile"), w.server.at)
+`, w.admin, filepath.Join(w.dir, "profile"), w.Port())
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 
@@ -64,9 +63,9 @@ type Interceptor struct {
 	ports   map[uint64]Ports
 	// controlInner is what control maps are made by.
 	controlInner *ebpf.MapSpec
-	// telling is the source of events, named what its numbers mean.
-	telling *events.Source
-	named   atomic.Pointer[named]
+	// telling is the source of events, numbered what its numbers mean.
+	telling  *events.Source
+	numbered events.Rules
 
 	mu         sync.Mutex
 	closed     bool
@@ -205,7 +204,7 @@ func (i *Interceptor) switchTo(plan *steer.Plan) error {
 			return err
 		}
 	}
-	i.named.Store(&named{generation, plan})
+	i.number(generation, plan)
 	if err := i.swap(i.control(generation, plan)); err != nil {
 		if rewrite {
 			i.erase(generation, plan)

@@ -7,12 +7,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
-// named is the plan that a generation's rules are numbered in.
-type named struct {
-	generation uint32
-	plan       *steer.Plan
-}
-
 // source tells of the decisions about connect() and sendmsg() of UDP.
 func (i *Interceptor) source() *events.Source {
 	o, round := i.objects, uint32(0)
@@ -31,18 +25,16 @@ func (i *Interceptor) source() *events.Source {
 
 // complete has the words for an event.
 func (i *Interceptor) complete(e *events.Event, by events.By) {
-	reason := Reason(e.Code)
-	e.Reason = reason.String()
-	now := i.named.Load()
-	if now == nil || now.generation != by.Epoch {
-		e.Rule = 0
-		return
-	}
-	rules := now.plan.Rules
-	if reason == ReasonExcluded {
-		rules = now.plan.Excludes
-	}
-	if n := int(by.Rule); n > 0 && n <= len(rules) {
-		e.Listener = rules[n-1].Listener
-	}
+	e.Reason = Reason(e.Code).String()
+	i.numbered.Complete(e, by)
+}
+
+// number has the rules of events be those of a plan.
+func (i *Interceptor) number(generation uint32, plan *steer.Plan) {
+	i.numbered.Set(generation, func(code uint8, rule uint32) string {
+		if r := plan.Numbered(rule, Reason(code) == ReasonExcluded); r != nil {
+			return r.Listener
+		}
+		return ""
+	})
 }

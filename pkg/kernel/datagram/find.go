@@ -1,13 +1,11 @@
 package datagram
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
 
-	"github.com/cilium/ebpf"
-
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -37,30 +35,10 @@ func (i *Interceptor) OriginalDst(netns uint64, client, local netip.AddrPort) (n
 	}
 	find := wireFind{Slot: uint32(slot), LocalPort: portOf(local.Port())}
 	find.Client, find.ClientPort = wireOf(client)
-	if run(i.objects.Find, &find) != nil || find.Found == 0 {
+	if program.Run(i.objects.Find, &find) != nil || find.Found == 0 {
 		return netip.AddrPort{}, false
 	}
 	return find.Dest.addrPort(), true
-}
-
-// run runs a program on data, which it may change.
-func run(program *ebpf.Program, data any) error {
-	in, err := binary.Append(nil, binary.NativeEndian, data)
-	if err != nil {
-		return fmt.Errorf("encode data: %w", err)
-	}
-	out := make([]byte, len(in))
-	code, err := program.Run(&ebpf.RunOptions{Data: in, DataOut: out})
-	if err != nil {
-		return fmt.Errorf("run program: %w", err)
-	}
-	if code != 0 {
-		return fmt.Errorf("run program: it returned %d", int32(code))
-	}
-	if _, err := binary.Decode(out, binary.NativeEndian, data); err != nil {
-		return fmt.Errorf("decode data: %w", err)
-	}
-	return nil
 }
 
 // Query is a datagram that somebody might send.
@@ -100,16 +78,12 @@ func (i *Interceptor) Explain(q Query) (Explanation, error) {
 	if q.Netns != i.opts.Netns {
 		e.Query.Elsewhere = 1
 	}
-	if err := run(i.objects.Explain, &e); err != nil {
+	if err := program.Run(i.objects.Explain, &e); err != nil {
 		return Explanation{}, fmt.Errorf("explain udp %s: %w", q.Dst, err)
 	}
 	out := Explanation{Action: steer.Action(e.Verdict.Action), Reason: Reason(e.Verdict.Reason)}
-	rules := i.plan.Rules
-	if out.Reason == ReasonExcluded {
-		rules = i.plan.Excludes
-	}
-	if n := int(e.Verdict.Rule); n > 0 && n <= len(rules) {
-		rule := rules[n-1]
+	if r := i.plan.Numbered(e.Verdict.Rule, out.Reason == ReasonExcluded); r != nil {
+		rule := *r
 		out.Rule = &rule
 	}
 	return out, nil

@@ -34,7 +34,7 @@ func (i *Inbound) Apply(plan *Plan) error {
 		}
 		i.stale = i.plan
 	}
-	i.named.Store(&named{generation, plan})
+	i.number(generation, plan)
 	if err := i.objects.Control.Put(uint32(0), control(generation, plan).packed()); err != nil {
 		return fmt.Errorf("apply inbound plan: put it in force: %w", err)
 	}

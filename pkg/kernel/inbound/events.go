@@ -2,12 +2,6 @@ package inbound
 
 import "github.com/weir-proxy/weir/pkg/kernel/events"
 
-// named is the plan that a generation's rules are numbered in.
-type named struct {
-	generation uint32
-	plan       *Plan
-}
-
 // source tells of the decisions about connections that come in, in all namespaces.
 func (i *Inbound) source() *events.Source {
 	return &events.Source{Kind: events.Arrival, Variables: &i.objects.Variables, Complete: i.complete}
@@ -15,18 +9,16 @@ func (i *Inbound) source() *events.Source {
 
 // complete has the words for an event.
 func (i *Inbound) complete(e *events.Event, by events.By) {
-	reason := Reason(e.Code)
-	e.Reason = reason.String()
-	now := i.named.Load()
-	if now == nil || now.generation != by.Epoch {
-		e.Rule = 0
-		return
-	}
-	rules := now.plan.Rules
-	if reason == ReasonExcluded {
-		rules = now.plan.Excludes
-	}
-	if n := int(by.Rule); n > 0 && n <= len(rules) {
-		e.Listener = rules[n-1].Listener
-	}
+	e.Reason = Reason(e.Code).String()
+	i.numbered.Complete(e, by)
+}
+
+// number has the rules of events be those of a plan.
+func (i *Inbound) number(generation uint32, plan *Plan) {
+	i.numbered.Set(generation, func(code uint8, rule uint32) string {
+		if r := plan.numbered(rule, Reason(code) == ReasonExcluded); r != nil {
+			return r.Listener
+		}
+		return ""
+	})
 }

@@ -1,12 +1,10 @@
 package inbound
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 
-	"github.com/cilium/ebpf"
-
+	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -32,29 +30,11 @@ func (i *Inbound) Explain(netns uint64, client, server netip.AddrPort) (Explanat
 		return Explanation{}, fmt.Errorf("explain %s: %w", server, errClosed)
 	}
 	in := wireExplain{Pair: pairOf(netns, client, server)}
-	data, err := binary.Append(nil, binary.NativeEndian, &in)
-	if err != nil {
-		return Explanation{}, fmt.Errorf("explain %s: %w", server, err)
-	}
-	answer := make([]byte, len(data))
-	code, err := i.objects.Explain.Run(&ebpf.RunOptions{Data: data, DataOut: answer})
-	if err == nil && code != 0 {
-		err = fmt.Errorf("it returned %d", int32(code))
-	}
-	if err != nil {
-		return Explanation{}, fmt.Errorf("explain %s: run program: %w", server, err)
-	}
-	if _, err := binary.Decode(answer, binary.NativeEndian, &in); err != nil {
+	if err := program.Run(i.objects.Explain, &in); err != nil {
 		return Explanation{}, fmt.Errorf("explain %s: %w", server, err)
 	}
 	x := Explanation{Reason: Reason(in.Reason), Action: steer.Action(in.Action), Generation: i.generation}
-	rules := i.plan.Rules
-	if x.Reason == ReasonExcluded {
-		rules = i.plan.Excludes
-	}
-	if n := int(in.Rule.ID); n > 0 && n <= len(rules) {
-		x.Rule = &rules[n-1]
-	}
+	x.Rule = i.plan.numbered(in.Rule.ID, x.Reason == ReasonExcluded)
 	if x.Reason == ReasonPolicyDenied && x.Rule != nil && x.Rule.Policy != nil {
 		x.Verdict = x.Rule.Policy.Evaluate(client, server)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
@@ -37,10 +36,10 @@ type Inbound struct {
 	pinned    *attach.Pinned
 	cgroups   *attach.Cgroups
 	news      *ringbuf.Reader
-	// ring is told through by telling; named is what its numbers mean.
-	ring    *events.Ring
-	telling *events.Source
-	named   atomic.Pointer[named]
+	// ring is told through by telling; numbered is what its numbers mean.
+	ring     *events.Ring
+	telling  *events.Source
+	numbered events.Rules
 
 	life  sync.RWMutex
 	ended bool // guarded by life

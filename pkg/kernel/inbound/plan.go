@@ -40,6 +40,18 @@ type Plan struct {
 	Names bool
 }
 
+// numbered is the rule with a number, the first with 1, among those of the plan or its exclusions; nil for a number that there is none of.
+func (p *Plan) numbered(number uint32, excluded bool) *Rule {
+	rules := p.Rules
+	if excluded {
+		rules = p.Excludes
+	}
+	if number == 0 || int(number) > len(rules) {
+		return nil
+	}
+	return &rules[number-1]
+}
+
 // Empty tells whether nothing is to be captured.
 func (p *Plan) Empty() bool { return p == nil || len(p.Rules) == 0 }
 

@@ -89,6 +89,18 @@ type Plan struct {
 	Disabled bool
 }
 
+// Numbered is the rule with a number, the first with 1, among those of the plan or its exclusions; nil for a number that there is none of.
+func (p *Plan) Numbered(number uint32, excluded bool) *Rule {
+	rules := p.Rules
+	if excluded {
+		rules = p.Excludes
+	}
+	if number == 0 || int(number) > len(rules) {
+		return nil
+	}
+	return &rules[number-1]
+}
+
 // target is what a rule is about; a plan has one rule for each.
 type target struct {
 	prefix   netip.Prefix

@@ -140,6 +140,46 @@ func (h *Histogram) Cumulative() Distribution {
 	return out
 }
 
+// Buckets counts, as Cumulative and then Distribution.Cumulative do but without allocating, everything recorded so far: the
+// values below each of the ascending bounds into counts, which is as long, and all of them, with their sum.
+func (h *Histogram) Buckets(bounds []float64, counts []uint64) (count uint64, sum float64) {
+	r := h.data.Load()
+	if r == nil {
+		clear(counts)
+		return 0, 0
+	}
+	total := r.sum.Load()
+	at, scale := 0, h.scale()
+	add := func(b bin) {
+		left, width := b.span()
+		for ; at < len(bounds) && (left+width)/scale > bounds[at]; at++ {
+			counts[at] = count
+		}
+		count += b.count
+	}
+	if n := r.zero.Load(); n != 0 {
+		add(bin{decade: zeroDecade, count: n})
+	}
+	for d := range r.decades {
+		dec := r.decades[d].Load()
+		if dec == nil {
+			continue
+		}
+		for i := range dec {
+			if n := dec[i].Load(); n != 0 {
+				add(bin{decade: int8(d), index: uint8(i), count: n})
+			}
+		}
+	}
+	for ; at < len(bounds); at++ {
+		counts[at] = count
+	}
+	if count == 0 {
+		return 0, 0
+	}
+	return count, float64(total) / scale
+}
+
 // binOf gives the power of ten of v (> 0) and its bin there, v's two leading digits less ten.
 func binOf(v uint64) (d, index int) {
 	// bits.Len64*1233>>12 is the decimal length or one too many (log10(2) is about 1233/4096).

@@ -2,6 +2,7 @@ package stats
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,6 +114,44 @@ func TestBoundsByName(t *testing.T) {
 	}
 	if got := all[1].Bounds(); len(got) != 19 || got[0] != 0.5 || got[18] != 3600000 {
 		t.Errorf("got %v", got)
+	}
+}
+
+// TestBuckets holds what counts without allocating to what a copy of the histogram says. It counts allocations, so it runs alone.
+func TestBuckets(t *testing.T) {
+	tests := map[string]struct {
+		unit   Unit
+		values []uint64
+		bounds []float64
+	}{
+		"nothing":               {unit: Milliseconds, bounds: defaultBounds},
+		"zero alone":            {unit: Milliseconds, values: []uint64{0}, bounds: defaultBounds},
+		"on the bounds":         {unit: Milliseconds, values: []uint64{0, 1, 5, 10, 25, 50, 3_600_000}, bounds: defaultBounds},
+		"above all":             {unit: Bytes, values: []uint64{math.MaxUint64, 4_000_000}, bounds: defaultBounds},
+		"below all":             {unit: Bytes, values: []uint64{1, 2}, bounds: []float64{100, 200}},
+		"fractions":             {unit: Percent, values: []uint64{PercentScale / 2, 3 * PercentScale}, bounds: defaultBounds},
+		"no bounds":             {unit: Bytes, values: []uint64{1, 2, 3}},
+		"many of several sizes": {unit: Microseconds, values: []uint64{3, 3, 30, 31, 39, 444, 449, 450, 12_345, 99_999, 1e12}, bounds: defaultBounds},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := &Histogram{unit: tt.unit}
+			for _, v := range tt.values {
+				h.Record(v)
+			}
+			d := h.Cumulative()
+			counts := make([]uint64, len(tt.bounds))
+			for i := range counts {
+				counts[i] = 99 // of the histogram before
+			}
+			count, sum := h.Buckets(tt.bounds, counts)
+			if want := d.Cumulative(tt.bounds); !slices.Equal(counts, want) || count != d.Count() || sum != d.Sum() {
+				t.Errorf("got %v, %d, %v; want %v, %d, %v", counts, count, sum, want, d.Count(), d.Sum())
+			}
+			if n := testing.AllocsPerRun(10, func() { h.Buckets(tt.bounds, counts) }); n != 0 {
+				t.Errorf("%v allocations", n)
+			}
+		})
 	}
 }
 

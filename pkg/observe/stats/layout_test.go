@@ -211,6 +211,66 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestMetricsOfSeveralShapes lists more series of a metric than are read ahead, of groups that are unlike, with what is made of their
+// labels, while groups come and go.
+func TestMetricsOfSeveralShapes(t *testing.T) {
+	t.Parallel()
+	s := NewStore()
+	l := NewLayout(func(f *Fields, _ *struct{}) {
+		f.Counter("upstream_rq_total", nil)
+		f.Gauge("upstream_cx_active", nil)
+	})
+	made := 0
+	format := func(to []byte, tags []Tag) []byte {
+		made++
+		for _, tag := range tags {
+			to = append(append(to, tag.Value...), ';')
+		}
+		return to
+	}
+	check := func(when string, want []string) {
+		t.Helper()
+		var it MetricIterator
+		var got []string
+		all := s.Metrics(CounterKind)
+		for i := range all {
+			it.EachShown(&all[i], format, func(x *Series, labels string) bool {
+				got = append(got, fmt.Sprint(string(x.Name()), " ", labels, " ", x.Value()))
+				return true
+			})
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: %s", when, d)
+		}
+	}
+	var want []string
+	var scopes []*Scope
+	for i := range 3*readAhead + 1 {
+		sc := s.Root().Scope(fmt.Sprintf("cluster.c%03d", i))
+		if i%3 == 0 { // not of the layout's group: another shape
+			sc.Counter("upstream_rq_total").Add(uint64(i))
+		} else {
+			l.Fill(sc, &struct{}{})
+			sc.Counter("upstream_rq_total").Add(uint64(i))
+		}
+		scopes = append(scopes, sc)
+		want = append(want, fmt.Sprintf("cluster.c%03d.upstream_rq_total c%03d; %d", i, i, i))
+	}
+	check("first", want)
+	check("again", want)
+	if made != len(want) {
+		t.Errorf("made labels %d times, want %d", made, len(want))
+	}
+	scopes[40].Close()
+	check("after one has gone", slices.Delete(slices.Clone(want), 40, 41))
+	sc := s.Root().Scope("cluster.c040")
+	sc.Counter("upstream_rq_total").Add(40)
+	check("after it has come again", want)
+	if made != len(want)+1 {
+		t.Errorf("made labels %d times, want %d", made, len(want)+1)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := NewStore()

@@ -36,18 +36,9 @@ func (m *Metric) Shown(f func(base string) string) string {
 // the same tags under the same prefix have the same Labels.
 type Labels struct {
 	// Tags must not be changed.
-	Tags  []Tag
-	shown atomic.Pointer[string]
-}
-
-// Shown keeps what f makes of the tags, so that it is made once. All callers must make the same of them.
-func (l *Labels) Shown(f func(tags []Tag) string) string {
-	if s := l.shown.Load(); s != nil {
-		return *s
-	}
-	s := f(l.Tags)
-	l.shown.Store(&s)
-	return s
+	Tags []Tag
+	// text is what listings print of them, "" before one has; the store's view lock guards it.
+	text string
 }
 
 // shape says for each stat in the order of a group's listing which metric it is of and which of the group's labels it has.
@@ -69,13 +60,13 @@ type MetricSeries struct {
 	store  *Store
 	kind   Kind
 	parts  []part
+	merged *merged // nil when there is one part
 }
 
 // part is the series of a metric in groups of one shape.
 type part struct {
-	shape  *shape
-	at     int // in the shape
-	groups *[]*group
+	*members
+	at int // in the shape
 }
 
 // Metrics lists the metrics of a kind by name, with their series. The slice is shared and must not be changed.
@@ -91,20 +82,22 @@ func (s *Store) Metrics(k Kind) []MetricSeries {
 
 // makeMetrics sorts all groups by shape and all shapes by metric. Called with view.mu held.
 func (s *Store) makeMetrics() *metricView {
-	byShape := make(map[*shape]*[]*group)
-	var shapes []*shape
+	byShape := make(map[*shape]*members)
+	var shapes []*members
 	for i := range s.view.nodes {
+		yieldAt(i, yieldSteps)
 		for _, g := range s.view.nodes[i].groups {
 			if !g.view.tagged {
 				s.split(g)
 				runtime.Gosched() // it takes some hundred microseconds, and there may be thousands that are new
 			}
-			sh := g.view.shape
-			if byShape[sh] == nil {
-				byShape[sh] = &[]*group{}
-				shapes = append(shapes, sh)
+			of := byShape[g.view.shape]
+			if of == nil {
+				of = &members{shape: g.view.shape}
+				byShape[of.shape] = of
+				shapes = append(shapes, of)
 			}
-			*byShape[sh] = append(*byShape[sh], g)
+			of.groups = append(of.groups, g)
 		}
 	}
 	v := &metricView{}
@@ -112,16 +105,16 @@ func (s *Store) makeMetrics() *metricView {
 	for k := range kinds {
 		at[k] = make(map[*Metric]int)
 	}
-	for _, sh := range shapes {
-		for i, m := range sh.metrics {
-			k := sh.order[i].kind
+	for _, of := range shapes {
+		for i, m := range of.shape.metrics {
+			k := of.shape.order[i].kind
 			n, ok := at[k][m]
 			if !ok {
 				n = len(v.byKind[k])
 				at[k][m] = n
 				v.byKind[k] = append(v.byKind[k], MetricSeries{Metric: m, store: s, kind: k})
 			}
-			v.byKind[k][n].parts = append(v.byKind[k][n].parts, part{shape: sh, at: i, groups: byShape[sh]})
+			v.byKind[k][n].add(part{members: of, at: i})
 		}
 	}
 	s.view.prune(byShape, at)
@@ -132,7 +125,7 @@ func (s *Store) makeMetrics() *metricView {
 }
 
 // prune forgets shapes and metrics of groups that are gone, once they are the most.
-func (v *view) prune(shapes map[*shape]*[]*group, metrics [kinds]map[*Metric]int) {
+func (v *view) prune(shapes map[*shape]*members, metrics [kinds]map[*Metric]int) {
 	if len(v.shapes) > 2*len(shapes)+64 {
 		maps.DeleteFunc(v.shapes, func(_ string, sh *shape) bool { return shapes[sh] == nil })
 	}
@@ -221,74 +214,4 @@ func (v *groupView) labelled(n *node, tags []Tag) uint16 {
 	}
 	v.labels = append(v.labels, n.labels[i])
 	return uint16(len(v.labels) - 1)
-}
-
-// MetricIterator gives the series of metrics. Its memory is used again, so one serves a whole listing.
-type MetricIterator struct {
-	refs []metricRef
-	next Series
-	name []byte
-}
-
-// metricRef is a series of a metric with several parts.
-type metricRef struct {
-	group *group
-	part  *part
-}
-
-// Each gives the series of a metric by name until yield returns false.
-func (it *MetricIterator) Each(m *MetricSeries, yield func(s *Series, l *Labels) bool) {
-	if len(m.parts) == 1 {
-		p := &m.parts[0]
-		for _, g := range *p.groups {
-			if !it.give(m, p, g, yield) {
-				return
-			}
-		}
-		return
-	}
-	it.refs = it.refs[:0]
-	for i := range m.parts {
-		for _, g := range *m.parts[i].groups {
-			it.refs = append(it.refs, metricRef{g, &m.parts[i]})
-		}
-	}
-	slices.SortFunc(it.refs, func(a, b metricRef) int {
-		return compareNames(a.group.node.prefix, a.part.shape.order[a.part.at].name, b.group.node.prefix, b.part.shape.order[b.part.at].name)
-	})
-	for _, r := range it.refs {
-		if !it.give(m, r.part, r.group, yield) {
-			return
-		}
-	}
-}
-
-func (it *MetricIterator) give(m *MetricSeries, p *part, g *group, yield func(s *Series, l *Labels) bool) bool {
-	if g.asleep(m.store) {
-		return true
-	}
-	o := &p.shape.order[p.at]
-	it.name = append(append(it.name[:0], g.node.prefix...), o.name...)
-	it.next = Series{store: m.store, group: g, kind: m.kind, index: o.index, name: it.name}
-	return yield(&it.next, g.view.labels[p.shape.labels[p.at]])
-}
-
-// compareNames compares a+b with c+d.
-func compareNames(a, b, c, d string) int {
-	if len(a) > len(c) {
-		return -compareNames(c, d, a, b)
-	}
-	if x := strings.Compare(a, c[:len(a)]); x != 0 {
-		return x
-	}
-	// What is left of c lies over the first bytes of b.
-	c = c[len(a):]
-	n := min(len(b), len(c))
-	if x := strings.Compare(b[:n], c[:n]); x != 0 {
-		return x
-	}
-	if n < len(c) {
-		return -1
-	}
-	return strings.Compare(b[n:], d)
 }

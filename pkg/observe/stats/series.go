@@ -6,24 +6,32 @@ type Series struct {
 	group *group
 	kind  Kind
 	index int
-	name  []byte
+	name  []byte // made when asked for, when it is empty: that of the group's prefix and rest
+	rest  string
+	value uint64 // if it was read already
+	read  bool
 }
 
 // Kind is the kind of the stat.
 func (s *Series) Kind() Kind { return s.kind }
 
 // Name is the full dotted name; it is overwritten by the next stat's.
-func (s *Series) Name() []byte { return s.name }
+func (s *Series) Name() []byte {
+	if len(s.name) == 0 {
+		s.name = append(append(s.name, s.group.node.prefix...), s.rest...)
+	}
+	return s.name
+}
 
 // Used reports whether the stat was ever changed.
 func (s *Series) Used() bool { return s.group.used(s.kind, s.index) }
 
 // Value is the value of a counter or a gauge.
 func (s *Series) Value() uint64 {
-	if s.kind == GaugeKind {
-		return s.group.gauges[s.index].Value()
+	if s.read {
+		return s.value
 	}
-	return s.group.counters[s.index].Value()
+	return s.group.number(s.kind, s.index)
 }
 
 // Delta is what a counter counted in the last interval that LatchCounters ended. Only the flusher may ask.
@@ -44,7 +52,7 @@ func (s *Series) Histogram() *Histogram { return &s.group.histograms[s.index] }
 // (after division by PercentScale for Percent). The slice must not be changed.
 func (s *Series) Bounds() []float64 {
 	if s.store.buckets != nil {
-		if b := s.store.buckets(string(s.name)); b != nil {
+		if b := s.store.buckets(string(s.Name())); b != nil {
 			return b
 		}
 	}

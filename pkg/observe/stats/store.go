@@ -306,6 +306,7 @@ func (s *Store) eachGroup(f func(g *group)) {
 	s.flushMu.Lock()
 	defer s.flushMu.Unlock()
 	for i := range nodes {
+		yieldAt(i, yieldSteps)
 		for _, g := range nodes[i].groups {
 			f(g)
 		}

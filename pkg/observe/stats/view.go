@@ -2,6 +2,7 @@ package stats
 
 import (
 	"cmp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,20 @@ type view struct {
 	shapes  map[string]*shape
 	layouts map[*layout]uint32
 	key     []byte
+	block   strings.Builder // the texts of labels that were made last
+}
+
+// A listing of many thousand stats must not keep a goroutine of the data path from a core, so what walks through them lets
+// others have it now and then: after so many prefixes or groups, which are a microsecond or two each, or so many comparisons.
+const (
+	yieldSteps    = 16
+	yieldCompared = 256
+)
+
+func yieldAt(step, every int) {
+	if step%every == every-1 {
+		runtime.Gosched()
+	}
 }
 
 // nodeView is a prefix and its groups, immutable.
@@ -56,8 +71,14 @@ func (s *Store) refresh() []nodeView {
 		nodes = append(nodes, nodeView{node: n, groups: n.groups()})
 	}
 	s.mu.Unlock()
-	slices.SortFunc(nodes, func(a, b nodeView) int { return strings.Compare(a.node.prefix, b.node.prefix) })
+	compared := 0
+	slices.SortFunc(nodes, func(a, b nodeView) int {
+		compared++
+		yieldAt(compared, yieldCompared)
+		return strings.Compare(a.node.prefix, b.node.prefix)
+	})
 	for i := range nodes {
+		yieldAt(i, yieldSteps)
 		for _, g := range nodes[i].groups {
 			if g.view == nil {
 				g.view = s.viewOf(g)
@@ -150,6 +171,7 @@ func (s *Store) EachUsed(only Only, yield func(*Series) bool) {
 func (s *Store) list(l lister) {
 	nodes := s.listing()
 	for i := range nodes {
+		yieldAt(i, yieldSteps)
 		if !l.before(nodes[i].node.prefix) || !l.open(&nodes[i]) {
 			return
 		}

@@ -28,12 +28,12 @@ type jsonPrinter struct {
 
 func (j *jsonPrinter) document(s *stats.Store, o *Options) error {
 	j.str(`{"stats":[`)
-	if err := each(s, o, func(x *stats.Series) error {
+	if err := j.each(s, o, func(x *stats.Series) error {
 		return j.element().str(`{"name":`).quoted(x.Name()).str(`,"value":`).quoted([]byte(x.Text())).str("}").end()
 	}, stats.TextReadoutKind); err != nil {
 		return err
 	}
-	if err := each(s, o, func(x *stats.Series) error {
+	if err := j.each(s, o, func(x *stats.Series) error {
 		return j.element().str(`{"name":`).quoted(x.Name()).str(`,"value":`).uint(x.Value()).str("}").end()
 	}, stats.CounterKind, stats.GaugeKind); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (j *jsonPrinter) document(s *stats.Store, o *Options) error {
 	if err := j.str("]}").end(); err != nil {
 		return err
 	}
-	return j.w.Flush()
+	return j.flush()
 }
 
 // element separates array elements.
@@ -59,7 +59,7 @@ func (j *jsonPrinter) element() *printer {
 // histograms prints them as one element, if there are any.
 func (j *jsonPrinter) histograms(s *stats.Store, o *Options) error {
 	closing, some := "", false
-	err := each(s, o, func(x *stats.Series) error {
+	err := j.each(s, o, func(x *stats.Series) error {
 		if some {
 			j.str(",")
 		} else {
@@ -91,6 +91,7 @@ func (j *jsonPrinter) beginHistograms(mode BucketMode) (closing string) {
 
 func (j *jsonPrinter) histogram(x *stats.Series, mode BucketMode) {
 	h := x.Histogram()
+	j.worked(bucketsWork)
 	switch mode {
 	case Cumulative, Disjoint:
 		interval, cumulative := views(x, mode)
@@ -160,6 +161,11 @@ func (p *printer) quoted(s []byte) *printer {
 	const hex = "0123456789abcdef"
 	p.line = append(p.line, '"')
 	for len(s) > 0 {
+		if n := plain(s); n > 0 {
+			p.line = append(p.line, s[:n]...)
+			s = s[n:]
+			continue
+		}
 		r, n := utf8.DecodeRune(s)
 		s = s[n:]
 		switch {
@@ -173,4 +179,14 @@ func (p *printer) quoted(s []byte) *printer {
 	}
 	p.line = append(p.line, '"')
 	return p
+}
+
+// plain is how many bytes at the beginning are themselves in a JSON string.
+func plain(s []byte) int {
+	for i, c := range s {
+		if c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return i
+		}
+	}
+	return len(s)
 }

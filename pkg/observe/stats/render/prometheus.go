@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -39,6 +40,10 @@ type exposition struct {
 	open    bool            // OpenMetrics
 	taken   map[string]bool // in OpenMetrics, the names of all metrics
 	members stats.MetricIterator
+
+	bounds []float64 // those that les are the texts of
+	les    []string
+	counts []uint64
 }
 
 func (x *exposition) print() error {
@@ -76,7 +81,7 @@ func (x *exposition) print() error {
 			return err
 		}
 	}
-	return x.w.Flush()
+	return x.flush()
 }
 
 // families prints all stats of one kind, those of one metric together.
@@ -88,7 +93,8 @@ func (x *exposition) families(kind stats.Kind, name string, show func(metric, la
 			continue
 		}
 		begun := false
-		x.members.Each(&all[i], func(s *stats.Series, l *stats.Labels) bool {
+		x.members.EachShown(&all[i], appendLabels, func(s *stats.Series, labels string) bool {
+			x.worked(x.options.effort())
 			if !x.options.keeps(s) {
 				return true
 			}
@@ -96,7 +102,7 @@ func (x *exposition) families(kind stats.Kind, name string, show func(metric, la
 				x.begin(metric, name)
 				begun = true
 			}
-			show(metric, l.Shown(labels), s)
+			show(metric, labels, s)
 			err = x.end()
 			return err == nil
 		})
@@ -136,7 +142,12 @@ func (x *exposition) begin(metric, kind string) {
 }
 
 func (x *exposition) number(metric, labels string, s *stats.Series) {
-	x.str(metric).str("{").str(labels).str("} ").uint(s.Value()).str("\n")
+	line := append(x.line, metric...)
+	line = append(line, '{')
+	line = append(line, labels...)
+	line = append(line, "} "...)
+	line = strconv.AppendUint(line, s.Value(), 10)
+	x.line = append(line, '\n')
 }
 
 func (x *exposition) readout(metric, labels string, s *stats.Series) {
@@ -144,19 +155,42 @@ func (x *exposition) readout(metric, labels string, s *stats.Series) {
 }
 
 func (x *exposition) histogram(metric, labels string, s *stats.Series) {
-	d := s.Histogram().Cumulative()
-	bounds := s.Bounds()
-	counts := d.Cumulative(bounds)
-	for i, bound := range bounds {
-		x.str(metric).str("_bucket{").str(labels).str(separator(labels)).str(`le="`).bound(bound, x.open).
-			str("\"} ").uint(counts[i]).str("\n")
+	x.worked(bucketsWork)
+	x.bucketsOf(s.Bounds())
+	count, sum := s.Histogram().Buckets(x.bounds, x.counts)
+	// All buckets begin with the same bytes.
+	from := len(x.line)
+	x.str(metric).str("_bucket{").str(labels).str(separator(labels)).str(`le="`)
+	head := len(x.line) - from
+	for i, le := range x.les {
+		if i > 0 {
+			x.bytes(x.line[from : from+head])
+		}
+		n := count
+		if i < len(x.counts) {
+			n = x.counts[i]
+		}
+		x.str(le).uint(n).str("\n")
 	}
-	x.str(metric).str("_bucket{").str(labels).str(separator(labels)).str(`le="+Inf"} `).uint(d.Count()).str("\n")
-	x.totals(metric, labels, &d)
+	x.totals(metric, labels, count, sum)
+}
+
+// bucketsOf prepares for histograms with these bounds, which are mostly those of the one before.
+func (x *exposition) bucketsOf(bounds []float64) {
+	if len(x.les) > 0 && slices.Equal(x.bounds, bounds) {
+		return
+	}
+	x.bounds, x.counts, x.les = bounds, make([]uint64, len(bounds)), make([]string, 0, len(bounds)+1)
+	for _, bound := range bounds {
+		p := &printer{}
+		x.les = append(x.les, string(p.bound(bound, x.open).str(`"} `).line))
+	}
+	x.les = append(x.les, `+Inf"} `)
 }
 
 // summary prints the quantiles of the last interval with the totals since the start.
 func (x *exposition) summary(metric, labels string, s *stats.Series) {
+	x.worked(bucketsWork)
 	h := s.Histogram()
 	interval, d := h.Interval(), h.Cumulative()
 	for i, v := range interval.Quantiles(quantiles) {
@@ -167,12 +201,12 @@ func (x *exposition) summary(metric, labels string, s *stats.Series) {
 		}
 		x.float(v).str("\n")
 	}
-	x.totals(metric, labels, &d)
+	x.totals(metric, labels, d.Count(), d.Sum())
 }
 
-func (x *exposition) totals(metric, labels string, d *stats.Distribution) {
-	x.str(metric).str("_sum{").str(labels).str("} ").float(d.Sum()).str("\n")
-	x.str(metric).str("_count{").str(labels).str("} ").uint(d.Count()).str("\n")
+func (x *exposition) totals(metric, labels string, count uint64, sum float64) {
+	x.str(metric).str("_sum{").str(labels).str("} ").float(sum).str("\n")
+	x.str(metric).str("_count{").str(labels).str("} ").uint(count).str("\n")
 }
 
 // bound prints a bucket's bound or a quantile, in OpenMetrics always with a fraction.
@@ -191,12 +225,9 @@ func separator(labels string) string {
 	return ","
 }
 
-// labels formats tags as `a="1",b="2"`.
-func labels(tags []stats.Tag) string {
-	if len(tags) == 0 {
-		return ""
-	}
-	p := &printer{line: make([]byte, 0, 96)}
+// appendLabels appends tags as `a="1",b="2"`.
+func appendLabels(to []byte, tags []stats.Tag) []byte {
+	p := &printer{line: to}
 	for i, t := range tags {
 		if i > 0 {
 			p.str(",")
@@ -204,7 +235,7 @@ func labels(tags []stats.Tag) string {
 		p.line = appendName(p.line, t.Name)
 		p.str(`="`).labelValue(t.Value).str(`"`)
 	}
-	return string(p.line)
+	return p.line
 }
 
 // labelValue appends s with the escapes of the exposition format.

@@ -19,27 +19,28 @@ func Text(w io.Writer, s *stats.Store, o Options) error {
 }
 
 func (p *printer) text(s *stats.Store, o *Options) error {
-	if err := each(s, o, func(x *stats.Series) error {
+	if err := p.each(s, o, func(x *stats.Series) error {
 		return p.bytes(x.Name()).str(`: "`).str(x.Text()).str("\"\n").end()
 	}, stats.TextReadoutKind); err != nil {
 		return err
 	}
-	if err := each(s, o, func(x *stats.Series) error {
+	if err := p.each(s, o, func(x *stats.Series) error {
 		return p.bytes(x.Name()).str(": ").uint(x.Value()).str("\n").end()
 	}, stats.CounterKind, stats.GaugeKind); err != nil {
 		return err
 	}
-	if err := each(s, o, func(x *stats.Series) error {
+	if err := p.each(s, o, func(x *stats.Series) error {
 		p.textHistogram(x, o.Buckets)
 		return p.end()
 	}, stats.HistogramKind); err != nil {
 		return err
 	}
-	return p.w.Flush()
+	return p.flush()
 }
 
 func (p *printer) textHistogram(x *stats.Series, mode BucketMode) {
 	h := x.Histogram()
+	p.worked(bucketsWork)
 	p.bytes(x.Name())
 	if !h.Used() {
 		p.str(": No recorded values\n")

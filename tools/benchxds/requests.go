@@ -28,8 +28,6 @@ import (
 const (
 	connections = 16
 	perSecond   = 960
-	// priority of the generator and of the backend, so that what is measured is weir, not how long they wait for a core.
-	priority    = "-15"
 	answerLimit = 2 * time.Second
 )
 

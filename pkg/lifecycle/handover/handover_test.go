@@ -108,8 +108,8 @@ func TestSocketsArePassed(t *testing.T) {
 		t.Error(err)
 	}
 	o.want(t, "begin true", "sockets", "done 1m0s")
-	if _, err := Begin(t.Context(), name); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("a second handover: %v", err)
+	if _, err := Begin(t.Context(), name); !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), name) {
+		t.Errorf("a second handover: %q", err)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -146,10 +145,5 @@ func peer(conn *net.UnixConn) (int, error) {
 	return int(cred.Pid), nil
 }
 
-// address is the unix address of a name; @ begins an abstract one, as Envoy writes them.
-func address(name string) *net.UnixAddr {
-	if rest, ok := strings.CutPrefix(name, "@"); ok {
-		name = "\x00" + rest
-	}
-	return &net.UnixAddr{Name: name, Net: "unixpacket"}
-}
+// address is the unix address of a name; @ begins an abstract one, as Envoy writes them, and as package net shows them in errors.
+func address(name string) *net.UnixAddr { return &net.UnixAddr{Name: name, Net: "unixpacket"} }

@@ -17,7 +17,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/inbound"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
-	"github.com/weir-proxy/weir/pkg/kernel/probe"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
@@ -43,6 +42,7 @@ type capture struct {
 	persistence             persistence
 	closed                  bool
 	namespaces              namespaces
+	home                    ownNamespace
 	inbound                 *inboundCapture
 	// datagrams are captured in the same namespaces.
 	datagrams *datagramCapture
@@ -67,6 +67,7 @@ func newCapture(log *slog.Logger, i *model.Interception) *capture {
 	c := &capture{log: log, ownMark: markOf(i), callers: owners.NewNames()}
 	c.callerNames = c.callers.Of
 	c.inbound = newInboundCapture(log, &c.persistence)
+	c.home.log = log
 	c.namespaces.log, c.namespaces.users = log, []namespaceUser{c, c.inbound}
 	return c
 }
@@ -109,7 +110,7 @@ func (c *capture) begin(snap *model.Snapshot) error {
 		return err
 	}
 	if required(snap) {
-		return errors.Join(c.problem(), c.services.problem(), c.inbound.refusal())
+		return errors.Join(c.problem(), c.shut(), c.services.problem(), c.inbound.refusal())
 	}
 	return nil
 }
@@ -198,23 +199,13 @@ func (c *capture) loadWith(ring *events.Ring, cgroups []string) (*intercept.Inte
 	if err != nil {
 		return nil, err
 	}
-	if err := c.listeners.OpenCapture(); err != nil {
-		return nil, errors.Join(probe.Unavailable("interception", err), k.Close())
-	}
-	v4, v6 := c.listeners.CaptureAddrs()
-	var addrs []netip.AddrPort
-	for _, a := range []netip.AddrPort{v4, v6} {
-		if a.IsValid() {
-			addrs = append(addrs, a)
-		}
-	}
-	if err := k.SetCapture(0, addrs...); err != nil {
-		return nil, errors.Join(err, k.Close())
-	}
+	c.home.begin(func() error { return c.serveOwn(k) })
 	if err := errors.Join(found, c.namespaces.watch(h, c.refresh)); err != nil {
+		c.home.close()
 		return nil, errors.Join(err, k.Close())
 	}
 	if c.strangers, err = k.Strangers(c.noticed); err != nil {
+		c.home.close()
 		c.namespaces.close()
 		return nil, errors.Join(err, k.Close())
 	}
@@ -222,8 +213,14 @@ func (c *capture) loadWith(ring *events.Ring, cgroups []string) (*intercept.Inte
 	if err := c.decisions.Attach(func(told func(*events.Event)) (decisions.Stream, error) { return ring.Listen(told) }, c.record); err != nil {
 		c.log.Warn("decisions are not recorded", "error", err)
 	}
-	c.log.Info("interception is on", "capture", fmt.Sprint(addrs))
+	c.log.Info("interception is on", "capture", fmt.Sprint(c.ownSockets()))
 	return k, nil
+}
+
+// ownSockets are the addresses of the capture sockets in weir's own namespace, that for IPv4 first.
+func (c *capture) ownSockets() []netip.AddrPort {
+	v4, v6 := c.listeners.CaptureAddrs()
+	return slices.DeleteFunc([]netip.AddrPort{v4, v6}, func(a netip.AddrPort) bool { return !a.IsValid() })
 }
 
 // chosen tells whether weir's own cgroup is itself one of those captured. The cgroup does not stand for weir then, since the
@@ -331,6 +328,7 @@ func (c *capture) close() {
 	if err := errors.Join(c.decisions.Close(), c.strangers.Close()); err != nil {
 		c.log.Warn("detach from the kernel", "error", err)
 	}
+	c.home.close()
 	c.inbound.close() // before the namespaces are left, which would end what is to stay
 	c.namespaces.close()
 	c.services.close()

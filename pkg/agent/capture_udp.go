@@ -14,6 +14,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
+	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -36,6 +37,8 @@ type datagramCapture struct {
 	persistence *persistence
 	// ring is what decisions are told through; nil where interception is not available.
 	ring *events.Ring
+	// netns is the cookie of weir's own network namespace, set before there is a kernel.
+	netns uint64
 	// begun is set when capturing has begun.
 	begun bool
 
@@ -51,7 +54,7 @@ type datagramCapture struct {
 	// counted is what the statistics have been told of.
 	counted reasonCounts
 
-	// mu guards within: the other network namespaces that are served, and what of them is.
+	// mu guards within: the network namespaces that are served, nil for weir's own, and what of them is.
 	mu     sync.Mutex
 	within map[*streaminfo.Namespace]reach
 }
@@ -147,13 +150,29 @@ func (c *datagramCapture) serve(in *streaminfo.Namespace) error {
 		return err
 	}
 	if !has.some || err == nil {
-		if failed := k.SetCapture(in.Cookie, datagram.Ports(at)); failed != nil {
+		cookie := c.netns
+		if in != nil {
+			cookie = in.Cookie
+		}
+		if failed := k.SetCapture(cookie, datagram.Ports(at)); failed != nil {
 			return failed
 		}
 	}
 	has.some, has.all = true, err == nil
 	c.within[in] = has
 	return err
+}
+
+// openOwn opens the capture sockets of weir's own namespace. What there is none of yet is left to serveLate.
+func (c *datagramCapture) openOwn() (datagram.Ports, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, err := c.udp.OpenCapture(nil)
+	if at.IPv4 == 0 {
+		return datagram.Ports{}, err
+	}
+	c.within[nil] = reach{some: true, all: err == nil, late: true}
+	return datagram.Ports(at), nil
 }
 
 // serveLate tries again in namespaces that could not be wholly served when there was something to capture for the first time.
@@ -238,10 +257,7 @@ func (c *datagramCapture) apply(snap *model.Snapshot) {
 func (c *datagramCapture) load(cgroups []string) error {
 	o := datagram.Options{
 		ProxyMark: c.mark, Deferred: !c.begun, KeepPins: c.persistence.stays(), Notice: func(text string) { c.log.Warn(text) }, Ring: c.ring,
-		OpenCapture: func() (datagram.Ports, error) {
-			at, err := c.udp.OpenCapture(nil)
-			return datagram.Ports(at), err
-		},
+		OpenCapture: c.openOwn,
 	}
 	if c.persistence.Persistence != model.PersistProcess {
 		o.OpenPins = c.openPins
@@ -250,6 +266,10 @@ func (c *datagramCapture) load(cgroups []string) error {
 	if err != nil {
 		return err
 	}
+	if c.netns, err = sock.NetnsCookie(); err != nil {
+		return err
+	}
+	o.Netns = c.netns
 	if o.Hierarchy = h; !chosen(h, cgroups) {
 		o.ProxyCgroup = h.OwnID()
 	}

@@ -14,22 +14,24 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
+var errStopped = errors.New("open capture sockets: listeners are stopped")
+
 // OpenCapture opens the sockets that the kernel side redirects captured connections to, at 127.0.0.1 and at ::1, in weir's own
-// network namespace. One address family may be missing there. It may be called once.
+// network namespace, as its loopback device allows. The error says why there are none, or none of one address family; a later call
+// tries again to open those.
 func (m *Manager) OpenCapture() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	sockets, err := m.openLoopback(nil, nil)
-	if len(sockets) == 0 {
-		return err
+	if m.stopped {
+		return errStopped
 	}
-	if err != nil {
-		m.opts.Log.Warn("connections of one address family are not captured", "error", err)
+	opened, err := m.openLoopback(nil, m.capture)
+	if len(opened) > 0 {
+		m.capture = append(slices.Clip(m.capture), opened...)
+		m.serveCapture(nil, opened)
+		m.publish()
 	}
-	m.capture = sockets
-	m.serveCapture(nil, sockets)
-	m.publish()
-	return nil
+	return err
 }
 
 // OpenCaptureIn opens capture sockets in another network namespace, those of one address family or of both, as its loopback
@@ -39,7 +41,7 @@ func (m *Manager) OpenCaptureIn(in *streaminfo.Namespace) ([]netip.AddrPort, err
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.stopped {
-		return nil, errors.New("open capture sockets: listeners are stopped")
+		return nil, errStopped
 	}
 	opened, err := m.openLoopback(in, m.within[in])
 	if len(opened) > 0 {

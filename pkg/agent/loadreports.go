@@ -40,7 +40,7 @@ func (l loads) Load(name string) (loadreport.Cluster, bool) {
 		Dropped:   st.RqPendingOverflow.Value() + st.RqMaintenance.Value() + st.RqDropOverload.Value(),
 		DroppedBy: c.Drops(),
 	}
-	hosts := c.Hosts()
+	hosts := c.HostsAwake()
 	out.Hosts = make([]loadreport.Host, 0, len(hosts))
 	for _, h := range hosts {
 		out.Hosts = append(out.Hosts, loadreport.Host{

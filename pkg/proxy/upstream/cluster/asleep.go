@@ -23,6 +23,15 @@ func (c *Cluster) hostSet() *lb.Set {
 	return c.wake()
 }
 
+// HostsAwake are the hosts that there are, without making any: none of a cluster that sleeps, whose hosts have had no traffic. It is
+// for those who look at all clusters again and again. The slice must not be changed.
+func (c *Cluster) HostsAwake() []*upstream.Host {
+	if c.original == nil && c.set.Load() == nil {
+		return nil
+	}
+	return c.Hosts()
+}
+
 // asleep tells whether the cluster has no hosts and needs none until somebody asks for them. With health checks, outlier detection
 // or a transport socket by endpoint, hosts do something before they are asked for, and a consistent balancer takes long to make.
 // The caller holds mu.

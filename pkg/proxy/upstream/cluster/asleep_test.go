@@ -147,6 +147,24 @@ func TestAsleepUntilAskedForHosts(t *testing.T) {
 }
 
 // TestAsleepChanges has a cluster that sleeps go over to one that must not, and be removed while somebody holds it.
+// Who asks for the hosts that are awake, as load reports do of all clusters, wakes nobody.
+func TestHostsAwake(t *testing.T) {
+	h, b := newHarness(t), plainBackend(t, nil)
+	s := snapshot(eds("web"))
+	s.Endpoints = s.Endpoints.With("web", endpoints(b.addr))
+	h.Apply(s)
+	web := h.Get("web")
+	if n := len(web.HostsAwake()); n != 0 || web.set.Load() != nil {
+		t.Errorf("%d hosts of a cluster that sleeps, or it is awake now", n)
+	}
+	if n := len(web.Hosts()); n != 1 {
+		t.Fatalf("%d hosts", n)
+	}
+	if n := len(web.HostsAwake()); n != 1 {
+		t.Errorf("%d hosts of a cluster that is awake", n)
+	}
+}
+
 func TestAsleepChanges(t *testing.T) {
 	b := plainBackend(t, nil)
 	h := newHarness(t)

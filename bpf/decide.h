@@ -62,21 +62,43 @@ static __always_inline const struct weir_rule *find_rule(void *map, const struct
 	return bpf_map_lookup_elem(map, &key);
 }
 
-/* Connections that are out of the question whatever the rules say: reason, or REASON_NONE. */
-static __always_inline enum weir_reason exempt(const struct weir_control *c, const struct weir_sockets *s,
-					       const struct weir_query *q)
+/*
+ * The bit of weir_covered for what is about a port, 0 for any, and addresses of a family that begin with a byte. Fibonacci hashing:
+ * the upper half of the product.
+ */
+static __always_inline int covering_bit(const struct weir_addr *a, __u16 port)
 {
-	const struct weir_endpoint *capture = capture_of(s, &q->addr);
+	__u32 mapped = is_mapped(a), first = (mapped ? a->word[3] : a->word[0]) & 0xff;
+	__u32 bit = ((mapped << 24 | first << 16 | port) * 0x9e3779b1) >> 16, at = bit / 64;
+	const __u64 *word = bpf_map_lookup_elem(&weir_covered, &at);
 
+	return !word || READ_ONCE(*word) >> (bit & 63) & 1;
+}
+
+/* Whether a rule, an exclusion or a capture socket may be for the destination. */
+static __always_inline int covered(const struct weir_query *q)
+{
+	return covering_bit(&q->addr, q->port) || covering_bit(&q->addr, 0);
+}
+
+/* Connections that are out of the question whatever the rules say: reason, or REASON_NONE. */
+static __always_inline enum weir_reason exempt(const struct weir_control *c, const struct weir_query *q)
+{
 	if (!(c->flags & FLAG_ENABLED))
 		return REASON_DISABLED;
 	if (c->proxy_mark && c->proxy_mark == q->mark)
 		return REASON_PROXY_MARK;
 	if (c->proxy_cgroup && c->proxy_cgroup == q->cgroup)
 		return REASON_PROXY_CGROUP;
-	if (capture && capture->port == q->port && same_addr(&capture->addr, &q->addr))
-		return REASON_CAPTURE_SOCKET;
 	return REASON_NONE;
+}
+
+/* Whether the destination is the capture socket itself. */
+static __always_inline int for_proxy(const struct weir_sockets *s, const struct weir_query *q)
+{
+	const struct weir_endpoint *capture = capture_of(s, &q->addr);
+
+	return capture && capture->port == q->port && same_addr(&capture->addr, &q->addr);
 }
 
 /* Whether the capture socket is out of this socket's reach: reason, or REASON_NONE. */
@@ -163,22 +185,25 @@ static __always_inline void capture(void *ctx, const struct weir_control *c, con
 }
 
 /*
- * The whole decision. v is zeroed by the caller. dry is 1 when no connection comes of it: nothing is counted and no endpoint
- * loses its turn. Returns the settings that it was taken under, or 0 when there are none.
+ * The whole decision. v is zeroed by the caller, near is what covered() says of the query. dry is 1 when no connection comes of it:
+ * nothing is counted and no endpoint loses its turn. Returns the settings that it was taken under, or 0 when there are none.
  */
 static __always_inline const struct weir_control *decide(void *ctx, const struct weir_query *q, struct weir_verdict *v,
-							 int dry)
+							 int near, int dry)
 {
 	const struct weir_control *c = control_in_force();
-	const struct weir_sockets *sockets;
+	const struct weir_sockets *sockets = 0;
 	enum weir_reason reason;
 
 	if (q->protocol != IPPROTO_TCP || !c) {
 		settle(v, ACTION_PASS, c ? REASON_NOT_TCP : REASON_DISABLED);
 		return c;
 	}
-	sockets = bpf_map_lookup_elem(&weir_netns, &q->netns);
-	reason = exempt(c, sockets, q);
+	reason = exempt(c, q);
+	if (reason == REASON_NONE && near) {
+		sockets = bpf_map_lookup_elem(&weir_netns, &q->netns);
+		reason = for_proxy(sockets, q) ? REASON_CAPTURE_SOCKET : REASON_NONE;
+	}
 	if (reason != REASON_NONE) {
 		settle(v, ACTION_PASS, reason);
 		return c;
@@ -187,7 +212,10 @@ static __always_inline const struct weir_control *decide(void *ctx, const struct
 		give_up(v, c, REASON_RULES_LOST);
 		return c;
 	}
-	decide_by_rules(c, q, v);
+	if (near)
+		decide_by_rules(c, q, v);
+	else
+		settle(v, ACTION_PASS, REASON_NO_RULE);
 	if (v->action == ACTION_OFFLOAD)
 		offload(c, q, v, dry);
 	if (v->action == ACTION_REDIRECT)

@@ -131,6 +131,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	struct weir_offload *before;
 	const struct weir_control *c;
 	__u64 cookie;
+	int near;
 
 	if (!ctx->sk)
 		return 1;
@@ -140,7 +141,8 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 	q->bound_if = ctx->sk->bound_dev_if;
 	q->mark = ctx->sk->mark;
 	q->source = source_of(ctx->sk);
-	if (weir_have_mptcp_sock && bpf_skc_to_mptcp_sock(ctx->sk))
+	near = covered(q);
+	if (near && weir_have_mptcp_sock && bpf_skc_to_mptcp_sock(ctx->sk))
 		q->flags |= QUERY_SUBFLOW;
 	q->cgroup = bpf_get_current_cgroup_id();
 	q->netns = bpf_get_netns_cookie(ctx);
@@ -151,7 +153,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct weir_que
 		count(REASON_OFFLOAD_TARGET);
 		return 1;
 	}
-	c = decide(ctx, q, v, 0);
+	c = decide(ctx, q, v, near, 0);
 	if (v->action == ACTION_REDIRECT && c && !remember(ctx, cookie, q, v))
 		give_up(v, c, REASON_NO_STORAGE);
 	if (v->action == ACTION_OFFLOAD && c)

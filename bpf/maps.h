@@ -99,6 +99,22 @@ struct {
 } weir_exclude SEC(".maps");
 
 /*
+ * weir_covered: which destinations weir_capture, weir_exclude or a capture socket may be for. Most connections of a captured process are
+ * for none of them, and this tells so without looking anything up in a trie; a bit that is set says nothing.
+ * key: number of a word. value: 64 of the bits of covering_bit().
+ * written by: user space, which sets bits before it writes what they are for, and clears them after that is gone.
+ * deleted by: nobody. capacity: COVERED_BITS, 8 KB. full: cannot be.
+ */
+#define COVERED_BITS 65536
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, COVERED_BITS / 64);
+	__type(key, __u32);
+	__type(value, __u64);
+} weir_covered SEC(".maps");
+
+/*
  * weir_arena: services, their endpoints and how these are chosen; see struct weir_service.
  * key: number of a chunk. value: an array map of struct weir_block.
  * written by: user space, through mapped memory; the programs count in it. A block that no longer is of use gets another one

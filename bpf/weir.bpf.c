@@ -113,7 +113,7 @@ int weir_explain(struct __sk_buff *ctx)
 	if ((void *)(explain + 1) > (void *)(long)ctx->data_end)
 		return -1;
 	query = explain->query;
-	decide(ctx, &query, &verdict, 1);
+	decide(ctx, &query, &verdict, covered(&query), 1);
 	explain = (void *)(long)ctx->data;
 	if ((void *)(explain + 1) > (void *)(long)ctx->data_end)
 		return -1;

@@ -51,8 +51,9 @@ func (i *Interceptor) ClearCapture(netns uint64) error {
 	if netns == i.opts.Netns {
 		err = i.putSockets(netns, wireSockets{})
 	} else if err = i.objects.Netns.Delete(netns); err == nil || errors.Is(err, ebpf.ErrKeyNotExist) {
+		old := i.sockets[netns]
 		delete(i.sockets, netns)
-		err = nil
+		err = i.rules.covered.sockets(&old, i.rules.covered.remove)
 	}
 	if err != nil {
 		return fmt.Errorf("clear capture sockets of network namespace %d: %w", netns, err)
@@ -61,11 +62,15 @@ func (i *Interceptor) ClearCapture(netns uint64) error {
 }
 
 func (i *Interceptor) putSockets(netns uint64, value wireSockets) error {
-	if err := i.objects.Netns.Put(netns, &value); err != nil {
-		return full(err, "weir_netns", i.objects.Netns)
+	if err := i.rules.covered.sockets(&value, i.rules.covered.add); err != nil {
+		return err
 	}
+	if err := i.objects.Netns.Put(netns, &value); err != nil {
+		return errors.Join(full(err, "weir_netns", i.objects.Netns), i.rules.covered.sockets(&value, i.rules.covered.remove))
+	}
+	old := i.sockets[netns]
 	i.sockets[netns] = value
-	return nil
+	return i.rules.covered.sockets(&old, i.rules.covered.remove)
 }
 
 func socketsOf(addrs []netip.AddrPort) (wireSockets, error) {

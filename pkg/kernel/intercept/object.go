@@ -36,6 +36,7 @@ type objects struct {
 	News     *ebpf.Map `ebpf:"weir_stranger_news"`
 	Capture  *ebpf.Map `ebpf:"weir_capture"`
 	Exclude  *ebpf.Map `ebpf:"weir_exclude"`
+	Covered  *ebpf.Map `ebpf:"weir_covered"`
 	Handoff  *ebpf.Map `ebpf:"weir_handoff"`
 	Reasons  *ebpf.Map `ebpf:"weir_reasons"`
 	// Variables say which decisions are told of.

@@ -20,6 +20,7 @@ import (
 // old goes out from the least specific to the most specific. See docs/decisions/0009-offload.md.
 type rules struct {
 	services *services
+	covered  *covered
 	capture  table
 	exclude  table
 	nextID   uint32
@@ -43,6 +44,7 @@ type entry struct {
 func newRules(o *objects, s *services) *rules {
 	return &rules{
 		services: s,
+		covered:  newCovered(o.Covered),
 		capture:  table{CaptureMap, o.Capture, make(map[wirePrefix]entry)},
 		exclude:  table{ExcludeMap, o.Exclude, make(map[wirePrefix]entry)},
 		byID:     make(map[uint32]steer.Rule),
@@ -164,9 +166,8 @@ func (r *rules) put(in *table, key wirePrefix, rule steer.Rule) error {
 	}
 	value.Listener = r.names.use(rule.Listener)
 	if !found || value != old.value {
-		if err := in.Put(&key, &value); err != nil {
+		if err := r.write(in, key, rule, value, !found); err != nil {
 			r.unuse(rule)
-			err = full(err, in.name, in.Map)
 			return fmt.Errorf("write rule %s %s port %d: %w", rule.Prefix, rule.Protocol, rule.Port, err)
 		}
 	}
@@ -177,6 +178,20 @@ func (r *rules) put(in *table, key wirePrefix, rule steer.Rule) error {
 	return nil
 }
 
+// write puts an entry into the map.
+func (r *rules) write(in *table, key wirePrefix, rule steer.Rule, value wireRule, added bool) error {
+	if added {
+		if err := r.covered.add(rule.Prefix, rule.Port); err != nil {
+			return err
+		}
+	}
+	err := full(in.Put(&key, &value), in.name, in.Map)
+	if err != nil && added {
+		err = errors.Join(err, r.covered.remove(rule.Prefix, rule.Port))
+	}
+	return err
+}
+
 func (r *rules) drop(in *table, key wirePrefix) error {
 	old := in.has[key]
 	if err := in.Delete(&key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
@@ -185,7 +200,7 @@ func (r *rules) drop(in *table, key wirePrefix) error {
 	delete(in.has, key)
 	delete(r.byID, old.value.Rule)
 	r.unuse(old.rule)
-	return nil
+	return r.covered.remove(old.rule.Prefix, old.rule.Port)
 }
 
 // unuse lets go of what an entry referred to.

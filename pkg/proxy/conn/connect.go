@@ -28,7 +28,7 @@ func (d *Dialer) connect(ctx context.Context, in *streaminfo.Namespace, bind, ad
 	}
 	var c *Conn
 	if err == nil {
-		c, err = d.Poller.establish(ctx, fd, addr)
+		c, err = d.establish(ctx, fd, addr)
 	}
 	if err == nil {
 		return c, nil
@@ -65,16 +65,18 @@ func (d *Dialer) prepare(fd int, bind netip.AddrPort) error {
 	if err := d.options(fd); err != nil {
 		return err
 	}
-	if errno := setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); errno != 0 {
-		return os.NewSyscallError("setsockopt", errno)
-	}
-	if err := d.keepAlive(fd); err != nil {
-		return os.NewSyscallError("setsockopt", err)
-	}
 	if bind.IsValid() {
 		return os.NewSyscallError("bind", bindTo(fd, bind))
 	}
 	return nil
+}
+
+// refine does what can be done while the peer answers already.
+func (d *Dialer) refine(fd int) error {
+	if errno := setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); errno != 0 {
+		return os.NewSyscallError("setsockopt", errno)
+	}
+	return os.NewSyscallError("setsockopt", d.keepAlive(fd))
 }
 
 // keepAlive sets what is configured of it. What is 0 is left to the system.
@@ -96,7 +98,8 @@ func (d *Dialer) keepAlive(fd int) error {
 }
 
 // establish connects the socket, which it closes on errors.
-func (p *Poller) establish(ctx context.Context, fd int, addr netip.AddrPort) (*Conn, error) {
+func (d *Dialer) establish(ctx context.Context, fd int, addr netip.AddrPort) (*Conn, error) {
+	p := d.Poller
 	link, err := linkNumber(addr.Addr())
 	if err == nil && ctx.Err() != nil {
 		err = ctx.Err()
@@ -106,6 +109,12 @@ func (p *Poller) establish(ctx context.Context, fd int, addr netip.AddrPort) (*C
 		return nil, err
 	}
 	errno := dial(fd, addr, link)
+	if errno == 0 || errno == unix.EINPROGRESS || errno == unix.EINTR {
+		if err := d.refine(fd); err != nil {
+			_ = unix.Close(fd)
+			return nil, err
+		}
+	}
 	if errno == unix.EINPROGRESS || errno == unix.EINTR {
 		// A listener of this host has answered by now; asking costs less than being told.
 		errno = dial(fd, addr, link)

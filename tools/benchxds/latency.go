@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/anypb"
@@ -209,97 +206,4 @@ func (w *weir) storm(ctx context.Context, changes []resource) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// stats measures the page that Prometheus reads, and what reading it does to requests.
-func (b *bench) stats(ctx context.Context) (err error) {
-	// A fifth of the whole fleet has about 200,000 series.
-	w, err := b.running(ctx, fleet{scale: max(1, b.scale/5)})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.stop()) }()
-	series := b.figure("stats.series", "series of /stats/prometheus", "series", 0)
-	took := b.figure("stats.time", "the page, for each 200,000 series", "s", 1)
-	cost := b.figure("stats.cost", "the page, for each 200,000 series", "ms CPU", 0)
-	if err := b.warm(ctx, w); err != nil {
-		return err
-	}
-	n, err := w.count(ctx)
-	if err != nil {
-		return err
-	}
-	series.Add(n)
-	f := b.latencies("stats", "while it is read every second")
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	return w.profiled(ctx, b.profile, "stats", func() error {
-		for range max(1, int(b.storm/slice)) {
-			err := f.pair(ctx, b, w, func(measure func() error) error {
-				page := make(chan error, 1)
-				reading, stop := context.WithCancel(ctx)
-				go func() { page <- w.scrape(reading, n, took) }()
-				err := measure()
-				stop()
-				return errors.Join(err, <-page)
-			})
-			if err != nil {
-				return err
-			}
-		}
-		f.done()
-		spent, err := w.spent(func() error { return w.scrapes(ctx) })
-		if err != nil {
-			return err
-		}
-		cost.Add(spent.Seconds() * 1000 / pages * 200_000 / n)
-		return nil
-	})
-}
-
-// pages is how many are read to know their CPU time.
-const pages = 5
-
-// scrapes reads the page some times, with nothing beside.
-func (w *weir) scrapes(ctx context.Context) error {
-	for range pages {
-		if err := w.page(ctx, io.Discard); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// count is how many series the page has.
-func (w *weir) count(ctx context.Context) (float64, error) {
-	var text strings.Builder
-	if err := w.page(ctx, &text); err != nil {
-		return 0, err
-	}
-	n := 0
-	for line := range strings.Lines(text.String()) {
-		if line[0] != '#' {
-			n++
-		}
-	}
-	return float64(n), nil
-}
-
-// scrape reads the page every second until ctx ends, at least once. It does nothing with what it reads, as that would take time from
-// weir.
-func (w *weir) scrape(ctx context.Context, series float64, took *measure.Figure) error {
-	for {
-		begin := time.Now()
-		if err := w.page(context.WithoutCancel(ctx), io.Discard); err != nil {
-			return err
-		}
-		elapsed := time.Since(begin)
-		took.Add(elapsed.Seconds() * 200_000 / series)
-		if pause(ctx, time.Second-elapsed) != nil {
-			return nil
-		}
-	}
-}
-
-func (w *weir) page(ctx context.Context, to io.Writer) error {
-	return w.copied(ctx, http.MethodGet, "/stats/prometheus", to)
 }

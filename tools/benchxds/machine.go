@@ -29,7 +29,7 @@ func (u usage) foreign(since usage) float64 {
 	return (wall*time.Duration(runtime.NumCPU()) - (u.idle - since.idle) - (u.own - since.own)).Seconds() / wall.Seconds()
 }
 
-// usage reads what the machine and the bench have spent.
+// usage reads what the machine and the bench have spent. Readers of statistics are as foreign as they are where weir is used.
 func (b *bench) usage(w *weir) (usage, error) {
 	u := usage{at: time.Now()}
 	text, err := os.ReadFile("/proc/stat")
@@ -58,5 +58,6 @@ func (b *bench) usage(w *weir) (usage, error) {
 		}
 		u.own += spent
 	}
+	u.own -= b.readers
 	return u, nil
 }

@@ -29,6 +29,7 @@ type bench struct {
 	dir     string
 	profile string
 	backend *backend
+	readers time.Duration // CPU time of readers of statistics
 	results []*measure.Figure
 }
 
@@ -45,7 +46,7 @@ var scenarios = []struct {
 
 func main() {
 	var b bench
-	var json, only, serve, servers string
+	var json, only, serve, servers, page string
 	flag.StringVar(&b.weir, "weir", "bin/weir", "the weir to measure")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds of each figure")
 	flag.IntVar(&b.scale, "scale", 100, "size of the largest fleet: 100 is 5,000 clusters, 100,000 endpoints and 5,000 routes")
@@ -55,6 +56,7 @@ func main() {
 	flag.StringVar(&b.profile, "profile", "", "write CPU profiles of weir, and its heap after the first load, into this directory")
 	flag.StringVar(&serve, "backend", "", "be the backend at this port instead")
 	flag.StringVar(&servers, "requests", "", "be the one that sends requests to these servers instead")
+	flag.StringVar(&page, "scrape", "", "be the one that reads this page every second instead")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	var err error
@@ -63,6 +65,8 @@ func main() {
 		err = serveBackend(ctx, serve)
 	case servers != "":
 		err = serveRequests(servers, b.storm)
+	case page != "":
+		err = serveScrape(ctx, page)
 	default:
 		err = b.run(ctx, only, json)
 	}
@@ -78,9 +82,6 @@ func (b *bench) run(ctx context.Context, only, json string) (err error) {
 		return fmt.Errorf("make directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if err := yield(); err != nil {
-		return err
-	}
 	if b.backend, err = startBackend(ctx); err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (b *bench) start(f fleet) (_ *weir, err error) {
 		return nil, fmt.Errorf("make log: %w", err)
 	}
 	defer log.Close()
-	w.process = exec.Command("nice", "-n", ordinary, b.weir, "-c", config, "-l", "warning", "--drain-time-s", "1")
+	w.process = exec.Command(b.weir, "-c", config, "-l", "warning", "--drain-time-s", "1")
 	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	w.process.Stdout, w.process.Stderr = log, log
 	if err := w.process.Start(); err != nil {
@@ -149,7 +149,7 @@ func (w *weir) ask(ctx context.Context, method, path string) (string, error) {
 
 // copied asks and copies the answer.
 func (w *weir) copied(ctx context.Context, method, path string, to io.Writer) error {
-	r, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("http://127.0.0.1:%d%s", w.admin, path), nil)
+	r, err := http.NewRequestWithContext(ctx, method, w.url(path), nil)
 	if err != nil {
 		return err
 	}
@@ -164,6 +164,9 @@ func (w *weir) copied(ctx context.Context, method, path string, to io.Writer) er
 	}
 	return err
 }
+
+// url is a page of the admin interface.
+func (w *weir) url(path string) string { return fmt.Sprintf("http://127.0.0.1:%d%s", w.admin, path) }
 
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

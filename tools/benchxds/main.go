@@ -82,6 +82,9 @@ func (b *bench) run(ctx context.Context, only, json string) (err error) {
 		return fmt.Errorf("make directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if err := yield(); err != nil {
+		return err
+	}
 	if b.backend, err = startBackend(ctx); err != nil {
 		return err
 	}

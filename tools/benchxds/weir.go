@@ -56,7 +56,7 @@ func (b *bench) start(f fleet) (_ *weir, err error) {
 		return nil, fmt.Errorf("make log: %w", err)
 	}
 	defer log.Close()
-	w.process = exec.Command(b.weir, "-c", config, "-l", "warning", "--drain-time-s", "1")
+	w.process = exec.Command("nice", "-n", ordinary, b.weir, "-c", config, "-l", "warning", "--drain-time-s", "1")
 	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	w.process.Stdout, w.process.Stderr = log, log
 	if err := w.process.Start(); err != nil {

@@ -128,22 +128,22 @@ func (c *connects) one(to *unix.SockaddrInet4) (took, connected int64, greeting 
 	if err != nil {
 		return 0, 0, 0, errors.Join(err, unix.Close(fd))
 	}
-	if err := unix.Connect(fd, to); err != nil {
+	if err := rawConnect(fd, to); err != nil {
 		return 0, 0, 0, errors.Join(err, unix.Close(fd))
 	}
 	middle, err := now()
 	if !c.Greeted {
-		err = errors.Join(err, unix.Close(fd))
+		err = errors.Join(err, rawClose(fd))
 		end, failed := now()
 		return end - start, middle - start, 0, errors.Join(err, failed)
 	}
 	var buf [1]byte
-	n, err := unix.Read(fd, buf[:])
+	n, err := rawRead(fd, buf[:])
 	end, failed := now()
 	if err == nil && n == 0 {
 		err = io.ErrUnexpectedEOF
 	}
-	return end - start, middle - start, buf[0], errors.Join(err, failed, unix.Close(fd))
+	return end - start, middle - start, buf[0], errors.Join(err, failed, rawClose(fd))
 }
 
 func (t *transfer) run() (*outcome, error) {

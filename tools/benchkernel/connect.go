@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/weir-proxy/weir/tools/bench/measure"
@@ -44,7 +45,7 @@ func (b *bench) pair() (p *pair, err error) {
 	if p.outside, err = b.rig.application(elsewhere, "client"); err != nil {
 		return nil, err
 	}
-	p.server, err = b.rig.application(elsewhere, "server")
+	p.server, err = b.rig.application(elsewhere, "server", plain()...)
 	return p, err
 }
 
@@ -107,6 +108,8 @@ func (b *bench) uncaptured(ctx context.Context) error {
 	outside := b.ratio("uncaptured.outside", "with weir, outside of the captured cgroups", 1.03, 0)
 	inside := b.ratio("uncaptured.inside", "with weir, inside, destination not captured", 1.03, 0)
 	alone := b.ratio("uncaptured.inside.connect", "the same, connect() alone", 1.03, 0)
+	floor := b.ratio("uncaptured.floor", "without weir, empty programs at the hooks of the cgroup", 0, 0)
+	floorAlone := b.ratio("uncaptured.floor.connect", "the same, connect() alone", 0, 0)
 	with := connects{Addr: fmt.Sprintf("127.0.0.1:%d", port), Times: burst}
 	sides := []side{{p.outside, with}, {p.inside, with}}
 	for range 2*b.rounds + 1 {
@@ -114,10 +117,17 @@ func (b *bench) uncaptured(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		empty, err := b.withEmpty(ctx, p.group, sides...)
+		if err != nil {
+			return err
+		}
 		weir, err := b.start(ctx, settings{
 			group:     p.group,
 			listeners: []string{virtual("shop", serviceAddr, servicePort, tcpTo("shop"))}, clusters: []string{staticCluster("shop", port)},
 		})
+		if err == nil {
+			err = weir.rest(ctx)
+		}
 		if err != nil {
 			return err
 		}
@@ -130,8 +140,20 @@ func (b *bench) uncaptured(ctx context.Context) error {
 		outside.Add(after[0].all / before[0].all)
 		inside.Add(after[1].all / before[1].all)
 		alone.Add(after[1].alone / before[1].alone)
+		floor.Add(empty[1].all / before[1].all)
+		floorAlone.Add(empty[1].alone / before[1].alone)
 	}
 	return nil
+}
+
+// withEmpty is takeTurns with programs that do nothing at the hooks of a cgroup, which is what weir's cost at least.
+func (b *bench) withEmpty(ctx context.Context, group string, sides ...side) ([]timing, error) {
+	detach, err := b.rig.attachEmpty(group)
+	if err != nil {
+		return nil, err
+	}
+	times, err := takeTurns(ctx, sides...)
+	return times, errors.Join(err, detach())
 }
 
 // offloadEndpoints is how many endpoints the offloaded service has.
@@ -210,11 +232,14 @@ func (b *bench) firstByte(ctx context.Context) error {
 		return err
 	}
 	const ahead = servicePort + 1
-	_, err = b.start(ctx, settings{
+	weir, err := b.start(ctx, settings{
 		group: p.group, interception: "offload: {mode: \"OFF\"}",
 		listeners: []string{virtual("shop", serviceAddr, servicePort, tcpTo("shop")), virtual("ahead", serviceAddr, ahead, tcpTo("ahead"))},
 		clusters:  []string{staticCluster("shop", ports[2]), staticCluster("ahead", ports[3], preconnected)},
 	})
+	if err == nil {
+		err = weir.rest(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func main() {
 	case "client":
 		err = beClient(os.Stdin, os.Stdout)
 	case "server":
-		err = beServer(os.Stdin, os.Stdout)
+		err = beServer(os.Stdin, os.Stdout, rawAccept)
 	default:
 		err = fmt.Errorf("there is no role %q", role)
 	}

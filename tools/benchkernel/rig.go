@@ -151,14 +151,14 @@ func (r *rig) close() error {
 }
 
 // application starts this program in a role.
-func (r *rig) application(group, role string) (*child, error) {
+func (r *rig) application(group, role string, env ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	return r.spawn(program{
 		group: group, name: role, asked: true, command: self, args: []string{"-role", role},
-		env: []string{"GODEBUG=asyncpreemptoff=1"}, // a signal that makes a goroutine yield would interrupt connect()
+		env: append(env, "GODEBUG=asyncpreemptoff=1"), // a signal that makes a goroutine yield would interrupt connect()
 	})
 }
 

@@ -27,8 +27,8 @@ type serving struct {
 	Kind, Addr string
 }
 
-// beServer listens as it is told. It ends with its input, and its connections with it.
-func beServer(in io.Reader, out io.Writer) error {
+// beServer listens as it is told, and accepts by a function. It ends with its input, and its connections with it.
+func beServer(in io.Reader, out io.Writer, accept func(fd int) (int, error)) error {
 	return answerAll(in, out, func(s serving) (any, error) {
 		l, err := net.Listen("tcp4", s.Addr)
 		if err != nil {
@@ -41,7 +41,7 @@ func beServer(in io.Reader, out io.Writer) error {
 			if err != nil {
 				return nil, fmt.Errorf("take the listener's descriptor: %w", err)
 			}
-			go acceptAll(own, s.Kind == kindGreet) // up to the end of the process
+			go acceptAll(own, accept, s.Kind == kindGreet) // up to the end of the process
 		case kindBulk:
 			go acceptEach(l, moveBulk)
 		case kindHTTP:
@@ -55,29 +55,28 @@ func beServer(in io.Reader, out io.Writer) error {
 
 // acceptAll accepts on a thread of its own, without the runtime's poller: the server takes as little time as can be. Connections
 // that were greeted are closed some connections later, so that their clients have closed them first.
-func acceptAll(l *os.File, greet bool) {
+func acceptAll(l *os.File, accept func(int) (int, error), greet bool) {
 	runtime.LockOSThread()
-	if unix.SetNonblock(int(l.Fd()), false) != nil {
+	fd := int(l.Fd())
+	if unix.SetNonblock(fd, false) != nil {
 		return
 	}
 	var open [64]int
 	for n := 0; ; n++ {
-		c, _, err := unix.Accept4(int(l.Fd()), unix.SOCK_CLOEXEC)
+		c, err := accept(fd)
 		if err != nil {
 			continue // it was reset before
 		}
 		if !greet {
-			_ = unix.Close(c) // nothing was written
+			_ = rawClose(c) // nothing was written
 			continue
 		}
-		if local, err := unix.Getsockname(c); err == nil {
-			if v4, ok := local.(*unix.SockaddrInet4); ok {
-				_, _ = unix.Write(c, v4.Addr[3:]) // whoever does not read it has gone
-			}
+		if local, err := rawLocal(c); err == nil {
+			_ = rawWrite(c, local[3:]) // whoever does not read it has gone
 		}
 		at := n % len(open)
 		if n >= len(open) {
-			_ = unix.Close(open[at]) // nothing is unwritten
+			_ = rawClose(open[at]) // nothing is unwritten
 		}
 		open[at] = c
 	}

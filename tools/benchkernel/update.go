@@ -113,7 +113,7 @@ func (f fleet) delay(ctx context.Context, xds *deltaxds.Server, client *child, t
 // memory measures the kernel memory of the maps with 10,000 services, and whether connect() takes longer with them than with ten.
 func (b *bench) memory(ctx context.Context) error {
 	defer b.rig.clear()
-	server, err := b.rig.application("", "server")
+	server, err := b.rig.application("", "server", plain()...)
 	if err != nil {
 		return err
 	}

@@ -62,6 +62,27 @@ func (b *bench) start(ctx context.Context, s settings) (*daemon, error) {
 	return &daemon{child: c, rig: b.rig}, nil
 }
 
+// Weir has come to rest when it has taken so little CPU for so long: right after its start it looks around the host.
+const (
+	restFor = 300 * time.Millisecond
+	restCPU = 3 * time.Millisecond
+)
+
+// rest waits until weir has nothing to do.
+func (d *daemon) rest(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	for {
+		times, err := spent([]*child{d.child}, func() error { return pause(ctx, restFor) })
+		if err != nil {
+			return fmt.Errorf("wait for weir to come to rest: %w", err)
+		}
+		if times[0] <= restCPU {
+			return nil
+		}
+	}
+}
+
 // stop ends weir and waits for that.
 func (d *daemon) stop() { d.rig.stop(d.child) }
 

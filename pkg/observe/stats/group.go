@@ -21,6 +21,8 @@ type group struct {
 	awake atomic.Bool // a deferred group that has been used
 	// base is what deltas and resets are reckoned from; the store's flush lock guards what it holds.
 	base atomic.Pointer[baseline]
+	// inherited is what another process adds to the gauges; nil when none does. See Heir.
+	inherited atomic.Pointer[[]atomic.Uint64]
 	// view is made when the group is first listed; the store's view lock guards making it.
 	view *groupView
 }
@@ -98,7 +100,7 @@ func (g *group) used(k Kind, i int) bool {
 	case CounterKind:
 		return g.counters[i].Value() != 0 || g.base.Load().used(i)
 	case GaugeKind:
-		return g.gauges[i].Used()
+		return g.gauges[i].Used() || g.share(i) > 0
 	case HistogramKind:
 		return g.histograms[i].Used()
 	default:

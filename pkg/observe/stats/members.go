@@ -173,7 +173,7 @@ func (g *group) number(k Kind, i int) uint64 {
 	case CounterKind:
 		return g.counters[i].Value()
 	case GaugeKind:
-		return g.gauges[i].Value()
+		return g.gauges[i].Value() + g.share(i)
 	}
 	return 0
 }

@@ -71,6 +71,8 @@ type Conn struct {
 	wmu  sync.Mutex // held while a write is parked; guards what follows
 	room bool       // the poller tells of room to write
 
+	loss interface{ Lost() } // who is told when the socket fails; Poller.mu guards it
+
 	pmu sync.Mutex // held while something else is done with the descriptor
 	dmu sync.Mutex // guards the setting of deadlines
 }
@@ -112,7 +114,7 @@ func (p *Poller) Adopt(nc net.Conn, rx, tx *atomic.Uint64) (*Conn, error) {
 	return c, nil
 }
 
-// event is called by the poller, which is to call what it returns unless that is nil.
+// event is called by the poller, under its lock. The poller is to call what it returns, without the lock, unless that is nil.
 func (c *Conn) event(events uint32) (resume func()) {
 	const ended = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 	if events&(unix.EPOLLIN|unix.EPOLLPRI|ended) != 0 {
@@ -123,7 +125,13 @@ func (c *Conn) event(events uint32) (resume func()) {
 		if events&unix.EPOLLPRI != 0 {
 			bits |= newsUrgent
 		}
+		if events&unix.EPOLLERR != 0 {
+			bits |= newsFailed
+		}
 		resume = c.in.tell(bits)
+		if events&unix.EPOLLERR != 0 && resume == nil && c.loss != nil { // what is resumed finds out by itself
+			go c.loss.Lost()
+		}
 	}
 	if events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.out.tell(newsReady) // nobody rests there

@@ -120,7 +120,7 @@ func TestLaneEndsSplice(t *testing.T) {
 	if _, err := peer.Write([]byte("text")); err != nil {
 		t.Fatal(err)
 	}
-	n, readErr, writeErr := dst.Splice(src, SpliceSize)
+	n, _, readErr, writeErr := dst.Splice(src, SpliceSize)
 	if n != 4 || readErr != nil || writeErr != nil {
 		t.Fatalf("%d, %v, %v", n, readErr, writeErr)
 	}
@@ -130,7 +130,7 @@ func TestLaneEndsSplice(t *testing.T) {
 	if _, err := peer.Write([]byte("text")); err != nil {
 		t.Fatal(err)
 	}
-	if n, readErr, writeErr := dst.Splice(src, SpliceSize); n != 0 || readErr != nil || writeErr != nil {
+	if n, _, readErr, writeErr := dst.Splice(src, SpliceSize); n != 0 || readErr != nil || writeErr != nil {
 		t.Errorf("spliced %d, %v, %v", n, readErr, writeErr)
 	}
 	if n, err := src.Read(make([]byte, 10)); n != 4 || err != nil {

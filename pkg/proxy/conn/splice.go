@@ -70,35 +70,36 @@ func (v pipe) close() {
 }
 
 // Splice moves bytes that src has received to c without copying them through memory of the process: what is there, at
-// most maxBytes and SpliceSize. It waits for something to move and for room, as Read and Write do. readErr is io.EOF at
-// the end of src. Nothing moves, without an error, when src is not Spliceable.
-func (c *Conn) Splice(src *Conn, maxBytes int64) (n int, readErr, writeErr error) {
+// most maxBytes and SpliceSize. It waits for something to move and for room, as Read and Write do. It returns how many bytes
+// left src and how many of them c took, which are fewer only with a writeErr. readErr is io.EOF at the end of src. Nothing moves,
+// without an error, when src is not Spliceable.
+func (c *Conn) Splice(src *Conn, maxBytes int64) (read, written int, readErr, writeErr error) {
 	src.rmu.Lock()
 	defer src.rmu.Unlock()
 	if src.prefix != nil {
 		part := src.prefix[:min(int64(len(src.prefix)), maxBytes)]
-		n, writeErr = c.Write(part)
-		src.usePrefix(n)
-		return n, nil, writeErr
+		written, writeErr = c.Write(part)
+		src.usePrefix(written)
+		return written, written, nil, writeErr
 	}
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	p, err := c.poller.pipes.get()
 	if err != nil {
-		return 0, err, nil
+		return 0, 0, err, nil
 	}
 	left := 0
 	defer func() { c.poller.pipes.put(p, left == 0) }()
 	if left, readErr = src.fill(p, int(min(maxBytes, SpliceSize))); readErr != nil {
-		return 0, readErr, nil
+		return 0, 0, readErr, nil
 	}
-	n = left
+	read = left
 	if left, err = c.drain(p, left); err != nil {
 		writeErr = c.failure("write", err)
 	}
-	n -= left
-	c.tx.Add(uint64(n))
-	return n, nil, writeErr
+	written = read - left
+	c.tx.Add(uint64(written))
+	return read, written, nil, writeErr
 }
 
 // fill moves what was received into the pipe, at least a byte unless the connection is no longer Spliceable. The caller holds rmu.

@@ -47,7 +47,7 @@ func TestSpliceMovesEverything(t *testing.T) {
 	total := 0
 	for {
 		limit := 1 + rand.Int64N(2*SpliceSize)
-		n, readErr, writeErr := dst.Splice(src, limit)
+		n, _, readErr, writeErr := dst.Splice(src, limit)
 		total += n
 		if int64(n) > limit || writeErr != nil {
 			t.Fatalf("moved %d of at most %d, %v", n, limit, writeErr)
@@ -75,7 +75,7 @@ func TestSpliceFailures(t *testing.T) {
 		src, in := pair(t, "tcp")
 		dst, _ := pair(t, "tcp")
 		reset(in)
-		if n, readErr, writeErr := dst.Splice(src, 10); n != 0 || readErr == nil || readErr == io.EOF || writeErr != nil {
+		if n, _, readErr, writeErr := dst.Splice(src, 10); n != 0 || readErr == nil || readErr == io.EOF || writeErr != nil {
 			t.Errorf("moved %d, %v, %v", n, readErr, writeErr)
 		}
 	})
@@ -84,7 +84,7 @@ func TestSpliceFailures(t *testing.T) {
 		dst, _ := pair(t, "tcp")
 		io.WriteString(in, "lost")
 		dst.Close()
-		if n, readErr, writeErr := dst.Splice(src, 10); n != 0 || readErr != nil || !errors.Is(writeErr, net.ErrClosed) {
+		if got, n, readErr, writeErr := dst.Splice(src, 10); got != 4 || n != 0 || readErr != nil || !errors.Is(writeErr, net.ErrClosed) {
 			t.Errorf("moved %d, %v, %v", n, readErr, writeErr)
 		}
 	})
@@ -93,7 +93,7 @@ func TestSpliceFailures(t *testing.T) {
 		dst, _ := pair(t, "tcp")
 		done := make(chan error, 1)
 		go func() {
-			_, readErr, _ := dst.Splice(src, 10)
+			_, _, readErr, _ := dst.Splice(src, 10)
 			done <- readErr
 		}()
 		eventually(t, "the splice is parked", src.in.isParked)
@@ -115,7 +115,7 @@ func TestSpliceFailures(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			for {
-				if _, readErr, writeErr := dst.Splice(src, SpliceSize); readErr != nil || writeErr != nil {
+				if _, _, readErr, writeErr := dst.Splice(src, SpliceSize); readErr != nil || writeErr != nil {
 					done <- errors.Join(readErr, writeErr)
 					return
 				}

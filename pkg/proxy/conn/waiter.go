@@ -13,6 +13,7 @@ type waiter struct {
 	news     atomic.Uint32
 	waiting  atomic.Uint32 // nobody, parked or resting
 	deadline atomic.Int64  // on the connection's clock; 0: none
+	hurried  atomic.Bool   // nobody is to wait any more
 	wake     chan struct{} // holds the token for the goroutine that has parked
 	resume   func()        // of resting
 	prompt   bool          // resume may be called on the poller's goroutine
@@ -34,6 +35,8 @@ const (
 	newsEnded
 	// newsUrgent: there was urgent data, before which a read stops short.
 	newsUrgent
+	// newsFailed: the socket failed. It is never forgotten.
+	newsFailed
 )
 
 // tell adds news and wakes up whoever waits, on behalf of the poller. What it returns, unless it is nil, resumes somebody who rests:
@@ -86,9 +89,12 @@ func (w *waiter) wait(c *Conn) error {
 		if w.ready() {
 			return nil
 		}
+		if w.hurried.Load() {
+			return ErrHurried
+		}
 		w.waiting.Store(parked)
 		// Whoever came before the mark could be seen has not woken us up.
-		if (w.ready() || w.refused(c) != nil) && w.waiting.CompareAndSwap(parked, nobody) {
+		if (w.ready() || w.hurried.Load() || w.refused(c) != nil) && w.waiting.CompareAndSwap(parked, nobody) {
 			continue
 		}
 		<-w.wake

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 )
@@ -14,9 +15,10 @@ type direction struct {
 	r                    *relay
 	src, dst             *Side
 	srcFailed, dstFailed End
-	in, out              *conn.Conn // nil for what is not a plain socket
-	resume               func()     // advance
-	total                uint64     // bytes that were handed on
+	in, out              *conn.Conn  // nil for what is not a plain socket
+	resume               func()      // advance
+	read, written        uint64      // bytes
+	ended                atomic.Bool // src sends no more
 }
 
 // state is how a direction goes on.
@@ -84,7 +86,7 @@ func (d *direction) little(b []byte) (s state, left []byte) {
 	if n > 0 {
 		d.received(n)
 		sent, err := d.out.TryWrite(b[:n])
-		d.total += uint64(sent)
+		d.sent(sent)
 		switch {
 		case err != nil:
 			return d.outcome(nil, err), nil
@@ -101,23 +103,32 @@ func (d *direction) little(b []byte) (s state, left []byte) {
 
 // received accounts for bytes that were read.
 func (d *direction) received(n int) {
+	d.read += uint64(n)
 	if d.src.Received != nil {
 		d.src.Received(n)
 	}
 	d.r.touch()
 }
 
+// sent accounts for bytes that were written.
+func (d *direction) sent(n int) {
+	d.written += uint64(n)
+	if d.dst.Sent != nil {
+		d.dst.Sent(n)
+	}
+}
+
 // flush writes what is left of b and then carries on.
 func (d *direction) flush(b *[]byte, left []byte) {
 	defer d.recovered()
-	_, err := d.dst.Conn.Write(left)
+	n, err := d.dst.Conn.Write(left)
+	d.sent(n)
 	d.r.touch()
 	d.r.pool.put(b)
 	if d.outcome(nil, err) == over {
 		d.finish()
 		return
 	}
-	d.total += uint64(len(left))
 	d.carry()
 }
 
@@ -127,7 +138,6 @@ func (d *direction) carry() {
 	l := &lent{pool: d.r.pool, large: d.in != nil}
 	for {
 		n, readErr, writeErr := d.burst(l)
-		d.total += n
 		if d.outcome(readErr, writeErr) == over {
 			d.finish()
 			return
@@ -151,7 +161,9 @@ func (d *direction) burst(l *lent) (total uint64, readErr, writeErr error) {
 		buf := l.Lend()
 		if n > 0 {
 			d.received(n)
-			_, writeErr = d.dst.Conn.Write(buf[:n])
+			var sent int
+			sent, writeErr = d.dst.Conn.Write(buf[:n])
+			d.sent(sent)
 			d.r.touch()
 			if writeErr != nil {
 				return total, nil, writeErr
@@ -180,11 +192,12 @@ func (d *direction) bulk() (total uint64, readErr, writeErr error) {
 		return 0, nil, nil
 	}
 	for n := bufferSize; n >= bufferSize && readErr == nil && writeErr == nil && d.in.Spliceable(); {
-		n, readErr, writeErr = d.out.Splice(d.in, conn.SpliceSize)
-		if n > 0 && d.src.Received != nil {
-			d.src.Received(n)
+		var written int
+		n, written, readErr, writeErr = d.out.Splice(d.in, conn.SpliceSize)
+		if n > 0 {
+			d.received(n)
+			d.sent(written)
 		}
-		d.r.touch()
 		total += uint64(n)
 	}
 	return total, readErr, writeErr
@@ -193,6 +206,8 @@ func (d *direction) bulk() (total uint64, readErr, writeErr error) {
 // outcome tells whether the direction is over. An end is passed on.
 func (d *direction) outcome(readErr, writeErr error) state {
 	switch {
+	case errors.Is(writeErr, conn.ErrHurried):
+		d.r.fail(d.srcFailed, errLost)
 	case writeErr != nil:
 		d.r.fail(d.dstFailed, writeErr)
 	case readErr == nil:
@@ -200,6 +215,10 @@ func (d *direction) outcome(readErr, writeErr error) state {
 	case !errors.Is(readErr, io.EOF):
 		d.r.fail(d.srcFailed, readErr)
 	default:
+		if d.ended.Store(true); d.src == &d.r.down && d.r.lost.Load() {
+			d.r.fail(d.srcFailed, errLost)
+			return over
+		}
 		if err := d.r.passEnd(d.dst.Conn); err != nil && !gone(err) {
 			d.r.fail(d.dstFailed, err)
 		}

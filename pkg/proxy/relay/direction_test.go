@@ -200,22 +200,30 @@ func TestEndsInEachState(t *testing.T) {
 		"server resets": {func(r rig) { r.server.SetLinger(0); r.server.Close() }, UpstreamFailed},
 		"abort":         {func(r rig) { r.cancel() }, Aborted},
 	}
+	heard := map[string]int64{"resting": 5} // by the server before
 	for state, enter := range states {
 		for end, e := range ends {
-			if state != "resting" && end == "client resets" {
-				continue // nobody reads from it at that time
-			}
 			down, client := link(t)
 			up, server := link(t)
+			var sentTo atomic.Uint64
+			up.Sent = func(n int) { sentTo.Add(uint64(n)) }
 			ctx, cancel := context.WithCancel(t.Context())
 			r := rig{client, server, cancel}
 			done := start(ctx, down, up, Options{})
 			enter(r)
+			before := heard[state]
 			e.do(r)
 			select {
 			case res := <-done:
-				if res.End != e.want {
+				if res.End != e.want || res.ToUpstream > res.FromDownstream || res.ToDownstream > res.FromUpstream {
 					t.Errorf("%s, %s: %+v", state, end, res)
+				}
+				if got := sentTo.Load(); got != res.ToUpstream {
+					t.Errorf("%s, %s: %d bytes were told of, %+v", state, end, got, res)
+				}
+				server.SetReadDeadline(time.Now().Add(10 * time.Second))
+				if n, err := io.Copy(io.Discard, server); end == "abort" && before+n != int64(res.ToUpstream) {
+					t.Errorf("%s, %s: the server heard %d bytes, %v, %+v", state, end, before+n, err, res)
 				}
 			case <-time.After(10 * time.Second):
 				t.Errorf("%s, %s: no end", state, end)

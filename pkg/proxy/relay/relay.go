@@ -64,8 +64,10 @@ type Side struct {
 	Abort func()
 	// Reset closes so that the peer sees a TCP reset.
 	Reset func()
-	// Received is told of the payload bytes read from this side; may be nil.
-	Received func(n int)
+	// Received and Sent are told of the payload bytes read from this side and written to it; may be nil.
+	Received, Sent func(n int)
+	// Socket is Conn, or what Conn is a layer over: it tells when the peer has gone while nobody reads. May be nil.
+	Socket *conn.Conn
 }
 
 // Options of a relay.
@@ -96,15 +98,18 @@ const (
 
 // Result is what happened.
 type Result struct {
-	// FromDownstream and FromUpstream are payload bytes that were read and handed on in full, save for the last piece
-	// of a relay that did not finish.
-	FromDownstream, FromUpstream uint64
-	End                          End
+	// FromDownstream and FromUpstream are payload bytes that were read, ToUpstream and ToDownstream those that were written: fewer
+	// when the relay did not finish.
+	FromDownstream, ToUpstream, FromUpstream, ToDownstream uint64
+	End                                                    End
 	// Err is why, unless Finished.
 	Err error
 }
 
-var errIdle = errors.New("idle timeout")
+var (
+	errIdle = errors.New("idle timeout")
+	errLost = errors.New("the peer has gone while its bytes waited for room")
+)
 
 // relay is the state of one Start.
 type relay struct {
@@ -117,6 +122,7 @@ type relay struct {
 	done     func(Result)
 	toUp     direction
 	toDown   direction
+	lost     atomic.Bool   // the downstream's socket has failed
 	left     atomic.Int32  // directions that are not over
 	ended    atomic.Uint32 // directions that ended in order
 
@@ -145,6 +151,9 @@ func Start(ctx context.Context, down, up Side, o Options, done func(Result)) {
 	r.toDown.init(r, &r.up, &r.down, UpstreamFailed, DownstreamFailed)
 	r.toUp.init(r, &r.down, &r.up, DownstreamFailed, UpstreamFailed)
 	r.stop = context.AfterFunc(ctx, func() { r.fail(Aborted, context.Cause(ctx)) })
+	if down.Socket != nil {
+		down.Socket.WatchLoss(r)
+	}
 	r.toDown.begin() // a greeting is what the client waits for
 	r.toUp.begin()
 }
@@ -155,7 +164,9 @@ func (r *relay) finish() {
 	if r.idleFor > 0 {
 		r.idle.Release()
 	}
-	res := Result{FromDownstream: r.toUp.total, FromUpstream: r.toDown.total}
+	res := Result{
+		FromDownstream: r.toUp.read, ToUpstream: r.toUp.written, FromUpstream: r.toDown.read, ToDownstream: r.toDown.written,
+	}
 	r.mu.Lock()
 	if r.failed {
 		res.End, res.Err = r.end, r.err
@@ -176,6 +187,19 @@ func (r *relay) fail(end End, err error) {
 	if first {
 		r.down.Abort()
 		r.up.Abort()
+	}
+}
+
+// Lost is told by the downstream's socket that it has failed, which nobody finds out who reads, while the upstream has no room or the
+// client has ended its direction before. What there is room for goes to the upstream still. A client is not told at once of an
+// upstream that has gone: it is to have what was said before.
+func (r *relay) Lost() {
+	r.lost.Store(true)
+	if r.up.Socket != nil {
+		r.up.Socket.Hurry()
+	}
+	if r.toUp.ended.Load() {
+		r.fail(DownstreamFailed, errLost)
 	}
 }
 

@@ -37,7 +37,7 @@ func link(t testing.TB) (Side, *net.TCPConn) {
 	}
 	c := conntest.Adopt(t, nc)
 	t.Cleanup(func() { c.Close(); peer.Close() })
-	return Side{Conn: c, Abort: c.Abort, Reset: c.Reset}, peer.(*net.TCPConn)
+	return Side{Conn: c, Socket: c, Abort: c.Abort, Reset: c.Reset}, peer.(*net.TCPConn)
 }
 
 // start runs a relay; the channel gives its result, after both sides were closed as a caller does.

@@ -27,7 +27,7 @@ func (b *body) Move(dst net.Conn) (n int, moved bool, readErr, writeErr error) {
 	if !ok {
 		return 0, false, nil, nil
 	}
-	n, readErr, writeErr = to.Splice(src, b.left)
+	_, n, readErr, writeErr = to.Splice(src, b.left)
 	b.left -= int64(n)
 	b.owner.countBody(n)
 	switch {

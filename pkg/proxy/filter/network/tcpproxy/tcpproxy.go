@@ -20,6 +20,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/relay"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -271,7 +272,7 @@ func (s *session) relay(ctx context.Context) {
 	down, up := side(s.down.Conn), side(s.lease.Conn)
 	down.Reset = s.down.Reset
 	down.Received = func(n int) { st.rx.Add(uint64(n)) }
-	up.Received = func(n int) { st.tx.Add(uint64(n)) }
+	down.Sent = func(n int) { st.tx.Add(uint64(n)) }
 	relay.Start(ctx, down, up, relay.Options{
 		Pool: s.p.deps.Pool, Wheel: s.p.deps.Wheel, Idle: s.p.cfg.IdleTimeout, Panicked: s.down.Panicked,
 	}, s.relayed)
@@ -283,8 +284,8 @@ func (s *session) relay(ctx context.Context) {
 // relayed notes how the relay ended. It is called where nothing may wait.
 func (s *session) relayed(res relay.Result) {
 	st := &s.p.stats
-	s.info.BytesReceived, s.info.BytesSent = res.FromDownstream, res.FromUpstream
-	s.info.Upstream.WireSent, s.info.Upstream.WireReceived = res.FromDownstream, res.FromUpstream
+	s.info.BytesReceived, s.info.BytesSent = res.FromDownstream, res.ToDownstream
+	s.info.Upstream.WireSent, s.info.Upstream.WireReceived = res.ToUpstream, res.FromUpstream
 	switch res.End {
 	case relay.Idle:
 		st.idle.Inc()
@@ -308,7 +309,7 @@ func (s *session) ended(cause error) {
 	}
 }
 
-// side makes a relay side of a connection: the socket below TLS is what is aborted and reset.
+// side makes a relay side of a connection: the socket below TLS is what is aborted and reset, and what tells of its failure.
 func side(c net.Conn) relay.Side {
 	s := relay.Side{
 		Conn:  c,
@@ -321,6 +322,7 @@ func side(c net.Conn) relay.Side {
 			Reset()
 		}); ok {
 			s.Abort, s.Reset = sock.Abort, sock.Reset
+			s.Socket, _ = c.(*conn.Conn)
 			return s
 		}
 		over, ok := c.(interface{ NetConn() net.Conn })

@@ -31,7 +31,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, version.Line("weir"))
 		return 0
 	case o.HotRestartVersion:
-		fmt.Fprintln(stdout, "disabled")
+		fmt.Fprintln(stdout, agent.HandoverVersion(o))
 		return 0
 	case o.Mode == options.Validate:
 		return validate(o, stdout, stderr)

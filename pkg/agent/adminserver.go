@@ -48,7 +48,7 @@ func (a *Agent) startAdmin() error {
 		ProfilePath:   cfg.ProfilePath, MutexTracing: a.opt.MutexTracing,
 		Stats: a.stats, Log: a.logs, Control: control{a}, FlushStats: flush,
 		AllowPath: allowPath(cfg.AllowPaths), AccessLog: a.adminAccessLog(logs),
-		Server:       &view.Server{Started: a.start, Flags: a.opt, NodeOf: func() *corev3.Node { return node }, StateOf: a.stateName},
+		Server:       &view.Server{Started: a.start, FirstStarted: a.firstStart, Handover: HandoverVersion(a.opt), Flags: a.opt, NodeOf: func() *corev3.Node { return node }, StateOf: a.stateName},
 		Clusters:     view.Clusters{All: a.countedClusters},
 		Listeners:    view.Listeners{Snapshot: a.store.Snapshot, Bound: a.bound},
 		ConfigDump:   view.Config{Dump: a.store.Dump, Clusters: a.clusters.All, Draining: a.draining},

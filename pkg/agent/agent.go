@@ -80,6 +80,7 @@ type Agent struct {
 	// before is the weir that this one takes over from, handover waits for the one that takes over from this one; mostly nil.
 	before    *handover.Predecessor
 	handover  *handover.Server
+	parent    parentStats
 	store     *store.Store
 	sources   *xds.Sources
 	admin     *admin.Server
@@ -87,11 +88,13 @@ type Agent struct {
 	// channels to control planes, by service.
 	channels *channels
 
-	start    time.Time
-	state    atomic.Int32
-	unwell   atomic.Bool // POST /healthcheck/fail
-	quit     chan struct{}
-	quitOnce sync.Once
+	start time.Time
+	// firstStart is when the first of the processes started of which each took over from the one before.
+	firstStart time.Time
+	state      atomic.Int32
+	unwell     atomic.Bool // POST /healthcheck/fail
+	quit       chan struct{}
+	quitOnce   sync.Once
 	// background waits for what ends with the work of serve.
 	background sync.WaitGroup
 

@@ -49,6 +49,8 @@ func build(o *options.Options, cfg *Configuration) (*Agent, error) {
 	}
 	root := a.stats.Root()
 	a.server = newServerStats(root, cfg)
+	a.server.epoch.Set(uint64(o.RestartEpoch))
+	a.firstStart, a.parent.log, a.parent.shares = a.start, a.log, func() bool { return a.capture.inherits() }
 	if a.runtime, err = weirruntime.New(weirruntime.Options{
 		Layers: cfg.Static.Runtime, ServiceCluster: cfg.Static.Node.Cluster, Stats: root, Log: a.logs.Logger("runtime"), Watch: watch,
 	}); err != nil {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weir-proxy/weir/pkg/agent/options"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/lifecycle/handover"
 	"github.com/weir-proxy/weir/pkg/lifecycle/notify"
@@ -30,6 +31,14 @@ func (a *Agent) handoverName() string {
 	return fmt.Sprintf("%s_weir_%d", a.opt.SocketPath, a.opt.BaseID)
 }
 
+// HandoverVersion is what --hot-restart-version prints: an upgrade while weir runs takes that the old and the new one say the same.
+func HandoverVersion(o *options.Options) string {
+	if o.HotRestartDisabled {
+		return "disabled"
+	}
+	return handover.Version()
+}
+
 // beginTakeOver finds the weir that --restart-epoch says is running.
 func (a *Agent) beginTakeOver(ctx context.Context) error {
 	if a.opt.RestartEpoch == 0 || a.opt.HotRestartDisabled {
@@ -40,6 +49,9 @@ func (a *Agent) beginTakeOver(ctx context.Context) error {
 	case err == nil:
 		a.before = p
 		a.capture.persistence.takeOver = true
+		if err := a.inheritStatistics(ctx); err != nil {
+			return fmt.Errorf("--restart-epoch %d: %w", a.opt.RestartEpoch, err)
+		}
 		a.log.Info("taking over", "pid", p.PID())
 	case a.opt.SkipNoParent && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)):
 		a.log.Info("there is no weir to take over from; starting without")
@@ -47,6 +59,19 @@ func (a *Agent) beginTakeOver(ctx context.Context) error {
 		return fmt.Errorf("--restart-epoch %d: %w", a.opt.RestartEpoch, err)
 	}
 	return nil
+}
+
+// inheritStatistics goes on from where the weir before is, as far as it tells.
+func (a *Agent) inheritStatistics(ctx context.Context) error {
+	origin := a.before.Origin()
+	if !origin.Start.IsZero() {
+		a.firstStart = origin.Start
+	}
+	if a.opt.SkipParentStats {
+		return nil
+	}
+	a.server.generation.Set(origin.Generation + 1)
+	return a.parent.begin(ctx, a.before, a.stats)
 }
 
 // takeSockets asks for the sockets of the weir before, when this one is about to open its own.
@@ -74,6 +99,8 @@ func (a *Agent) completeTakeOver() {
 		if err := a.before.Done(ctx, a.opt.ParentShutdownTime); err != nil {
 			a.log.Error("the weir before does not end", "error", err)
 		}
+		a.parent.serving.Store(true)
+		a.parent.feed.Ask(0) // what it counted is not to be lost with it
 		a.capture.own(ctx)
 	}
 	if a.opt.HotRestartDisabled {
@@ -93,6 +120,7 @@ func (a *Agent) completeTakeOver() {
 
 // closeHandover breaks off what is under way, in either direction.
 func (a *Agent) closeHandover() {
+	a.parent.feed.Close()
 	if a.before != nil {
 		a.before.Close()
 	}
@@ -127,6 +155,14 @@ func (s successor) Begin(int) error {
 	a.admin = nil
 	return nil
 }
+
+// Origin tells of the first weir.
+func (s successor) Origin() handover.Origin {
+	return handover.Origin{Start: s.a.firstStart, Generation: s.a.server.generation.Value()}
+}
+
+// Statistics gives those of this process from the first.
+func (s successor) Statistics() handover.Rounds { return &rounds{a: s.a, giver: s.a.stats.Giver()} }
 
 // Sockets gives the sockets and leaves the kernel alone from now on.
 func (s successor) Sockets() []handover.Socket {

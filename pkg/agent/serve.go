@@ -224,7 +224,11 @@ func (a *Agent) shutdown(signals <-chan os.Signal) error {
 		a.log.Warn("connections were closed before they had ended")
 	}
 	a.udp.Finish(ctx)
-	a.flushStats()
+	if a.handover.Last() {
+		a.flusher.Stop() // the next weir ships what is left
+	} else {
+		a.flushStats()
+	}
 	return nil
 }
 

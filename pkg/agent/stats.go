@@ -86,6 +86,7 @@ func acceptsStat(c *translate.StatsConfig, name string) bool {
 type serverStats struct {
 	state, live, uptime, connections *stats.Gauge
 	allocated, heap, physical        *stats.Gauge
+	parent, epoch, generation        *stats.Gauge
 	workersStarted, concurrency      *stats.Gauge
 	certDays                         *stats.Gauge
 	initTime                         *stats.Histogram
@@ -97,13 +98,14 @@ func newServerStats(root *stats.Scope, cfg *Configuration) *serverStats {
 		state: sc.Gauge("state"), live: sc.Gauge("live"), uptime: sc.Gauge("uptime"), connections: sc.Gauge("total_connections"),
 		allocated: sc.Gauge("memory_allocated"), heap: sc.Gauge("memory_heap_size"), physical: sc.Gauge("memory_physical_size"),
 		concurrency: sc.Gauge("concurrency"), workersStarted: root.Gauge("listener_manager.workers_started"),
+		parent: sc.Gauge("parent_connections"), epoch: sc.Gauge("hot_restart_epoch"), generation: sc.Gauge("hot_restart_generation"),
 		initTime: sc.Histogram("initialization_time_ms", stats.Milliseconds), certDays: sc.Gauge("days_until_first_cert_expiring"),
 	}
 	s.state.Set(statePreInitializing)
 	s.live.Set(1)
-	sc.Gauge("hot_restart_epoch").Set(0)
-	sc.Gauge("hot_restart_generation").Set(1)
-	sc.Gauge("parent_connections").Set(0)
+	s.epoch.Set(0)
+	s.generation.Set(1)
+	s.parent.Set(0)
 	sc.Gauge("stats_recent_lookups").Set(0)
 	sc.Gauge("compilation_settings.fips_mode").Set(0)
 	// No response is stapled.
@@ -138,14 +140,15 @@ func (a *Agent) flushDue() {
 	}
 }
 
-// updateGauges reads what changes by itself.
+// updateGauges reads what changes by itself, and what the weir before has to tell.
 func (a *Agent) updateGauges() {
+	a.parent.ask()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	a.capture.services.collect(everything)
 	a.runtime.DeprecatedUse(a.cfg.Translator.Deprecated())
-	a.server.uptime.Set(uint64(time.Since(a.start).Seconds()))
-	a.server.allocated.Set(m.HeapAlloc)
+	a.server.uptime.Set(uint64(time.Since(a.firstStart).Seconds()))
+	a.server.allocated.Set(m.HeapAlloc + a.parent.memory.Load())
 	a.server.heap.Set(m.HeapSys)
 	a.server.physical.Set(admin.ResidentBytes())
 	a.capture.countReasons(a.stats.Root())
@@ -156,7 +159,9 @@ func (a *Agent) updateGauges() {
 	for _, l := range a.listeners.List() {
 		connections += l.Connections
 	}
-	a.server.connections.Set(uint64(connections))
+	before := a.parent.connections.Load()
+	a.server.parent.Set(before)
+	a.server.connections.Set(uint64(connections) + before)
 	a.server.certDays.Set(a.expiry.days(a.store.Snapshot(), view.Config{Dump: a.store.Dump}.Certificates))
 }
 

@@ -68,11 +68,11 @@ func lifeFlags() []flag {
 		{name: "base-id", value: "N", help: "keeps several weirs of one host apart: upgrades, pinned state", set: number(func(o *Options) *uint { return &o.BaseID })},
 		{name: "use-dynamic-base-id", help: "a base id that no other weir has", set: on(func(o *Options) *bool { return &o.UseDynamicBaseID })},
 		{name: "base-id-path", value: "FILE", help: "write the base id to FILE", set: text(func(o *Options) *string { return &o.BaseIDPath })},
-		{name: "restart-epoch", value: "N", help: "take over from the running weir when not 0", set: number(func(o *Options) *uint { return &o.RestartEpoch })},
+		{name: "restart-epoch", value: "N", help: "take over from the running weir, with its sockets and statistics, when not 0", set: number(func(o *Options) *uint { return &o.RestartEpoch })},
 		{name: "disable-hot-restart", help: "neither take over from another weir nor be taken over from", set: on(func(o *Options) *bool { return &o.HotRestartDisabled })},
 		{name: "hot-restart-version", help: "print the hot restart version", set: on(func(o *Options) *bool { return &o.HotRestartVersion })},
 		{name: "skip-hot-restart-on-no-parent", help: "start without when there is no weir to take over from", set: on(func(o *Options) *bool { return &o.SkipNoParent })},
-		{name: "skip-hot-restart-parent-stats", help: "", without: "statistics begin anew in each process", set: ignore},
+		{name: "skip-hot-restart-parent-stats", help: "statistics begin anew instead of going on from those of the weir before", set: on(func(o *Options) *bool { return &o.SkipParentStats })},
 		{name: "socket-path", value: "PATH", help: "begin of the name of the socket that a next weir takes over by", set: text(func(o *Options) *string { return &o.SocketPath })},
 		{name: "socket-mode", value: "MODE", help: "mode of that socket (default 600)", set: setSocketMode},
 	}

@@ -60,7 +60,9 @@ type Options struct {
 	SocketMode         uint32
 	HotRestartDisabled bool
 	// SkipNoParent starts without taking over when there is nobody to take over from.
-	SkipNoParent     bool
+	SkipNoParent bool
+	// SkipParentStats begins statistics anew when taking over.
+	SkipParentStats  bool
 	MutexTracing     bool
 	CPUSetThreads    bool
 	CoreDump         bool

@@ -84,7 +84,7 @@ func TestSupervisors(t *testing.T) {
 				"--use-dynamic-base-id", "--base-id-path", "/tmp/id", "--skip-hot-restart-on-no-parent", "--skip-hot-restart-parent-stats",
 			},
 			Options{ConfigPath: "e.yaml", DrainTime: time.Minute},
-			1,
+			0,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

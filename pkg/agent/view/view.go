@@ -24,6 +24,10 @@ import (
 type Server struct {
 	// Started is when the process started.
 	Started time.Time
+	// FirstStarted is when the first of the processes did of which each took over from the one before.
+	FirstStarted time.Time
+	// Handover names what a next process must agree upon to take over, "disabled" when none may.
+	Handover string
 	// Flags are the parsed command line.
 	Flags *options.Options
 	// NodeOf gives the node of the bootstrap; nil while there is none.
@@ -39,6 +43,12 @@ func (s *Server) State() string { return s.StateOf() }
 
 // Uptime implements admin.ServerInfo.
 func (s *Server) Uptime() time.Duration { return time.Since(s.Started) }
+
+// UptimeAllEpochs implements admin.ServerInfo.
+func (s *Server) UptimeAllEpochs() time.Duration { return time.Since(s.FirstStarted) }
+
+// HotRestartVersion implements admin.ServerInfo.
+func (s *Server) HotRestartVersion() string { return s.Handover }
 
 // Version implements admin.ServerInfo.
 func (s *Server) Version() string { return version.String() }
@@ -74,6 +84,7 @@ func CommandLine(o *options.Options) *adminv3.CommandLineOptions {
 		DrainTime:                  durationpb.New(o.DrainTime),
 		ParentShutdownTime:         durationpb.New(o.ParentShutdownTime),
 		SkipHotRestartOnNoParent:   o.SkipNoParent,
+		SkipHotRestartParentStats:  o.SkipParentStats,
 		DisableHotRestart:          o.HotRestartDisabled,
 		EnableMutexTracing:         o.MutexTracing,
 		RestartEpoch:               uint32(o.RestartEpoch),

@@ -357,7 +357,6 @@ func TestCommandLineIsComplete(t *testing.T) {
 	m := CommandLine(o).ProtoReflect()
 	without := map[protoreflect.Name]string{
 		"hot_restart_version":           "asks for a text and ends",
-		"skip_hot_restart_parent_stats": "a new weir counts anew",
 		"skip_deprecated_logs":          "accepted without effect", "file_flush_min_size": "accepted without effect",
 		"log_stacktrace_single_entry": "not a flag of 1.32",
 	}

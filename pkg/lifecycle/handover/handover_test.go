@@ -17,6 +17,7 @@ import (
 
 // older is a process that notes what it is told.
 type older struct {
+	rounds  Rounds
 	sockets []Socket
 	refuse  error
 	calls   chan string
@@ -26,6 +27,8 @@ func (o *older) Begin(pid int) error {
 	o.calls <- fmt.Sprintf("begin %t", pid == os.Getpid())
 	return o.refuse
 }
+func (o *older) Origin() Origin           { return Origin{Start: time.Unix(1700000000, 0), Generation: 3} }
+func (o *older) Statistics() Rounds       { return o.rounds }
 func (o *older) Sockets() []Socket        { o.calls <- "sockets"; return o.sockets }
 func (o *older) Done(limit time.Duration) { o.calls <- "done " + limit.String() }
 func (o *older) Abort()                   { o.calls <- "abort" }
@@ -43,10 +46,12 @@ func (o *older) want(t *testing.T, w ...string) {
 	}
 }
 
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
 func serve(t *testing.T, o *older) (name string) {
 	t.Helper()
 	name = fmt.Sprintf("@weir-handover-test-%d-%s", os.Getpid(), t.Name())
-	s, err := Listen(name, 0, o, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s, err := Listen(name, 0, o, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +202,7 @@ func TestNameInUse(t *testing.T) {
 	}
 	stale.SetUnlinkOnClose(false)
 	stale.Close()
-	s, err := Listen(path, 0o600, o, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s, err := Listen(path, 0o600, o, quiet())
 	if err != nil {
 		t.Fatalf("path that was left behind: %v", err)
 	}
@@ -209,6 +214,7 @@ func TestNameInUse(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"protocol":1,"verb":"done","shutdown":1000}`))
 	f.Add([]byte(`{"protocol":1,"verb":"socket","key":"capture:127.0.0.1"}`))
+	f.Add([]byte(`{"protocol":1,"verb":"ok","origin":{"format":1,"start":"2026-01-02T03:04:05Z","generation":1}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := decode(data)
 		if err == nil && (m.Protocol != protocol || m.Verb == "" || m.Shutdown < 0) {

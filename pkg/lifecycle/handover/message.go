@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -30,7 +31,18 @@ const (
 	verbSocket  = "socket" // carries a descriptor
 	verbOK      = "ok"     // nothing follows
 	verbError   = "error"
+	// On a channel of its own, whose end the newer process passes:
+	verbStatistics = "statistics" // carries a descriptor, on the channel of the handover
+	verbGive       = "give"       // asks for a round
+	verbSeries     = "series"
+	verbGiven      = "given" // ends a round
 )
+
+// seriesFormat is the version of the form in which statistics are sent.
+const seriesFormat = 1
+
+// Version names what two processes must agree upon for the one to take over from the other.
+func Version() string { return fmt.Sprintf("weir.%d.%d", protocol, seriesFormat) }
 
 // message is one packet.
 type message struct {
@@ -42,6 +54,20 @@ type message struct {
 	Shutdown time.Duration `json:"shutdown,omitempty"`
 	// Error is why the request was refused.
 	Error string `json:"error,omitempty"`
+	// Origin answers begin. A process that gives no statistics leaves it out.
+	Origin *origin `json:"origin,omitempty"`
+	// Data are series.
+	Data []byte `json:"data,omitempty"`
+	// Connections and Memory end a round of statistics.
+	Connections uint64 `json:"connections,omitempty"`
+	Memory      uint64 `json:"memory,omitempty"`
+}
+
+// origin is Origin as it is sent.
+type origin struct {
+	Format     int       `json:"format"`
+	Start      time.Time `json:"start"`
+	Generation uint64    `json:"generation"`
 }
 
 func decode(data []byte) (message, error) {
@@ -60,6 +86,11 @@ func decode(data []byte) (message, error) {
 
 // send writes a message, with a descriptor unless fd is negative.
 func send(conn *net.UnixConn, m message, fd int) error {
+	return sendBy(conn, m, fd, time.Now().Add(answerTimeout))
+}
+
+// sendBy is send with a deadline.
+func sendBy(conn *net.UnixConn, m message, fd int, deadline time.Time) error {
 	m.Protocol = protocol
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -69,7 +100,7 @@ func send(conn *net.UnixConn, m message, fd int) error {
 	if fd >= 0 {
 		rights = unix.UnixRights(fd)
 	}
-	if err := conn.SetWriteDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if err := conn.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
 	if _, _, err := conn.WriteMsgUnix(data, rights, nil); err != nil {
@@ -93,7 +124,7 @@ func receive(conn *net.UnixConn) (message, *os.File, error) {
 	if err == nil {
 		m, err = decode(data[:n])
 	}
-	if err == nil && (file != nil) != (m.Verb == verbSocket) {
+	if err == nil && (file != nil) != (m.Verb == verbSocket || m.Verb == verbStatistics) {
 		err = fmt.Errorf("message %s: a descriptor is missing or unexpected", m.Verb)
 	}
 	if err != nil {
@@ -103,6 +134,11 @@ func receive(conn *net.UnixConn) (message, *os.File, error) {
 		return message{}, nil, err
 	}
 	return m, file, nil
+}
+
+// over tells whether a channel has ended, for whatever reason.
+func over(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // descriptor takes the one descriptor out of control messages; the space for them has room for no more.

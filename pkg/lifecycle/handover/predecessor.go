@@ -15,8 +15,18 @@ import (
 type Predecessor struct {
 	conn    *net.UnixConn
 	pid     int
+	origin  Origin
 	sockets map[string]net.Listener
 	packets map[string]net.PacketConn
+}
+
+// Origin is what one process inherits of the first one.
+type Origin struct {
+	// Start is when the first process started, Generation how many there were up to this one.
+	Start      time.Time
+	Generation uint64
+
+	format int // of statistics, 0 when none are given
 }
 
 // Begin finds the older process at a name and tells it that this one is there. The error wraps ECONNREFUSED or ENOENT when there
@@ -39,6 +49,9 @@ func Begin(ctx context.Context, name string) (*Predecessor, error) {
 
 // PID of the older process.
 func (p *Predecessor) PID() int { return p.pid }
+
+// Origin is the older process's; it is zero when that one is of a version that does not tell.
+func (p *Predecessor) Origin() Origin { return p.origin }
 
 // Sockets asks for the sockets. The older process goes on to accept from them.
 func (p *Predecessor) Sockets(ctx context.Context) error {
@@ -96,7 +109,10 @@ func (p *Predecessor) Close() {
 }
 
 // ask sends a request and keeps the sockets that come before the answer.
-func (p *Predecessor) ask(ctx context.Context, m message) error {
+func (p *Predecessor) ask(ctx context.Context, m message) error { return p.askWith(ctx, m, -1) }
+
+// askWith is ask with a descriptor beside the request.
+func (p *Predecessor) askWith(ctx context.Context, m message, fd int) error {
 	deadline := time.Now().Add(answerTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -104,7 +120,7 @@ func (p *Predecessor) ask(ctx context.Context, m message) error {
 	if err := p.conn.SetReadDeadline(deadline); err != nil {
 		return err
 	}
-	if err := send(p.conn, m, -1); err != nil {
+	if err := send(p.conn, m, fd); err != nil {
 		return err
 	}
 	for {
@@ -115,6 +131,9 @@ func (p *Predecessor) ask(ctx context.Context, m message) error {
 		case err != nil:
 			return fmt.Errorf("read its answer to %s: %w", m.Verb, err)
 		case answer.Verb == verbOK:
+			if o := answer.Origin; o != nil {
+				p.origin = Origin{Start: o.Start, Generation: o.Generation, format: o.Format}
+			}
 			return nil
 		case answer.Verb == verbError:
 			return fmt.Errorf("it refused: %s", answer.Error)

@@ -21,10 +21,16 @@ type Socket struct {
 	Conn syscall.RawConn
 }
 
-// Handler is the older process. Its methods are called by one goroutine, in the order Begin, Sockets, then Done or Abort.
+// Handler is the older process. Its methods are called by one goroutine, in the order Begin, Statistics if at all, Sockets, then Done or
+// Abort.
 type Handler interface {
 	// Begin gives up what only one process can have. pid is the newer process's.
 	Begin(pid int) error
+	// Origin is told to the newer process after Begin.
+	Origin() Origin
+	// Statistics begins to give statistics to the newer process. The rounds are asked for by another goroutine, until that process has
+	// ended, be it before Done or long after.
+	Statistics() Rounds
 	// Sockets lists what is passed. Until Done or Abort the kernel's state is not this process's to change.
 	Sockets() []Socket
 	// Done tells that the newer process serves. It returns at once; the process ends within the given time.
@@ -42,6 +48,7 @@ type Server struct {
 
 	mu     sync.Mutex
 	conn   *net.UnixConn
+	giving *giving // to the newest process that asked
 	closed bool
 }
 
@@ -78,12 +85,48 @@ func (s *Server) Close() error {
 	if s.conn != nil {
 		s.conn.Close()
 	}
+	giving := s.giving
 	s.mu.Unlock()
+	if giving != nil {
+		_ = giving.conn.Close() // a round under way must not hold this up
+	}
 	err := s.ln.Close()
 	s.done.Wait()
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("stop listening for the next weir: %w", err)
 	}
+	return nil
+}
+
+// Last gives the newer process what was not given yet of the statistics, since this one ends. It tells whether that one has them: if not,
+// they are still this one's to ship.
+func (s *Server) Last() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	giving := s.giving
+	s.mu.Unlock()
+	return giving != nil && giving.last()
+}
+
+// give starts to give statistics through the channel that came with the request.
+func (s *Server) give(file *os.File) error {
+	g, err := newGiving(file, s.handler.Statistics())
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	before := s.giving
+	s.giving = g
+	if s.closed {
+		_ = g.conn.Close() // this process ends
+	}
+	s.mu.Unlock()
+	if before != nil {
+		before.close()
+	}
+	s.done.Go(func() { g.run(s.log) })
 	return nil
 }
 
@@ -119,14 +162,15 @@ func (s *Server) serve(conn *net.UnixConn) bool {
 	begun := false
 	for {
 		m, file, err := receive(conn)
+		var handedOver bool
+		if err == nil {
+			handedOver, err = s.answer(conn, m, file, pid, &begun)
+		}
 		if file != nil {
 			file.Close()
 		}
-		if err == nil {
-			var handedOver bool
-			if handedOver, err = s.answer(conn, m, pid, &begun); handedOver {
-				return true
-			}
+		if handedOver {
+			return true
 		}
 		if err != nil {
 			if begun {
@@ -138,12 +182,18 @@ func (s *Server) serve(conn *net.UnixConn) bool {
 	}
 }
 
-func (s *Server) answer(conn *net.UnixConn, m message, pid int, begun *bool) (handedOver bool, err error) {
+func (s *Server) answer(conn *net.UnixConn, m message, file *os.File, pid int, begun *bool) (handedOver bool, err error) {
 	switch {
 	case m.Verb == verbBegin && !*begun:
 		*begun = true
 		s.log.Info("the next weir is starting", "pid", pid)
 		if err := s.handler.Begin(pid); err != nil {
+			return false, errors.Join(err, send(conn, message{Verb: verbError, Error: err.Error()}, -1))
+		}
+		o := s.handler.Origin()
+		return false, send(conn, message{Verb: verbOK, Origin: &origin{Format: seriesFormat, Start: o.Start, Generation: o.Generation}}, -1)
+	case m.Verb == verbStatistics && *begun:
+		if err := s.give(file); err != nil {
 			return false, errors.Join(err, send(conn, message{Verb: verbError, Error: err.Error()}, -1))
 		}
 	case m.Verb == verbSockets && *begun:

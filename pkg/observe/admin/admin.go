@@ -35,7 +35,11 @@ import (
 type ServerInfo interface {
 	// State is a name of admin.v3.ServerInfo.State: LIVE, DRAINING, PRE_INITIALIZING or INITIALIZING.
 	State() string
+	// Uptime is that of the process, UptimeAllEpochs that since the first one of which each took over from the one before.
 	Uptime() time.Duration
+	UptimeAllEpochs() time.Duration
+	// HotRestartVersion is what a next process must agree upon to take over; "disabled" when none may.
+	HotRestartVersion() string
 	// Version in Envoy's five-part form.
 	Version() string
 	// Options and Node may be nil.

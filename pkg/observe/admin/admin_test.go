@@ -147,7 +147,7 @@ func TestAnswers(t *testing.T) {
 		body           string
 	}{
 		"ready":              {"GET", "/ready", 200, "LIVE\n"},
-		"hot restart":        {"GET", "/hot_restart_version", 200, "disabled"},
+		"hot restart":        {"GET", "/hot_restart_version", 200, "weir.0"},
 		"bad stats filter":   {"GET", "/stats?filter=(", 400, "Invalid re2 regex"},
 		"bad prom filter":    {"GET", "/stats/prometheus?filter=(", 400, "Invalid re2 regex"},
 		"bad cluster filter": {"GET", "/clusters?filter=(", 400, "Invalid re2 regex"},

@@ -48,9 +48,11 @@ func (f *fake) call(name string) {
 	f.calls = append(f.calls, name)
 }
 
-func (f *fake) State() string         { return f.state }
-func (f *fake) Uptime() time.Duration { return 90*time.Second + 5*time.Millisecond }
-func (f *fake) Version() string       { return "abc/1.32.0/Clean/RELEASE/Go" }
+func (f *fake) State() string                  { return f.state }
+func (f *fake) UptimeAllEpochs() time.Duration { return 3 * time.Hour }
+func (f *fake) HotRestartVersion() string      { return "weir.0" }
+func (f *fake) Uptime() time.Duration          { return 90*time.Second + 5*time.Millisecond }
+func (f *fake) Version() string                { return "abc/1.32.0/Clean/RELEASE/Go" }
 
 func (f *fake) Options() *adminv3.CommandLineOptions {
 	return &adminv3.CommandLineOptions{ConfigPath: "weir.yaml", Concurrency: 2, LogLevel: "info", DrainTime: durationpb.New(600 * time.Second), ConfigYaml: inlineYAML}

@@ -20,9 +20,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 )
 
-// hotRestart is what Envoy says when hot restart is switched off.
-const hotRestart = "disabled"
-
 // ready answers /ready.
 func (s *Server) ready(p *reply, _ *request) error {
 	state, status := s.opt.Server.State(), http.StatusServiceUnavailable
@@ -35,13 +32,12 @@ func (s *Server) ready(p *reply, _ *request) error {
 
 // serverInfo answers /server_info.
 func (s *Server) serverInfo(p *reply, _ *request) error {
-	uptime := durationpb.New(s.opt.Server.Uptime().Truncate(time.Second))
 	info := &adminv3.ServerInfo{
 		Version:            s.opt.Server.Version(),
 		State:              adminv3.ServerInfo_State(adminv3.ServerInfo_State_value[s.opt.Server.State()]),
-		UptimeCurrentEpoch: uptime,
-		UptimeAllEpochs:    uptime,
-		HotRestartVersion:  hotRestart,
+		UptimeCurrentEpoch: durationpb.New(s.opt.Server.Uptime().Truncate(time.Second)),
+		UptimeAllEpochs:    durationpb.New(s.opt.Server.UptimeAllEpochs().Truncate(time.Second)),
+		HotRestartVersion:  s.opt.Server.HotRestartVersion(),
 		CommandLineOptions: redactedOptions(s.opt.Server.Options()),
 		Node:               s.opt.Server.Node(),
 	}
@@ -79,7 +75,7 @@ func (s *Server) certs(p *reply, _ *request) error {
 
 // hotRestartVersion answers /hot_restart_version.
 func (s *Server) hotRestartVersion(p *reply, _ *request) error {
-	p.text(http.StatusOK, hotRestart)
+	p.text(http.StatusOK, s.opt.Server.HotRestartVersion())
 	return nil
 }
 

@@ -148,7 +148,14 @@ func (f *Flusher) tell(i int, err error) {
 	f.opt.Log.Info("statistics are shipped again", "sink", f.opt.Names[i])
 }
 
-// Close ships what was counted since the last flush, as far as grace allows, and ends all sinks.
+// Stop ends all intervals: another process ships what is counted from now on.
+func (f *Flusher) Stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+}
+
+// Close ships what was counted since the last flush, as far as grace allows and unless Stop went before, and ends all sinks.
 func (f *Flusher) Close(grace time.Duration) {
 	f.Flush(time.Now())
 	f.mu.Lock()

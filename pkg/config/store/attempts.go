@@ -35,6 +35,9 @@ func (s *Store) Failure(a xds.Asked, err error) {
 	s.eachSubscription(a, func(w *want) { w.stats.unanswered(err) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if a.Type == xds.VirtualHostType {
+		delete(s.hosting.heard, a.Source)
+	}
 	over := func(w *want) bool {
 		return !w.settled && w.source != nil && (w.source.Kind == model.SourcePath || errors.Is(err, xds.ErrUnreadable))
 	}
@@ -62,7 +65,7 @@ func (s *Store) withhold(u xds.Update) {
 		return
 	}
 	for _, w := range s.deps.pending[u.Type] {
-		if w.source.Kind == model.SourcePath && w.source.ID() == u.Source && !s.has(w.key) {
+		if w.source.Kind == model.SourcePath && w.source.ID() == u.Source && !s.has(w) {
 			s.deps.settle(w.key)
 		}
 	}

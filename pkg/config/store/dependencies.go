@@ -108,7 +108,7 @@ func (d *dependencies) acquire(dep dependency) {
 		if w.idle && !dep.lazy {
 			d.subscribe(w)
 		}
-		d.move(w, dep.source)
+		d.move(w, dep)
 		return
 	}
 	w = &want{dependency: dep, refs: 1}
@@ -117,7 +117,7 @@ func (d *dependencies) acquire(dep dependency) {
 		w.settled = true
 		return
 	}
-	w.settled = d.store.has(dep.key) || dep.scopes != nil && d.store.scoping.received(dep.source.ID())
+	w.settled = d.store.has(w) || dep.scopes != nil && d.store.scoping.received(dep.source.ID())
 	switch scope := d.store.opt.Stats.Scope(dep.prefix); dep.typeURL {
 	case xds.FilterType:
 		w.stats = newFilterStats(scope)
@@ -159,7 +159,11 @@ func (d *dependencies) hold(w *want) {
 		d.pending[w.typeURL] = map[string]*want{}
 	}
 	d.pending[w.typeURL][w.name] = w
-	if t := w.source.InitialFetchTimeout; t > 0 {
+	t := w.source.InitialFetchTimeout
+	if d.store.heardOf(w) && (t <= 0 || t > hostsPatience) {
+		t = hostsPatience
+	}
+	if t > 0 {
 		w.timer = time.AfterFunc(t, func() { d.store.fetchTimeout(w.key) })
 	}
 }

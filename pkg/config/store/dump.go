@@ -108,9 +108,9 @@ func (d *Dump) AllScopes() []Slot[*model.Scope] {
 // list returns the messages of all virtual hosts.
 func (h *hosting) list() map[string][]*anypb.Any {
 	out := make(map[string][]*anypb.Any, len(h.groups))
-	for name, g := range h.groups {
+	for id, g := range h.groups {
 		for _, resource := range slices.Sorted(maps.Keys(g.hosts)) {
-			out[name] = append(out[name], g.hosts[resource].Raw)
+			out[id.routes] = append(out[id.routes], g.hosts[resource].Raw)
 		}
 	}
 	return out

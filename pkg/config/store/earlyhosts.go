@@ -15,21 +15,21 @@ import (
 
 // group is that of a route configuration, made if need be.
 func (x *hosting) group(name, source string) *hostGroup {
-	g := x.groups[name]
+	id := hostsOf{source, name}
+	g := x.groups[id]
 	if g == nil {
 		g = &hostGroup{
-			name: name, hosts: map[string]*hostEntry{}, owners: map[string]string{}, asks: asks{}, early: map[string]xds.Resource{},
+			name: name, source: source, hosts: map[string]*hostEntry{}, owners: map[string]string{}, asks: asks{}, early: map[string]xds.Resource{},
 		}
-		x.groups[name] = g
+		x.groups[id] = g
 	}
-	g.source = source
 	return g
 }
 
 // keepEarly keeps a virtual host for its route configuration.
 func (b *batch) keepEarly(r xds.Resource) {
 	i := strings.LastIndexByte(r.Name, '/')
-	if i < 0 || r.Body == nil {
+	if _, followed := b.store.hosting.follows[b.update.Source]; i < 0 || r.Body == nil || !followed {
 		b.store.opt.Log.Debug("ignored a virtual host of no route configuration", "name", r.Name)
 		return
 	}
@@ -54,7 +54,7 @@ func (s *Store) takeEarly(g *hostGroup) {
 // tidy forgets a group that holds nothing, for which nobody asks.
 func (x *hosting) tidy(g *hostGroup) {
 	if g.want == nil && len(g.hosts) == 0 && len(g.early) == 0 {
-		delete(x.groups, g.name)
+		delete(x.groups, hostsOf{g.source, g.name})
 	}
 }
 
@@ -66,5 +66,25 @@ func (x *hosting) leave(g *hostGroup, kind model.SourceKind) {
 		return
 	}
 	delete(x.follows, g.source)
-	maps.DeleteFunc(x.groups, func(_ string, other *hostGroup) bool { return other.source == g.source })
+	delete(x.heard, g.source)
+	maps.DeleteFunc(x.groups, func(_ hostsOf, other *hostGroup) bool { return other.source == g.source })
+}
+
+// hostsPatience is how long what waits for virtual hosts of a source that has answered waits for more, unless
+// initial_fetch_timeout is shorter. Subscribing to all of them once more says nothing to the control plane: what is new is on its
+// way, or there is none.
+const hostsPatience = time.Second
+
+// heardOf tells whether the source of a want has said already which virtual hosts there are.
+func (s *Store) heardOf(w *want) bool {
+	return w.typeURL == xds.VirtualHostType && s.hosting.heard[w.source.ID()]
+}
+
+// noHosts ends the wait for virtual hosts of a source that has answered, and has none.
+func (s *Store) noHosts(w *want) {
+	g := s.hostsOf(w)
+	g.empty.Inc()
+	s.deps.settle(w.key)
+	s.publishHosts(g)
+	s.publish()
 }

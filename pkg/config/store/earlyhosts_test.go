@@ -66,7 +66,7 @@ vhds: {config_source: {resource_api_version: V3, %s}}
 				earlyHost(t, "next", "gone", answers), earlyHost(t, "never", "c", answers),
 			}})
 			tell(xds.Update{Removed: []string{"next/gone", "never/c"}})
-			if r.hosting.groups["never"] != nil {
+			if r.hosting.groups[hostsOf{source, "never"}] != nil {
 				t.Error("something is kept of a route configuration that has no virtual host")
 			}
 

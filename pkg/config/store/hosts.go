@@ -15,14 +15,20 @@ import (
 
 // hosting is what VHDS delivered. Guarded by Store.mu.
 type hosting struct {
-	groups map[string]*hostGroup
+	groups map[hostsOf]*hostGroup
 	// follows counts the groups that follow each source.
 	follows map[string]int
+	// heard are the sources that have answered, on the stream that there is.
+	heard map[string]bool
 	// published are the virtual hosts by the name of their route configuration.
 	published model.Set[*model.HostSet]
 }
 
-// hostGroup is the virtual hosts of one route configuration.
+// hostsOf tells groups apart: by the model.Source.ID of where virtual hosts come from, and the name of the route configuration
+// that they are for.
+type hostsOf struct{ source, routes string }
+
+// hostGroup is the virtual hosts of one route configuration that come from one source.
 type hostGroup struct {
 	name string
 	// source is where its virtual hosts come from (model.Source.ID), and routes what they are for; nil as long as it never was there.
@@ -62,20 +68,37 @@ func (s *Store) routeNeeds(v *model.RouteConfig) []dependency {
 	return []dependency{{key: key{xds.VirtualHostType, v.Name}, source: v.VHDS, prefix: prefix, routes: v}}
 }
 
-// followHosts subscribes to the virtual hosts of a route configuration: those that the control plane sends by itself.
+// hostsOf is the group that a want is for; nil when there is none.
+func (s *Store) hostsOf(w *want) *hostGroup {
+	if w == nil || w.source == nil {
+		return nil
+	}
+	return s.hosting.groups[hostsOf{w.source.ID(), w.name}]
+}
+
+// followHosts subscribes to the virtual hosts of a route configuration: those that the control plane sends by itself. Those of
+// another source, that came before, stay published until this one answers.
 func (s *Store) followHosts(w *want) {
 	g := s.hosting.group(w.name, w.source.ID())
 	g.want, g.empty = w, w.stats.scope.Counter("update_empty")
 	g.routes, g.own = w.routes, nil
 	s.hosting.follows[g.source]++
 	s.takeEarly(g)
-	s.publishHosts(g)
+	if w.settled || s.hosting.published.Get(w.name) == nil {
+		s.publishHosts(g)
+	}
 	s.opt.Sources.SubscribeAll(w.source, w.typeURL)
 }
 
-// leaveHosts ends that.
+// leaveHosts ends that, and takes away what was published.
 func (s *Store) leaveHosts(w *want) {
-	g := s.hosting.groups[w.name]
+	s.quitHosts(w)
+	s.hosting.published = s.hosting.published.Without(w.name)
+}
+
+// quitHosts ends the subscription alone.
+func (s *Store) quitHosts(w *want) {
+	g := s.hostsOf(w)
 	g.want = nil
 	for alias := range g.asks {
 		s.opt.Sources.Unsubscribe(w.source, w.typeURL, alias)
@@ -85,7 +108,6 @@ func (s *Store) leaveHosts(w *want) {
 		s.unask(w, h)
 	}
 	s.hosting.leave(g, w.source.Kind)
-	s.hosting.published = s.hosting.published.Without(w.name)
 	s.opt.Sources.UnsubscribeAll(w.source, w.typeURL)
 }
 
@@ -101,23 +123,24 @@ func (s *Store) moveRoutes(_, now *model.RouteConfig) {
 		return
 	}
 	s.deps.settle(key{xds.RouteType, now.Name})
-	if g := s.hosting.groups[now.Name]; g != nil && now.VHDS != nil {
+	if g := s.hostsOf(s.deps.wanted(xds.VirtualHostType, now.Name)); g != nil && now.VHDS != nil {
 		g.routes, g.own = now, nil
 	}
 }
 
 // groupOf finds the group that a virtual host's resource belongs to by its name: "<route configuration>/<anything>".
-func (s *Store) groupOf(resource string) *hostGroup {
+func (b *batch) groupOf(resource string) *hostGroup {
 	i := strings.LastIndexByte(resource, '/')
 	if i < 0 {
 		return nil
 	}
-	return s.hosting.groups[resource[:i]]
+	return b.store.hosting.groups[hostsOf{b.update.Source, resource[:i]}]
 }
 
 // hosts applies a response of VHDS.
 func (b *batch) hosts() {
 	s := b.store
+	s.hosting.heard[b.update.Source] = true
 	touched := map[*hostGroup]*batch{}
 	one := func(g *hostGroup) *batch {
 		if touched[g] == nil {
@@ -126,7 +149,7 @@ func (b *batch) hosts() {
 		return touched[g]
 	}
 	for _, name := range b.update.Removed {
-		if g := s.groupOf(name); g != nil {
+		if g := b.groupOf(name); g != nil {
 			one(g)
 			s.dropHost(g, name)
 			s.absent(g, name)
@@ -134,7 +157,7 @@ func (b *batch) hosts() {
 		}
 	}
 	for _, r := range b.update.Resources {
-		if g := s.groupOf(r.Name); g != nil && g.routes != nil {
+		if g := b.groupOf(r.Name); g != nil && g.routes != nil {
 			one(g).host(g, r)
 		} else {
 			b.keepEarly(r)
@@ -159,10 +182,11 @@ func (b *batch) tellHosts(touched map[*hostGroup]*batch) {
 		if !b.answers(w) {
 			continue
 		}
-		g := s.hosting.groups[name]
+		g := s.hostsOf(w)
 		if touched[g] == nil {
 			g.empty.Inc()
 			b.share().tell(g.want)
+			s.publishHosts(g)
 		}
 		s.deps.settle(key{xds.VirtualHostType, name})
 	}
@@ -283,7 +307,7 @@ func (s *Store) absent(g *hostGroup, alias string) {
 // until it is in force or known not to come. The error is that of ctx.
 func (s *Store) FetchVirtualHost(ctx context.Context, routes, host string) error {
 	s.mu.Lock()
-	g := s.hosting.groups[routes]
+	g := s.hostsOf(s.deps.wanted(xds.VirtualHostType, routes))
 	if g == nil || g.want == nil || g.owners[host] != "" {
 		s.mu.Unlock()
 		return nil

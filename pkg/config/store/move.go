@@ -19,7 +19,8 @@ type other struct {
 // next one delivers, and what wants it now waits for that. Resources are known by their names: where two want one from
 // different sources at the same time, both get that of the source that was named last, and there is a warning (contested).
 // The new need is counted in w already.
-func (d *dependencies) move(w *want, to *model.Source) {
+func (d *dependencies) move(w *want, dep dependency) {
+	to := dep.source
 	if !d.moves(w) || sameSource(w.source, to) {
 		return
 	}
@@ -30,8 +31,11 @@ func (d *dependencies) move(w *want, to *model.Source) {
 	})
 	if before > 0 {
 		w.others = append(w.others, other{w.source, before})
-		d.contested[w.key] = struct{}{}
+		if w.routes == nil { // else these are two forms of one route configuration
+			d.contested[w.key] = struct{}{}
+		}
 	}
+	w.routes = dep.routes
 	d.redirect(w, to)
 }
 
@@ -64,21 +68,33 @@ func (d *dependencies) leave(w *want, from *model.Source) {
 
 // moves tells whether a resource can come from another source.
 func (d *dependencies) moves(w *want) bool {
-	return !w.idle && w.scopes == nil && w.typeURL != xds.VirtualHostType && d.store.opt.Sources != nil
+	return !w.idle && w.scopes == nil && d.store.opt.Sources != nil
 }
 
 // redirect asks another source for a resource.
 func (d *dependencies) redirect(w *want, to *model.Source) {
 	d.store.opt.Log.Info("a resource comes from another source from now on", "type", w.typeURL, "name", w.name, "from", w.source.ID(), "to", to.ID())
-	d.store.opt.Sources.Unsubscribe(w.source, w.typeURL, w.name)
+	hosts := w.typeURL == xds.VirtualHostType
+	if hosts {
+		d.store.quitHosts(w)
+	} else {
+		d.store.opt.Sources.Unsubscribe(w.source, w.typeURL, w.name)
+	}
 	w.source = to
 	w.stats.follow(to)
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	w.settled = false
-	d.hold(w)
-	d.store.opt.Sources.Subscribe(to, w.typeURL, w.name)
+	w.settled = hosts && d.store.has(w)
+	d.unhold(w)
+	if !w.settled {
+		d.hold(w)
+	}
+	if hosts {
+		d.store.followHosts(w)
+	} else {
+		d.store.opt.Sources.Subscribe(to, w.typeURL, w.name)
+	}
 }
 
 // contest warns about resources that are wanted from several sources. While anything warms, the forms that it replaces may be what

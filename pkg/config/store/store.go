@@ -104,7 +104,7 @@ func New(opt Options) *Store {
 		filters:     newTable(xds.FilterType, filterConfigNeeds),
 		scoping:     newScoping(),
 		addresses:   addresses{},
-		hosting:     hosting{groups: map[string]*hostGroup{}, follows: map[string]int{}},
+		hosting:     hosting{groups: map[hostsOf]*hostGroup{}, follows: map[string]int{}, heard: map[string]bool{}},
 		collections: map[string]*collection{},
 		demand:      demand{asks: asks{}, sources: map[string]*model.Source{}},
 		current:     &model.Snapshot{},
@@ -185,6 +185,10 @@ func (s *Store) fetchTimeout(k key) {
 	if w == nil || w.settled {
 		return
 	}
+	if s.heardOf(w) {
+		s.noHosts(w)
+		return
+	}
 	s.deps.settle(k)
 	w.settled = true
 	w.stats.fetchTimeout.Inc()
@@ -198,9 +202,9 @@ func (s *Store) fetchTimeout(k key) {
 	s.publish()
 }
 
-// has tells whether a resource is there already.
-func (s *Store) has(k key) bool {
-	switch k.typeURL {
+// has tells whether a resource is there already, or can be told not to be.
+func (s *Store) has(w *want) bool {
+	switch k := w.key; k.typeURL {
 	case xds.EndpointType:
 		return s.endpoints.latest(k.name) != nil
 	case xds.RouteType:
@@ -210,7 +214,7 @@ func (s *Store) has(k key) bool {
 	case xds.FilterType:
 		return s.filters.latest(k.name) != nil
 	case xds.VirtualHostType:
-		g := s.hosting.groups[k.name]
+		g := s.hostsOf(w)
 		return g != nil && (g.routes != nil || len(g.early) > 0)
 	case xds.LbEndpointType:
 		return s.collections[k.name] != nil

@@ -82,7 +82,18 @@ func (c *counts) serve(spec *steer.Spec, made *built) {
 
 // close gives the statistics up; connections that go on are not counted any more.
 func (c *counts) close(clusters func(string) *cluster.Cluster) {
+	c.leave(clusters)
+	c.listener.Close()
+	c.proxy.Close()
+	c.before.close(0)
+}
+
+// leave takes the connections that go on out of the gauges.
+func (c *counts) leave(clusters func(string) *cluster.Cluster) {
 	c.down.active.Add(-int64(c.last.Active))
+	if c.before.active != nil {
+		c.before.active.Add(-int64(c.last.Active))
+	}
 	for of, e := range c.clusters {
 		if cl := clusters(of); cl != nil && e.Active > 0 {
 			cl.Count(&cluster.Traffic{Active: -int64(e.Active)})
@@ -91,9 +102,7 @@ func (c *counts) close(clusters func(string) *cluster.Cluster) {
 	for at, h := range c.hosts {
 		cluster.CountHost(h, &cluster.Traffic{Active: -int64(c.byHost[at].Active)})
 	}
-	c.listener.Close()
-	c.proxy.Close()
-	c.before.close(c.last.Active)
+	c.last.Active, c.byHost, c.clusters = 0, nil, nil
 }
 
 // judged tells whether outlier detection waits for what is counted.

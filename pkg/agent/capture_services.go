@@ -258,6 +258,18 @@ func (s *services) release(f func()) {
 	f()
 }
 
+// surrender leaves what goes on in the kernel to another process, which looks it up if it shares this one's state; otherwise nobody counts
+// it. Nothing is collected any more.
+func (s *services) surrender() {
+	s.release(func() {
+		s.heirs = nil
+		for _, have := range s.made {
+			have.counts.takeOver(nil, s.clusters().Get)
+			have.counts.leave(s.clusters().Get)
+		}
+	})
+}
+
 // everything is all that is counted.
 func everything(*counts) bool { return true }
 

@@ -224,6 +224,16 @@ func (a *Agent) announceEnd() time.Duration {
 	return a.opt.DrainTime
 }
 
+// surrenderOffloaded keeps gauges from showing connections twice when another process goes on: what is in the kernel is that one's to count.
+func (a *Agent) surrenderOffloaded() {
+	a.mu.Lock()
+	relieved := a.relieved != nil
+	a.mu.Unlock()
+	if relieved {
+		a.capture.services.surrender()
+	}
+}
+
 // awaitLastConnects lets connections arrive that this process's programs have captured just before they were detached, when
 // another process goes on: nothing is to be lost then.
 func (a *Agent) awaitLastConnects() {

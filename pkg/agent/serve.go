@@ -196,6 +196,7 @@ func (a *Agent) shutdown(signals <-chan os.Signal) error {
 	a.mu.Unlock()
 	limit := a.announceEnd()
 	a.capture.ending()
+	a.surrenderOffloaded()
 	a.awaitLastConnects()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()

@@ -356,8 +356,8 @@ func TestCommandLineIsComplete(t *testing.T) {
 	o.Mode, o.DisabledExtensions, o.StatsTags = options.InitOnly, []string{"x"}, []options.StatsTag{{Name: "a", Value: "b"}}
 	m := CommandLine(o).ProtoReflect()
 	without := map[protoreflect.Name]string{
-		"hot_restart_version":           "asks for a text and ends",
-		"skip_deprecated_logs":          "accepted without effect", "file_flush_min_size": "accepted without effect",
+		"hot_restart_version":  "asks for a text and ends",
+		"skip_deprecated_logs": "accepted without effect", "file_flush_min_size": "accepted without effect",
 		"log_stacktrace_single_entry": "not a flag of 1.32",
 	}
 	for i := range m.Descriptor().Fields().Len() {

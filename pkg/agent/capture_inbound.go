@@ -54,6 +54,8 @@ type inboundCapture struct {
 
 	stop    chan struct{}
 	looking sync.WaitGroup
+	// unpinned tells that pins could not be made anew; lookOften's own.
+	unpinned bool
 
 	mu sync.Mutex
 	// hierarchy, own and cookie are set with the kernel.
@@ -240,8 +242,22 @@ func (c *inboundCapture) lookOften(k *inbound.Inbound) {
 			return
 		case <-tick.C:
 			c.look(k)
+			c.restorePins(k)
 		}
 	}
+}
+
+// restorePins pins again what somebody has removed while weir runs. A problem is told of when it begins.
+func (c *inboundCapture) restorePins(k *inbound.Inbound) {
+	missing, err := k.Restore()
+	if missing > 0 {
+		c.persistence.lost.Add(uint64(missing))
+		c.log.Warn("somebody has removed pins of this weir for what comes in from the BPF file system; they were made anew", "pins", missing)
+	}
+	if err != nil && !c.unpinned {
+		c.log.Error("what was to outlive this process for what comes in does not", "error", err)
+	}
+	c.unpinned = err != nil
 }
 
 func (c *inboundCapture) lookAtNews(k *inbound.Inbound) {

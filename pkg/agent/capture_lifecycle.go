@@ -27,6 +27,8 @@ type persistence struct {
 	problem error
 	// shown is what others are told of it. It may be asked for without Agent.mu.
 	shown atomic.Pointer[view.Persistence]
+	// lost counts pins that somebody else has removed, and that were made anew.
+	lost atomic.Uint64
 }
 
 // show has others told what outlives the process, and why that is less than was asked for; nil when it is not.
@@ -42,12 +44,12 @@ func (p *persistence) show(problem error) {
 // persisted is what outlives the process, nil before that is known.
 func (c *capture) persisted() *view.Persistence {
 	shown := c.persistence.shown.Load()
-	if k := c.kernel.Load(); k != nil && shown != nil {
-		now := *shown
-		now.LostPins = k.LostPins()
-		return &now
+	if shown == nil {
+		return nil
 	}
-	return shown
+	now := *shown
+	now.LostPins = c.persistence.lost.Load()
+	return &now
 }
 
 // restorePins pins again what somebody has removed while weir runs. It is told of once, and as often as it happens again.
@@ -58,6 +60,7 @@ func (c *capture) restorePins() {
 	}
 	missing, err := k.Restore()
 	if missing > 0 {
+		c.persistence.lost.Add(uint64(missing))
 		c.log.Warn("somebody has removed pins of this weir from the BPF file system; they were made anew", "pins", missing)
 	}
 	shown := c.persistence.shown.Load()

@@ -349,6 +349,7 @@ func (c *datagramCapture) refresh() {
 func (c *datagramCapture) restorePins() {
 	missing, err := c.kernel.Load().Restore()
 	if missing > 0 {
+		c.persistence.lost.Add(uint64(missing))
 		c.log.Warn("somebody has removed pins of this weir for datagrams from the BPF file system; they were made anew", "pins", missing)
 	}
 	if err != nil && !c.unpinned {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,5 +65,42 @@ func TestPinsRemoved(t *testing.T) {
 	}
 	if got := r.host.App().Run(harness.Binary("weirctl"), "cleanup", "--bpf-fs", r.fs); got.Status != 0 {
 		t.Errorf("cleanup: %+v", got)
+	}
+}
+
+// TestInboundPinsRemoved is TestPinsRemoved for what comes in, which is kept apart.
+func TestInboundPinsRemoved(t *testing.T) {
+	r := newRig(t)
+	in := harness.Listener{
+		Name: "in", Address: "0.0.0.0:15006", OriginalDst: true, More: "traffic_direction: INBOUND",
+		Chains: []string{harness.Chain(harness.TCP("backend"))},
+	}
+	r.conf = strings.Replace(r.conf, "listeners:\n", "listeners:\n  - "+in.YAML()+"\n", 1)
+	weir := r.start("ALWAYS", "fail_policy: CLOSED", false)
+	dir := filepath.Join(r.fs, "weir", "0_inbound")
+	pins := func() []string {
+		names, err := filepath.Glob(filepath.Join(dir, "*", "link_*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	before := pins()
+	if len(before) == 0 {
+		t.Fatalf("nothing is pinned in %s\n%s", dir, weir.Log())
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, "weir notices", func() bool { return r.lasting(weir).LostPins == uint64(len(before)) })
+	if now := pins(); !slices.Equal(now, before) {
+		t.Errorf("pinned are %v, want %v", now, before)
+	}
+	weir.Stop()
+	if got := r.host.App().Run(harness.Binary("weirctl"), "cleanup", "--bpf-fs", r.fs); got.Status != 0 {
+		t.Errorf("cleanup: %+v", got)
+	}
+	if left := pins(); len(left) != 0 {
+		t.Errorf("after cleanup there are %v", left)
 	}
 }

@@ -158,19 +158,19 @@ func (c *Cgroups) release(a *attachment) error {
 }
 
 // Restore pins again what somebody has removed from the BPF file system while this daemon runs, and tells how many pins that were.
-// Nothing was detached meanwhile, but nothing would have outlived the daemon.
-func (c *Cgroups) Restore() (missing int, err error) {
+// Nothing was detached meanwhile, but nothing would have outlived the daemon. elsewhere are the links that Pinned.PinElsewhere has pinned.
+func (c *Cgroups) Restore(elsewhere ...pin.OwnLink) (missing int, err error) {
 	p := c.pinned
 	if !p.Keeps() || p.yielded {
 		return 0, nil
 	}
-	var links []pin.CgroupLink
+	links := elsewhere
 	for dir, a := range c.attached {
 		if _, err := os.Stat(dir); err != nil {
 			continue // it is detached, and gone with the next look for cgroups
 		}
 		for n, h := range c.hooks {
-			links = append(links, pin.CgroupLink{Cgroup: a.id, Hook: h.Name(), Link: a.links[n]})
+			links = append(links, pin.OfCgroup(a.id, h.Name(), a.links[n]))
 		}
 	}
 	return p.opts.Store.Restore(p.clones, links)

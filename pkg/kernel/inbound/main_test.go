@@ -177,12 +177,18 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	return newBenchWith(t, Options{})
+}
+
+func newBenchWith(t *testing.T, o Options) *bench {
+	t.Helper()
 	h, err := cgroup.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &bench{host: newHost(t), hierarchy: h, dir: makeCgroup(t, h, fmt.Sprintf("weir-test-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", "#", "-").Replace(t.Name())))}
-	if b.Inbound, err = New(Options{Hierarchy: h}); err != nil {
+	o.Hierarchy = h
+	if b.Inbound, err = New(o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/weir-proxy/weir/pkg/kernel/attach"
+	"github.com/weir-proxy/weir/pkg/kernel/pin"
 )
 
 // newPinned is for the links that outlive the process, with the programs and maps that they hold: those of sk_lookup in namespaces, and
@@ -31,6 +32,20 @@ func (i *Inbound) Settle(ctx context.Context) error {
 		return nil
 	}
 	return i.pinned.Own(ctx)
+}
+
+// Restore pins again what somebody has removed from the BPF file system while this daemon runs, and tells how many pins that were.
+func (i *Inbound) Restore() (missing int, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return 0, nil
+	}
+	var links []pin.OwnLink
+	for cookie, n := range i.namespaces {
+		links = append(links, pin.Elsewhere(pinName(cookie), n.link))
+	}
+	return i.cgroups.Restore(links...)
 }
 
 // Yield leaves the pinned state to another process, which has attached its programs.

@@ -66,8 +66,6 @@ type Interceptor struct {
 	sockets     map[uint64]wireSockets // weir_netns
 	neighbours  neighbours
 	missing     []string
-	// lostPins counts those that Restore has found removed.
-	lostPins uint64
 }
 
 // applied is what the maps hold.

@@ -61,16 +61,7 @@ func (i *Interceptor) Restore() (missing int, err error) {
 	if i.closed || i.deferred {
 		return 0, nil
 	}
-	missing, err = i.cgroups.Restore()
-	i.lostPins += uint64(missing)
-	return missing, err
-}
-
-// LostPins counts the pins that Restore has found removed.
-func (i *Interceptor) LostPins() uint64 {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.lostPins
+	return i.cgroups.Restore()
 }
 
 // Shares tells whether the connections that a daemon before this one captured are known here, too, so that this one can go on with

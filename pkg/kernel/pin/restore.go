@@ -11,17 +11,24 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// CgroupLink is a link of a cgroup at a hook.
-type CgroupLink struct {
-	Cgroup uint64
-	Hook   string
-	Link   link.Link
+// OwnLink is a link of this process, and what it is pinned as.
+type OwnLink struct {
+	name string
+	link link.Link
 }
+
+// OfCgroup is a link that Store.Link has pinned.
+func OfCgroup(cgroup uint64, hook string, l link.Link) OwnLink {
+	return OwnLink{linkName(cgroup, hook), l}
+}
+
+// Elsewhere is a link that Store.LinkElsewhere has pinned.
+func Elsewhere(name string, l link.Link) OwnLink { return OwnLink{linkPrefix + name, l} }
 
 // Restore pins anew whatever of these somebody else has removed, and tells how many pins that were. When the directory of the instance
 // was removed, the lock went with it and is taken again: the error is a *BusyError when another process was faster. Without a layout,
 // and before the state is this process's own, it does nothing.
-func (s *Store) Restore(maps map[string]*ebpf.Map, links []CgroupLink) (missing int, err error) {
+func (s *Store) Restore(maps map[string]*ebpf.Map, links []OwnLink) (missing int, err error) {
 	if s.layout == "" || !s.locked {
 		return 0, nil
 	}
@@ -47,9 +54,9 @@ func (s *Store) Restore(maps map[string]*ebpf.Map, links []CgroupLink) (missing 
 		}
 	}
 	for _, l := range links {
-		if !there[linkName(l.Cgroup, l.Hook)] {
+		if !there[l.name] {
 			missing++
-			failed = append(failed, l.Link.Unpin(), s.Link(l.Cgroup, l.Hook, l.Link)) // it believes that it is pinned
+			failed = append(failed, l.link.Unpin(), s.pinLink(l.name, l.link)) // it believes that it is pinned
 		}
 	}
 	return missing, errors.Join(failed...)

@@ -164,15 +164,16 @@ func (s *Store) Commit(all map[string]*ebpf.Map, reused bool) error {
 
 // Link pins a link of a cgroup at a hook.
 func (s *Store) Link(cgroup uint64, hook string, l link.Link) error {
-	if err := l.Pin(filepath.Join(s.current(), linkName(cgroup, hook))); err != nil {
-		return fmt.Errorf("pin link: %w", err)
-	}
-	return nil
+	return s.pinLink(linkName(cgroup, hook), l)
 }
 
 // LinkElsewhere pins a link that is not of a cgroup, under a name of letters, digits and _ that does not begin with a digit.
 func (s *Store) LinkElsewhere(name string, l link.Link) error {
-	if err := l.Pin(filepath.Join(s.current(), linkPrefix+name)); err != nil {
+	return s.pinLink(linkPrefix+name, l)
+}
+
+func (s *Store) pinLink(name string, l link.Link) error {
+	if err := l.Pin(filepath.Join(s.current(), name)); err != nil {
 		return fmt.Errorf("pin link: %w", err)
 	}
 	return nil

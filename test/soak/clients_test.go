@@ -44,13 +44,9 @@ type traffic struct {
 type probe func() (outcome string, err error)
 
 func (r *run) startTraffic() *traffic {
-	c := &traffic{t: r.t, host: r.host, line: r.line, roots: &tls.Config{RootCAs: r.backends.ca.Pool, MinVersion: tls.VersionTLS12}}
-	c.ctx, c.cancel = context.WithCancel(r.t.Context())
-	kept, h2 := r.host.Client(), r.host.HTTP2Client()
-	kept.Timeout, h2.Timeout = patience, patience
+	c := r.newTraffic()
 	fresh := &http.Client{Transport: &http.Transport{DialContext: r.host.Dial, DisableKeepAlives: true}, Timeout: patience}
-	for _, client := range []*http.Client{kept, h2} {
-		c.idle = append(c.idle, client.CloseIdleConnections)
+	for _, client := range c.keeping() {
 		c.ask(stableAddr, client, map[string]string{"/": "stable"})
 		c.ask(mainAddr, client, map[string]string{"/": "main", "/flap": "flap", "/split": "split", "/morph": "morph", "/opt": "optional"})
 	}
@@ -63,6 +59,23 @@ func (r *run) startTraffic() *traffic {
 	c.loop(func() { c.check("tcp", c.echoOnce) })
 	c.loop(c.echoForever)
 	return c
+}
+
+// newTraffic has no client yet.
+func (r *run) newTraffic() *traffic {
+	c := &traffic{t: r.t, host: r.host, line: r.line, roots: &tls.Config{RootCAs: r.backends.ca.Pool, MinVersion: tls.VersionTLS12}}
+	c.ctx, c.cancel = context.WithCancel(r.t.Context())
+	return c
+}
+
+// keeping gives a client of HTTP/1 and one of HTTP/2 that keep their connections.
+func (c *traffic) keeping() []*http.Client {
+	both := []*http.Client{c.host.Client(), c.host.HTTP2Client()}
+	for _, client := range both {
+		client.Timeout = patience
+		c.idle = append(c.idle, client.CloseIdleConnections)
+	}
+	return both
 }
 
 // stop ends the clients.

@@ -96,6 +96,9 @@ type subscription struct {
 	aliases map[string]string
 	// expiries are when resources with a TTL are to go, by name.
 	expiries map[string]time.Time
+	// expired are the names of resources that went so and have not come again, missed those of them that the control plane
+	// takes for here, as a heart-beat told since.
+	expired, missed map[string]bool
 	// changed are the names that came or went since the control plane was told: what there is to tell costs as much as
 	// changed, not as much as there are names.
 	changed map[string]bool
@@ -144,6 +147,8 @@ func (m *Mux) Unsubscribe(typeURL, name string) {
 		}
 		delete(s.names, name)
 		delete(s.again, name)
+		delete(s.expired, name)
+		delete(s.missed, name)
 		s.changed[name] = true
 		if !s.wildcard {
 			s.forget(name)
@@ -160,7 +165,7 @@ func (m *Mux) change(typeURL string, apply func(*subscription) bool) {
 	if s == nil {
 		s = &subscription{
 			names: map[string]bool{}, versions: map[string]string{}, sent: map[string]bool{}, changed: map[string]bool{},
-			again: map[string]bool{}, aliases: map[string]string{}, expiries: map[string]time.Time{},
+			again: map[string]bool{}, aliases: map[string]string{}, expiries: map[string]time.Time{}, expired: map[string]bool{}, missed: map[string]bool{},
 		}
 		m.types[typeURL] = s
 	}
@@ -290,6 +295,7 @@ func (m *Mux) reset(server *Server) {
 		s.sent, s.all = map[string]bool{}, false
 		s.changed = maps.Clone(s.names)
 		clear(s.again)
+		clear(s.missed) // a new stream asks for all that is not here
 	}
 	m.busy = false
 }

@@ -74,6 +74,10 @@ func (m *Mux) requests(typeURL string, s *subscription) []request {
 		next = s.deltaRequest
 	}
 	var out []request
+	var recall []request
+	if m.opt.Delta {
+		recall = s.recall(typeURL)
+	}
 	if len(s.again) > 0 {
 		// Asking for what is subscribed already says nothing to many a control plane: leave first, then ask.
 		out = append(out, next(typeURL, func(n string) bool { return !s.again[n] }))
@@ -85,12 +89,15 @@ func (m *Mux) requests(typeURL string, s *subscription) []request {
 	for s.ready > 0 {
 		out = append(out, next(typeURL, func(string) bool { return true }))
 	}
-	return out
+	return append(out, recall...)
 }
 
 // sotwRequest asks for the names for which ask is true, and takes the ACK along if there is one.
 func (s *subscription) sotwRequest(typeURL string, ask func(name string) bool) request {
 	r := &discoveryv3.DiscoveryRequest{TypeUrl: typeURL, VersionInfo: s.version, ResponseNonce: s.nonce}
+	if len(s.expired) > 0 {
+		r.VersionInfo = "" // of the state of the world, that is how to ask for what is missed
+	}
 	if !s.wildcard {
 		r.ResourceNames = slices.DeleteFunc(sorted(s.names), func(n string) bool { return !ask(n) })
 	}

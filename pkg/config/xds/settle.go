@@ -22,6 +22,7 @@ func (m *Mux) settle(u Update, nonce string, err error) {
 	s.nonce = nonce
 	wait := s.settled(&u, ack{nonce: nonce, err: err}, m.opt.Delta, time.Now())
 	s.keep(&u, m.opt.Delta, err)
+	s.returned(&u, m.opt.Delta)
 	earliest := s.lease(&u, time.Now())
 	m.mu.Unlock()
 	m.reaper.notLaterThan(earliest)

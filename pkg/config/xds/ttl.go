@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
 
 // reaper wakes when the next TTL runs out.
@@ -33,11 +35,14 @@ func (r reaper) notLaterThan(t time.Time) {
 
 // lease notes until when the resources of a response are to be had, and returns the earliest of these times. A resource
 // that comes without TTL does not expire any more; a heart-beat, which has no body, extends what there is. Without a TTL, resources
-// of the state of the world come without the wrapper that names them, too.
+// of the state of the world come without the wrapper that names them, too. A heart-beat for what has gone for want of one does not bring
+// it back: the control plane is to send it again.
 func (s *subscription) lease(u *Update, now time.Time) (earliest time.Time) {
 	for i := range u.Resources {
 		r := &u.Resources[i]
 		switch {
+		case r.Body == nil && s.expired[r.Name]:
+			s.missed[r.Name], s.dirty = true, true
 		case r.TTL > 0 && r.Name != "":
 			at := now.Add(r.TTL)
 			s.expiries[r.Name] = at
@@ -90,6 +95,7 @@ func (m *Mux) expire(ctx context.Context, now time.Time) (next time.Time) {
 			if !at.After(now) {
 				gone = append(gone, name)
 				s.forget(name) // the control plane must send it again after a reconnection
+				s.expired[name] = true
 			} else if next.IsZero() || at.Before(next) {
 				next = at
 			}
@@ -107,4 +113,50 @@ func (m *Mux) expire(ctx context.Context, now time.Time) (next time.Time) {
 		}
 	}
 	return next
+}
+
+// returned forgets what expired as far as a response, told by the resources in it, brought it back or shows that it is gone for good.
+func (s *subscription) returned(u *Update, delta bool) {
+	if len(s.expired) == 0 {
+		return
+	}
+	for i := range u.Resources {
+		switch r := &u.Resources[i]; {
+		case r.Body == nil:
+		case delta:
+			delete(s.expired, r.Name)
+			delete(s.missed, r.Name)
+		default: // of the state of the world, the rest comes along
+			clear(s.expired)
+			clear(s.missed)
+			return
+		}
+	}
+	if u.Full {
+		clear(s.expired)
+		clear(s.missed)
+	}
+	for _, name := range u.Removed {
+		delete(s.expired, name)
+		delete(s.missed, name)
+	}
+}
+
+// recall asks a delta control plane for what is missed: subscribing to what a wildcard or a collection holds has it sent again. A
+// name that is subscribed is left first, by the requests that the caller makes.
+func (s *subscription) recall(typeURL string) (out []request) {
+	var names []string
+	for name := range s.missed {
+		if s.names[name] {
+			s.again[name], s.changed[name] = true, true
+		} else {
+			names = append(names, name)
+		}
+	}
+	clear(s.missed)
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return []request{deltaRequest{&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL, ResourceNamesSubscribe: names}}}
 }

@@ -101,18 +101,6 @@ static __always_inline int for_proxy(const struct weir_sockets *s, const struct 
 	return capture && capture->port == q->port && same_addr(&capture->addr, &q->addr);
 }
 
-/* Whether the capture socket is out of this socket's reach: reason, or REASON_NONE. */
-static __always_inline enum weir_reason out_of_reach(const struct weir_sockets *s, const struct weir_query *q)
-{
-	if (!s)
-		return REASON_OTHER_NETNS;
-	if (!capture_of(s, &q->addr))
-		return REASON_NO_CAPTURE_SOCKET;
-	if (q->bound_if)
-		return REASON_BOUND_DEVICE;
-	return REASON_NONE;
-}
-
 /* Decides by the rules alone; whether a REDIRECT can be carried out is for the caller to find out. */
 static __always_inline void decide_by_rules(const struct weir_control *c, const struct weir_query *q,
 					    struct weir_verdict *v)
@@ -167,21 +155,26 @@ static __always_inline int listening(void *ctx, const struct weir_control *c, co
 	return alive;
 }
 
-/* Sends the connection to the capture socket of the caller's namespace, or leaves it to the fail policy. */
+/*
+ * Sends the connection to the capture socket of the caller's namespace, or leaves it to the fail policy. One exit after the other: where
+ * a later test asks again whether there is an endpoint, the verifier of Linux 6.1 follows ways that cannot be.
+ */
 static __always_inline void capture(void *ctx, const struct weir_control *c, const struct weir_sockets *s,
 				    const struct weir_query *q, struct weir_verdict *v)
 {
-	const struct weir_endpoint *endpoint = capture_of(s, &q->addr);
-	enum weir_reason reason = out_of_reach(s, q);
+	const struct weir_endpoint *endpoint;
 
-	if (endpoint) {
-		v->target = endpoint->addr;
-		v->target_port = endpoint->port;
-	}
-	if (reason == REASON_NONE && !listening(ctx, c, v))
-		reason = REASON_NOT_LISTENING;
-	if (reason != REASON_NONE)
-		give_up(v, c, reason);
+	if (!s)
+		return give_up(v, c, REASON_OTHER_NETNS);
+	endpoint = capture_of(s, &q->addr);
+	if (!endpoint)
+		return give_up(v, c, REASON_NO_CAPTURE_SOCKET);
+	v->target = endpoint->addr;
+	v->target_port = endpoint->port;
+	if (q->bound_if)
+		return give_up(v, c, REASON_BOUND_DEVICE);
+	if (!listening(ctx, c, v))
+		give_up(v, c, REASON_NOT_LISTENING);
 }
 
 /*

@@ -310,12 +310,29 @@ func (w *Watcher) tell(watches []*watch) {
 func hashOf(path string) (sum [sha256.Size]byte, err error) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, syscall.EISDIR) {
-		return identity(path)
+		return swapOf(path)
 	}
 	if err != nil {
 		return sum, err
 	}
 	return sha256.Sum256(content), nil
+}
+
+// swapOf tells directories apart, and the links by which they are reached: a link that takes the place of another one tells of a
+// change also when both lead to the same directory, in which files were written before.
+func swapOf(path string) (sum [sha256.Size]byte, err error) {
+	place, err := identity(path)
+	if err != nil {
+		return sum, err
+	}
+	var st syscall.Stat_t
+	if err := syscall.Lstat(path, &st); err != nil {
+		return sum, err
+	}
+	if st.Mode&syscall.S_IFMT != syscall.S_IFLNK {
+		return place, nil
+	}
+	return sha256.Sum256(fmt.Appendf(place[:], "%d %d %d", st.Ino, st.Ctim.Sec, st.Ctim.Nsec)), nil
 }
 
 // identity tells directories apart, also one that took the place of another under the same name.

@@ -293,3 +293,30 @@ func receive(t *testing.T, from <-chan struct{}) {
 		t.Fatal("nobody told of the change")
 	}
 }
+
+// Whoever writes into the directory behind a link tells that it is done by putting the link in place once more.
+func TestLinkToTheSameDirectoryAgain(t *testing.T) {
+	w, dir := newWatcher(t), t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "v1"), 0o700))
+	link, next := filepath.Join(dir, "current"), filepath.Join(dir, "next")
+	must(t, os.Symlink("v1", link))
+	changes := make(chan string, 100)
+	_, err := w.Add(link, "", func() { changes <- "changed" })
+	must(t, err)
+	for range 2 {
+		write(t, filepath.Join(dir, "v1", "key"), "1")
+		must(t, os.Symlink("v1", next))
+		must(t, os.Rename(next, link))
+		expect(t, changes, "changed")
+	}
+	write(t, filepath.Join(dir, "beside"), "")
+	write(t, filepath.Join(dir, "v1", "key"), "2")
+	must(t, os.Symlink("nowhere", next))
+	must(t, os.Rename(next, link)) // told of after what came before it
+	must(t, os.Remove(link))
+	must(t, os.Symlink("v1", link))
+	expect(t, changes, "changed")
+	if n := len(changes); n > 0 {
+		t.Errorf("%d changes too many", n)
+	}
+}

@@ -59,7 +59,7 @@ func (a *Agent) startAdmin() error {
 		Interception: view.Interception{Interceptor: a.capture.view, Unavailable: a.capture.problem, Offload: a.capture.services.status, Namespaces: a.capture.namespaces.list, Acceleration: a.acceleration.Status, Datagrams: a.datagrams.view, Inbound: a.capture.inbound.view, Privileges: privilege.Read, Persistence: a.capture.persisted},
 		Connections:  a.connections(),
 		Events:       eventStream{a.capture.decisions},
-		Explainer:    explainer{a.newExplainer()},
+		Explainer:    explainer{a.newExplainer(), func() { a.capture.services.collect(everything) }},
 		Findings:     view.Findings{Static: view.StaticFindings(a.cfg.Findings), Dump: a.store.Dump},
 	})
 	if err != nil {

@@ -12,12 +12,17 @@ import (
 )
 
 // explainer answers /weir/explain.
-type explainer struct{ *explain.Explainer }
+type explainer struct {
+	*explain.Explainer
+	// count brings up to date what is counted of connections past weir.
+	count func()
+}
 
 var _ admin.Explainer = explainer{}
 
 // Explain implements admin.Explainer.
 func (e explainer) Explain(params url.Values) (admin.Explanation, error) {
+	e.count()
 	answer, err := e.Explainer.Explain(params)
 	if err != nil {
 		return nil, err // not a nil pointer in an interface

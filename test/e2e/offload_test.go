@@ -88,13 +88,19 @@ func TestOffloadCountsWhatIsOpen(t *testing.T) {
 	t.Parallel()
 	host := harness.NewHost(t)
 	backend := host.TCPBackend("127.0.0.1:0", harness.Greets("hello"))
-	app, weir := offloads(t, host, "", []string{plainTCP("shop", offloadedAddr, "backend")}, []string{harness.Cluster("backend", harness.To(backend.Addr))})
+	bound := harness.Listener{Name: "bound", Address: "127.0.0.1:8080", Chains: []string{harness.Chain(harness.TCP("backend"))}}.YAML()
+	app, weir := offloads(t, host, "", []string{plainTCP("shop", offloadedAddr, "backend"), bound}, []string{harness.Cluster("backend", harness.To(backend.Addr))})
 	open := app.Start("python3", "-I", "-c", `
 import socket, sys
 s = socket.create_connection(("10.99.0.1", 80))
 print(s.recv(5).decode(), flush=True)
 s.recv(1)
 `)
+	harness.Eventually(t, "the connection", func() bool { return backend.Accepted() == 1 })
+	// Nobody has asked for statistics so far. The endpoint has the connection, and user space none that its bound is about.
+	if got := weir.Page("/weir/explain?dst=127.0.0.1:8080"); !strings.Contains(got, "1 active connection") || !strings.Contains(got, "connections 0 of 1024") {
+		t.Errorf("explain says %s", got)
+	}
 	for _, name := range []string{"cluster.backend.upstream_cx_active", "cluster.backend.upstream_rq_active", "listener.10.99.0.1_80.downstream_cx_active"} {
 		weir.AwaitStat(name, func(n int) bool { return n == 1 })
 	}

@@ -268,15 +268,13 @@ func merged(inline, secret *model.Validation) *model.Validation {
 	return &out
 }
 
-// sessionCluster is a cluster that sessions of UDP go to.
-type sessionCluster interface {
-	// Places is how many of max_connections are taken, by TCP connections and by sessions.
-	Places() int64
-}
+// placed is a cluster that tells how many of max_connections are taken at a priority, by TCP connections and by sessions.
+type placed interface{ Places(priority int) int64 }
 
 func (w *walk) breakers(s *Step, c Cluster, high bool) {
-	if sessions, ok := c.(sessionCluster); ok && w.q.UDP {
-		s.detail("breakers", "priority default: sessions and TCP connections %d of %d (max_connections); no other bound holds for sessions", sessions.Places(),
+	places, ok := c.(placed)
+	if ok && w.q.UDP {
+		s.detail("breakers", "priority default: sessions and TCP connections %d of %d (max_connections); no other bound holds for sessions", places.Places(0),
 			cluster.Thresholds(c.Config(), 0, w.opt.Runtime).MaxConnections)
 		return
 	}
@@ -286,8 +284,12 @@ func (w *walk) breakers(s *Step, c Cluster, high bool) {
 	}
 	b := cluster.Thresholds(c.Config(), priority, w.opt.Runtime)
 	st := c.Stats()
+	open := int64(st.CxActive.Value())
+	if ok { // those that the kernel has made past weir are counted there, too, and bounded apart
+		open = places.Places(priority)
+	}
 	s.detail("breakers", "priority %s: connections %d of %d, pending requests %d of %d, requests %d of %d, retries at most %d", name,
-		st.CxActive.Value(), b.MaxConnections, st.RqPendingActive.Value(), b.MaxPendingRequests,
+		open, b.MaxConnections, st.RqPendingActive.Value(), b.MaxPendingRequests,
 		st.RqActive.Value(), b.MaxRequests, b.MaxRetries)
 }
 

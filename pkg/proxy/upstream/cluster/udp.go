@@ -29,8 +29,9 @@ func (c *Cluster) TryConnection() error {
 // ReleaseConnection gives the place of a TryConnection back.
 func (c *Cluster) ReleaseConnection() { c.core.shared.Connections[0].Release() }
 
-// Places is how many of max_connections are taken at default priority: by TCP connections, and by TryConnection.
-func (c *Cluster) Places() int64 { return c.core.shared.Connections[0].Used() }
+// Places is how many of max_connections are taken at a priority, 0 for the default one and 1 for the high one: by TCP connections, and
+// by TryConnection. Connections that the kernel makes past weir take none.
+func (c *Cluster) Places(priority int) int64 { return c.core.shared.Connections[priority].Used() }
 
 // WatchHost has gone called once when h leaves the cluster, or the cluster the configuration, and returns what ends that.
 // gone must not block.

@@ -89,7 +89,7 @@ func eventuallyHello(t *testing.T, host *harness.Host, addr, want string) {
 			return err
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(harness.Patience))
+		_ = conn.SetDeadline(time.Now().Add(silence))
 		r := &recorded{Conn: conn}
 		_ = tls.Client(r, &tls.Config{ServerName: "a.test"}).HandshakeContext(t.Context()) // the answer is no TLS
 		if string(r.got) != want {

@@ -2,8 +2,12 @@ package upgrade
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -135,4 +139,104 @@ func uptimes(t *testing.T, weir *harness.Weir) uptime {
 		return int(d.Seconds())
 	}
 	return uptime{seconds(info.Current), seconds(info.All)}
+}
+
+// TestSinksGetEachEventOnce adds up what statsd gets of two weirs, of which the one ships for both as long as both live, or each for itself.
+func TestSinksGetEachEventOnce(t *testing.T) {
+	for name, flags := range map[string][]string{"carried over": nil, "each its own": {"--skip-hot-restart-parent-stats"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host := harness.NewHost(t)
+			web := host.HTTPBackend("web", "127.0.0.1:0")
+			echo := host.TCPBackend("127.0.0.1:0", harness.Greets("weir"))
+			sums := countStatsd(t, host, "127.0.0.1:8125")
+			conf := harness.Bootstrap{
+				Listeners: []string{
+					harness.Listener{Name: "http", Address: "127.0.0.1:10000", Chains: []string{harness.Chain(harness.HTTP(harness.RouteTo("/", "web")))}}.YAML(),
+					harness.Listener{Name: "tcp", Address: "127.0.0.1:10001", Chains: []string{harness.Chain(harness.TCP("echo"))}}.YAML(),
+				},
+				Clusters: []string{harness.Cluster("web", harness.To(web.Addr)), harness.Cluster("echo", harness.To(echo.Addr))},
+				More: `stats_flush_interval: 0.2s
+stats_sinks: [{name: envoy.stat_sinks.statsd, typed_config: {"@type": type.googleapis.com/envoy.config.metrics.v3.StatsdSink, address: {socket_address: {address: 127.0.0.1, port_value: 8125}}}}]`,
+			}.YAML()
+			start := func(flags ...string) *harness.Weir {
+				return host.StartWeir(harness.WeirOptions{Config: conf, Flags: append(flags, "--parent-shutdown-time-s", "60")})
+			}
+			const requests, held = 40, 4
+			first := start()
+			var conns []io.Closer
+			for range held {
+				conns = append(conns, host.MustDial("127.0.0.1:10001"))
+			}
+			for range requests {
+				answer, err := host.Client().Get("http://127.0.0.1:10000/")
+				if err != nil {
+					t.Fatal(err)
+				}
+				answer.Body.Close()
+			}
+			second := start(append(flags, "--restart-epoch", "1")...)
+			// These end in the first one, when the second one ships.
+			for _, c := range conns {
+				c.Close()
+			}
+			if status := first.Wait(); status != 0 {
+				t.Errorf("the first weir ended with status %d", status)
+			}
+			second.Stop()
+			for stat, want := range map[string]int{
+				"envoy.cluster.web.upstream_rq_total": requests, "envoy.cluster.web.upstream_rq_200": requests,
+				"envoy.tcp.tcp.downstream_cx_total": held, "envoy.cluster.echo.upstream_cx_destroy": held,
+			} {
+				harness.EventuallyNil(t, stat, func() error {
+					if got := sums(stat); got != want {
+						return fmt.Errorf("statsd has %d, want %d", got, want)
+					}
+					return nil
+				})
+			}
+		})
+	}
+}
+
+// countStatsd serves statsd and gives the sum of what it got of a counter.
+func countStatsd(t *testing.T, host *harness.Host, addr string) func(stat string) int {
+	t.Helper()
+	var pc net.PacketConn
+	if err := host.Do(func() (err error) {
+		pc, err = net.ListenPacket("udp", addr)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := pc.(*net.UDPConn).SetReadBuffer(4 << 20); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	sums := make(map[string]int)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		data := make([]byte, 64<<10)
+		for {
+			n, _, err := pc.ReadFrom(data)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			for line := range strings.Lines(string(data[:n])) {
+				name, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+				if number, ok := strings.CutSuffix(rest, "|c"); ok {
+					more, _ := strconv.Atoi(number)
+					sums[name] += more
+				}
+			}
+			mu.Unlock()
+		}
+	})
+	t.Cleanup(func() { pc.Close(); reading.Wait() })
+	return func(stat string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return sums[stat]
+	}
 }

@@ -69,15 +69,17 @@ func (h *Heir) Settle(now bool) (lost int) {
 	return h.lost
 }
 
-// Close is the end of the other process: its share of the gauges is gone, and so are the stats that only it had. What its counters
-// have counted remains.
+// Close is the end of the other process: its share of the gauges is gone, and so are the gauges that only it had. Its counters remain,
+// also those that only it had: they may not have been shipped yet, and go on when this process counts under the same name.
 func (h *Heir) Close() {
 	for g := range h.shared {
 		g.inherited.Store(nil)
 	}
 	h.store.mu.Lock()
 	for _, g := range h.held {
-		h.store.release(g)
+		if g.kind() == GaugeKind {
+			h.store.release(g)
+		}
 	}
 	h.store.mu.Unlock()
 	*h = *h.store.Heir()

@@ -52,6 +52,9 @@ func Configure(o *options.Options) (*Configuration, error) {
 		c.Warnings = append(c.Warnings, "--disable-extensions: weir has no extension "+name)
 	}
 	for _, f := range b.Findings {
+		if f.Severity == check.Info { // what is dynamic may make use of it yet
+			continue
+		}
 		c.Warnings = append(c.Warnings, f.String())
 		if f.Code == string(protoyaml.CodeUnknownField) {
 			c.UnknownFields++

@@ -35,3 +35,17 @@ static_resources:
 		t.Errorf("warnings %q", c.Warnings)
 	}
 }
+
+// A runtime key that nothing static reads may be meant for what control planes send, so nobody is warned of it.
+func TestIdleRuntimeKeysAreNoWarnings(t *testing.T) {
+	c, err := Configure(&options.Options{ConfigYAML: `layered_runtime: {layers: [{name: static, static_layer: {my.canary: 5}}]}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) > 0 {
+		t.Errorf("warnings %q", c.Warnings)
+	}
+	if !slices.Equal(c.Static.IdleRuntimeKeys, []string{"my.canary"}) {
+		t.Errorf("idle keys %q", c.Static.IdleRuntimeKeys)
+	}
+}

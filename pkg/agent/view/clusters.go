@@ -47,7 +47,7 @@ func clusterStatus(of *cluster.Cluster) admin.Cluster {
 	}
 	out := admin.Cluster{Status: status}
 	showRates(of, &out)
-	for _, h := range of.Hosts() {
+	for _, h := range of.HostsListed() {
 		status.HostStatuses = append(status.HostStatuses, hostStatus(h))
 		out.Canary = append(out.Canary, isCanary(h))
 	}

@@ -74,7 +74,7 @@ type place struct {
 func loadAssignment(c *cluster.Cluster, slot *store.Slot[*model.LoadAssignment]) *endpointv3.ClusterLoadAssignment {
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: c.Config().EDSName(), Policy: policy(c.Config(), slot)}
 	groups := map[place]*endpointv3.LocalityLbEndpoints{}
-	for _, h := range c.Hosts() {
+	for _, h := range c.HostsListed() {
 		at := place{h.Locality, h.Priority}
 		group := groups[at]
 		if group == nil {

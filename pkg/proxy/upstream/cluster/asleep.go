@@ -32,6 +32,36 @@ func (c *Cluster) HostsAwake() []*upstream.Host {
 	return c.Hosts()
 }
 
+// HostsListed are the hosts as a page shows them. A cluster that sleeps sleeps on: its hosts are made for the caller alone, without
+// connections, and all with the same counts, which are 0. The slice must not be changed.
+func (c *Cluster) HostsListed() []*upstream.Host {
+	if c.original != nil || c.set.Load() != nil {
+		return c.Hosts()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if set := c.set.Load(); set != nil {
+		return set.Hosts()
+	}
+	if c.counted == nil {
+		return nil
+	}
+	var hosts []*upstream.Host
+	unused := new(upstream.HostStats)
+	for _, l := range c.counted.Localities {
+		for _, e := range l.Endpoints {
+			h := &upstream.Host{
+				Pipe: e.Pipe, Hostname: e.Hostname, Endpoint: e, Locality: l, Weight: max(1, e.Weight), Priority: l.Priority, Health: e.Health, Stats: unused,
+			}
+			if e.Pipe == "" {
+				h.Address = netip.AddrPortFrom(e.Address.Addr().Unmap(), e.Address.Port())
+			}
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
 // asleep tells whether the cluster has no hosts and needs none until somebody asks for them. With health checks, outlier detection
 // or a transport socket by endpoint, hosts do something before they are asked for, and a consistent balancer takes long to make.
 // The caller holds mu.

@@ -46,6 +46,9 @@ func TestAsleepIsNoDifference(t *testing.T) {
 				t.Fatalf("round %d, step %d (-awake +asleep):\n%s", round, step, diff)
 			}
 		}
+		if diff := cmp.Diff(listed(h.Get("awake")), listed(h.Get("asleep"))); diff != "" {
+			t.Fatalf("round %d: hosts as listed (-awake +asleep):\n%s", round, diff)
+		}
 		if h.Get("asleep").set.Load() != nil {
 			woken++
 		}
@@ -63,6 +66,16 @@ func TestAsleepIsNoDifference(t *testing.T) {
 	if woken == 0 || woken == 20 {
 		t.Errorf("%d of 20 clusters woke by themselves, which is to be some", woken)
 	}
+}
+
+// listed are the hosts of a cluster as pages show them.
+func listed(c *Cluster) (lines []string) {
+	for _, h := range c.HostsListed() {
+		l := h.Locality
+		lines = append(lines, fmt.Sprint(h.Address, h.Pipe, h.Hostname, h.Endpoint, h.Weight, h.Priority, h.Health, h.Flags, h.Outlier.Ejected(),
+			l.Region, l.Zone, l.SubZone, l.Priority, l.Weight, h.Stats.CxTotal.Load()))
+	}
+	return lines
 }
 
 // altered is an assignment in which endpoints came, went, moved and changed. In some rounds some have one address.
@@ -146,8 +159,7 @@ func TestAsleepUntilAskedForHosts(t *testing.T) {
 	}
 }
 
-// TestAsleepChanges has a cluster that sleeps go over to one that must not, and be removed while somebody holds it.
-// Who asks for the hosts that are awake, as load reports do of all clusters, wakes nobody.
+// Who asks for the hosts that are awake, as load reports do of all clusters, or lists hosts wakes nobody.
 func TestHostsAwake(t *testing.T) {
 	h, b := newHarness(t), plainBackend(t, nil)
 	s := snapshot(eds("web"))
@@ -157,6 +169,9 @@ func TestHostsAwake(t *testing.T) {
 	if n := len(web.HostsAwake()); n != 0 || web.set.Load() != nil {
 		t.Errorf("%d hosts of a cluster that sleeps, or it is awake now", n)
 	}
+	if n := len(web.HostsListed()); n != 1 || web.set.Load() != nil {
+		t.Errorf("%d hosts listed of a cluster that sleeps, or it is awake now", n)
+	}
 	if n := len(web.Hosts()); n != 1 {
 		t.Fatalf("%d hosts", n)
 	}
@@ -165,6 +180,7 @@ func TestHostsAwake(t *testing.T) {
 	}
 }
 
+// TestAsleepChanges has a cluster that sleeps go over to one that must not, and be removed while somebody holds it.
 func TestAsleepChanges(t *testing.T) {
 	b := plainBackend(t, nil)
 	h := newHarness(t)

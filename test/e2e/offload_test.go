@@ -98,7 +98,8 @@ s.recv(1)
 `)
 	harness.Eventually(t, "the connection", func() bool { return backend.Accepted() == 1 })
 	// Nobody has asked for statistics so far. The endpoint has the connection, and user space none that its bound is about.
-	if got := weir.Page("/weir/explain?dst=127.0.0.1:8080"); !strings.Contains(got, "1 active connection") || !strings.Contains(got, "connections 0 of 1024") {
+	if got := weir.Page("/weir/explain?dst=127.0.0.1:8080"); !strings.Contains(got, "1 active connection") || !strings.Contains(got, "connections 0 of 1024") ||
+		!strings.Contains(strings.Join(strings.Fields(got), " "), "requests 0 of 1024, retries") {
 		t.Errorf("explain says %s", got)
 	}
 	for _, name := range []string{"cluster.backend.upstream_cx_active", "cluster.backend.upstream_rq_active", "listener.10.99.0.1_80.downstream_cx_active"} {

@@ -268,8 +268,12 @@ func merged(inline, secret *model.Validation) *model.Validation {
 	return &out
 }
 
-// placed is a cluster that tells how many of max_connections are taken at a priority, by TCP connections and by sessions.
-type placed interface{ Places(priority int) int64 }
+// placed is a cluster that tells how many places are taken at a priority: of max_connections, by TCP connections and by sessions, and
+// of max_requests.
+type placed interface {
+	Places(priority int) int64
+	Requests(priority int) int64
+}
 
 func (w *walk) breakers(s *Step, c Cluster, high bool) {
 	places, ok := c.(placed)
@@ -284,13 +288,13 @@ func (w *walk) breakers(s *Step, c Cluster, high bool) {
 	}
 	b := cluster.Thresholds(c.Config(), priority, w.opt.Runtime)
 	st := c.Stats()
-	open := int64(st.CxActive.Value())
+	open, requests := int64(st.CxActive.Value()), int64(st.RqActive.Value())
 	if ok { // those that the kernel has made past weir are counted there, too, and bounded apart
-		open = places.Places(priority)
+		open, requests = places.Places(priority), places.Requests(priority)
 	}
 	s.detail("breakers", "priority %s: connections %d of %d, pending requests %d of %d, requests %d of %d, retries at most %d", name,
 		open, b.MaxConnections, st.RqPendingActive.Value(), b.MaxPendingRequests,
-		st.RqActive.Value(), b.MaxRequests, b.MaxRetries)
+		requests, b.MaxRequests, b.MaxRetries)
 }
 
 func endpoint(h *upstream.Host) Endpoint {

@@ -33,6 +33,9 @@ func (c *Cluster) ReleaseConnection() { c.core.shared.Connections[0].Release() }
 // by TryConnection. Connections that the kernel makes past weir take none.
 func (c *Cluster) Places(priority int) int64 { return c.core.shared.Connections[priority].Used() }
 
+// Requests is how many of max_requests are taken at a priority, as in Places. Connections that the kernel makes past weir take none.
+func (c *Cluster) Requests(priority int) int64 { return c.core.requests[priority].Used() }
+
 // WatchHost has gone called once when h leaves the cluster, or the cluster the configuration, and returns what ends that.
 // gone must not block.
 func (c *Cluster) WatchHost(h *upstream.Host, gone func()) (stop func()) {

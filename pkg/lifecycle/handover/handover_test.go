@@ -27,6 +27,7 @@ func (o *older) Begin(pid int) error {
 	o.calls <- fmt.Sprintf("begin %t", pid == os.Getpid())
 	return o.refuse
 }
+
 func (o *older) Origin() Origin           { return Origin{Start: time.Unix(1700000000, 0), Generation: 3} }
 func (o *older) Statistics() Rounds       { return o.rounds }
 func (o *older) Sockets() []Socket        { o.calls <- "sockets"; return o.sockets }

@@ -243,12 +243,12 @@ func (a *Agent) close() {
 	a.sources.Close()
 	a.health.close()
 	a.runtime.Close()
+	a.flusher.Close(lastFlush) // while the statistics of listeners are there
 	a.listeners.Close()
 	a.udp.Close()
 	if err := a.access.CloseShared(); err != nil {
 		a.log.Warn("send access logs", "error", err)
 	}
-	a.flusher.Close(lastFlush)
 	a.channels.close()
 	a.capture.close()
 	a.datagrams.close()

@@ -143,7 +143,15 @@ func uptimes(t *testing.T, weir *harness.Weir) uptime {
 
 // TestSinksGetEachEventOnce adds up what statsd gets of two weirs, of which the one ships for both as long as both live, or each for itself.
 func TestSinksGetEachEventOnce(t *testing.T) {
-	for name, flags := range map[string][]string{"carried over": nil, "each its own": {"--skip-hot-restart-parent-stats"}} {
+	for name, tc := range map[string]struct {
+		interval string
+		flags    []string
+	}{
+		"carried over":                {interval: "0.2s"},
+		"each its own":                {interval: "0.2s", flags: []string{"--skip-hot-restart-parent-stats"}},
+		"carried over, at the end":    {interval: "60s"},
+		"each its own, when they end": {interval: "60s", flags: []string{"--skip-hot-restart-parent-stats"}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			host := harness.NewHost(t)
@@ -156,7 +164,7 @@ func TestSinksGetEachEventOnce(t *testing.T) {
 					harness.Listener{Name: "tcp", Address: "127.0.0.1:10001", Chains: []string{harness.Chain(harness.TCP("echo"))}}.YAML(),
 				},
 				Clusters: []string{harness.Cluster("web", harness.To(web.Addr)), harness.Cluster("echo", harness.To(echo.Addr))},
-				More: `stats_flush_interval: 0.2s
+				More: `stats_flush_interval: ` + tc.interval + `
 stats_sinks: [{name: envoy.stat_sinks.statsd, typed_config: {"@type": type.googleapis.com/envoy.config.metrics.v3.StatsdSink, address: {socket_address: {address: 127.0.0.1, port_value: 8125}}}}]`,
 			}.YAML()
 			start := func(flags ...string) *harness.Weir {
@@ -175,7 +183,7 @@ stats_sinks: [{name: envoy.stat_sinks.statsd, typed_config: {"@type": type.googl
 				}
 				answer.Body.Close()
 			}
-			second := start(append(flags, "--restart-epoch", "1")...)
+			second := start(append(tc.flags, "--restart-epoch", "1")...)
 			// These end in the first one, when the second one ships.
 			for _, c := range conns {
 				c.Close()

@@ -16,8 +16,8 @@ import (
 // numbered is a TCP server that greets each connection with a number, from 1 on, and keeps it until the other side ends it.
 type numbered struct {
 	*harness.TCPBackend
-	last, open atomic.Int32
-	conns      sync.Map // by greeting
+	next, last, open atomic.Int32
+	conns            sync.Map // by greeting
 }
 
 func startNumbered(host *harness.Host) *numbered {
@@ -25,8 +25,10 @@ func startNumbered(host *harness.Host) *numbered {
 	s.TCPBackend = host.TCPBackend("127.0.0.1:0", func(c *net.TCPConn) {
 		s.open.Add(1)
 		defer s.open.Add(-1)
-		number := fmt.Sprint(s.last.Add(1))
+		n := s.next.Add(1)
+		number := fmt.Sprint(n)
 		s.conns.Store(number, c)
+		s.last.Add(1)
 		_, _ = io.WriteString(c, number)
 		_, _ = io.Copy(io.Discard, c)
 	})

@@ -81,6 +81,33 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A client whose first request crosses with the drain of its new connection gets an answer, and one that sends none is not
+// waited for long.
+func TestDrainBeforeTheFirstRequest(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		codec model.CodecType
+	}{{"protocol by the first bytes", model.CodecAuto}, {"protocol known", model.CodecHTTP1}} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := start(t, routeConfig(&model.Route{Direct: &model.DirectResponse{Status: 200}}), options{
+				cfg: func(c *model.HTTPConnectionManager) { c.CodecType = tc.codec },
+			})
+			asks, silent := p.dial(), p.dial()
+			p.eventually("connections", func() bool { return p.counter("http.test.downstream_cx_active") == 2 })
+			close(p.draining)
+			p.eventually("drain begins", func() bool { return p.counter("http.test.downstream_cx_drain_close") == 2 })
+			asks.send(get("/"))
+			if resp, _ := asks.read("GET"); resp.StatusCode != 200 || !resp.Close {
+				t.Errorf("answer %d, close %v", resp.StatusCode, resp.Close)
+			}
+			if _, err := silent.br.ReadByte(); err != io.EOF {
+				t.Errorf("silent connection: %v", err)
+			}
+			p.eventually("connections end", func() bool { return p.counter("http.test.downstream_cx_active") == 0 })
+		})
+	}
+}
+
 func TestConnectionTimeouts(t *testing.T) {
 	for _, tc := range []struct {
 		name, stat, send string

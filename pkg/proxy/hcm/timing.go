@@ -144,15 +144,15 @@ func (c *connection) sweep() {
 	rest := c.mayRest(now)
 	c.plan(now, next)
 	server := c.server
+	if drain && server == nil {
+		c.interrupt()
+	}
 	c.mu.Unlock()
 	if r, ok := server.(codec.Rester); ok && rest {
 		r.Rest()
 	}
-	switch {
-	case drain && server != nil:
+	if drain && server != nil {
 		server.Drain()
-	case drain:
-		c.interrupt()
 	}
 	if e, ok := server.(headExpirer); ok && late {
 		e.Expire(errHeadTimeout)
@@ -204,8 +204,11 @@ func (c *connection) untilDue(now time.Time) time.Duration {
 	if since := t.since.Load(); since != t.rested {
 		at(restAfter - (age - time.Duration(since)))
 	}
-	if c.ending == told {
+	switch {
+	case c.ending == told:
 		at(cfg.DrainTimeout - now.Sub(t.toldAt))
+	case c.ending == over && c.server == nil:
+		at(codec.FirstRequestGrace - now.Sub(t.toldAt))
 	}
 	return due
 }
@@ -228,8 +231,11 @@ func (c *connection) judge(now time.Time, busy bool) (drain, late bool) {
 			drain = c.tell(now)
 		}
 	}
-	if c.ending == told && now.Sub(t.toldAt) >= cfg.DrainTimeout {
+	switch {
+	case c.ending == told && now.Sub(t.toldAt) >= cfg.DrainTimeout:
 		c.ending, drain = over, true
+	case c.ending == over && c.server == nil && now.Sub(t.toldAt) >= codec.FirstRequestGrace:
+		drain = true
 	}
 	return drain, cfg.RequestHeadersTimeout > 0 && c.headIsLate(now, since, busy)
 }
@@ -256,7 +262,8 @@ func (c *connection) tell(now time.Time) (drain bool) {
 	return c.server == nil || c.many
 }
 
-// interrupt ends a connection whose protocol is not known yet: nothing was asked on it.
+// interrupt ends a connection whose protocol is not known yet: nothing was asked on it. The caller holds mu, or it could
+// come after serve has made it good again.
 func (c *connection) interrupt() {
 	_ = c.fc.Conn.SetReadDeadline(time.Unix(1, 0)) // a broken connection does not block
 }
@@ -271,16 +278,19 @@ func (c *connection) drainOnce() {
 	}
 }
 
-// drain ends the connection as soon as nothing is under way.
+// drain ends the connection as soon as nothing is under way, and gives one on which nothing came yet the time for it.
 func (c *connection) drain() {
 	c.mu.Lock()
 	c.ending = over
 	server := c.server
+	if t := &c.timing; server == nil {
+		t.toldAt = time.Now()
+		t.ticking.Store(true)
+		t.timer.Arm(c.m.tick) // the sweep plans the rest
+	}
 	c.mu.Unlock()
 	c.m.stats.cxDrainClose.Inc()
-	if server == nil {
-		c.interrupt()
-		return
+	if server != nil {
+		server.Drain()
 	}
-	server.Drain()
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -20,13 +21,19 @@ type Server interface {
 	// when the connection is readable or was aborted.
 	Serve(ctx context.Context, h Handler) error
 	// Drain lets what is under way finish and then ends the connection: HTTP/1 answers with "connection: close", HTTP/2
-	// sends GOAWAY. It may be called from any goroutine, more than once.
+	// sends GOAWAY. A connection on which nothing was asked yet is given FirstRequestGrace. It may be called from any
+	// goroutine, more than once.
 	Drain()
 	// Abort ends the connection at once; blocked reads and writes return. It may be called from any goroutine.
 	Abort(err error)
 	// Version of the requests.
 	Version() message.Version
 }
+
+// FirstRequestGrace is how long a connection that drains waits for its first request. A client that has just connected is
+// about to send it, and takes an end without an answer for an error, while one that has kept its connection knows that it
+// may end at any time, and asks again on another (RFC 9112 section 9.3.1).
+const FirstRequestGrace = 500 * time.Millisecond
 
 // ErrRests is returned by Serve of a Server that was asked to Rest.
 var ErrRests = errors.New("connection rests between requests")

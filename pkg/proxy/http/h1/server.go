@@ -40,7 +40,7 @@ type ServerOptions struct {
 	Stats *Stats
 }
 
-// Bounds of a lingering close, and the grace for a request that crosses with a drain.
+// Bounds of a lingering close, and the grace for a later request that crosses with a drain.
 const (
 	defaultLinger = time.Second
 	maxDiscard    = 256 << 10
@@ -334,8 +334,12 @@ func (s *Server) park() error {
 
 // lastCall takes a request that crossed with the drain, and tells whether there was one.
 func (s *Server) lastCall() bool {
+	grace := drainGrace
+	if s.served == 0 {
+		grace = codec.FirstRequestGrace
+	}
 	s.mu.Lock()
-	_ = s.conn.SetReadDeadline(time.Now().Add(drainGrace)) // a broken connection shows in the read
+	_ = s.conn.SetReadDeadline(time.Now().Add(grace)) // a broken connection shows in the read
 	s.mu.Unlock()
 	if s.rd.fill() != nil {
 		return false

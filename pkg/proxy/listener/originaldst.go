@@ -71,3 +71,27 @@ func originalDst6(fd int) (netip.AddrPort, bool) {
 	binary.NativeEndian.PutUint16(port[:], v.Addr.Port)
 	return netip.AddrPortFrom(netip.AddrFrom16(v.Addr.Addr).Unmap(), binary.BigEndian.Uint16(port[:])), true
 }
+
+// How the listener filter is known that has to be told of the original destination.
+const (
+	originalDstType = "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
+	originalDstName = "envoy.filters.listener.original_dst"
+)
+
+// wantsOriginalDst tells whether a connection of the listener is to know where it was redirected from before the filters run.
+func wantsOriginalDst(a *active) bool {
+	if a.cfg.UseOriginalDst {
+		return true
+	}
+	for _, lf := range a.cfg.ListenerFilters {
+		if lf.TypeURL == originalDstType || lf.Name == originalDstName && lf.Discovery == nil {
+			return true
+		}
+	}
+	for _, d := range a.discovered {
+		if c := d.cfg.Choose(d.find(d.name)); c != nil && c.TypeURL == originalDstType {
+			return true
+		}
+	}
+	return false
+}

@@ -117,27 +117,8 @@ func TestUDPUpgradeKeptSockets(t *testing.T) {
 // slowUDPBackend answers as udpBackend does, each datagram after a delay.
 func slowUDPBackend(t *testing.T, host *harness.Host, delay time.Duration) netip.AddrPort {
 	t.Helper()
-	var c *net.UDPConn
-	err := host.Do(func() (err error) {
-		c, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		return err
+	return serveUDP(t, host, "127.0.0.1:0", func(c *net.UDPConn, question []byte, from netip.AddrPort) {
+		answer := append([]byte("got "), question...)
+		time.AfterFunc(delay, func() { _, _ = c.WriteToUDPAddrPort(answer, from) }) // the socket may be closed by then
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 65536)
-		for {
-			n, from, err := c.ReadFromUDPAddrPort(buf)
-			if err != nil {
-				return
-			}
-			answer := fmt.Appendf(nil, "got %s", buf[:n])
-			time.AfterFunc(delay, func() { _, _ = c.WriteToUDPAddrPort(answer, from) }) // the socket may be closed by then
-		}
-	}()
-	t.Cleanup(func() { c.Close(); <-done })
-	return c.LocalAddr().(*net.UDPAddr).AddrPort()
 }

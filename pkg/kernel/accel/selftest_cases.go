@@ -100,8 +100,11 @@ func (f flow) receive(total int, size func() int) error {
 
 // end expects the end of the stream.
 func (f flow) end() error {
-	if n, err := f.to.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		return fmt.Errorf("received %d bytes and %v in place of the end", n, err)
+	switch n, err := f.to.Read(make([]byte, 1)); {
+	case n > 0:
+		return errors.New("received a byte in place of the end")
+	case err != io.EOF:
+		return fmt.Errorf("read the end: %w", err)
 	}
 	return nil
 }
@@ -245,8 +248,11 @@ func (t *trial) reset(p *pairOfEnds) error {
 	if err := f.receive(total, always(4096)); err != nil {
 		return err
 	}
-	if _, err := f.to.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-		return fmt.Errorf("received %v in place of a reset", err)
+	switch _, err := f.to.Read(make([]byte, 1)); {
+	case err == nil:
+		return errors.New("received a byte in place of a reset")
+	case !errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("read the reset: %w", err)
 	}
 	return nil
 }
@@ -281,12 +287,18 @@ func (f flow) spliced(total int) error {
 			n, errno = unix.Splice(int(fd), nil, pipe[1], nil, len(b), unix.SPLICE_F_NONBLOCK)
 			return errno != unix.EAGAIN
 		})
-		if err = errors.Join(err, errno); err != nil || n == 0 {
-			return fmt.Errorf("splice at %d of %d bytes: %d, %v", at, total, n, err)
+		if err = errors.Join(err, errno); err == nil && n == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return fmt.Errorf("splice at %d of %d bytes: %w", at, total, err)
 		}
 		m, err := unix.Read(pipe[0], b[:n])
-		if f.fill(want[:n], at); err != nil || m != int(n) || string(want[:n]) != string(b[:n]) {
-			return fmt.Errorf("spliced other bytes than were sent, at %d of %d (%v)", at, total, err)
+		if err != nil {
+			return fmt.Errorf("read the pipe at %d of %d bytes: %w", at, total, err)
+		}
+		if f.fill(want[:n], at); m != int(n) || string(want[:n]) != string(b[:n]) {
+			return fmt.Errorf("spliced other bytes than were sent, at %d of %d", at, total)
 		}
 		at += int(n)
 	}

@@ -1,50 +1,25 @@
 package harness
 
 import (
-	"fmt"
 	"os"
 	"testing"
-	"time"
+
+	"github.com/weir-proxy/weir/test/await"
 )
 
-// Patience is how long Eventually and the builders wait for what should happen at once. It is long, since test machines are
-// slow at times, and costs nothing where things work.
-const Patience = 30 * time.Second
+// Patience is how long Eventually and the builders wait for what should happen at once.
+const Patience = await.Patience
 
-// pollInterval is how often a condition is looked at.
-const pollInterval = 10 * time.Millisecond
-
-// Eventually waits until the condition holds, and fails the test after Patience. The text says what was awaited.
+// Eventually is await.True.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	EventuallyNil(t, what, func() error {
-		if condition() {
-			return nil
-		}
-		return fmt.Errorf("it does not hold")
-	})
+	await.True(t, what, condition)
 }
 
-// EventuallyNil is Eventually for a condition that can say why it does not hold yet.
+// EventuallyNil is await.Nil.
 func EventuallyNil(t testing.TB, what string, condition func() error) {
 	t.Helper()
-	deadline := time.NewTimer(Patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline.C:
-			t.Fatalf("%s: not within %s: %v", what, Patience, err)
-		case <-t.Context().Done():
-			t.Fatalf("%s: the test ended: %v", what, err)
-		case <-tick.C:
-		}
-	}
+	await.Nil(t, what, condition)
 }
 
 // Dir makes a directory that every user may look into, removed with the test.

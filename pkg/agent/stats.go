@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -143,13 +142,12 @@ func (a *Agent) flushDue() {
 // updateGauges reads what changes by itself, and what the weir before has to tell.
 func (a *Agent) updateGauges() {
 	a.parent.ask()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
+	memory := admin.ReadMemory()
 	a.capture.services.collect(everything)
 	a.runtime.DeprecatedUse(a.cfg.Translator.Deprecated())
 	a.server.uptime.Set(uint64(time.Since(a.firstStart).Seconds()))
-	a.server.allocated.Set(m.HeapAlloc + a.parent.memory.Load())
-	a.server.heap.Set(m.HeapSys)
+	a.server.allocated.Set(memory.Allocated + a.parent.memory.Load())
+	a.server.heap.Set(memory.Reserved)
 	a.server.physical.Set(admin.ResidentBytes())
 	a.capture.countReasons(a.stats.Root())
 	a.capture.inbound.count(a.stats.Root())

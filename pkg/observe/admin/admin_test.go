@@ -453,18 +453,3 @@ func TestProfiles(t *testing.T) {
 		t.Errorf("heap dump: %d", w.Code)
 	}
 }
-
-func TestMemory(t *testing.T) {
-	var memory map[string]string
-	if err := json.Unmarshal(ask(newServer(t, newFake(t), nil), http.MethodGet, "/memory").Body.Bytes(), &memory); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"allocated", "heap_size", "total_physical_bytes"} {
-		if v := memory[name]; v == "" || v == "0" {
-			t.Errorf("%s is %q", name, v)
-		}
-	}
-	if len(memory) != 6 {
-		t.Errorf("%v", memory)
-	}
-}

@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	gometrics "runtime/metrics"
-	"strconv"
-	"strings"
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
@@ -77,50 +74,6 @@ func (s *Server) certs(p *reply, _ *request) error {
 func (s *Server) hotRestartVersion(p *reply, _ *request) error {
 	p.text(http.StatusOK, s.opt.Server.HotRestartVersion())
 	return nil
-}
-
-// memory answers /memory, in Go's terms: allocated are live and not yet swept objects, unmapped is what went back to the
-// system, the thread cache is the allocator's own, and physical bytes are the resident set.
-func (s *Server) memory(p *reply, _ *request) error {
-	samples := []gometrics.Sample{
-		{Name: "/memory/classes/heap/objects:bytes"},
-		{Name: "/memory/classes/heap/unused:bytes"},
-		{Name: "/memory/classes/heap/free:bytes"},
-		{Name: "/memory/classes/heap/released:bytes"},
-		{Name: "/memory/classes/metadata/mcache/inuse:bytes"},
-	}
-	gometrics.Read(samples)
-	value := func(i int) uint64 {
-		if samples[i].Value.Kind() != gometrics.KindUint64 {
-			return 0
-		}
-		return samples[i].Value.Uint64()
-	}
-	return p.message(&adminv3.Memory{
-		Allocated:          value(0),
-		HeapSize:           value(0) + value(1) + value(2),
-		PageheapUnmapped:   value(3),
-		PageheapFree:       value(2),
-		TotalThreadCache:   value(4),
-		TotalPhysicalBytes: ResidentBytes(),
-	}, true)
-}
-
-// ResidentBytes is the size of this process's resident set by proc(5), 0 when it cannot be read.
-func ResidentBytes() uint64 {
-	raw, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(raw))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseUint(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * uint64(os.Getpagesize())
 }
 
 // contention answers /contention: with --enable-mutex-tracing, the time that goroutines have waited for mutexes. Envoy counts

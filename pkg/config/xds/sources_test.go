@@ -19,6 +19,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/filewatch"
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/test/leak"
 )
 
 const twoClusters = `
@@ -250,12 +251,7 @@ func TestCloseWaitsForEverything(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<16)
-			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-		}
-	}
+	leak.Goroutines(t, before)
 }
 
 func TestLimit(t *testing.T) {

@@ -1,14 +1,16 @@
 package accel
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // roles gives who reads and who writes: into applications, or into the proxy.
@@ -156,10 +158,5 @@ func alive(id ebpf.MapID) bool {
 
 func waitGone(t *testing.T, id ebpf.MapID) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); alive(id); {
-		if time.Now().After(deadline) {
-			t.Fatalf("map %d stays", id)
-		}
-		time.Sleep(10 * time.Millisecond) // between two looks
-	}
+	await.True(t, fmt.Sprintf("map %d is gone", id), func() bool { return !alive(id) })
 }

@@ -2,6 +2,7 @@ package accel
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // rig is an Accelerator for the test's own cgroup, and a door that the test serves itself.
@@ -68,14 +70,17 @@ func ownCgroup(t *testing.T) string {
 func (r *rig) connect(t *testing.T, port int) (app, proxy *net.TCPConn, lane *Lane) {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, Control: reuse}
-	nc, err := d.Dial("tcp4", r.door.Addr().String())
-	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, syscall.EADDRNOTAVAIL) && time.Now().Before(deadline); {
-		time.Sleep(50 * time.Millisecond) // TIME_WAIT keeps the addresses for a second
-		nc, err = d.Dial("tcp4", r.door.Addr().String())
-	}
-	noError(t, err)
-	app = nc.(*net.TCPConn)
+	await.Nil(t, "a connection from addresses that TIME_WAIT keeps for a second", func() error {
+		nc, err := d.Dial("tcp4", r.door.Addr().String())
+		if errors.Is(err, syscall.EADDRNOTAVAIL) {
+			return err
+		}
+		noError(t, err)
+		app = nc.(*net.TCPConn)
+		return nil
+	})
 	t.Cleanup(func() { app.Close() })
+	var err error
 	if proxy, err = r.door.AcceptTCP(); err != nil {
 		t.Fatal(err)
 	}
@@ -114,20 +119,15 @@ func control(t *testing.T, c *net.TCPConn, f func(fd int)) {
 func waitClosed(t *testing.T, c *net.TCPConn) {
 	t.Helper()
 	const tcpClose = 7
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	await.Nil(t, "a closed socket", func() error {
 		var info *unix.TCPInfo
 		var err error
 		control(t, c, func(fd int) { info, err = unix.GetsockoptTCPInfo(fd, unix.SOL_TCP, unix.TCP_INFO) })
-		if err != nil {
-			t.Fatal(err)
+		if err == nil && info.State != tcpClose {
+			err = fmt.Errorf("it is in state %d", info.State)
 		}
-		if info.State == tcpClose {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the socket stays in state %d", info.State)
-		}
-	}
+		return err
+	})
 }
 
 func noError(t *testing.T, err error) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
+	"github.com/weir-proxy/weir/test/leak"
 )
 
 // TestMain turns the test binary into an application when a test started it as such: each line of its input makes it move to a
@@ -288,7 +289,7 @@ func TestPaths(t *testing.T) {
 func TestNothingStays(t *testing.T) {
 	b := newBed(t)
 	b.Follow([]string{b.h.Name(b.dir)}, nil)
-	files := count(t)
+	files := leak.Files(t)
 	for n := range 30 {
 		dir := b.create(fmt.Sprint("pod", n))
 		a := start(t, dir, true)
@@ -298,22 +299,13 @@ func TestNothingStays(t *testing.T) {
 		}
 	}
 	b.until("everybody's end", 3*interval, func(found map[netns.ID]Resident) bool { return len(found) == 0 })
-	if now := count(t); now > files {
+	if now := leak.Files(t); now > files {
 		t.Errorf("%d descriptors, %d before", now, files)
 	}
 	b.end()
 	if len(b.places) > 1 || len(b.dirty) > 1 || len(b.tasks) > 0 || len(b.seen) > 0 {
 		t.Errorf("remembered: %v, %v, %v, %v", b.places, b.dirty, b.tasks, b.seen)
 	}
-}
-
-func count(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 // TestSettling leaves no long pause in the first second, in which processes go to their namespaces and connect.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -19,6 +18,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/test/await"
+	"github.com/weir-proxy/weir/test/leak"
 )
 
 // runDaemon intercepts in the cgroup until it is killed.
@@ -83,13 +84,13 @@ func TestNothingStaysAfterSIGKILL(t *testing.T) {
 	}
 	daemon.Process.Signal(syscall.SIGKILL)
 	daemon.Wait()
-	eventually(t, "connections are left alone", func() bool {
+	await.True(t, "connections are left alone", func() bool {
 		return client(t, dir, request{Addr: server.String()}).Greeting == "direct"
 	})
 }
 
 func TestCloseLeavesNothing(t *testing.T) {
-	fds := openFiles(t)
+	fds := leak.Files(t)
 	h, err := cgroup.Find()
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +123,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 		t.Errorf("Apply after Close: %v", err)
 	}
 	for _, program := range status.Programs {
-		eventually(t, "program "+program.Name+" is gone", func() bool {
+		// The kernel frees programs after a grace period and tells nobody.
+		await.True(t, "program "+program.Name+" is gone", func() bool {
 			p, err := ebpf.NewProgramFromID(ebpf.ProgramID(program.ID))
 			if err == nil {
 				p.Close()
@@ -147,7 +149,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		}
 	}
 	target.Close()
-	if now := openFiles(t); now != fds {
+	if now := leak.Files(t); now != fds {
 		t.Errorf("%d open files after Close, %d before New", now, fds)
 	}
 }
@@ -266,30 +268,6 @@ func (b *bench) cgroups(t *testing.T) string {
 		dirs = append(dirs, c.Dir)
 	}
 	return strings.Join(dirs, " ")
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
-}
-
-// eventually polls: the kernel frees programs after a grace period and tells nobody.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not so within 10 s: %s", what)
-		}
-	}
 }
 
 func TestCgroupMadeAnew(t *testing.T) {

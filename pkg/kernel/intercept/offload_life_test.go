@@ -16,6 +16,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // TestCountersAreExact makes ten thousand connections that end in every way there is, and looks at what is left.
@@ -144,7 +145,7 @@ func TestConnectionsThatNeverCome(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it connects", func() bool { return b.serviceStats(t).Active == 1 })
+		await.True(t, "it connects", func() bool { return b.serviceStats(t).Active == 1 })
 		cmd.Process.Kill()
 		cmd.Wait()
 		after := b.idle(t)
@@ -328,12 +329,12 @@ func TestDetachedWithConnections(t *testing.T) {
 		}
 		b.apply(t, plan)
 		startClients(t, dir, hold).kill()
-		eventually(t, "the cgroup is removed", func() bool { return b.hierarchy.Remove(dir) == nil })
+		await.True(t, "the cgroup is removed", func() bool { return b.hierarchy.Remove(dir) == nil })
 		if err := b.Refresh(); err != nil {
 			t.Fatal(err)
 		}
 		b.idle(t)
-		eventually(t, "nothing is attached", func() bool { return b.Refresh() == nil && b.Interceptor.cgroups.Lingering() == 0 })
+		await.True(t, "nothing is attached", func() bool { return b.Refresh() == nil && b.Interceptor.cgroups.Lingering() == 0 })
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // offloaded is a service of the given endpoints without a limit.
@@ -123,7 +124,7 @@ func (i *Interceptor) serviceStats(t testing.TB) ServiceStats {
 // idle waits until the service has no connections: those that were closed go on without their application for a moment.
 func (i *Interceptor) idle(t *testing.T) ServiceStats {
 	t.Helper()
-	eventually(t, "the service has no connections", func() bool { return i.serviceStats(t).Active == 0 })
+	await.True(t, "the service has no connections", func() bool { return i.serviceStats(t).Active == 0 })
 	stats := i.serviceStats(t)
 	for _, e := range stats.Endpoints {
 		if e.Active != 0 {

@@ -22,6 +22,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // bpffs is a directory for a BPF file system of the test's own.
@@ -109,7 +110,7 @@ func TestFailPolicyHoldsWithoutDaemon(t *testing.T) {
 			if err := pin.Discard(states[0]); err != nil {
 				t.Error(err)
 			}
-			eventually(t, "connections are left alone", func() bool {
+			await.True(t, "connections are left alone", func() bool {
 				return client(t, dir, request{Addr: server.String()}).Greeting == "direct"
 			})
 		})

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 func newPoller(t testing.TB) *Poller {
@@ -56,17 +56,6 @@ func pair(t testing.TB, network string) (*Conn, net.Conn) {
 	}
 	t.Cleanup(func() { c.Close(); peer.Close() })
 	return c, peer
-}
-
-// eventually waits for a condition of the kernel's side.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !cond(); {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 10 s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 func reset(peer net.Conn) {
@@ -143,11 +132,7 @@ func TestReadLent(t *testing.T) {
 		done <- result{n, err}
 	}
 	go read()
-	for deadline := time.Now().Add(5 * time.Second); l.taken.Load() == 0; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("the buffer is held while the read waits")
-		}
-	}
+	await.True(t, "a buffer given back by the read that waits", func() bool { return l.taken.Load() > 0 })
 	peer.Write([]byte("hello"))
 	if r := <-done; r.n != 5 || r.err != nil || string(l.b[:5]) != "hello" {
 		t.Fatalf("read %d, %v", r.n, r.err)
@@ -218,7 +203,7 @@ func TestAbortUnblocks(t *testing.T) {
 		_, err := c.Write(make([]byte, 64<<20))
 		errs <- err
 	}()
-	eventually(t, "write under way", func() bool {
+	await.True(t, "write under way", func() bool {
 		if c.wmu.TryLock() {
 			c.wmu.Unlock()
 			return false
@@ -271,7 +256,7 @@ func TestPeerClosed(t *testing.T) {
 			c, peer := pair(t, "tcp")
 			tc.do(c, peer)
 			if tc.want {
-				eventually(t, "PeerClosed", c.PeerClosed)
+				await.True(t, "PeerClosed", c.PeerClosed)
 			} else if c.PeerClosed() {
 				t.Error("PeerClosed = true")
 			}
@@ -300,7 +285,7 @@ func TestResetSurvivesALook(t *testing.T) {
 	} {
 		c, peer := pair(t, "tcp")
 		reset(peer)
-		eventually(t, name, func() bool { return look(c) })
+		await.True(t, name, func() bool { return look(c) })
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("read after %s: %v, want ECONNRESET", name, err)
 		}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weir-proxy/weir/test/await"
 )
 
 func (w *waiter) isParked() bool { return w.waiting.Load() == parked }
@@ -34,9 +36,9 @@ func TestNewsBetweenReads(t *testing.T) {
 			io.WriteString(peer, "one")
 			read(t, c, "one", nil)
 		}
-		eventually(t, "the connection is quiet", c.quiet)
+		await.True(t, "the connection is quiet", c.quiet)
 		io.WriteString(peer, "two")
-		eventually(t, "the poller has told of it", func() bool { return !c.quiet() })
+		await.True(t, "the poller has told of it", func() bool { return !c.quiet() })
 		read(t, c, "two", nil)
 	})
 	t.Run("end after", func(t *testing.T) {
@@ -58,7 +60,7 @@ func TestNewsBetweenReads(t *testing.T) {
 			read(t, c, "one", nil)
 			read(t, c, "", io.EOF)
 		}()
-		eventually(t, "the read is parked", c.in.isParked)
+		await.True(t, "the read is parked", c.in.isParked)
 		io.WriteString(peer, "one")
 		peer.(*net.TCPConn).CloseWrite()
 		<-read2
@@ -157,7 +159,7 @@ func TestDeadlineWhileParked(t *testing.T) {
 		_, err := c.Read(make([]byte, 1))
 		done <- err
 	}()
-	eventually(t, "the read is parked", c.in.isParked)
+	await.True(t, "the read is parked", c.in.isParked)
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 	if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read: %v", err)
@@ -180,7 +182,7 @@ func TestCloseWakesUp(t *testing.T) {
 		_, err := c.Read(make([]byte, 1))
 		done <- err
 	}()
-	eventually(t, "the read is parked", c.in.isParked)
+	await.True(t, "the read is parked", c.in.isParked)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +224,7 @@ func TestClosedPollerEndsItsConnections(t *testing.T) {
 		_, err := c.Read(make([]byte, 1))
 		done <- err
 	}()
-	eventually(t, "the read is parked", c.in.isParked)
+	await.True(t, "the read is parked", c.in.isParked)
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +377,7 @@ func TestWhenReadableAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	peer.Close()
-	eventually(t, "the end is told", c.HungUp)
+	await.True(t, "the end is told", c.HungUp)
 	if n, err := c.TryRead(make([]byte, 8)); n != 1 || err != nil {
 		t.Fatalf("read %d bytes, %v", n, err)
 	}

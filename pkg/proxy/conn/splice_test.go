@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // payload is n bytes that tell where they belong.
@@ -96,7 +98,7 @@ func TestSpliceFailures(t *testing.T) {
 			_, _, readErr, _ := dst.Splice(src, 10)
 			done <- readErr
 		}()
-		eventually(t, "the splice is parked", src.in.isParked)
+		await.True(t, "the splice is parked", src.in.isParked)
 		src.Abort()
 		if err := <-done; !errors.Is(err, ErrAborted) {
 			t.Errorf("got %v", err)
@@ -121,7 +123,7 @@ func TestSpliceFailures(t *testing.T) {
 				}
 			}
 		}()
-		eventually(t, "the splice is parked", dst.out.isParked)
+		await.True(t, "the splice is parked", dst.out.isParked)
 		dst.Abort()
 		if err := <-done; !errors.Is(err, ErrAborted) {
 			t.Errorf("got %v", err)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -27,6 +28,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // proxy is a complete connection manager on a loopback listener, in front of real clusters.
@@ -304,29 +306,21 @@ func (p *proxy) counter(name string) uint64 {
 // eventually waits until cond holds.
 func (p *proxy) eventually(what string, cond func() bool) {
 	p.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("never happened: %s", what)
-		}
-	}
+	await.True(p.t, what, cond)
 }
 
 // logged waits for an access log line that begins with want.
 func (p *proxy) logged(want string) {
 	p.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	await.Nil(p.t, "log", func() error {
 		_ = p.logs.Flush()
-		for _, line := range strings.Split(p.out.String(), "\n") {
+		for line := range strings.Lines(p.out.String()) {
 			if strings.HasPrefix(line, want) {
-				return
+				return nil
 			}
 		}
-		if time.Now().After(deadline) {
-			p.t.Fatalf("no log line begins with %q in\n%s", want, p.out.String())
-		}
-		time.Sleep(time.Millisecond)
-	}
+		return fmt.Errorf("no line begins with %q in\n%s", want, p.out.String())
+	})
 }
 
 // backend is an HTTP/1 server that tells what it received.

@@ -16,6 +16,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+	"github.com/weir-proxy/weir/test/await"
+	"github.com/weir-proxy/weir/test/leak"
 )
 
 // byNamespace knows the original destinations of the clients in each network namespace.
@@ -84,7 +86,7 @@ func TestCloseCaptureIn(t *testing.T) {
 	l := bound("all", "127.0.0.1:0", plainChain("all", model.FilterChainMatch{}))
 	l.BindToPort, l.UseOriginalDst = false, true
 	b.mustApply(l)
-	files := countFiles(t)
+	files := leak.Files(t)
 	var conns []net.Conn
 	var first []netip.AddrPort
 	for _, in := range []*streaminfo.Namespace{one, two} {
@@ -121,20 +123,7 @@ func TestCloseCaptureIn(t *testing.T) {
 		io.Copy(io.Discard, c)
 		c.Close()
 	}
-	for deadline := time.Now().Add(10 * time.Second); countFiles(t) > files; {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d descriptors, %d before", countFiles(t), files)
-		}
-	}
-}
-
-func countFiles(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
+	await.True(t, "no more descriptors than before", func() bool { return leak.Files(t) <= files })
 }
 
 // TestCaptureInHalf opens what a namespace allows, and the rest when it allows that.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // inboundAndOutbound are two listeners with sockets and two that get connections by hand-off only.
@@ -94,7 +95,7 @@ func TestGracefulDrain(t *testing.T) {
 	if got := line(t, before); got != "draining" {
 		t.Errorf("the connection that was there before got %q", got)
 	}
-	eventually(t, "the listener stops", func() bool { return refused(t, addr) })
+	await.True(t, "the listener stops", func() bool { return refused(t, addr) })
 	if !b.DrainClose(l) {
 		t.Error("responses are not the last ones after the drain time")
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // greeter is a terminal filter that says who serves, then echoes until the client closes or the chain drains.
@@ -217,15 +218,6 @@ func line(t *testing.T, c net.Conn) string {
 	}
 }
 
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 10 s", what)
-		}
-	}
-}
-
 func TestServesAndCounts(t *testing.T) {
 	b := newBed(t, nil)
 	l := bound("web", "127.0.0.1:0", plainChain("main", model.FilterChainMatch{}))
@@ -241,7 +233,7 @@ func TestServesAndCounts(t *testing.T) {
 		t.Errorf("echo %q", got)
 	}
 	c.Close()
-	eventually(t, "connection counted out", func() bool { return b.counter("listener.web.downstream_cx_destroy") == 1 })
+	await.True(t, "connection counted out", func() bool { return b.counter("listener.web.downstream_cx_destroy") == 1 })
 	if b.counter("listener.web.downstream_cx_total") != 1 || b.store.Root().Gauge("listener.web.downstream_cx_active").Value() != 0 {
 		t.Error("downstream_cx_total or _active is wrong")
 	}
@@ -444,8 +436,8 @@ func TestTLSByServerName(t *testing.T) {
 	if err := other.Handshake(); err == nil {
 		t.Error("an unknown name was served")
 	}
-	eventually(t, "no_filter_chain_match", func() bool { return b.counter("listener.web.no_filter_chain_match") == 1 })
-	eventually(t, "access log", func() bool {
+	await.True(t, "no_filter_chain_match", func() bool { return b.counter("listener.web.no_filter_chain_match") == 1 })
+	await.True(t, "access log", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return len(b.logs) == 3 && b.logs[0]|b.logs[1]|b.logs[2] == streaminfo.NoRouteFound
@@ -457,7 +449,7 @@ func TestTLSByServerName(t *testing.T) {
 	}
 	hello := dial(t, addr)
 	tls.Client(&helloOnly{hello}, &tls.Config{ServerName: "a.test", InsecureSkipVerify: true}).Handshake()
-	eventually(t, "handshake timeout", func() bool {
+	await.True(t, "handshake timeout", func() bool {
 		return b.counter("listener.web.downstream_cx_transport_socket_connect_timeout") == 1
 	})
 }
@@ -484,7 +476,7 @@ func TestPanicIsContained(t *testing.T) {
 		if !isReset(b.address("web")) {
 			t.Errorf("%s: no reset", name)
 		}
-		eventually(t, name, func() bool { return b.counter("weir.listener.filter_panic") == uint64(i+1) })
+		await.True(t, name, func() bool { return b.counter("weir.listener.filter_panic") == uint64(i+1) })
 	}
 }
 

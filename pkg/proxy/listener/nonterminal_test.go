@@ -11,10 +11,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // diary notes what filters are asked.
@@ -127,7 +127,7 @@ func TestNonTerminalFilters(t *testing.T) {
 				t.Errorf("heard %q", heard)
 			}
 			got := ""
-			wait(t, func() bool {
+			await.True(t, "the end", func() bool {
 				got += d.take()
 				return strings.Contains(got, "end a") && b.List()[0].Connections == 0
 			})
@@ -139,17 +139,6 @@ func TestNonTerminalFilters(t *testing.T) {
 				<-f.Config.(*gate).closed
 			}
 		})
-	}
-}
-
-// wait polls for what follows the end of a connection as the client sees it.
-func wait(t *testing.T, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); {
-		if time.Now().After(end) {
-			t.Fatal("it does not happen")
-		}
-		<-time.After(time.Millisecond)
 	}
 }
 
@@ -203,7 +192,7 @@ func TestNonTerminalFilterByDiscovery(t *testing.T) {
 		if heard != c.heard {
 			t.Errorf("%d: heard %q", i, heard)
 		}
-		wait(t, func() bool { return slices.IndexFunc(b.List(), func(s Status) bool { return s.Connections > 0 }) < 0 })
+		await.True(t, "no connection", func() bool { return slices.IndexFunc(b.List(), func(s Status) bool { return s.Connections > 0 }) < 0 })
 		if got := strings.TrimSuffix(d.take(), ", "); got != c.diary {
 			t.Errorf("%d: %s", i, got)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // leaver notes how much time its connections had between being told to finish and being cut off.
@@ -81,7 +82,7 @@ func TestConnectionsAreToldInTime(t *testing.T) {
 				defer serving.mu.Unlock()
 				return len(serving.left) + serving.untold
 			}
-			eventually(t, "all connections end", func() bool { return ended() == many })
+			await.True(t, "all connections end", func() bool { return ended() == many })
 			if serving.untold > 0 {
 				t.Errorf("%d connections were cut off untold", serving.untold)
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // byItself is a terminal filter whose connections go on by themselves. The first byte says how.
@@ -66,13 +67,13 @@ func TestConnectionsThatGoOnByThemselves(t *testing.T) {
 	if _, err := broken.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("a panic: read %v", err)
 	}
-	eventually(t, "the broken one is counted out", destroyed(1))
+	await.True(t, "the broken one is counted out", destroyed(1))
 	second := dial(t, addr)
 	io.WriteString(second, "n")
 	if got := line(t, second); got != "now" {
 		t.Errorf("beside one that waits: %q", got)
 	}
-	eventually(t, "the second one is counted out", destroyed(2))
+	await.True(t, "the second one is counted out", destroyed(2))
 	later := dial(t, addr)
 	io.WriteString(later, "l")
 	if got := line(t, later); got != "later" {
@@ -91,7 +92,7 @@ func TestConnectionsThatGoOnByThemselves(t *testing.T) {
 	if got := line(t, held); got != "now" {
 		t.Errorf("the one that waited: %q", got)
 	}
-	eventually(t, "all are counted out", destroyed(4))
+	await.True(t, "all are counted out", destroyed(4))
 	if b.counter("weir.listener.filter_panic") != 1 {
 		t.Error("the panic was not counted")
 	}

@@ -13,17 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 10 s", what)
-		}
-	}
-}
+	"github.com/weir-proxy/weir/test/await"
+)
 
 // exchange has each end say something to the other one.
 func exchange(t testing.TB, client, server net.Conn, said []byte) {
@@ -56,7 +48,7 @@ func TestSmallTalkNeedsNoGoroutine(t *testing.T) {
 	for i := range relays {
 		exchange(t, clients[i], servers[i], []byte("hello"))
 	}
-	eventually(t, "the relays have no goroutines", func() bool { return runtime.NumGoroutine() < before+relays/2 })
+	await.True(t, "the relays have no goroutines", func() bool { return runtime.NumGoroutine() < before+relays/2 })
 	for i := range relays {
 		clients[i].CloseWrite()
 		servers[i].CloseWrite()

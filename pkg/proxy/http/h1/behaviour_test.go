@@ -3,6 +3,7 @@ package h1
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // respond makes a handler function that answers with what make returns.
@@ -514,11 +516,7 @@ func TestUsableSeesCloseAndStrayBytes(t *testing.T) {
 		}
 		close(told)
 		<-did
-		for deadline := time.Now().Add(5 * time.Second); cc.Usable(); {
-			if time.Now().After(deadline) {
-				t.Fatalf("still usable after %q and a close", stray)
-			}
-		}
+		await.True(t, fmt.Sprintf("not usable after %q and a close", stray), func() bool { return !cc.Usable() })
 		cc.Close()
 	}
 }

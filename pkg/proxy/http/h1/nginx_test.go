@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -22,6 +20,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // mutants is how many changed copies of each seed are tried.
@@ -171,10 +170,11 @@ func oneRequest(addr string, raw []byte) error {
 		}
 		method = http.MethodGet
 	}
-	if rest, err := io.ReadAll(in); err != nil || len(rest) > 0 {
-		return fmt.Errorf("%q follows: %w", rest, err)
+	rest, err := io.ReadAll(in)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%q follows", rest)
 	}
-	return nil
+	return err
 }
 
 const nginxConf = `
@@ -204,9 +204,13 @@ func startNginx(t *testing.T) string {
 	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, dir, addr), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
+	log, err := os.OpenFile(filepath.Join(dir, "error.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) // nginx appends to it, too
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
 	cmd := exec.Command(path, "-p", dir, "-c", conf)
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -214,19 +218,13 @@ func startNginx(t *testing.T) string {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 		_ = cmd.Wait()                          // with the signal's status
 	})
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	await.Nil(t, "nginx listens", func() error {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
-			c.Close()
-			return addr
+			return c.Close()
 		}
-		if time.Now().After(deadline) {
-			log, err := os.ReadFile(filepath.Join(dir, "error.log"))
-			if errors.Is(err, fs.ErrNotExist) {
-				log = out.Bytes()
-			}
-			t.Fatalf("nginx does not listen: %s", log)
-		}
-	}
+		said, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("%w: %s", err, said)
+	})
+	return addr
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // errChaos is what exchanges are given up with.
@@ -135,7 +136,7 @@ func chaos(t *testing.T, adopt func(net.Conn) net.Conn) {
 	}
 	wg.Wait()
 	for name, c := range map[string]*link{"client": &cc.link, "server": &srv.link} {
-		eventually(t, name+" has given all back", func() bool {
+		await.True(t, name+" has given all back", func() bool {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			return len(c.streams) == 0 && c.workers.busy == 0 && (c.err != nil || c.recvWindow+c.unacked == c.limits.connWindow && c.waiters == nil)

@@ -14,6 +14,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 func TestFloodsEndTheConnection(t *testing.T) {
@@ -250,7 +251,7 @@ func TestHeadThatDoesNotEnd(t *testing.T) {
 	w := greet(t, nc)
 	w.must(w.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: w.block(get...)}))
 	late := &codec.Error{Status: 408, Reason: "head_timeout", Err: errors.New("too late")}
-	eventually(t, "the head is being received", func() bool {
+	await.True(t, "the head is being received", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return fmt.Sprint(h.idle) == "[true false]"
@@ -265,16 +266,5 @@ func TestHeadThatDoesNotEnd(t *testing.T) {
 	nc.Close()
 	if err := <-ended; !errors.Is(err, late) {
 		t.Errorf("Serve: %v", err)
-	}
-}
-
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not come about", what)
-		}
-		time.Sleep(time.Millisecond)
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/test/await"
+	"github.com/weir-proxy/weir/test/leak"
 )
 
 // pieces is a body of random bytes that comes in pieces of random sizes, and waits as often as not.
@@ -156,7 +158,7 @@ func TestSlowReaderStopsTheSender(t *testing.T) {
 	}
 	// Nobody reads: both stand still at what a window and two blocks hold.
 	var before [2]int
-	eventually(t, "both stand still", func() bool {
+	await.True(t, "both stand still", func() bool {
 		now := [2]int{up.sent(), down.sent()}
 		still := now == before && now[0] >= window && now[1] >= window
 		before = now
@@ -172,7 +174,7 @@ func TestSlowReaderStopsTheSender(t *testing.T) {
 		t.Error(err)
 	}
 	goOn <- true
-	eventually(t, "both go on", func() bool { return up.sent() > 5*window && down.sent() > 5*window })
+	await.True(t, "both go on", func() bool { return up.sent() > 5*window && down.sent() > 5*window })
 	st.Close()
 	<-stop
 }
@@ -272,7 +274,7 @@ func TestAbortWhileThePeerReadsNothing(t *testing.T) {
 	w.open(1, true, with(":path", "/slow")...)
 	s := <-streams
 	before := uint64(0)
-	eventually(t, "the socket is full", func() bool {
+	await.True(t, "the socket is full", func() bool {
 		now := s.Counts().ResponseBody
 		still := now == before && now > 0
 		before = now
@@ -330,7 +332,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 		st.Close()
 		<-ended
 	}
-	eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+	leak.Goroutines(t, before)
 }
 
 // servePlain is serve on a connection of package conn; it returns the client's end.
@@ -353,7 +355,7 @@ func TestIdleConnectionHoldsNoBuffer(t *testing.T) {
 	if err := x.do(cc); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "buffers are given back", func() bool {
+	await.True(t, "buffers are given back", func() bool {
 		cc.mu.Lock()
 		defer cc.mu.Unlock()
 		return cc.out == nil && cc.rest == nil

@@ -15,6 +15,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // scripted is a connection that reads given bytes and then their end, and takes all that is written.
@@ -142,7 +143,7 @@ func FuzzClient(f *testing.F) {
 				done <- err
 			}()
 		}
-		eventually(t, "both are sent", func() bool {
+		await.True(t, "both are sent", func() bool {
 			cc.mu.Lock()
 			defer cc.mu.Unlock()
 			return cc.lastID == 3

@@ -23,6 +23,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // goAways reads GOAWAY frames, answering PING if so told, until the connection ends.
@@ -89,7 +90,7 @@ func TestMaxRequestsDrains(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	eventually(t, "the client knows", func() bool { return !cc.CanTake() })
+	await.True(t, "the client knows", func() bool { return !cc.CanTake() })
 }
 
 func TestServerAbort(t *testing.T) {
@@ -300,12 +301,12 @@ func TestPingAheadOfAStreamAfterIdling(t *testing.T) {
 		}
 	}()
 	cc := connect(t, a, ClientOptions{HTTP2: model.HTTP2Options{KeepaliveIdleInterval: time.Millisecond, KeepaliveTimeout: 50 * time.Millisecond}})
-	eventually(t, "the connection has idled", func() bool { return time.Now().UnixNano()-cc.readAt.Load() > int64(cc.limits.idling) })
+	await.True(t, "the connection has idled", func() bool { return time.Now().UnixNano()-cc.readAt.Load() > int64(cc.limits.idling) })
 	if err := newExchange().do(cc); err != nil {
 		t.Fatal(err)
 	}
 	<-pings
-	eventually(t, "the connection is given up", func() bool { return !cc.CanTake() })
+	await.True(t, "the connection is given up", func() bool { return !cc.CanTake() })
 }
 
 func TestGoAwayRefusesWhatIsAboveIt(t *testing.T) {

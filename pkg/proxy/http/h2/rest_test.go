@@ -8,6 +8,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // resting is a server that is served again whenever it has something to do after a rest.
@@ -32,7 +33,7 @@ func (r *resting) serve(t *testing.T) {
 // rest asks the server to rest until it does.
 func (r *resting) rest(t *testing.T) {
 	t.Helper()
-	eventually(t, "the connection rests", func() bool {
+	await.True(t, "the connection rests", func() bool {
 		r.srv.Rest()
 		select {
 		case <-r.rests:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/log"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // TestAsleepIsNoDifference gives two clusters the same endpoints time and again. Of one the hosts are always asked for. The other
@@ -208,7 +209,7 @@ func TestAsleepChanges(t *testing.T) {
 			t.Errorf("a cluster that was removed answers %q, %v", body, err)
 		}
 	}
-	wait(t, "connections of removed clusters to close", func() bool { return b.open.Load() == 0 })
+	await.True(t, "connections of removed clusters to close", func() bool { return b.open.Load() == 0 })
 	if got := fmt.Sprint(h.All().Names()); got != "[]" {
 		t.Errorf("clusters %s", got)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // checked is a cluster of which each host is asked for /healthz all the time.
@@ -69,16 +70,16 @@ func TestChecksDuringUpdates(t *testing.T) {
 		}
 	}
 	apply(checked("web"))
-	wait(t, "both hosts are well", healthy(2))
+	await.True(t, "both hosts are well", healthy(2))
 	unwell.Store(true)
-	wait(t, "one host is out", healthy(1))
+	await.True(t, "one host is out", healthy(1))
 	for range 20 {
 		if host, err := h.Get("web").Pick(&upstream.PickContext{}); err != nil || host.Address != a.addr {
 			t.Fatalf("picked %v, %v", host, err)
 		}
 	}
 	unwell.Store(false)
-	wait(t, "it is back", healthy(2))
+	await.True(t, "it is back", healthy(2))
 }
 
 // A host that asks for it is out at once, and comes back when it passes.
@@ -90,10 +91,10 @@ func TestImmediateFailure(t *testing.T) {
 	s := snapshot(c)
 	s.Endpoints = s.Endpoints.With("web", endpoints(a.addr))
 	h.Apply(s)
-	wait(t, "the host is well", func() bool { return h.gauge("cluster.web.membership_healthy") == 1 })
+	await.True(t, "the host is well", func() bool { return h.gauge("cluster.web.membership_healthy") == 1 })
 	h.Get("web").Hosts()[0].FailHealthCheck()
-	wait(t, "the host is out", func() bool {
+	await.True(t, "the host is out", func() bool {
 		return h.gauge("cluster.web.membership_healthy") == 0 || h.counter("cluster.web.health_check.passive_failure") == 1
 	})
-	wait(t, "the host is back", func() bool { return h.gauge("cluster.web.membership_healthy") == 1 })
+	await.True(t, "the host is back", func() bool { return h.gauge("cluster.web.membership_healthy") == 1 })
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 func TestConnectionsAreReused(t *testing.T) {
@@ -93,7 +94,7 @@ func TestEndpointsChangeKeepsConnections(t *testing.T) {
 	}
 	total := h.Get("web").Hosts()[0].Stats.RqTotal.Load()
 	apply(a.addr)
-	wait(t, "the removed host's connection to close", func() bool { return b.open.Load() == 0 })
+	await.True(t, "the removed host's connection to close", func() bool { return b.open.Load() == 0 })
 	for range 3 {
 		if got := h.mustGet("web"); got != a.addr.String() {
 			t.Fatalf("answer from %q", got)
@@ -143,7 +144,7 @@ func TestRemovedHostFinishesItsRequest(t *testing.T) {
 	if got := <-done; got != "late" {
 		t.Errorf("answer %q", got)
 	}
-	wait(t, "the connection to close after its request", func() bool { return b.open.Load() == 0 })
+	await.True(t, "the connection to close after its request", func() bool { return b.open.Load() == 0 })
 }
 
 func TestConfigChange(t *testing.T) {
@@ -178,7 +179,7 @@ func TestConfigChange(t *testing.T) {
 			if n := b.conns.Load(); n != tt.conns {
 				t.Errorf("%d connections, want %d", n, tt.conns)
 			}
-			wait(t, "old connections to close", func() bool { return b.open.Load() == 1 })
+			await.True(t, "old connections to close", func() bool { return b.open.Load() == 1 })
 		})
 	}
 }
@@ -292,7 +293,7 @@ func TestMaxConnections(t *testing.T) {
 	t.Cleanup(free)
 	for i := range 5 {
 		if i == 2 { // those that connect count as pending too
-			wait(t, "two connections", func() bool {
+			await.True(t, "two connections", func() bool {
 				return b.conns.Load() == 2 && h.gauge("cluster.web.upstream_rq_pending_active") == 0
 			})
 		}
@@ -301,7 +302,7 @@ func TestMaxConnections(t *testing.T) {
 			errs <- err
 		})
 	}
-	wait(t, "three requests to wait", func() bool { return h.gauge("cluster.web.upstream_rq_pending_active") == 3 })
+	await.True(t, "three requests to wait", func() bool { return h.gauge("cluster.web.upstream_rq_pending_active") == 3 })
 	h.want("gauge", h.gauge, map[string]uint64{
 		"cluster.web.circuit_breakers.default.cx_open": 1, "cluster.web.circuit_breakers.default.rq_pending_open": 1,
 		"cluster.web.circuit_breakers.default.remaining_cx": 0, "cluster.web.circuit_breakers.high.cx_open": 0,

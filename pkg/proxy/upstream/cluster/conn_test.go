@@ -18,6 +18,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // tlsBackend answers with protocol and server name.
@@ -172,9 +173,9 @@ func TestIdleConnectionsEnd(t *testing.T) {
 				tt.change(cfg)
 				h.Apply(snapshot(cfg))
 				h.mustGet("web")
-				wait(t, "the connection to close", func() bool { return h.counter("cluster.web."+tt.stat) == 1 })
-				wait(t, "it to be counted out", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 0 })
-				wait(t, "the server to see it", func() bool { return b.open.Load() == 0 })
+				await.True(t, "the connection to close", func() bool { return h.counter("cluster.web."+tt.stat) == 1 })
+				await.True(t, "it to be counted out", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 0 })
+				await.True(t, "the server to see it", func() bool { return b.open.Load() == 0 })
 				h.want("counter", h.counter, map[string]uint64{"cluster.web.upstream_cx_destroy_local": 1})
 				if h.counter("cluster.web.upstream_cx_rx_bytes_total") == 0 || h.counter("cluster.web.upstream_cx_tx_bytes_total") == 0 {
 					t.Error("bytes were not counted")
@@ -199,15 +200,15 @@ func TestClosedByPeerIsNoticed(t *testing.T) {
 		h.Apply(snapshot(cfg, cfgLater))
 		h.mustGet("web")
 		b.CloseClientConnections()
-		wait(t, "the server to close", func() bool { return b.open.Load() == 0 })
+		await.True(t, "the server to close", func() bool { return b.open.Load() == 0 })
 		h.mustGet("later") // once its events have come, those of the close have
 		if http2 {         // which reads all the time, and so learns of it by itself
-			wait(t, "the codec to see it", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 0 })
+			await.True(t, "the codec to see it", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 0 })
 		}
 		for range 3 {
 			h.mustGet("web")
 		}
-		wait(t, "the close to be counted", func() bool { return h.counter("cluster.web.upstream_cx_destroy_remote") == 1 })
+		await.True(t, "the close to be counted", func() bool { return h.counter("cluster.web.upstream_cx_destroy_remote") == 1 })
 	}
 }
 
@@ -302,7 +303,7 @@ func TestFlappingEndpoints(t *testing.T) {
 	for i := 1; i < rounds; i++ {
 		before := served.Load()
 		apply(i)
-		wait(t, "requests to go on", func() bool { return served.Load() > before || t.Failed() })
+		await.True(t, "requests to go on", func() bool { return served.Load() > before || t.Failed() })
 	}
 	stop()
 	wg.Wait()

@@ -14,6 +14,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // names is a resolver; names without addresses do not exist.
@@ -82,15 +83,15 @@ func TestStrictDNS(t *testing.T) {
 	}
 	host, unchanged := h.Get("web").Hosts()[0], h.counter("cluster.web.update_no_rebuild")
 	n.set("web.test", "127.0.0.2", "127.0.0.1")
-	wait(t, "a rotated answer", func() bool { return h.counter("cluster.web.update_no_rebuild") > unchanged+2 })
+	await.True(t, "a rotated answer", func() bool { return h.counter("cluster.web.update_no_rebuild") > unchanged+2 })
 	if h.Get("web").Hosts()[0] != host {
 		t.Error("a rotated answer rebuilt the hosts")
 	}
 	n.set("web.test", "127.0.0.3")
-	wait(t, "the new address", func() bool { return len(h.Get("web").Hosts()) == 2 })
+	await.True(t, "the new address", func() bool { return len(h.Get("web").Hosts()) == 2 })
 	n.set("web.test")
 	before := h.counter("cluster.web.update_empty")
-	wait(t, "an empty answer", func() bool { return h.counter("cluster.web.update_empty") > before })
+	await.True(t, "an empty answer", func() bool { return h.counter("cluster.web.update_empty") > before })
 	if got := hostNames(h.Get("web")); got[0] != "127.0.0.3:80 web.test" {
 		t.Errorf("the last good set was not kept: %v", got)
 	}
@@ -132,7 +133,7 @@ func TestLogicalDNSKeepsConnections(t *testing.T) {
 	h.mustGet("web")
 	n.set("web.test", "127.0.0.3")
 	want := fmt.Sprintf("127.0.0.3:%d web.test", b.addr.Port())
-	wait(t, "the new address", func() bool { return hostNames(h.Get("web"))[0] == want })
+	await.True(t, "the new address", func() bool { return hostNames(h.Get("web"))[0] == want })
 	h.mustGet("web")
 	if n := b.conns.Load(); n != 1 {
 		t.Errorf("%d connections, want the old one to serve on", n)
@@ -172,7 +173,7 @@ func TestOriginalDst(t *testing.T) {
 	if body, err := exchange(s); err != nil || body != b.addr.String() {
 		t.Errorf("answer %q, %v", body, err)
 	}
-	wait(t, "the unused host to be swept", func() bool { return len(c.Hosts()) == 0 })
+	await.True(t, "the unused host to be swept", func() bool { return len(c.Hosts()) == 0 })
 	h.want("gauge", h.gauge, map[string]uint64{"cluster.web.membership_total": 0, "cluster.web.upstream_cx_active": 0})
 
 	changed := *cfg

@@ -20,6 +20,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/leak"
 )
 
 // harness is a manager with what it needs; it checks for leaked goroutines at the end of the test.
@@ -42,20 +43,9 @@ func newHarness(t testing.TB, change ...func(*Options)) *harness {
 	t.Cleanup(func() {
 		h.Close()
 		wheel.Close()
-		wait(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
+		leak.Goroutines(t, before)
 	})
 	return h
-}
-
-// wait polls for a condition, at most ten seconds.
-func wait(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<16)
-			t.Fatalf("gave up waiting for %s\n%s", what, buf[:runtime.Stack(buf, true)])
-		}
-	}
 }
 
 // counter and gauge read statistics by name.

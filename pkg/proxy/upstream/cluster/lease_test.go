@@ -5,6 +5,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // TestTryDial checks that a connection is given without waiting once one was made ahead, and that Dial goes on with the host that
@@ -30,10 +31,10 @@ func TestTryDial(t *testing.T) {
 	if l.Host != picked || pc.Picked != nil {
 		t.Errorf("Dial took %s, want the host that was picked", l.Host.Name())
 	}
-	wait(t, "a connection ahead", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 2 })
+	await.True(t, "a connection ahead", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 2 })
 	pc.Picked = picked
 	var ready *Lease
-	wait(t, "the connection", func() bool {
+	await.True(t, "the connection", func() bool {
 		ready, err = c.TryDial(&pc)
 		pc.Picked = picked
 		return ready != nil
@@ -43,7 +44,7 @@ func TestTryDial(t *testing.T) {
 	}
 	h.want("counter", h.counter, map[string]uint64{"cluster.web.upstream_cx_total": 2, "cluster.web.upstream_rq_total": 2})
 	ready.Settled()
-	wait(t, "connections for the next ones", func() bool { return h.counter("cluster.web.upstream_cx_total") == 4 })
+	await.True(t, "connections for the next ones", func() bool { return h.counter("cluster.web.upstream_cx_total") == 4 })
 	ready.Close()
 	h.want("gauge", h.gauge, map[string]uint64{"cluster.web.upstream_rq_active": 1, "cluster.web.upstream_cx_active": 3})
 
@@ -66,7 +67,7 @@ func TestPredictivePreconnectTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	wait(t, "a connection ahead", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 2 })
+	await.True(t, "a connection ahead", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 2 })
 	second, err := c.Dial(t.Context(), &upstream.PickContext{})
 	if err != nil {
 		t.Fatal(err)

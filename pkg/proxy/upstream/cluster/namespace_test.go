@@ -19,6 +19,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // namesake is a server at an address that exists in each namespace; it names the namespace that it is in.
@@ -97,7 +98,7 @@ func TestNamespaces(t *testing.T) {
 				}
 			}
 			h.Vacate(one)
-			wait(t, "the connection of the vacated namespace to close", func() bool { return servers[one].open.Load() == 0 })
+			await.True(t, "the connection of the vacated namespace to close", func() bool { return servers[one].open.Load() == 0 })
 			if servers[two].open.Load() != 1 {
 				t.Error("the other namespace has lost its connection")
 			}
@@ -108,7 +109,7 @@ func TestNamespaces(t *testing.T) {
 			if _, err := exchange(s); err != nil {
 				t.Error(err)
 			}
-			wait(t, "nothing to stay behind in the vacated namespace", func() bool { return servers[one].open.Load() == 0 })
+			await.True(t, "nothing to stay behind in the vacated namespace", func() bool { return servers[one].open.Load() == 0 })
 		})
 	}
 }

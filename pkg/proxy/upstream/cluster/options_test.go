@@ -13,6 +13,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 func TestHostChangeClosesConnections(t *testing.T) {
@@ -139,7 +140,7 @@ func TestPredictivePreconnect(t *testing.T) {
 	}
 	defer c.ReleaseRequest(false)
 	first := h.mustGet("web")
-	wait(t, "a connection ahead", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 2 })
+	await.True(t, "a connection ahead", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 2 })
 	second := h.mustGet("web")
 	if n := h.counter("cluster.web.upstream_cx_total"); n != 2 || first == second {
 		t.Errorf("%d connections for %s and %s, want that the second was there", n, first, second)

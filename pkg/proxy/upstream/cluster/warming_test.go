@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // gated answers for one name only once the gate is open.
@@ -70,7 +71,7 @@ func TestUpdatedClusterServesFromOldHosts(t *testing.T) {
 			if d := cmp.Diff(tc.want, hostNames(h.Get("web"))); d != "" {
 				t.Errorf("hosts (-want +got):\n%s", d)
 			}
-			wait(t, "the old connections to close", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 0 && b.open.Load() == 0 })
+			await.True(t, "the old connections to close", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 0 && b.open.Load() == 0 })
 		})
 	}
 }
@@ -105,7 +106,7 @@ func TestWarmingClusterIsReplaced(t *testing.T) {
 			h.Apply(snapshot(dnsCluster(model.ClusterStrictDNS, "never.test", 80)))
 			h.mustGet("web")
 			h.Apply(snapshot())
-			wait(t, "the connections to close", func() bool { return b.open.Load() == 0 })
+			await.True(t, "the connections to close", func() bool { return b.open.Load() == 0 })
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // TestChaos has requests come, give up and end at random while connections fail, drain and grow old, and checks that in the
@@ -34,7 +35,7 @@ func chaos(t *testing.T, protocol model.UpstreamProtocol, seed uint64) {
 		clients.Go(func() { f.behaveBadly(t, random, 300) })
 	}
 	f.drainDuring(&clients)
-	wait(t, "the connections to end", func() bool { return f.shared.Stats.CxActive.Value() == 0 })
+	await.True(t, "the connections to end", func() bool { return f.shared.Stats.CxActive.Value() == 0 })
 	for i := range 2 {
 		if c, p := f.shared.Connections[i].Used(), f.shared.Pending[i].Used(); c != 0 || p != 0 {
 			t.Errorf("priority %d: %d connections and %d waiting requests were not given back", i, c, p)

@@ -18,6 +18,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/breaker"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/metrics"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // fakeCodecs make connections without a network.
@@ -120,15 +121,6 @@ func newFixture(t testing.TB, protocol model.UpstreamProtocol, connections uint3
 	return f
 }
 
-func wait(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(100 * time.Microsecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("gave up waiting for %s", what)
-		}
-	}
-}
-
 type result struct {
 	stream codec.ClientStream
 	err    error
@@ -155,7 +147,7 @@ func (f *fixture) pendingIs(n uint64) func() bool {
 func TestHTTP2SharesOneDial(t *testing.T) {
 	f := newFixture(t, model.UpstreamHTTP2, 10)
 	results := f.connect(t, t.Context(), 2)
-	wait(t, "both requests", f.pendingIs(2))
+	await.True(t, "both requests", f.pendingIs(2))
 	f.word <- nil
 	for range 2 {
 		if r := <-results; r.err != nil {
@@ -181,7 +173,7 @@ func TestHTTP2WaitsForAStreamAtTheLimit(t *testing.T) {
 		t.Fatal(first.err, second.err)
 	}
 	third := f.connect(t, t.Context(), 1)
-	wait(t, "the third to wait", f.pendingIs(1))
+	await.True(t, "the third to wait", f.pendingIs(1))
 	first.stream.Close()
 	if r := <-third; r.err != nil || f.dials.Load() != 1 {
 		t.Errorf("third stream: %v after %d dials", r.err, f.dials.Load())
@@ -191,7 +183,7 @@ func TestHTTP2WaitsForAStreamAtTheLimit(t *testing.T) {
 func TestFailureReachesAllWaiters(t *testing.T) {
 	f := newFixture(t, model.UpstreamHTTP2, 10)
 	results := f.connect(t, t.Context(), 3)
-	wait(t, "all requests", f.pendingIs(3))
+	await.True(t, "all requests", f.pendingIs(3))
 	f.word <- &upstream.Error{Kind: upstream.KindConnect, Transport: "refused"}
 	for range 3 {
 		var e *upstream.Error
@@ -211,9 +203,9 @@ func TestWaiterTakesOverACancelledDial(t *testing.T) {
 	f := newFixture(t, model.UpstreamHTTP2, 10)
 	ctx, cancel := context.WithCancel(t.Context())
 	first := f.connect(t, ctx, 1)
-	wait(t, "the dial", func() bool { return f.dials.Load() == 1 })
+	await.True(t, "the dial", func() bool { return f.dials.Load() == 1 })
 	second := f.connect(t, t.Context(), 1)
-	wait(t, "the second to wait", f.pendingIs(2))
+	await.True(t, "the second to wait", f.pendingIs(2))
 	cancel()
 	if r := <-first; r.err == nil {
 		t.Error("the cancelled request has a stream")
@@ -230,9 +222,9 @@ func TestCancelledWaiterPassesItsTurnOn(t *testing.T) {
 	first := <-f.connect(t, t.Context(), 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	second := f.connect(t, ctx, 1)
-	wait(t, "the second to wait", f.pendingIs(1))
+	await.True(t, "the second to wait", f.pendingIs(1))
 	third := f.connect(t, t.Context(), 1)
-	wait(t, "the third to wait", f.pendingIs(2))
+	await.True(t, "the third to wait", f.pendingIs(2))
 	go cancel() // while the connection is handed on
 	first.stream.Close()
 	if r := <-second; r.err == nil {
@@ -287,7 +279,7 @@ func TestPoolsOfServerNamesAreDropped(t *testing.T) {
 		}
 		s.Close()
 	}
-	wait(t, "the pools to go", func() bool { return len(f.list()) == 0 })
+	await.True(t, "the pools to go", func() bool { return len(f.list()) == 0 })
 }
 
 func TestStress(t *testing.T) {

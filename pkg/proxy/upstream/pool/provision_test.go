@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 func (f *fixture) dialsAre(n int64) func() bool {
@@ -24,13 +25,13 @@ func TestReturnedConnectionServesWhoWaits(t *testing.T) {
 	f.word <- nil
 	first := <-f.connect(t, t.Context(), 1)
 	second := f.connect(t, t.Context(), 1)
-	wait(t, "the second dial", f.dialsAre(2))
+	await.True(t, "the second dial", f.dialsAre(2))
 	first.stream.Close()
 	if r := <-second; r.err != nil {
 		t.Fatal(r.err)
 	}
 	f.word <- nil // the connection that is too much now stays for the next one
-	wait(t, "the second connection", func() bool { s := f.Reuse(&Options{}); return s != nil })
+	await.True(t, "the second connection", func() bool { s := f.Reuse(&Options{}); return s != nil })
 	if n := f.dials.Load(); n != 2 {
 		t.Errorf("%d dials", n)
 	}
@@ -40,13 +41,13 @@ func TestCancelledRequestLeavesItsConnection(t *testing.T) {
 	f := newFixture(t, model.UpstreamHTTP1, 10)
 	ctx, cancel := context.WithCancel(t.Context())
 	first := f.connect(t, ctx, 1)
-	wait(t, "the dial", f.dialsAre(1))
+	await.True(t, "the dial", f.dialsAre(1))
 	cancel()
 	if r := <-first; !errors.Is(r.err, context.Canceled) {
 		t.Fatalf("the cancelled request: %v", r.err)
 	}
 	f.word <- nil
-	wait(t, "the connection", func() bool { return f.Reuse(&Options{}) != nil })
+	await.True(t, "the connection", func() bool { return f.Reuse(&Options{}) != nil })
 	if n := f.shared.Stats.RqCancelled.Value(); n != 1 {
 		t.Errorf("upstream_rq_cancelled is %d", n)
 	}
@@ -55,7 +56,7 @@ func TestCancelledRequestLeavesItsConnection(t *testing.T) {
 func TestClosingEndsDials(t *testing.T) {
 	f := newFixture(t, model.UpstreamHTTP1, 10)
 	results := f.connect(t, t.Context(), 2)
-	wait(t, "the dials", f.dialsAre(2))
+	await.True(t, "the dials", f.dialsAre(2))
 	f.shared.Runtime.Close()
 	for range 2 {
 		var e *upstream.Error
@@ -92,15 +93,15 @@ func TestHTTP2FanOut(t *testing.T) {
 			f.http.HTTP2.MaxConcurrentStreams = tc.configured
 			f.shared.Codecs.(*fakeCodecs).streams = tc.takes
 			results := f.connect(t, t.Context(), tc.requests)
-			wait(t, "all requests", f.pendingIs(uint64(tc.requests)))
-			wait(t, "the first dials", f.dialsAre(tc.dials))
+			await.True(t, "all requests", f.pendingIs(uint64(tc.requests)))
+			await.True(t, "the first dials", f.dialsAre(tc.dials))
 			close(f.word)
 			for range tc.requests {
 				if r := <-results; r.err != nil {
 					t.Fatal(r.err)
 				}
 			}
-			wait(t, "the dials", f.dialsAre(tc.all))
+			await.True(t, "the dials", f.dialsAre(tc.all))
 		})
 	}
 }
@@ -111,8 +112,8 @@ func TestSpentConnectionsAreReplaced(t *testing.T) {
 	f.shared.Codecs.(*fakeCodecs).streams = 100
 	f.shared.SetLimits(Limits{ConnectTimeout: 10 * time.Second, MaxRequests: 2})
 	results := f.connect(t, t.Context(), 5)
-	wait(t, "all requests", f.pendingIs(5))
-	wait(t, "as many dials as they need", f.dialsAre(3))
+	await.True(t, "all requests", f.pendingIs(5))
+	await.True(t, "as many dials as they need", f.dialsAre(3))
 	close(f.word)
 	for range 5 {
 		if r := <-results; r.err != nil {
@@ -151,8 +152,8 @@ func TestPreconnect(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			wait(t, "the connections", f.openIs(uint64(tc.dials)))
-			wait(t, "the dials", f.dialsAre(tc.dials))
+			await.True(t, "the connections", f.openIs(uint64(tc.dials)))
+			await.True(t, "the dials", f.dialsAre(tc.dials))
 		})
 	}
 }
@@ -167,7 +168,7 @@ func TestPreconnectForComingRequests(t *testing.T) {
 		t.Errorf("made %d connections for the first request that comes, want 2", made)
 	}
 	close(f.word)
-	wait(t, "a connection for the first request", func() bool { return f.Reuse(&Options{}) != nil })
+	await.True(t, "a connection for the first request", func() bool { return f.Reuse(&Options{}) != nil })
 }
 
 func TestPreconnectHeedsLimits(t *testing.T) {
@@ -176,7 +177,7 @@ func TestPreconnectHeedsLimits(t *testing.T) {
 	if _, err := f.Connect(t.Context(), &Options{Preconnect: 3}); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the dials", f.dialsAre(2))
+	await.True(t, "the dials", f.dialsAre(2))
 	if n := f.dials.Load(); n != 2 || f.shared.Stats.CxOverflow.Value() == 0 {
 		t.Errorf("%d dials, upstream_cx_overflow %d; want 2 and some", n, f.shared.Stats.CxOverflow.Value())
 	}
@@ -188,7 +189,7 @@ func TestConnectionsPerHost(t *testing.T) {
 	close(f.word)
 	first := <-f.connect(t, t.Context(), 1)
 	second := f.connect(t, t.Context(), 1)
-	wait(t, "the second to wait", f.pendingIs(1))
+	await.True(t, "the second to wait", f.pendingIs(1))
 	if _, err := f.Connect(t.Context(), &Options{HighPriority: true}); err != nil {
 		t.Errorf("the high priority is not bounded: %v", err)
 	}
@@ -227,7 +228,7 @@ func TestPoolsAreBounded(t *testing.T) {
 	}
 	a()
 	open("c") // the idle pool makes room
-	wait(t, "the idle connection to close", f.openIs(2))
+	await.True(t, "the idle connection to close", f.openIs(2))
 	if n := breaker.Used(); n != 2 {
 		t.Errorf("%d pools are counted", n)
 	}
@@ -243,11 +244,11 @@ func TestDrain(t *testing.T) {
 			t.Error("a connection that drains took a request")
 		}
 		first.stream.Close()
-		wait(t, "the connection to close", f.openIs(0))
+		await.True(t, "the connection to close", f.openIs(0))
 		second := <-f.connect(t, t.Context(), 1)
 		second.stream.Close()
 		f.Reuse(&Options{}).Close() // the host keeps what came afterwards
 		f.Drain()
-		wait(t, "the idle connection to close", f.openIs(0))
+		await.True(t, "the idle connection to close", f.openIs(0))
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // fakeTCP is a connection and the socket below it.
@@ -65,7 +66,7 @@ func (f *fixture) readyIs(n int) func() bool {
 
 func (f *fixture) idle(t *testing.T) {
 	t.Helper()
-	wait(t, "all connections to end", f.openIs(0))
+	await.True(t, "all connections to end", f.openIs(0))
 	s := f.shared.Stats
 	if n := s.CxDestroy.Value(); n != s.CxTotal.Value() {
 		t.Errorf("%d connections were made, %d ended", s.CxTotal.Value(), n)
@@ -75,7 +76,7 @@ func (f *fixture) idle(t *testing.T) {
 			t.Errorf("priority %d: %d places were not given back", i, b.Used())
 		}
 	}
-	wait(t, "the ready connections to be forgotten", f.readyIs(0))
+	await.True(t, "the ready connections to be forgotten", f.readyIs(0))
 }
 
 // TestTCPRatio checks how many connections are ready beside those in use.
@@ -88,7 +89,7 @@ func TestTCPRatio(t *testing.T) {
 			f := newTCPFixture(t, 100)
 			close(f.word)
 			used := f.use(t, tc.used, &TCPOptions{Preconnect: tc.ratio})
-			wait(t, "the connections", func() bool { return f.readyIs(tc.ready)() && f.openIs(uint64(tc.used+tc.ready))() })
+			await.True(t, "the connections", func() bool { return f.readyIs(tc.ready)() && f.openIs(uint64(tc.used+tc.ready))() })
 			if n := f.dials.Load(); n != int64(tc.used+tc.ready) {
 				t.Errorf("%d dials for %d connections", n, tc.used+tc.ready)
 			}
@@ -116,7 +117,7 @@ func TestTCPIsReady(t *testing.T) {
 				t.Fatal("a connection before the first")
 			}
 			f.use(t, 1, o)[0].Close()
-			wait(t, "a ready connection", f.readyIs(1))
+			await.True(t, "a ready connection", f.readyIs(1))
 			c := f.ReadyTCP(o)
 			if c == nil || c.ID == 0 {
 				t.Fatalf("got %+v, want a connection", c)
@@ -125,7 +126,7 @@ func TestTCPIsReady(t *testing.T) {
 				t.Fatalf("%d dials before the use is settled, want 2", n)
 			}
 			settle(c)
-			wait(t, "another one", func() bool { return f.readyIs(1)() && f.dialsAre(3)() })
+			await.True(t, "another one", func() bool { return f.readyIs(1)() && f.dialsAre(3)() })
 			c.Settled()
 			if n := f.dials.Load(); n != 3 {
 				t.Errorf("%d dials after settling twice, want 3", n)
@@ -143,7 +144,7 @@ func TestTCPWaitsForOneUnderWay(t *testing.T) {
 			f.word <- nil
 			o := &TCPOptions{Preconnect: 2}
 			f.use(t, 1, o)
-			wait(t, "the dial ahead", f.dialsAre(2))
+			await.True(t, "the dial ahead", f.dialsAre(2))
 			pool := (*f.bare.Load())[0]
 			results := make(chan error, 1)
 			go func() {
@@ -153,7 +154,7 @@ func TestTCPWaitsForOneUnderWay(t *testing.T) {
 				}
 				results <- err
 			}()
-			wait(t, "the user to wait", func() bool {
+			await.True(t, "the user to wait", func() bool {
 				pool.mu.Lock()
 				defer pool.mu.Unlock()
 				return len(pool.waiters) == 1
@@ -174,7 +175,7 @@ func TestTCPGivesUpWaiting(t *testing.T) {
 	f.word <- nil
 	o := &TCPOptions{Preconnect: 2}
 	f.use(t, 1, o)
-	wait(t, "the dial ahead", f.dialsAre(2))
+	await.True(t, "the dial ahead", f.dialsAre(2))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	var e *upstream.Error
@@ -182,7 +183,7 @@ func TestTCPGivesUpWaiting(t *testing.T) {
 		t.Errorf("got %v, want that it was given up", err)
 	}
 	f.word <- nil
-	wait(t, "the connection to stay", f.readyIs(1))
+	await.True(t, "the connection to stay", f.readyIs(1))
 }
 
 // TestTCPHeedsLimits checks that no more connections are made ahead than the circuit breaker allows, and that they make room for
@@ -192,7 +193,7 @@ func TestTCPHeedsLimits(t *testing.T) {
 	close(f.word)
 	a, b := &TCPOptions{SNI: "a", Preconnect: 3}, &TCPOptions{SNI: "b", Preconnect: 3}
 	f.use(t, 1, a)
-	wait(t, "one ahead", f.readyIs(1))
+	await.True(t, "one ahead", f.readyIs(1))
 	if n := f.shared.Stats.CxOverflow.Value(); n != 1 {
 		t.Errorf("upstream_cx_overflow is %d, want 1", n)
 	}
@@ -215,7 +216,7 @@ func TestTCPDeadConnections(t *testing.T) {
 	close(f.word)
 	o := &TCPOptions{Preconnect: 2}
 	f.use(t, 1, o)
-	wait(t, "a ready connection", f.readyIs(1))
+	await.True(t, "a ready connection", f.readyIs(1))
 	dead := (*f.bare.Load())[0].ready[0].Conn.(*fakeTCP)
 	dead.hungUp.Store(true)
 	if f.ReadyTCP(o) != nil {
@@ -225,10 +226,10 @@ func TestTCPDeadConnections(t *testing.T) {
 		t.Error("the dead connection was not counted out")
 	}
 	f.use(t, 1, o)
-	wait(t, "two ready ones", f.readyIs(2))
+	await.True(t, "two ready ones", f.readyIs(2))
 	(*f.bare.Load())[0].ready[0].Conn.(*fakeTCP).hungUp.Store(true)
 	f.use(t, 1, o)
-	wait(t, "three live ones", func() bool { return f.readyIs(3)() && f.openIs(6)() })
+	await.True(t, "three live ones", func() bool { return f.readyIs(3)() && f.openIs(6)() })
 }
 
 // TestTCPEnds checks what closes connections that are ready, and that nothing is made ahead afterwards where nothing is to be.
@@ -248,11 +249,11 @@ func TestTCPEnds(t *testing.T) {
 			close(f.word)
 			o := &TCPOptions{Preconnect: 2, Origin: streaminfo.Origin{Namespace: home}}
 			f.use(t, 1, o)
-			wait(t, "a ready connection", f.readyIs(1))
+			await.True(t, "a ready connection", f.readyIs(1))
 			tc.end(f)
-			wait(t, "it to close", func() bool { return f.readyIs(0)() && f.openIs(1)() })
+			await.True(t, "it to close", func() bool { return f.readyIs(0)() && f.openIs(1)() })
 			f.use(t, 1, o)
-			wait(t, "what is kept", func() bool { return f.readyIs(tc.kept)() && f.openIs(uint64(2+tc.kept))() })
+			await.True(t, "what is kept", func() bool { return f.readyIs(tc.kept)() && f.openIs(uint64(2+tc.kept))() })
 		})
 	}
 }
@@ -262,7 +263,7 @@ func TestTCPEndsWithTheRuntime(t *testing.T) {
 	f.word <- nil
 	f.word <- nil
 	c := f.use(t, 1, &TCPOptions{Preconnect: 3})[0]
-	wait(t, "one that is ready and one under way", func() bool { return f.readyIs(1)() && f.dialsAre(3)() })
+	await.True(t, "one that is ready and one under way", func() bool { return f.readyIs(1)() && f.dialsAre(3)() })
 	f.shared.Runtime.Close()
 	c.Close()
 	f.idle(t)
@@ -278,7 +279,7 @@ func TestTCPAges(t *testing.T) {
 			f.shared.SetLimits(l)
 			close(f.word)
 			f.use(t, 1, &TCPOptions{SNI: "one", Preconnect: 2})[0].Close()
-			wait(t, "nothing to be left", func() bool { return f.dialsAre(2)() && f.openIs(0)() && len(*f.bare.Load()) == 0 })
+			await.True(t, "nothing to be left", func() bool { return f.dialsAre(2)() && f.openIs(0)() && len(*f.bare.Load()) == 0 })
 			s := f.shared.Stats
 			if idle, old := s.CxIdleTimeout.Value(), s.CxMaxDuration.Value(); idle+old != 1 || (idle == 1) != (name == "idle") {
 				t.Errorf("upstream_cx_idle_timeout %d, upstream_cx_max_duration_reached %d", idle, old)
@@ -311,7 +312,7 @@ func TestTCPKeysAreApart(t *testing.T) {
 	f := newTCPFixture(t, 100)
 	close(f.word)
 	f.use(t, 1, &TCPOptions{SNI: "a", Preconnect: 2})
-	wait(t, "a ready connection", f.readyIs(1))
+	await.True(t, "a ready connection", f.readyIs(1))
 	for _, o := range []TCPOptions{
 		{SNI: "b"}, {SNI: "a", HighPriority: true}, {SNI: "a", Origin: streaminfo.Origin{Namespace: &streaminfo.Namespace{}}},
 	} {
@@ -332,7 +333,7 @@ func TestTCPForComingConnections(t *testing.T) {
 	for f.PreconnectTCP(o, 1.5) {
 		made++
 	}
-	wait(t, "the connections", f.readyIs(2))
+	await.True(t, "the connections", f.readyIs(2))
 	if made != 2 || f.ReadyTCP(o) == nil {
 		t.Errorf("made %d connections for the first that comes, want 2", made)
 	}
@@ -352,7 +353,7 @@ func TestTCPAllocates(t *testing.T) {
 			t.Fatal("no connection is made ahead")
 		}
 	}
-	wait(t, "the connections", f.readyIs(runs+1))
+	await.True(t, "the connections", f.readyIs(runs+1))
 	if n := testing.AllocsPerRun(runs, func() {
 		if f.ReadyTCP(o) == nil {
 			t.Error("no connection is ready")

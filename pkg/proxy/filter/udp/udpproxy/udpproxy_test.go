@@ -1,6 +1,7 @@
 package udpproxy
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	"github.com/weir-proxy/weir/pkg/proxy/udp"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // bed is a listener of datagrams in front of a proxy and real clusters.
@@ -118,8 +120,7 @@ func (b *bed) listen(cfg model.UDPProxy, addrs ...string) []netip.AddrPort {
 func (b *bed) want(want map[string]uint64) {
 	b.t.Helper()
 	got := maps.Clone(want)
-	deadline := time.Now().Add(5 * time.Second)
-	for {
+	await.Nil(b.t, "statistics", func() error {
 		for _, c := range b.store.Counters() {
 			if _, ok := want[c.Name()]; ok {
 				got[c.Name()] = c.Value()
@@ -130,15 +131,11 @@ func (b *bed) want(want map[string]uint64) {
 				got[g.Name()] = g.Value()
 			}
 		}
-		diff := cmp.Diff(want, got)
-		if diff == "" {
-			return
+		if diff := cmp.Diff(want, got); diff != "" {
+			return errors.New(diff)
 		}
-		if time.Now().After(deadline) {
-			b.t.Fatal(diff)
-		}
-		time.Sleep(time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // echo answers each datagram with the name in front.

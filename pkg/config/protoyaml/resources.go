@@ -2,6 +2,7 @@ package protoyaml
 
 import (
 	"slices"
+	"strings"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"go.yaml.in/yaml/v3"
@@ -24,6 +25,9 @@ type Resource struct {
 	// Errors are what is wrong with this resource, which are in the error of
 	// DecodeResources too. Only Options.KeepBroken returns such resources.
 	Errors []Error
+	// Unknown are those of the warnings that are about this resource. Their paths
+	// lead from Message.
+	Unknown []Error
 }
 
 // DecodeResources decodes a file of xDS resources. Each YAML document is one
@@ -97,7 +101,7 @@ func (d *decoder) resourceList(n *yaml.Node, at *frame) []Resource {
 
 // resource decodes one resource, or returns nil after reporting its errors.
 func (d *decoder) resource(n *yaml.Node, at *frame) *Resource {
-	before := len(d.errs) + d.dropped
+	before, warned := len(d.errs)+d.dropped, len(d.warnings)
 	n = d.enter(n, at)
 	if n == nil {
 		return nil
@@ -125,7 +129,20 @@ func (d *decoder) resource(n *yaml.Node, at *frame) *Resource {
 		r.Errors = slices.Clone(d.errs[min(before, len(d.errs)):])
 	}
 	r.Positions = r.Positions.inner(r.Wrapper != nil)
+	for _, w := range d.warnings[warned:] {
+		w.Path = within(w.Path, at.path(), r.Wrapper != nil)
+		r.Unknown = append(r.Unknown, w)
+	}
 	return r
+}
+
+// within is a path from a resource, which is at root, or in a wrapper there.
+func within(path, root string, wrapped bool) string {
+	path = strings.TrimPrefix(strings.TrimPrefix(path, root), ".")
+	if wrapped {
+		path = strings.TrimPrefix(path, "resource.")
+	}
+	return path
 }
 
 // unwrapResource returns the resource inside a wrapper.

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 	"github.com/weir-proxy/weir/pkg/config/translate"
 	"github.com/weir-proxy/weir/pkg/config/xds"
 )
@@ -32,6 +33,45 @@ upstream_config: {name: x, typed_config: {"@type": type.googleapis.com/google.pr
 		}
 		r.counter(t, "weir.config.unsupported_fields", 1)
 		r.counter(t, "server.dynamic_unknown_fields", 1)
+	})
+	unread := protoyaml.Error{Path: "newer.x", Reason: "unknown field", Code: protoyaml.CodeUnknownField}
+	t.Run("of text", func(t *testing.T) {
+		r := newRig(t, nil)
+		lost := resources(t, text)
+		push := func(unknown ...protoyaml.Error) {
+			t.Helper()
+			lost[0].Unknown = unknown
+			if err := r.Update(t.Context(), xds.Update{Type: xds.ClusterType, Version: "1", Full: true, Resources: lost}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		paths := func() string {
+			var out []string
+			for _, w := range r.Dump().Clusters[0].Active.Warnings {
+				out = append(out, w.Path)
+			}
+			return strings.Join(out, " ")
+		}
+		push(unread)
+		r.counter(t, "server.dynamic_unknown_fields", 1)
+		if got := paths(); got != "load_assignment newer.x upstream_config" {
+			t.Errorf("findings about %s", got)
+		}
+		push(unread)
+		r.counter(t, "server.dynamic_unknown_fields", 1)
+		push()
+		if got := paths(); got != "load_assignment upstream_config" {
+			t.Errorf("findings about %s after it was corrected", got)
+		}
+	})
+	t.Run("of text, refused", func(t *testing.T) {
+		r := newRig(t, func(o *Options) { o.RejectUnknown = true })
+		list := resources(t, text)
+		list[0].Unknown = []protoyaml.Error{unread}
+		err := r.Update(t.Context(), xds.Update{Type: xds.ClusterType, Version: "1", Full: true, Resources: list})
+		if err == nil || !strings.Contains(err.Error(), "newer.x: unknown field") {
+			t.Errorf("error %v", err)
+		}
 	})
 	for name, tc := range map[string]struct {
 		tune func(*Options)

@@ -23,7 +23,9 @@ type Entry[M any] struct {
 	Static bool
 	// Warnings tell what of a dynamic resource has no effect.
 	Warnings []translate.Warning
-	hash     uint64
+	// unknown counts the fields that Raw is without, since no message has them.
+	unknown int
+	hash    uint64
 	// needs are what the value depends on, each of them acquired; wait is for those of them that have not settled.
 	needs []dependency
 	wait  *waiter
@@ -96,7 +98,7 @@ func (t *table[M]) put(deps *dependencies, name string, e *Entry[M]) bool {
 	s := t.slot(name)
 	s.Failure = nil
 	if now := t.latest(name); now != nil && now.hash == e.hash {
-		t.renew(s, e.Raw, e.Version, e.Updated)
+		t.renew(s, e)
 		return false
 	}
 	e.wait = &waiter{name: name, queue: &t.ready}
@@ -123,14 +125,14 @@ func (t *table[M]) waits(name string) bool {
 	return s != nil && s.Warming != nil && s.Warming.wait.left > 0
 }
 
-// renew gives the newest form of a resource the body and version of a response that did not change it.
-func (t *table[M]) renew(s *Slot[M], raw *anypb.Any, version string, updated time.Time) {
+// renew gives the newest form of a resource what e, of a response that did not change its value, tells beside that.
+func (t *table[M]) renew(s *Slot[M], e *Entry[M]) {
 	form := &s.Active
 	if s.Warming != nil {
 		form = &s.Warming
 	}
 	next := **form // a dump may be looking at the entry
-	next.Raw, next.Version, next.Updated = raw, version, updated
+	next.Raw, next.Version, next.Updated, next.Warnings, next.unknown = e.Raw, e.Version, e.Updated, e.Warnings, e.unknown
 	*form = &next
 }
 

@@ -32,12 +32,12 @@ func keepNamed[M comparable](b *batch, t *table[M], r xds.Resource) bool {
 // version, and nothing else needs to be done. Static resources are never the same as dynamic ones.
 func (t *table[M]) unchanged(b *batch, name string, r xds.Resource) bool {
 	e := t.latest(name)
-	if e == nil || e.Static || !sameBody(e.Raw, r.Body) {
+	if e == nil || e.Static || e.unknown != len(r.Unknown) || !sameBody(e.Raw, r.Body) {
 		return false
 	}
 	s := t.slots[name]
 	s.Failure = nil
-	t.renew(s, r.Body, r.Version, b.now)
+	t.renew(s, newEntry(e.Value, e.hash, r, b.now).warned(e.Warnings))
 	return true
 }
 

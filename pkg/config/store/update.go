@@ -29,7 +29,34 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 	defer s.mu.Unlock()
 	start := time.Now()
 	b := &batch{store: s, update: u, now: start, seen: map[string]bool{}}
-	switch u.Type {
+	if u.Refused != nil {
+		return b.refuse()
+	}
+	s.deps.keep()
+	known := b.take()
+	s.deps.sweep()
+	if !known {
+		return fmt.Errorf("type %s is not supported", u.Type)
+	}
+	if w := s.follows[u.Type]; w != nil {
+		w.settled = true
+		if w.timer != nil {
+			w.timer.Stop()
+		}
+		b.tell(w)
+		if len(b.errs) == 0 {
+			s.versions[u.Type] = u.Version
+		}
+	}
+	s.withhold(u)
+	s.publish()
+	return b.result()
+}
+
+// take applies the resources; false when nothing is known of their type.
+func (b *batch) take() bool {
+	s := b.store
+	switch b.update.Type {
 	case xds.ClusterType:
 		b.clusters()
 		b.answerDemand()
@@ -50,21 +77,27 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 	case xds.LbEndpointType:
 		b.endpoints()
 	default:
-		return fmt.Errorf("type %s is not supported", u.Type)
+		return false
 	}
-	if w := s.follows[u.Type]; w != nil {
-		w.settled = true
-		if w.timer != nil {
-			w.timer.Stop()
-		}
+	return true
+}
+
+// refuse counts a response that is not looked at, and says why.
+func (b *batch) refuse() error {
+	s, err := b.store, b.update.Refused
+	s.opt.Log.Warn("rejected a response", "type", b.update.Type, "error", err)
+	b.errs = append(b.errs, err)
+	if w := s.follows[b.update.Type]; w != nil {
 		b.tell(w)
-		if len(b.errs) == 0 {
-			s.versions[u.Type] = u.Version
+	}
+	told := map[string]bool{}
+	for _, r := range b.update.Resources {
+		if w := s.deps.wanted(b.update.Type, r.Name); w != nil && !told[r.Name] {
+			told[r.Name] = true
+			b.tell(w)
 		}
 	}
-	s.withhold(u)
-	s.publish()
-	return b.result()
+	return err
 }
 
 // Connected implements xds.Handler.
@@ -90,6 +123,9 @@ type batch struct {
 }
 
 func (b *batch) fail(name string, err error) {
+	if name == "" {
+		name = "a resource without a name"
+	}
 	b.errs = append(b.errs, fmt.Errorf("%s: %w", name, err))
 	b.store.opt.Log.Warn("rejected a dynamic resource", "type", b.update.Type, "name", name, "error", err)
 }
@@ -129,7 +165,7 @@ func (b *batch) tell(w *want) {
 }
 
 func (b *batch) meta(r xds.Resource) translate.Meta {
-	return translate.Meta{Version: r.Version, Dynamic: true, UpdatedAt: b.now}
+	return translate.Meta{Version: r.Version, Dynamic: true, UpdatedAt: b.now, Unknown: r.Unknown}
 }
 
 // decode unpacks and checks a resource into m, a message of the expected type.
@@ -139,12 +175,15 @@ func (b *batch) decode(r xds.Resource, m proto.Message) error {
 		return err
 	}
 	warnings, err := protoyaml.ValidateMessage(m, protoyaml.Options{AllowUnknown: !b.store.opt.RejectUnknown})
-	for _, w := range warnings {
+	if b.store.opt.RejectUnknown && len(r.Unknown) > 0 {
+		return errors.Join(protoyaml.Errors(r.Unknown), err)
+	}
+	for _, w := range append(warnings, r.Unknown...) {
 		if w.Code == protoyaml.CodeUnknownField {
 			b.store.metrics.dynamicUnknown.Inc()
 		}
 		if !b.store.opt.IgnoreUnknown {
-			b.store.opt.Log.Warn("unknown field in dynamic configuration", "type", b.update.Type, "name", r.Name, "warning", w.Error())
+			b.store.opt.Log.Warn("unknown field in dynamic configuration", "type", b.update.Type, "name", r.PeekName(), "warning", w.Error())
 		}
 	}
 	return err
@@ -172,6 +211,9 @@ func (b *batch) warn(warnings []translate.Warning) {
 		if w.Code == translate.CodeUnsupported {
 			b.store.metrics.unsupported.Inc()
 		}
+		if w.Code == translate.CodeUnknownField {
+			continue // decode told of it
+		}
 		b.store.opt.Log.Warn("configuration without effect, or with another one", "warning", w.String())
 	}
 }
@@ -191,7 +233,7 @@ func (b *batch) clusters() {
 		err := b.decode(r, m)
 		name := nameOf(m.GetName(), r.Name)
 		if err == nil && b.seen[name] {
-			err = errors.New("duplicate cluster in the response")
+			err = fmt.Errorf("duplicate cluster %s found", name)
 		}
 		b.seen[name] = true
 		if now := t.latest(name); err == nil && now != nil && now.Static {
@@ -243,7 +285,7 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 	convert func(P, translate.Meta) (M, uint64, []translate.Warning, error),
 ) {
 	for _, r := range b.update.Resources {
-		if r.Body == nil || keepNamed(b, t, r) {
+		if r.Body == nil || b.repeated(r) || keepNamed(b, t, r) {
 			continue
 		}
 		if b.update.Type == xds.EndpointType && b.reassign(r) {
@@ -253,7 +295,7 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 		err := b.decode(r, m)
 		name := nameOf(nameIn(m), r.Name)
 		w := b.store.deps.wanted(b.update.Type, name)
-		if broken := (*unreadableError)(nil); w == nil && errors.As(err, &broken) {
+		if broken := (*unreadableError)(nil); w == nil && err != nil && (name == "" || errors.As(err, &broken)) {
 			b.fail(name, err) // nobody knows whether it was asked for
 			continue
 		}
@@ -293,6 +335,20 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 	}
 }
 
+// repeated tells of a further resource of the same name in a response of the state of the world. As in Envoy, the first one counts.
+func (b *batch) repeated(r xds.Resource) bool {
+	name := r.PeekName()
+	if name == "" {
+		return false
+	}
+	if b.seen[name] {
+		b.store.opt.Log.Warn("ignored all but the first resource of a name in a response", "type", b.update.Type, "name", name)
+		return true
+	}
+	b.seen[name] = true
+	return false
+}
+
 // outlivesRemoval tells of endpoints, routes and secrets that a control plane calls removed: as in Envoy they stay in force until
 // nothing refers to them, since control planes remove them along with, or ahead of, what does. What waits for them goes on without.
 func (b *batch) outlivesRemoval() bool {
@@ -318,7 +374,7 @@ func takeNamed[M comparable](b *batch, t *table[M], w *want, name string, e *Ent
 }
 
 func newEntry[M comparable](v M, hash uint64, r xds.Resource, now time.Time) *Entry[M] {
-	return &Entry[M]{Value: v, Raw: r.Body, Version: r.Version, Updated: now, hash: hash}
+	return &Entry[M]{Value: v, Raw: r.Body, Version: r.Version, Updated: now, hash: hash, unknown: len(r.Unknown)}
 }
 
 // warned keeps what was found in a new entry, and returns that.

@@ -36,6 +36,9 @@ type call struct {
 // begin starts the translation of one resource. The message is checked against the rules of protoc-gen-validate.
 func (t *Translator) begin(m proto.Message, meta Meta, resource string) *call {
 	c := &call{t: t, meta: meta, resource: resource, unpacked: map[*anypb.Any]proto.Message{}}
+	for _, u := range meta.Unknown {
+		c.warnings = append(c.warnings, Warning{Resource: resource, Path: u.Path, Reason: u.Reason, Suggestion: u.Suggestion, Code: CodeUnknownField})
+	}
 	c.validate(m, nil)
 	return c
 }

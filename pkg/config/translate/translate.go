@@ -61,6 +61,8 @@ type Meta struct {
 	Dynamic bool
 	// UpdatedAt is when the resource was received.
 	UpdatedAt time.Time
+	// Unknown are the fields that the resource had beside those of the message; their paths lead from it.
+	Unknown []protoyaml.Error
 	// ManyHealthChecks allows a cluster several active checks, as health discovery (HDS) does and CDS does not.
 	ManyHealthChecks bool
 }

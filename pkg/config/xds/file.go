@@ -143,7 +143,7 @@ func (f *file) read() (Update, error) {
 	if err != nil {
 		return Update{}, fmt.Errorf("decode resources: %w", err)
 	}
-	for _, w := range warnings {
+	for _, w := range outside(warnings, resources) {
 		f.opt.log.Warn("unknown field in a file of resources", "warning", w.Error())
 	}
 	u := Update{Type: f.opt.typeURL, Version: version(src), Full: true}
@@ -162,6 +162,18 @@ func (f *file) read() (Update, error) {
 		}
 	}
 	return u, nil
+}
+
+// outside are the warnings that are about none of the resources.
+func outside(warnings []protoyaml.Error, resources []protoyaml.Resource) []protoyaml.Error {
+	type place struct{ line, column int }
+	inside := map[place]bool{}
+	for _, r := range resources {
+		for _, w := range r.Unknown {
+			inside[place{w.Line, w.Column}] = true
+		}
+	}
+	return slices.DeleteFunc(warnings, func(w protoyaml.Error) bool { return inside[place{w.Line, w.Column}] })
 }
 
 // empty judges a file without resources of the type. Only one that says so means that there are none: a file that has
@@ -189,7 +201,7 @@ func packed(r protoyaml.Resource, version string) (Resource, error) {
 	if r.Wrapper != nil {
 		out = deltaResource(r.Wrapper, version)
 	}
-	out.Body = body
+	out.Body, out.Unknown = body, r.Unknown
 	return out, nil
 }
 

@@ -36,7 +36,7 @@ func FuzzREST(f *testing.F) {
 	f.Add([]byte(`{"versionInfo": "1", "typeUrl": "x", "resources": [{"@type": "type.googleapis.com/envoy.service.discovery.v3.Resource", "name": "a", "ttl": "1s"}], "controlPlane": {"identifier": "i"}}`))
 	f.Add([]byte(`{"resources": [{}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := decodeREST(data)
+		r, _, err := decodeREST(data)
 		if err != nil {
 			return
 		}

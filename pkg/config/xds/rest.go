@@ -160,8 +160,12 @@ func (r *rest) poll(ctx context.Context, server *RESTServer, fresh bool) error {
 		return nil
 	}
 	r.opt.handler.Attempt(r.asked())
-	response, err := r.ask(ctx, server, q)
-	if err != nil || response == nil {
+	text, err := r.ask(ctx, server, q)
+	if err != nil || text == nil {
+		return err
+	}
+	response, unknown, err := decodeREST(text)
+	if err != nil {
 		return err
 	}
 	if t := response.GetTypeUrl(); t != "" && t != r.opt.service.typeURL {
@@ -171,7 +175,11 @@ func (r *rest) poll(ctx context.Context, server *RESTServer, fresh bool) error {
 	if id := response.GetControlPlane().GetIdentifier(); id != "" {
 		r.opt.handler.Connected(true, id)
 	}
-	r.rejected = r.opt.handler.Update(ctx, sotwUpdate(response))
+	u := sotwUpdate(response)
+	for i := range unknown {
+		u.Resources[i].Unknown = unknown[i]
+	}
+	r.rejected = r.opt.handler.Update(ctx, u)
 	if r.complaint = ""; r.rejected == nil {
 		r.version = response.GetVersionInfo()
 	}
@@ -197,8 +205,8 @@ func (r *rest) request(fresh bool) *discoveryv3.DiscoveryRequest {
 	return q
 }
 
-// ask sends a request. The response is nil when nothing changed.
-func (r *rest) ask(ctx context.Context, server *RESTServer, q *discoveryv3.DiscoveryRequest) (*discoveryv3.DiscoveryResponse, error) {
+// ask sends a request and returns the text of the answer, which is nil when nothing changed.
+func (r *rest) ask(ctx context.Context, server *RESTServer, q *discoveryv3.DiscoveryRequest) ([]byte, error) {
 	// Envoy keeps the names of the proto files, too.
 	body, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(q)
 	if err != nil {
@@ -220,7 +228,7 @@ func (r *rest) ask(ctx context.Context, server *RESTServer, q *discoveryv3.Disco
 		return nil, fmt.Errorf("ask control plane %s: %w", server.Name, err)
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(http.MaxBytesReader(nil, answer.Body, maxBody))
+	text, err := io.ReadAll(http.MaxBytesReader(nil, answer.Body, maxBody)) // not nil, even if it is empty
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read answer of control plane %s: %w", server.Name, err)
@@ -229,19 +237,7 @@ func (r *rest) ask(ctx context.Context, server *RESTServer, q *discoveryv3.Disco
 	case answer.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("control plane %s answered with status %d: %s", server.Name, answer.StatusCode, excerpt(text))
 	}
-	return decodeREST(text)
-}
-
-// decodeREST reads a DiscoveryResponse in JSON, whose fields may be named as in the proto files or in lower camel case.
-func decodeREST(text []byte) (*discoveryv3.DiscoveryResponse, error) {
-	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, fmt.Errorf("decode discovery response: %w: it is empty", ErrUnreadable)
-	}
-	out := &discoveryv3.DiscoveryResponse{}
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(text, out); err != nil {
-		return nil, fmt.Errorf("decode discovery response: %w: %w", ErrUnreadable, err)
-	}
-	return out, nil
+	return text, nil
 }
 
 // excerpt is the beginning of an error's body, on one line.

@@ -12,6 +12,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-proxy/weir/pkg/config/protoyaml"
 )
 
 // Type URLs of the resources that weir asks for.
@@ -41,6 +43,9 @@ type Resource struct {
 	Version string
 	// Body is nil for a heart-beat, which changes nothing but the TTL.
 	Body *anypb.Any
+	// Unknown are the fields that the resource had and that no message has, so that Body is without them: those of text. In what
+	// comes in binary form they are in Body.
+	Unknown []protoyaml.Error
 	// TTL is 0 when the resource does not expire.
 	TTL time.Duration
 }
@@ -59,6 +64,8 @@ type Update struct {
 	Expired bool
 	// Full tells that Resources is all there is, so that absent listeners and clusters are removed.
 	Full bool
+	// Refused tells why the response is to be rejected whatever is in its resources; nil for nearly all.
+	Refused error
 }
 
 // Asked are the subscriptions of one type that a source has.

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
 )
 
@@ -45,6 +46,7 @@ type TCPConn struct {
 	ID uint64
 
 	meter   *meter
+	tally   timer.Timer // brings the counters of bytes up to date while the connection lives
 	pool    *tcpPool    // nil when none are made ahead
 	made    int64       // on the wheel's clock; of those made ahead
 	settled atomic.Bool // the pool knows of the use
@@ -98,7 +100,7 @@ func (h *Host) dialTCP(ctx context.Context, o *TCPOptions, p *tcpPool) (*TCPConn
 		c.meter.end(connectFailure(err).Kind == upstream.KindConnect, false)
 		return nil, err
 	}
-	c.Raw, c.ID = raw, h.shared.Runtime.ids.Add(1)
+	c.opened(raw)
 	if p != nil {
 		p.use(o.Preconnect)
 	}
@@ -143,9 +145,22 @@ func (c *TCPConn) Close() {
 	c.end(c.Socket.PeerClosed(), true) // as in Envoy, the connection is a request
 }
 
-// end closes the connection; remote and active as in meter.end.
+// opened begins to count the bytes of the connection. Such connections may live for days, so that counting them at the end
+// would not do.
+func (c *TCPConn) opened(raw Raw) {
+	r := c.meter.host.shared.Runtime
+	c.Raw, c.ID = raw, r.ids.Add(1)
+	c.tally.Init(r.wheel, func() {
+		c.meter.bytes(c.Socket)
+		c.tally.Arm(sweepInterval)
+	})
+	c.tally.Arm(sweepInterval)
+}
+
+// end closes the connection, which was opened; remote and active as in meter.end.
 func (c *TCPConn) end(remote, active bool) {
 	_ = c.Conn.Close()
+	c.tally.Release()
 	c.meter.bytes(c.Socket)
 	c.meter.end(remote, active)
 }

@@ -170,7 +170,7 @@ func (p *tcpPool) dial(ctx context.Context, c *TCPConn) {
 		p.mu.Unlock()
 		return
 	}
-	c.ID, c.made = runtime.ids.Add(1), runtime.wheel.Now()
+	c.made = runtime.wheel.Now()
 	p.mu.Lock()
 	p.dialing--
 	unused := false
@@ -197,7 +197,10 @@ func (p *tcpPool) establish(ctx context.Context, c *TCPConn) (err error) {
 			err = bad
 		}
 	}()
-	c.Raw, err = dial(ctx, p.host, p.key.origin, p.key.sni, nil, c.meter)
+	raw, err := dial(ctx, p.host, p.key.origin, p.key.sni, nil, c.meter)
+	if err == nil {
+		c.opened(raw)
+	}
 	return err
 }
 

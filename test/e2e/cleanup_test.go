@@ -3,28 +3,14 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/test/harness"
 )
-
-// bpffs is a directory for a BPF file system of the test's own.
-func bpffs(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "bpf")
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, os.ErrNotExist) {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // pinning captures connections, datagrams and what comes in, and is to be obeyed by those who are captured without weir, too.
 func pinning(fs string) string {
@@ -46,7 +32,7 @@ except OSError as e:
 // It is not parallel, since the cleanup removes empty default cgroups of the machine, too.
 func TestCleanupOfEverythingPinned(t *testing.T) {
 	harness.NeedInterception(t)
-	near, far, group, fs := harness.NewHost(t), harness.NewHost(t), harness.NewCgroup(t), bpffs(t)
+	near, far, group, fs := harness.NewHost(t), harness.NewHost(t), harness.NewCgroup(t), kerneltest.BPFFS(t)
 	harness.Link(near, far, houseNet)
 	far.TCPBackend(farAddr+":7000", harness.Greets("direct"))
 	udpBackendAt(t, far, farAddr+":53", "direct ")

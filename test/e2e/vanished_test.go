@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/test/harness"
 )
@@ -88,7 +89,7 @@ func awaitFreed(t *testing.T, programs []ebpf.ProgramID) {
 func TestNamespaceGoneWithoutWeir(t *testing.T) {
 	t.Parallel()
 	harness.NeedInterception(t)
-	node, pods, fs := harness.NewHost(t), harness.NewCgroup(t), bpffs(t)
+	node, pods, fs := harness.NewHost(t), harness.NewCgroup(t), kerneltest.BPFFS(t)
 	device := fmt.Sprintf("gone%d", os.Getpid())
 	groups := [2]*harness.Cgroup{pods.Child(t, "gone"), pods.Child(t, "stays")}
 	gone := vanishingPod(t, node, groups[0], device)

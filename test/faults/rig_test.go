@@ -1,15 +1,10 @@
 package faults
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/test/harness"
 )
 
@@ -51,7 +46,7 @@ func newRigWith(t *testing.T, persistence, policy string, more func(*harness.Hos
 		return harness.Listener{Name: name, Address: addr, Virtual: true, Chains: []string{harness.Chain(harness.TCP(cluster))}}.YAML()
 	}
 	r := &rig{
-		t: t, host: host, remote: remote, fs: bpffs(t),
+		t: t, host: host, remote: remote, fs: kerneltest.BPFFS(t),
 		group: harness.NewCgroup(t), other: harness.NewCgroup(t),
 	}
 	listeners, clusters := more(host)
@@ -62,18 +57,6 @@ func newRigWith(t *testing.T, persistence, policy string, more func(*harness.Hos
 	r.interception = fmt.Sprintf("life_cycle: {persistence: %s, bpf_fs: %q}, fail_policy: %s, offload: {exclude_listeners: [real]}",
 		persistence, r.fs, policy)
 	return r
-}
-
-// bpffs is a directory for a BPF file system of the test's own.
-func bpffs(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "bpf")
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, os.ErrNotExist) {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 // start starts a weir; one that is not awaited may be killed before it serves.

@@ -3,7 +3,6 @@ package upgrade
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,12 +10,12 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/test/harness"
 )
 
@@ -45,24 +44,12 @@ func newRig(t *testing.T) *rig {
 	listener := func(name, addr string, virtual bool) string {
 		return harness.Listener{Name: name, Address: addr, Virtual: virtual, Chains: []string{harness.Chain(harness.TCP("backend"))}}.YAML()
 	}
-	r := &rig{t: t, host: host, group: harness.NewCgroup(t), fs: bpffs(t)}
+	r := &rig{t: t, host: host, group: harness.NewCgroup(t), fs: kerneltest.BPFFS(t)}
 	r.conf = harness.Bootstrap{
 		Listeners: []string{listener("virtual", virtual, true), listener("real", real, true), listener("bound", bound, false)},
 		Clusters:  []string{harness.Cluster("backend", harness.To(proxied.Addr))},
 	}.YAML()
 	return r
-}
-
-// bpffs is a directory for a BPF file system of the test's own.
-func bpffs(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "bpf")
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, os.ErrNotExist) {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 // start starts a weir; fields are those of weir.interception.v1.Interception beside the persistence.

@@ -39,9 +39,9 @@ var rules = []rule{
 	{
 		from: "", not: "github.com/cilium/ebpf",
 		except: []string{
-			"pkg/kernel/accel", "pkg/kernel/attach", "pkg/kernel/intercept", "pkg/kernel/inbound", "pkg/kernel/datagram", "pkg/kernel/events", "pkg/kernel/pin", "pkg/kernel/probe", "pkg/kernel/program",
-			"pkg/kernel/verifiertest",
-			"tools/generate",
+			"pkg/kernel/accel", "pkg/kernel/attach", "pkg/kernel/intercept", "pkg/kernel/inbound", "pkg/kernel/datagram",
+			"pkg/kernel/events", "pkg/kernel/pin", "pkg/kernel/probe", "pkg/kernel/program",
+			"pkg/kernel/kerneltest", "pkg/kernel/verifiertest", "tools/generate",
 		},
 		why: "few packages talk to the kernel's BPF",
 	},

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/kernel/accel"
-	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/relay"
@@ -50,7 +50,7 @@ func newRig(t *testing.T, network string, full bool, limit uint64) *rig {
 	if r.backend, err = net.Listen(network, host); err != nil {
 		t.Fatal(err)
 	}
-	own := ownCgroup(t)
+	own := kerneltest.OwnCgroup(t)
 	var named []string
 	if full {
 		named = []string{own}
@@ -68,19 +68,6 @@ func newRig(t *testing.T, network string, full bool, limit uint64) *rig {
 		r.done.Wait()
 	})
 	return r
-}
-
-func ownCgroup(t *testing.T) string {
-	t.Helper()
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := h.Of(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 func addrPort(l net.Listener) netip.AddrPort { return conn.AddrPort(l.Addr()) }

@@ -14,6 +14,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/agent/explain"
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -26,20 +27,9 @@ func attached(t *testing.T, b *bed) (k *intercept.Interceptor, name string) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	name = fmt.Sprintf("/weir-explain-%d", os.Getpid())
-	dir, _, err := h.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Remove(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	name = "/" + kerneltest.CgroupName(t)
+	kerneltest.Cgroup(t, kerneltest.Hierarchy(t), name)
+	var err error
 	if k, err = intercept.New(intercept.Options{ProxyMark: proxyMark}); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/test/await"
 )
 
@@ -34,7 +34,7 @@ func newRig(t *testing.T, o Options, full bool) *rig {
 			t.Error(err)
 		}
 	})
-	own := ownCgroup(t)
+	own := kerneltest.OwnCgroup(t)
 	var named []string
 	if full {
 		named = []string{own}
@@ -51,19 +51,6 @@ func newRig(t *testing.T, o Options, full bool) *rig {
 		t.Fatal(err)
 	}
 	return &rig{a, door}
-}
-
-func ownCgroup(t *testing.T) string {
-	t.Helper()
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := h.Of(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 // connect gives the two ends of a connection from port (0: any); the proxy's has been taken in.

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -29,19 +29,10 @@ type bench struct {
 
 func newBench(t testing.TB) *bench {
 	t.Helper()
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{t: t, name: fmt.Sprintf("weir-udp-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", "#", "-").Replace(t.Name()))}
-	if b.dir, _, err = h.Create(b.name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Remove(b.dir); err != nil {
-			t.Error(err)
-		}
-	})
+	h := kerneltest.Hierarchy(t)
+	b := &bench{t: t, name: kerneltest.CgroupName(t)}
+	b.dir = kerneltest.Cgroup(t, h, b.name)
+	var err error
 	if b.Interceptor, err = New(Options{ProxyMark: testMark, Hierarchy: h, OpenCapture: b.open}); err != nil {
 		t.Fatal(err)
 	}

@@ -5,21 +5,17 @@ import (
 	"os"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
+	"github.com/weir-proxy/weir/pkg/kernel/pin/pintest"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
 // TestRestore has somebody remove all pins under a daemon that runs.
 func TestRestore(t *testing.T) {
-	fs := t.TempDir()
+	fs := kerneltest.BPFFS(t)
 	b := newBench(t)
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := kerneltest.Hierarchy(t)
 	i, err := New(Options{ProxyMark: testMark, Hierarchy: h, OpenCapture: b.open, OpenPins: func() (*pin.Store, error) {
 		return pin.Open(pin.Options{FS: fs, Instance: "test"})
 	}})
@@ -30,9 +26,6 @@ func TestRestore(t *testing.T) {
 		if err := i.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := unix.Unmount(fs, 0); err != nil {
-			t.Error(err)
-		}
 	})
 	plan := &steer.Plan{Cgroups: []string{h.Name(b.dir)}, Rules: []steer.Rule{{
 		Prefix: netip.MustParsePrefix("192.0.2.53/32"), Port: 53, Protocol: steer.UDP, Action: steer.Redirect, Listener: "dns",
@@ -40,25 +33,13 @@ func TestRestore(t *testing.T) {
 	if err := i.Apply(plan); err != nil {
 		t.Fatal(err)
 	}
-	state := func() pin.State {
-		t.Helper()
-		all, err := pin.List(fs)
-		if err != nil || len(all) != 1 || len(all[0].Versions) != 1 {
-			t.Fatalf("pinned is %+v (%v)", all, err)
-		}
-		return all[0]
-	}
-	before := state()
+	before := pintest.State(t, fs)
 	whole := before.Versions[0]
 	if err := os.RemoveAll(before.Dir); err != nil {
 		t.Fatal(err)
 	}
-	for try, want := range []int{whole.Maps + whole.Links, 0} {
-		if got, err := i.Restore(); err != nil || got != want || want == 0 && try == 0 {
-			t.Errorf("look %d: %d pins were missing (%v), want %d", try, got, err, want)
-		}
+	if whole.Maps+whole.Links == 0 {
+		t.Error("nothing was pinned")
 	}
-	if now := state(); now.Versions[0] != whole || !now.Owned {
-		t.Errorf("pinned is %+v, want %+v, and owned", now, whole)
-	}
+	pintest.Restore(t, fs, i, whole, whole.Maps+whole.Links)
 }

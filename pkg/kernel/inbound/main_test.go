@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
 )
 
@@ -182,12 +183,10 @@ func newBench(t *testing.T) *bench {
 
 func newBenchWith(t *testing.T, o Options) *bench {
 	t.Helper()
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{host: newHost(t), hierarchy: h, dir: makeCgroup(t, h, fmt.Sprintf("weir-test-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", "#", "-").Replace(t.Name())))}
+	h := kerneltest.Hierarchy(t)
+	b := &bench{host: newHost(t), hierarchy: h, dir: kerneltest.Cgroup(t, h, kerneltest.CgroupName(t))}
 	o.Hierarchy = h
+	var err error
 	if b.Inbound, err = New(o); err != nil {
 		t.Fatal(err)
 	}
@@ -200,20 +199,6 @@ func newBenchWith(t *testing.T, o Options) *bench {
 }
 
 func (b *bench) Close() error { return b.Inbound.Close() }
-
-func makeCgroup(t *testing.T, h *cgroup.Hierarchy, name string) string {
-	t.Helper()
-	dir, _, err := h.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Remove(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // everywhere takes all ports.
 func everywhere() *Plan {

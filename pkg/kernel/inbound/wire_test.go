@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cilium/ebpf/btf"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 )
 
 // TestStructsMatchTheObject compares every member of the structs in wire.go with the BTF of the embedded object.
@@ -14,7 +14,7 @@ func TestStructsMatchTheObject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, goType := range map[string]reflect.Type{
+	kerneltest.Structs(t, spec, map[string]reflect.Type{
 		"inbound_place": reflect.TypeFor[wirePlace](), "inbound_count": reflect.TypeFor[wireCount](),
 		"inbound_half": reflect.TypeFor[wireHalf](), "inbound_socket": reflect.TypeFor[wireSocket](),
 		"inbound_prefix": reflect.TypeFor[wirePrefix](), "inbound_pair": reflect.TypeFor[wirePair](),
@@ -22,29 +22,7 @@ func TestStructsMatchTheObject(t *testing.T) {
 		"inbound_rule": reflect.TypeFor[wireRule](), "inbound_peer": reflect.TypeFor[wirePeer](),
 		"inbound_explain": reflect.TypeFor[wireExplain](),
 		"inbound_control": reflect.TypeFor[wireControl](),
-	} {
-		t.Run(name, func(t *testing.T) {
-			var c *btf.Struct
-			if err := spec.Types.TypeByName(name, &c); err != nil {
-				t.Fatal(err)
-			}
-			if uintptr(c.Size) != goType.Size() || len(c.Members) != goType.NumField() {
-				t.Fatalf("%d bytes and %d members in C, %d and %d in Go", c.Size, len(c.Members), goType.Size(), goType.NumField())
-			}
-			for n, member := range c.Members {
-				field := goType.Field(n)
-				size, err := btf.Sizeof(member.Type)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if strings.ReplaceAll(member.Name, "_", "") != strings.ToLower(field.Name) ||
-					uintptr(member.Offset.Bytes()) != field.Offset || uintptr(size) != field.Type.Size() {
-					t.Errorf("member %d: %s at %d of %d bytes in C, %s at %d of %d in Go", n,
-						member.Name, member.Offset.Bytes(), size, field.Name, field.Offset, field.Type.Size())
-				}
-			}
-		})
-	}
+	})
 }
 
 func TestConstantsMatchTheObject(t *testing.T) {
@@ -52,18 +30,7 @@ func TestConstantsMatchTheObject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enum := func(name string) map[string]uint64 {
-		var e *btf.Enum
-		if err := spec.Types.TypeByName(name, &e); err != nil {
-			t.Fatal(err)
-		}
-		values := make(map[string]uint64)
-		for _, v := range e.Values {
-			values[v.Name] = v.Value
-		}
-		return values
-	}
-	reasons := enum("inbound_reason")
+	reasons := kerneltest.Enum(t, spec, "inbound_reason")
 	if len(reasons) != int(reasonCount)+1 || reasons["INBOUND_COUNT"] != uint64(reasonCount) {
 		t.Errorf("%d reasons in C, %d in Go", reasons["INBOUND_COUNT"], reasonCount)
 	}

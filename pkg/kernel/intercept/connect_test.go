@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -72,7 +73,7 @@ func TestConnectIsLeftAlone(t *testing.T) {
 	plan := b.plan(0, "127.0.0.0/8", "::1/128")
 	plan.Excludes = []steer.Rule{{Prefix: netip.MustParsePrefix("127.0.0.0/8"), Port: server4.Port()}}
 	b.apply(t, plan)
-	outside := makeCgroup(t, b.hierarchy, b.name+"-outside")
+	outside := kerneltest.Cgroup(t, b.hierarchy, b.name+"-outside")
 	tests := []struct {
 		name string
 		dir  string
@@ -227,7 +228,7 @@ func TestAttachedAboveAndBelow(t *testing.T) {
 	b := newBench(t)
 	conns := b.capture(t)
 	b.apply(t, b.plan(80, "192.0.2.80/32", "2001:db8::80/128"))
-	below := makeCgroup(t, b.hierarchy, b.name+"/below")
+	below := kerneltest.Cgroup(t, b.hierarchy, b.name+"/below")
 	b.attachTo(t, below)
 	for _, addr := range []string{nowhere4, nowhere6} {
 		ans := client(t, below, request{Addr: addr})

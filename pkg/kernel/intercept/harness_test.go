@@ -11,13 +11,13 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/events"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
@@ -35,12 +35,9 @@ type bench struct {
 // newBench loads the programs and makes a cgroup with a unique name; both go with the test.
 func newBench(t testing.TB) *bench {
 	t.Helper()
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := fmt.Sprintf("weir-test-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", "#", "-").Replace(t.Name()))
-	dir := makeCgroup(t, h, name)
+	h := kerneltest.Hierarchy(t)
+	name := kerneltest.CgroupName(t)
+	dir := kerneltest.Cgroup(t, h, name)
 	ring, err := events.New()
 	if err != nil {
 		t.Fatal(err)
@@ -55,20 +52,6 @@ func newBench(t testing.TB) *bench {
 		}
 	})
 	return &bench{i, h, dir, name}
-}
-
-func makeCgroup(t testing.TB, h *cgroup.Hierarchy, name string) string {
-	t.Helper()
-	dir, _, err := h.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Remove(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 // plan captures the given prefixes on a port, for the bench's cgroup.

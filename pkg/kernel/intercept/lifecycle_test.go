@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
@@ -60,12 +61,9 @@ func runDaemon(name string) error {
 }
 
 func TestNothingStaysAfterSIGKILL(t *testing.T) {
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := kerneltest.Hierarchy(t)
 	name := fmt.Sprintf("weir-test-%d-kill", os.Getpid())
-	dir := makeCgroup(t, h, name)
+	dir := kerneltest.Cgroup(t, h, name)
 	server := direct(t, "127.0.0.1:0")
 	daemon := spawn(t, "", "daemon")
 	daemon.Env = append(daemon.Env, "WEIR_TEST_CGROUP="+name)
@@ -91,12 +89,9 @@ func TestNothingStaysAfterSIGKILL(t *testing.T) {
 
 func TestCloseLeavesNothing(t *testing.T) {
 	fds := leak.Files(t)
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := kerneltest.Hierarchy(t)
 	name := fmt.Sprintf("weir-test-%d-close", os.Getpid())
-	dir := makeCgroup(t, h, name)
+	dir := kerneltest.Cgroup(t, h, name)
 	i, err := New(Options{Hierarchy: h})
 	if err != nil {
 		t.Fatal(err)
@@ -155,11 +150,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 }
 
 func TestDefaultCgroup(t *testing.T) {
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	base := makeCgroup(t, h, fmt.Sprintf("weir-test-%d-default", os.Getpid()))
+	h := kerneltest.Hierarchy(t)
+	base := kerneltest.Cgroup(t, h, fmt.Sprintf("weir-test-%d-default", os.Getpid()))
 	i, err := New(Options{Hierarchy: cgroup.At("/", base)})
 	if err != nil {
 		t.Fatal(err)
@@ -191,14 +183,14 @@ func TestDefaultCgroup(t *testing.T) {
 func TestCgroupsComeAndGo(t *testing.T) {
 	b := newBench(t)
 	b.capture(t)
-	first := makeCgroup(t, b.hierarchy, b.name+"/a1")
+	first := kerneltest.Cgroup(t, b.hierarchy, b.name+"/a1")
 	plan := b.plan(80, "192.0.2.80/32")
 	plan.Cgroups = []string{b.name + "/a*", b.name + "/missing"}
 	b.apply(t, plan)
 	if got := b.cgroups(t); got != first {
 		t.Errorf("attached to %q, want %q", got, first)
 	}
-	second := makeCgroup(t, b.hierarchy, b.name+"/a2")
+	second := kerneltest.Cgroup(t, b.hierarchy, b.name+"/a2")
 	if err := b.Refresh(); err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +229,7 @@ func TestNestedCgroupsOfTwoDaemons(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inner.Close()
-	dir := makeCgroup(t, outer.hierarchy, outer.name+"/inner")
+	dir := kerneltest.Cgroup(t, outer.hierarchy, outer.name+"/inner")
 	defer inner.Close()
 	plan := outer.plan(80, "198.51.100.1/32")
 	plan.Cgroups = []string{outer.name + "/inner"}
@@ -292,7 +284,7 @@ func TestCgroupMadeAnew(t *testing.T) {
 
 func TestAttached(t *testing.T) {
 	b := newBench(t)
-	below := makeCgroup(t, b.hierarchy, b.name+"/below")
+	below := kerneltest.Cgroup(t, b.hierarchy, b.name+"/below")
 	check := func(when string, want bool) {
 		t.Helper()
 		for _, dir := range []string{b.dir, below} {

@@ -12,7 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
@@ -35,12 +35,9 @@ func TestUnavailable(t *testing.T) {
 
 // TestThreeCapabilitiesAreEnough loads and attaches as an ordinary user with what the documentation asks for.
 func TestThreeCapabilitiesAreEnough(t *testing.T) {
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := kerneltest.Hierarchy(t)
 	name := fmt.Sprintf("weir-test-%d-caps", os.Getpid())
-	makeCgroup(t, h, name)
+	kerneltest.Cgroup(t, h, name)
 	cmd := spawn(t, "", "capabilities", func(attr *syscall.SysProcAttr) {
 		attr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
 		attr.AmbientCaps = []uintptr{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -142,7 +143,7 @@ func BenchmarkConnect(b *testing.B) {
 	const spread = 1000
 	bench := newBench(b)
 	server := crowd(b, "0.0.0.0:0", "hello")
-	outside := makeCgroup(b, bench.hierarchy, bench.name+"-outside")
+	outside := kerneltest.Cgroup(b, bench.hierarchy, bench.name+"-outside")
 	first := netip.AddrPortFrom(netip.MustParseAddr("127.0.1.0"), server.Port())
 	s := offloaded("shop", steer.RoundRobin)
 	for n := range spread {
@@ -176,7 +177,7 @@ func BenchmarkConnect(b *testing.B) {
 func BenchmarkThroughput(b *testing.B) {
 	bench := newBench(b)
 	server := crowd(b, "127.0.0.1:0", "hello")
-	outside := makeCgroup(b, bench.hierarchy, bench.name+"-outside")
+	outside := kerneltest.Cgroup(b, bench.hierarchy, bench.name+"-outside")
 	bench.apply(b, bench.offloadPlan("192.0.2.80/32"))
 	bench.applyServices(b, offloaded("shop", steer.RoundRobin, server))
 	direct := burst{Addr: server.String(), Times: 2, Send: 512 << 20}

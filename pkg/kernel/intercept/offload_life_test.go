@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/test/await"
@@ -230,7 +231,7 @@ func TestOffloadAboveAndBelow(t *testing.T) {
 	b := newBench(t)
 	b.apply(t, b.offloadPlan("192.0.2.80/32"))
 	b.applyServices(t, offloaded("shop", steer.RoundRobin, crowd(t, "127.0.0.1:0", "hello")))
-	below := makeCgroup(t, b.hierarchy, b.name+"/below")
+	below := kerneltest.Cgroup(t, b.hierarchy, b.name+"/below")
 	b.attachTo(t, below)
 	if ans := client(t, below, request{Addr: nowhere4}); ans.Greeting != "hello" || ans.Peer != nowhere4 {
 		t.Errorf("client %+v", ans)
@@ -342,7 +343,7 @@ func TestDetachedWithConnections(t *testing.T) {
 // application asked for, and what the new one counts is its own.
 func TestOffloadTakeOver(t *testing.T) {
 	b := newBench(t)
-	fs := bpffs(t)
+	fs := kerneltest.BPFFS(t)
 	service := offloaded("shop", steer.RoundRobin, crowd(t, "127.0.0.1:0", "hello"))
 	plan := b.offloadPlan("192.0.2.80/32")
 	load := func(takeOver bool) *Interceptor {

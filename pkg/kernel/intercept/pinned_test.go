@@ -15,27 +15,15 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/kernel/attach"
-	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/pin"
+	"github.com/weir-proxy/weir/pkg/kernel/pin/pintest"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/test/await"
 )
-
-// bpffs is a directory for a BPF file system of the test's own.
-func bpffs(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil && !errors.Is(err, syscall.EINVAL) {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // pinnedDaemon starts a daemon that pins its state, with the given fail policy.
 func pinnedDaemon(t *testing.T, fs, name, policy string) (stop func(syscall.Signal)) {
@@ -60,26 +48,14 @@ func pinnedDaemon(t *testing.T, fs, name, policy string) (stop func(syscall.Sign
 	return stop
 }
 
-func openPins(t *testing.T, fs string) *pin.Store {
-	t.Helper()
-	s, err := pin.Open(pin.Options{FS: fs, Instance: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 func TestFailPolicyHoldsWithoutDaemon(t *testing.T) {
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := kerneltest.Hierarchy(t)
 	for _, tt := range []struct{ policy, want string }{{"open", "direct"}, {"closed", "connection refused"}} {
 		t.Run(tt.policy, func(t *testing.T) {
 			name := fmt.Sprintf("weir-test-%d-pin-%s", os.Getpid(), tt.policy)
-			dir := makeCgroup(t, h, name)
+			dir := kerneltest.Cgroup(t, h, name)
 			server := direct(t, "127.0.0.1:0")
-			fs := bpffs(t)
+			fs := kerneltest.BPFFS(t)
 			kill := pinnedDaemon(t, fs, name, tt.policy)
 			if ans := client(t, dir, request{Addr: server.String()}); ans.Greeting != "captured" {
 				t.Errorf("while it runs: %+v, want it captured", ans)
@@ -134,13 +110,10 @@ func programsAt(t *testing.T, dir string) []HookProgram {
 // TestTakeOver lets one interceptor take over from another in the middle of a connection: the second one knows where it was
 // going, and what getpeername tells does not change.
 func TestTakeOver(t *testing.T) {
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := kerneltest.Hierarchy(t)
 	name := fmt.Sprintf("weir-test-%d-takeover", os.Getpid())
-	dir := makeCgroup(t, h, name)
-	fs := bpffs(t)
+	dir := kerneltest.Cgroup(t, h, name)
+	fs := kerneltest.BPFFS(t)
 	plan := &steer.Plan{Cgroups: []string{name}, FailClosed: true, Rules: []steer.Rule{{
 		Prefix: netip.MustParsePrefix("192.0.2.80/32"), Port: 80, Action: steer.Redirect, Listener: "shop",
 	}}}
@@ -214,7 +187,7 @@ func TestTakeOver(t *testing.T) {
 
 func TestReclaim(t *testing.T) {
 	b := newBench(t)
-	fs := bpffs(t)
+	fs := kerneltest.BPFFS(t)
 	load := func(takeOver bool) *Interceptor {
 		store, err := pin.Open(pin.Options{FS: fs, Instance: "test", TakeOver: takeOver})
 		if err != nil {
@@ -251,14 +224,11 @@ func TestReclaim(t *testing.T) {
 
 // TestForeignState starts on a directory with what other versions, and mistakes, may leave there.
 func TestForeignState(t *testing.T) {
-	h, err := cgroup.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := kerneltest.Hierarchy(t)
 	name := fmt.Sprintf("weir-test-%d-foreign", os.Getpid())
-	dir := makeCgroup(t, h, name)
+	dir := kerneltest.Cgroup(t, h, name)
 	server := direct(t, "127.0.0.1:0")
-	fs := bpffs(t)
+	fs := kerneltest.BPFFS(t)
 	pinnedDaemon(t, fs, name, "closed")(syscall.SIGKILL)
 	states, err := pin.List(fs)
 	if err != nil || len(states) != 1 || len(states[0].Versions) != 1 {
@@ -268,7 +238,7 @@ func TestForeignState(t *testing.T) {
 	check := func(t *testing.T, want ...string) {
 		t.Helper()
 		var notices []string
-		i, err := New(Options{Hierarchy: h, Pins: openPins(t, fs), KeepPins: true, Notice: func(text string) { notices = append(notices, text) }})
+		i, err := New(Options{Hierarchy: h, Pins: pintest.Open(t, fs), KeepPins: true, Notice: func(text string) { notices = append(notices, text) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -358,7 +328,7 @@ func TestExclusiveProgramIsNamed(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	below := makeCgroup(t, b.hierarchy, b.name+"/below")
+	below := kerneltest.Cgroup(t, b.hierarchy, b.name+"/below")
 	for _, dir := range []string{b.dir, below} {
 		plan := b.plan(80, "192.0.2.80/32")
 		plan.Cgroups = []string{b.hierarchy.Name(dir)}
@@ -392,8 +362,8 @@ func TestExclusiveProgramIsNamed(t *testing.T) {
 
 // TestRestore has somebody remove pins under a daemon that runs: some of them, then the directory with the lock.
 func TestRestore(t *testing.T) {
-	fs := bpffs(t)
-	store := openPins(t, fs)
+	fs := kerneltest.BPFFS(t)
+	store := pintest.Open(t, fs)
 	bench := newBench(t)
 	b, err := New(Options{ProxyMark: testMark, Hierarchy: bench.hierarchy, Pins: store})
 	if err != nil {
@@ -407,25 +377,8 @@ func TestRestore(t *testing.T) {
 	if err := b.Apply(bench.plan(80, "192.0.2.80/32")); err != nil {
 		t.Fatal(err)
 	}
-	state := func() pin.State {
-		t.Helper()
-		all, err := pin.List(fs)
-		if err != nil || len(all) != 1 || len(all[0].Versions) != 1 {
-			t.Fatalf("pinned is %+v (%v)", all, err)
-		}
-		return all[0]
-	}
-	whole := state().Versions[0]
-	restore := func(want int) {
-		t.Helper()
-		if got, err := b.Restore(); err != nil || got != want {
-			t.Fatalf("%d pins were missing (%v), want %d", got, err, want)
-		}
-		if now := state(); now.Versions[0] != whole || !now.Owned {
-			t.Errorf("pinned is %+v, want %+v, and owned", now, whole)
-		}
-	}
-	restore(0)
+	whole := pintest.State(t, fs).Versions[0]
+	pintest.Restore(t, fs, b, whole, 0)
 	dir := filepath.Join(store.Dir(), whole.Layout)
 	for _, pattern := range []string{"map_weir_flows", "link_*Connect*"} {
 		names, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -438,16 +391,16 @@ func TestRestore(t *testing.T) {
 			}
 		}
 	}
-	restore(3)
+	pintest.Restore(t, fs, b, whole, 3)
 	if err := os.RemoveAll(store.Dir()); err != nil {
 		t.Fatal(err)
 	}
-	restore(whole.Maps + whole.Links)
+	pintest.Restore(t, fs, b, whole, whole.Maps+whole.Links)
 }
 
 func TestNewForeign(t *testing.T) {
 	b := newBench(t)
-	below := []string{makeCgroup(t, b.hierarchy, b.name+"/one"), makeCgroup(t, b.hierarchy, b.name+"/two")}
+	below := []string{kerneltest.Cgroup(t, b.hierarchy, b.name+"/one"), kerneltest.Cgroup(t, b.hierarchy, b.name+"/two")}
 	other := pass(t, ebpf.AttachCGroupInet6Connect)
 	l, err := link.AttachCgroup(link.CgroupOptions{Path: b.dir, Attach: ebpf.AttachCGroupInet6Connect, Program: other})
 	if err != nil {
@@ -474,7 +427,7 @@ func TestNewForeign(t *testing.T) {
 // TestForeignBefore has somebody else's program below, or on the same cgroup and there first: it runs before weir's.
 func TestForeignBefore(t *testing.T) {
 	b := newBench(t)
-	below := makeCgroup(t, b.hierarchy, b.name+"/one")
+	below := kerneltest.Cgroup(t, b.hierarchy, b.name+"/one")
 	l, err := link.AttachCgroup(link.CgroupOptions{Path: below, Attach: ebpf.AttachCGroupInet4Connect, Program: pass(t, ebpf.AttachCGroupInet4Connect)})
 	if err != nil {
 		t.Fatal(err)

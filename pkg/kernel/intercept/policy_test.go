@@ -11,9 +11,9 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/program"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 	"github.com/weir-proxy/weir/pkg/kernel/wirepolicy"
@@ -37,20 +37,11 @@ func policySpec(t testing.TB) *ebpf.CollectionSpec {
 }
 
 func TestPolicyStructsMatchTheObject(t *testing.T) {
-	spec := policySpec(t)
-	for name, goType := range map[string]reflect.Type{
+	kerneltest.Structs(t, policySpec(t), map[string]reflect.Type{
 		"policy_test": reflect.TypeFor[wirePolicyTest](), "policy_engine": reflect.TypeFor[wirePolicyEngine](),
 		"weir_policy": reflect.TypeFor[wirePolicy](), "policy_query": reflect.TypeFor[wirePolicyQuery](),
 		"policy_run": reflect.TypeFor[wirePolicyRun](),
-	} {
-		t.Run(name, func(t *testing.T) {
-			var c *btf.Struct
-			if err := spec.Types.TypeByName(name, &c); err != nil {
-				t.Fatal(err)
-			}
-			compareStruct(t, c, goType)
-		})
-	}
+	})
 }
 
 // evaluator runs policies in the kernel.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cilium/ebpf/btf"
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 )
 
 // TestStructsMatchTheObject compares every member of the structs in wire.go with the BTF of the embedded object.
@@ -14,7 +14,7 @@ func TestStructsMatchTheObject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pairs := map[string]reflect.Type{
+	kerneltest.Structs(t, spec, map[string]reflect.Type{
 		"weir_prefix": reflect.TypeFor[wirePrefix](), "weir_rule": reflect.TypeFor[wireRule](),
 		"weir_endpoint": reflect.TypeFor[wireEndpoint](), "weir_control": reflect.TypeFor[wireControl](),
 		"weir_sockets": reflect.TypeFor[wireSockets](), "weir_stranger": reflect.TypeFor[wireStranger](),
@@ -24,40 +24,7 @@ func TestStructsMatchTheObject(t *testing.T) {
 		"weir_block":   reflect.TypeFor[wireBlock](), "weir_service": reflect.TypeFor[wireService](),
 		"weir_table": reflect.TypeFor[wireTable](), "weir_slots": reflect.TypeFor[wireSlots](),
 		"weir_upstream": reflect.TypeFor[wireUpstream](), "weir_offload": reflect.TypeFor[wireOffload](),
-	}
-	for name, goType := range pairs {
-		t.Run(name, func(t *testing.T) {
-			var c *btf.Struct
-			if err := spec.Types.TypeByName(name, &c); err != nil {
-				t.Fatal(err)
-			}
-			compareStruct(t, c, goType)
-		})
-	}
-}
-
-func compareStruct(t *testing.T, c *btf.Struct, goType reflect.Type) {
-	t.Helper()
-	if int(c.Size) != int(goType.Size()) {
-		t.Errorf("%d bytes in C, %d in Go", c.Size, goType.Size())
-	}
-	if len(c.Members) != goType.NumField() {
-		t.Fatalf("%d members in C, %d in Go", len(c.Members), goType.NumField())
-	}
-	for n, member := range c.Members {
-		field := goType.Field(n)
-		size, err := btf.Sizeof(member.Type)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.ReplaceAll(member.Name, "_", "") != strings.ToLower(field.Name) {
-			t.Errorf("member %d is %s in C, %s in Go", n, member.Name, field.Name)
-		}
-		if uintptr(member.Offset.Bytes()) != field.Offset || uintptr(size) != field.Type.Size() {
-			t.Errorf("%s: offset %d size %d in C, offset %d size %d in Go",
-				member.Name, member.Offset.Bytes(), size, field.Offset, field.Type.Size())
-		}
-	}
+	})
 }
 
 func TestReasonsMatchTheObject(t *testing.T) {
@@ -92,13 +59,5 @@ func enum(t *testing.T, name string) map[string]uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var e *btf.Enum
-	if err := spec.Types.TypeByName(name, &e); err != nil {
-		t.Fatal(err)
-	}
-	values := make(map[string]uint64)
-	for _, value := range e.Values {
-		values[value.Name] = value.Value
-	}
-	return values
+	return kerneltest.Enum(t, spec, name)
 }

@@ -13,19 +13,9 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
-)
 
-// bpffs is a directory for a BPF file system of the test's own.
-func bpffs(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "fs")
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
-			t.Error(err)
-		}
-	})
-	return dir
-}
+	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
+)
 
 func open1(t *testing.T, o Options) *Store {
 	t.Helper()
@@ -42,7 +32,7 @@ func open1(t *testing.T, o Options) *Store {
 }
 
 func TestOwner(t *testing.T) {
-	fs := bpffs(t)
+	fs := kerneltest.BPFFS(t)
 	first := open1(t, Options{FS: fs, Instance: "0"})
 	_, err := Open(Options{FS: fs, Instance: "0"})
 	var busy *BusyError
@@ -72,7 +62,7 @@ func TestOwner(t *testing.T) {
 }
 
 func TestMapsComeBack(t *testing.T) {
-	o := Options{FS: bpffs(t), Instance: "0"}
+	o := Options{FS: kerneltest.BPFFS(t), Instance: "0"}
 	specs := map[string]*ebpf.MapSpec{
 		"a": {Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1},
 		"b": {Type: ebpf.Hash, KeySize: 4, ValueSize: 4, MaxEntries: 1},
@@ -148,7 +138,7 @@ func TestLayoutSeesEveryMember(t *testing.T) {
 }
 
 func TestOpenFails(t *testing.T) {
-	fs := bpffs(t)
+	fs := kerneltest.BPFFS(t)
 	if _, err := Mount(fs); err != nil {
 		t.Fatal(err)
 	}

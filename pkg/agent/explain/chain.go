@@ -33,7 +33,7 @@ func (w *walk) listener(r listener.Route) {
 		s.note("The kernel's rule was made for listener %s; the destination alone decides, and this one is more specific.", w.meant)
 	}
 	if w.q.TLS && !w.inspectsTLS(l) {
-		s.note("The listener has no tls_inspector: the client's TLS, its server name and protocols are unknown to it.")
+		s.note("The listener has no tls_inspector that looks at it: the client's TLS, its server name and protocols are unknown to it.")
 	}
 	if w.direct && l.UseOriginalDst {
 		s.note("With use_original_dst, a connection that netfilter redirected here goes to the listener of its original " +

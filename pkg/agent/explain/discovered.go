@@ -46,7 +46,11 @@ func (w *walk) filterName(name string, d *model.FilterDiscovery) string {
 func (w *walk) listenerFilters(s *Step, l *model.Listener) {
 	var names []string
 	for _, f := range l.ListenerFilters {
-		names = append(names, w.filterName(f.Name, f.Discovery))
+		name := w.filterName(f.Name, f.Discovery)
+		if w.disabled(f) {
+			name += " (disabled: " + f.Disabled.String() + ")"
+		}
+		names = append(names, name)
 	}
 	if len(names) > 0 {
 		s.detail("filters", "%s", strings.Join(names, ", "))
@@ -66,10 +70,15 @@ func (w *walk) unconfigured(l *model.Listener) string {
 	return ""
 }
 
+// disabled tells whether a listener filter leaves the connection alone.
+func (w *walk) disabled(f *model.ListenerFilter) bool {
+	return f.Disabled != nil && f.Disabled.Matches(w.q.Dst)
+}
+
 func (w *walk) inspectsTLS(l *model.Listener) bool {
 	return slices.ContainsFunc(l.ListenerFilters, func(f *model.ListenerFilter) bool {
 		_, ok := w.configOf(f.Config, f.Name, f.Discovery).(*tlsinspector.Filter)
-		return ok
+		return ok && !w.disabled(f)
 	})
 }
 

@@ -62,15 +62,6 @@ const (
 	TrafficOutbound
 )
 
-// ListenerFilter is one configured listener filter. Config was decoded by the filter's own package; it is nil when Discovery
-// delivers it.
-type ListenerFilter struct {
-	Name      string
-	TypeURL   string
-	Config    any
-	Discovery *FilterDiscovery
-}
-
 // FilterChain is one way of serving a connection (envoy.config.listener.v3.FilterChain).
 type FilterChain struct {
 	// Name as configured; generated when empty and needed for statistics or logs.

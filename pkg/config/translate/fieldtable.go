@@ -63,7 +63,10 @@ func listenerTable() table {
 		"bypass_overload_manager", "weir has no overload manager yet, so nothing limits the listener")
 	t.message("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
 	t.message("envoy.config.listener.v3.AdditionalAddress", "address")
-	t.message("envoy.config.listener.v3.ListenerFilter", "name typed_config config_discovery")
+	t.message("envoy.config.listener.v3.ListenerFilter", "name typed_config config_discovery filter_disabled")
+	t.message("envoy.config.listener.v3.ListenerFilterChainMatchPredicate", "or_match and_match not_match any_match destination_port_range")
+	t.message("envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet", "rules")
+	t.message("envoy.type.v3.Int32Range", "start end")
 	t.message("envoy.config.listener.v3.FilterChain",
 		"filter_chain_match filters transport_socket transport_socket_connect_timeout name", "metadata", opaque)
 	t.message("envoy.config.listener.v3.FilterChainMatch",

@@ -11,7 +11,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
-	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
@@ -146,24 +145,4 @@ func (c *call) listenerAddresses(m *listenerv3.Listener, out *model.Listener) {
 			out.AdditionalAddresses = append(out.AdditionalAddresses, ip)
 		}
 	}
-}
-
-// listenerFilters translates the listener filters; those with errors are left out.
-func (c *call) listenerFilters(list []*listenerv3.ListenerFilter) []*model.ListenerFilter {
-	var root *path
-	var out []*model.ListenerFilter
-	for i, f := range list {
-		at := root.elem("listener_filters", i)
-		if d := f.GetConfigDiscovery(); d != nil {
-			out = append(out, &model.ListenerFilter{Name: f.GetName(), Discovery: c.discovery(
-				filterKind{model.ListenerFilterKind, extension.ListenerFilters}, f.GetName(), d, false, at.field("config_discovery"),
-			)})
-			continue
-		}
-		factory, config := c.extension(extension.ListenerFilters, f.GetName(), f.GetTypedConfig(), false, at)
-		if factory != nil {
-			out = append(out, &model.ListenerFilter{Name: f.GetName(), TypeURL: factory.TypeURL(), Config: config})
-		}
-	}
-	return out
 }

@@ -69,6 +69,9 @@ func (c *call) udpFilters(list []*listenerv3.ListenerFilter) []*model.ListenerFi
 			c.unsupported(at.field("config_discovery"))
 			continue
 		}
+		if f.GetFilterDisabled() != nil {
+			c.warn(at.field("filter_disabled"), "only the filters of connections can be disabled: this has no effect")
+		}
 		if i > 0 {
 			c.fail(at, "only one filter can handle the datagrams of a listener")
 			continue

@@ -2,7 +2,7 @@
 // and gives the bytes back to the connection afterwards.
 //
 // It owns the look-ahead buffers. It must not know any filter, listener or filter chain. A buffer is taken when bytes are
-// there, not before.
+// there, and the timeout begins when a filter waits for some, not before: filters that look at no bytes cost neither.
 package detect
 
 import (
@@ -34,11 +34,16 @@ var (
 // Options are those of the listener.
 type Options struct {
 	Filters []filter.Listener
-	// Timeout bounds all filters together; 0 disables.
+	// Timeout bounds the filters together, from when the first of them waits for bytes; 0 disables.
 	Timeout time.Duration
 	// ContinueOnTimeout goes on with what is known instead of ErrTimeout.
 	ContinueOnTimeout bool
+	// Waiter is told before the connection waits for the first time; nil for nobody.
+	Waiter Waiter
 }
+
+// Waiter is told that the goroutine of the filters is going to wait for the client.
+type Waiter interface{ Waits() }
 
 // Pool keeps look-ahead buffers. The zero value is usable.
 type Pool struct{ buffers sync.Pool }
@@ -64,23 +69,9 @@ func (p *Pool) Run(ctx context.Context, c *conn.Conn, info *streaminfo.Connectio
 }
 
 func (p *Pool) run(ctx context.Context, c *conn.Conn, info *streaminfo.Connection, o Options) (timedOut bool, err error) {
-	if o.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, ErrTimeout)
-		defer cancel()
-	}
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // an error means closed, which wakes too
-		close(woken)
-	})
-	pk := &peeker{c: c, pool: p}
+	pk := &peeker{c: c, pool: p, timeout: o.Timeout, waiter: o.Waiter}
 	err = inspectAll(ctx, pk, info, o.Filters)
-	if !stop() { // the deadline must not outlast this phase
-		<-woken
-		_ = c.SetReadDeadline(time.Time{})
-	}
-	timedOut = errors.Is(context.Cause(ctx), ErrTimeout) && err != nil
+	timedOut = pk.disarm() && err != nil
 	if timedOut {
 		err = ErrTimeout
 		if o.ContinueOnTimeout {
@@ -108,12 +99,20 @@ func inspectAll(ctx context.Context, pk *peeker, info *streaminfo.Connection, fi
 
 // peeker implements filter.PeekConn.
 type peeker struct {
-	c     *conn.Conn
-	pool  *Pool
-	buf   *[Limit]byte // nil until bytes came
-	start int          // discarded so far
-	end   int
-	eof   bool
+	c       *conn.Conn
+	pool    *Pool
+	timeout time.Duration
+	waiter  Waiter
+	buf     *[Limit]byte // nil until bytes came
+	start   int          // discarded so far
+	end     int
+	eof     bool
+
+	// What follows is set when it waits for the first time. ctx ends with the timeout.
+	ctx    context.Context
+	cancel context.CancelFunc
+	stop   func() bool
+	woken  chan struct{}
 }
 
 var _ filter.PeekConn = (*peeker)(nil)
@@ -143,11 +142,12 @@ func (p *peeker) bytes() []byte {
 
 // fill reads once, waiting without a buffer if it has none yet.
 func (p *peeker) fill(ctx context.Context) error {
-	if err := context.Cause(ctx); err != nil {
+	p.arm(ctx)
+	if err := context.Cause(p.ctx); err != nil {
 		return err
 	}
 	if err := p.c.WaitReadable(); err != nil {
-		return ended(ctx, err)
+		return ended(p.ctx, err)
 	}
 	if p.buf == nil {
 		p.buf = p.pool.get()
@@ -161,8 +161,41 @@ func (p *peeker) fill(ctx context.Context) error {
 		p.eof = true
 		return nil
 	default:
-		return ended(ctx, err)
+		return ended(p.ctx, err)
 	}
+}
+
+// arm begins the timeout, unless that was done.
+func (p *peeker) arm(ctx context.Context) {
+	if p.ctx != nil {
+		return
+	}
+	if p.waiter != nil {
+		p.waiter.Waits()
+	}
+	p.ctx, p.cancel = ctx, func() {}
+	if p.timeout > 0 {
+		p.ctx, p.cancel = context.WithTimeoutCause(ctx, p.timeout, ErrTimeout)
+	}
+	p.woken = make(chan struct{})
+	p.stop = context.AfterFunc(p.ctx, func() {
+		_ = p.c.SetReadDeadline(time.Unix(1, 0)) // an error means closed, which wakes too
+		close(p.woken)
+	})
+}
+
+// disarm ends the timeout, which must not outlast this phase, and tells whether it was over.
+func (p *peeker) disarm() (timedOut bool) {
+	if p.ctx == nil {
+		return false
+	}
+	if !p.stop() {
+		<-p.woken
+		_ = p.c.SetReadDeadline(time.Time{})
+	}
+	timedOut = errors.Is(context.Cause(p.ctx), ErrTimeout)
+	p.cancel()
+	return timedOut
 }
 
 // ended names the context's end when that is what stopped a read.

@@ -129,6 +129,51 @@ func TestLimitAndStop(t *testing.T) {
 	}
 }
 
+// waits counts how often it is told.
+type waits int
+
+func (w *waits) Waits() { *w++ }
+
+// Filters that look at no bytes cost no timer, no buffer and no goroutine.
+func TestOnlyWhatWaitsIsTold(t *testing.T) {
+	pass := inspect(func(context.Context, filter.PeekConn) (filter.ListenerVerdict, error) { return filter.Continue, nil })
+	look := inspect(func(ctx context.Context, c filter.PeekConn) (filter.ListenerVerdict, error) {
+		_, err := c.Peek(ctx, 2)
+		return filter.Continue, err
+	})
+	for _, tc := range []struct {
+		name    string
+		filters []filter.Listener
+		want    waits
+	}{
+		{"nobody looks", []filter.Listener{pass, pass}, 0},
+		{"two look", []filter.Listener{pass, look, look}, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c, peer := pair(t)
+			if _, err := peer.Write([]byte("ab")); err != nil {
+				t.Fatal(err)
+			}
+			var pool Pool
+			var got waits
+			opts := Options{Filters: tc.filters, Timeout: 5 * time.Second, Waiter: &got}
+			if _, err := pool.Run(t.Context(), c, &streaminfo.Connection{}, opts); err != nil {
+				t.Fatal(err)
+			}
+			if got != tc.want {
+				t.Errorf("told %d times, want %d", got, tc.want)
+			}
+			if tc.want > 0 {
+				return
+			}
+			info := &streaminfo.Connection{}
+			if n := testing.AllocsPerRun(100, func() { pool.Run(t.Context(), c, info, opts) }); n > 1 {
+				t.Errorf("%.0f allocations", n)
+			}
+		})
+	}
+}
+
 func TestTLSAfterInspection(t *testing.T) {
 	c, peer := pair(t)
 	go tls.Client(peer, &tls.Config{ServerName: "a.test"}).Handshake()

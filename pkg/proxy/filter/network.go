@@ -128,7 +128,8 @@ const (
 // Listener is a configured listener filter. It may peek at what the client sent, but must not consume it unless the
 // protocol says so (PROXY protocol).
 type Listener interface {
-	// Inspect looks at the connection and writes what it found into Info. ctx ends with the listener filters' timeout.
+	// Inspect looks at the connection and writes what it found into Info. It waits for nothing but bytes of the connection, which
+	// the listener filters' timeout bounds.
 	Inspect(ctx context.Context, c PeekConn, info *streaminfo.Connection) (ListenerVerdict, error)
 }
 

@@ -99,6 +99,9 @@ func (cn *connection) goOn() state {
 	return ended
 }
 
+// Waits implements detect.Waiter.
+func (cn *connection) Waits() { cn.waits() }
+
 // waits gives the connection the goroutine that accepted it.
 func (cn *connection) waits() {
 	if cn.turn != nil {

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
+	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
 
 // errNoConfig closes connections that need a listener filter which has no configuration yet.
@@ -140,13 +142,37 @@ func closeFilter(f any) {
 	}
 }
 
+// disableable is a listener filter that some connections pass by.
+type disableable struct {
+	filter.Listener
+	disabled *model.ListenerPredicate
+}
+
+// unlessDisabled is f with its filter_disabled, which may be nil. It is evaluated when the filters before it are done, for they may
+// have found another local address.
+func unlessDisabled(f filter.Listener, disabled *model.ListenerPredicate) filter.Listener {
+	if disabled == nil || f == nil {
+		return f
+	}
+	return &disableable{f, disabled}
+}
+
+// Inspect implements filter.Listener.
+func (d *disableable) Inspect(ctx context.Context, c filter.PeekConn, info *streaminfo.Connection) (filter.ListenerVerdict, error) {
+	if d.disabled.Matches(info.Local) {
+		return filter.Continue, nil
+	}
+	return d.Listener.Inspect(ctx, c, info)
+}
+
 // discoveredListener is a listener filter whose configuration comes and changes by ECDS.
 type discoveredListener struct {
-	name  string
-	cfg   *model.FilterDiscovery
-	find  func(name string) *model.FilterConfig
-	stats *stats.Scope
-	log   *slog.Logger
+	name     string
+	cfg      *model.FilterDiscovery
+	disabled *model.ListenerPredicate
+	find     func(name string) *model.FilterConfig
+	stats    *stats.Scope
+	log      *slog.Logger
 
 	mu     sync.Mutex
 	config *model.FilterConfig
@@ -177,8 +203,8 @@ func (d *discoveredListener) now() filter.Listener {
 	if err != nil && c != nil {
 		d.log.Error("filter configuration cannot be used", "filter", d.name, "version", c.Version, "error", err)
 	}
-	d.config, d.filter = c, f
-	return f
+	d.config, d.filter = c, unlessDisabled(f, d.disabled)
+	return d.filter
 }
 
 func configOf(c *model.FilterConfig) any {
@@ -195,7 +221,9 @@ func (m *Manager) listenerFilters(a *active) error {
 			if a.discovered == nil {
 				a.discovered = map[int]*discoveredListener{}
 			}
-			a.discovered[len(a.filters)] = &discoveredListener{name: lf.Name, cfg: lf.Discovery, find: m.filterConfig, stats: m.opts.Stats, log: m.opts.Log}
+			a.discovered[len(a.filters)] = &discoveredListener{
+				name: lf.Name, cfg: lf.Discovery, disabled: lf.Disabled, find: m.filterConfig, stats: m.opts.Stats, log: m.opts.Log,
+			}
 			a.filters = append(a.filters, nil)
 			continue
 		}
@@ -203,7 +231,7 @@ func (m *Manager) listenerFilters(a *active) error {
 		if err != nil {
 			return err
 		}
-		a.filters = append(a.filters, f)
+		a.filters = append(a.filters, unlessDisabled(f, lf.Disabled))
 	}
 	return nil
 }

@@ -78,17 +78,24 @@ const (
 	originalDstName = "envoy.filters.listener.original_dst"
 )
 
-// wantsOriginalDst tells whether a connection of the listener is to know where it was redirected from before the filters run.
-func wantsOriginalDst(a *active) bool {
+// wantsOriginalDst tells whether a connection of the listener, accepted at local, is to know where it was redirected from before the
+// filters run.
+func wantsOriginalDst(a *active, local netip.AddrPort) bool {
 	if a.cfg.UseOriginalDst {
 		return true
 	}
 	for _, lf := range a.cfg.ListenerFilters {
+		if lf.Disabled != nil && lf.Disabled.Matches(local) {
+			continue
+		}
 		if lf.TypeURL == originalDstType || lf.Name == originalDstName && lf.Discovery == nil {
 			return true
 		}
 	}
 	for _, d := range a.discovered {
+		if d.disabled != nil && d.disabled.Matches(local) {
+			continue
+		}
 		if c := d.cfg.Choose(d.find(d.name)); c != nil && c.TypeURL == originalDstType {
 			return true
 		}

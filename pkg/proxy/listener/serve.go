@@ -62,7 +62,7 @@ func (cn *connection) destination() *active {
 // any; an error has been dealt with.
 func (cn *connection) enter(a *active, handedOver bool) (next *active, err error) {
 	cn.info.Listener, cn.info.TrafficDirection = a.cfg.Name, direction(a.cfg.TrafficDirection)
-	if !handedOver && wantsOriginalDst(a) {
+	if !handedOver && wantsOriginalDst(a, cn.info.Local) {
 		if dst, ok := cn.m.originalDst(cn); ok {
 			cn.info.OriginalDst = dst
 		}
@@ -88,13 +88,11 @@ func (cn *connection) inspect(a *active) error {
 		cn.m.opts.Log.Debug("close connection", "connection", cn.info.ID, "listener", a.cfg.Name, "reason", errNoConfig)
 		return errNoConfig
 	}
-	if len(filters) > 0 {
-		cn.waits()
-	}
 	st.preActive.Inc()
 	defer st.preActive.Dec()
 	timedOut, err := cn.m.pool.Run(cn.m.ctx, cn.c, &cn.info, detect.Options{
 		Filters: filters, Timeout: a.cfg.ListenerFiltersTimeout, ContinueOnTimeout: a.cfg.ContinueOnListenerFiltersTimeout,
+		Waiter: cn,
 	})
 	if timedOut {
 		st.preTimeout.Inc()

@@ -176,6 +176,9 @@ func balancing(cfg *model.Cluster) string {
 	case cfg.LB == model.LBRingHash || cfg.LB == model.LBMaglev:
 		text += " by the hash of the request, at random without one"
 	}
+	if cfg.SlowStart.Window > 0 {
+		text += ", slow start over " + limit(cfg.SlowStart.Window)
+	}
 	return text + ", connect timeout " + limit(cfg.ConnectTimeout)
 }
 

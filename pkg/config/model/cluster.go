@@ -19,6 +19,8 @@ type Cluster struct {
 	Inline       *LoadAssignment
 	LB           LBPolicy
 	LeastRequest LeastRequest
+	// SlowStart holds the options of LBRoundRobin and LBLeastRequest for hosts that are new; without a window there is none.
+	SlowStart SlowStart
 	// HashLB holds the options of LBRingHash and LBMaglev.
 	HashLB HashBalancer
 	// FailOnPanic serves nobody where too few hosts are available, instead of ignoring health.
@@ -143,6 +145,19 @@ type LeastRequest struct {
 	BiasKey string
 	// FullScan looks at all hosts instead of ChoiceCount of them, as long as they have equal weights.
 	FullScan bool
+}
+
+// SlowStart lets the weight of a host grow for a time, from when it is first healthy or passes its active checks again: to
+// max(MinWeight, age/Window ^ 1/Aggression) of what it is.
+type SlowStart struct {
+	// Window is for how long it grows; 0 is for no time.
+	Window time.Duration
+	// Aggression is above 0. Default 1, which is in proportion to the age.
+	Aggression float64
+	// AggressionKey is the runtime key that overrides Aggression; may be empty.
+	AggressionKey string
+	// MinWeight is the least share of the weight, from 0 to 1. Default 0.1.
+	MinWeight float64
 }
 
 // HashBalancer holds the options of consistent balancers.

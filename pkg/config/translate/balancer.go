@@ -2,6 +2,7 @@ package translate
 
 import (
 	"strings"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -14,6 +15,8 @@ import (
 	ringv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
 	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	wrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-proxy/weir/pkg/config/extension"
@@ -24,6 +27,12 @@ import (
 const (
 	defaultChoices     = 2
 	defaultRequestBias = 1
+)
+
+// Envoy's defaults of slow start.
+const (
+	defaultAggression = 1
+	defaultMinWeight  = 0.1
 )
 
 // maxPolicyDepth bounds how deep load balancing policies may be nested.
@@ -47,6 +56,7 @@ func (c *call) balancer(m *clusterv3.Cluster, out *model.Cluster) {
 		out.LB = model.LBLeastRequest
 		l := m.GetLeastRequestLbConfig()
 		c.leastRequest(out, l.GetChoiceCount(), l.GetActiveRequestBias())
+		c.slowStart(l.GetSlowStartConfig(), out, root.field("least_request_lb_config"))
 	case policy == clusterv3.Cluster_RING_HASH:
 		out.LB = model.LBRingHash
 		c.legacyHash(m, out)
@@ -57,7 +67,9 @@ func (c *call) balancer(m *clusterv3.Cluster, out *model.Cluster) {
 		out.LB = model.LBRandom
 	case policy == clusterv3.Cluster_CLUSTER_PROVIDED:
 		out.LB = model.LBClusterProvided
-	case policy != clusterv3.Cluster_ROUND_ROBIN:
+	case policy == clusterv3.Cluster_ROUND_ROBIN:
+		c.slowStart(m.GetRoundRobinLbConfig().GetSlowStartConfig(), out, root.field("round_robin_lb_config"))
+	default:
 		c.lacks(at, "%s is not supported by weir yet: ROUND_ROBIN is used", policy)
 	}
 	if o := m.GetOriginalDstLbConfig(); o != nil {
@@ -91,6 +103,33 @@ func (c *call) leastRequest(out *model.Cluster, choices *wrapperspb.UInt32Value,
 	}
 }
 
+// slowStarting is slow_start_config as a cluster and as a policy have it.
+type slowStarting interface {
+	GetSlowStartWindow() *durationpb.Duration
+	GetAggression() *corev3.RuntimeDouble
+	GetMinWeightPercent() *typev3.Percent
+}
+
+// slowStart translates the slow_start_config of the options at p. Without a window there is no slow start, as in Envoy.
+func (c *call) slowStart(m slowStarting, out *model.Cluster, p *path) {
+	at := p.field("slow_start_config")
+	window := c.duration(m.GetSlowStartWindow(), 0, at, "slow_start_window")
+	if window < time.Millisecond { // Envoy counts in those
+		return
+	}
+	out.SlowStart = model.SlowStart{Window: window, Aggression: defaultAggression, MinWeight: defaultMinWeight}
+	if a := m.GetAggression(); a != nil {
+		out.SlowStart.AggressionKey = a.GetRuntimeKey()
+		if out.SlowStart.Aggression = a.GetDefaultValue(); !(a.GetDefaultValue() > 0) {
+			c.warn(at.field("aggression").field("default_value"), "it is not greater than 0: 1 is used")
+			out.SlowStart.Aggression = defaultAggression
+		}
+	}
+	if least := m.GetMinWeightPercent(); least != nil {
+		out.SlowStart.MinWeight = least.GetValue() / 100
+	}
+}
+
 // localities notes whether a policy heeds the weights of localities, and what it does in panic.
 func localities(m *commonlbv3.LocalityLbConfig, out *model.Cluster) {
 	out.FailOnPanic = m.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
@@ -121,10 +160,12 @@ func (c *call) policies(m *clusterv3.LoadBalancingPolicy, out *model.Cluster, p 
 		switch lb := config.(type) {
 		case *roundv3.RoundRobin:
 			out.LB = model.LBRoundRobin
+			c.slowStart(lb.GetSlowStartConfig(), out, at.field("typed_config"))
 			localities(lb.GetLocalityLbConfig(), out)
 		case *leastv3.LeastRequest:
 			out.LB = model.LBLeastRequest
 			c.leastRequest(out, lb.GetChoiceCount(), lb.GetActiveRequestBias())
+			c.slowStart(lb.GetSlowStartConfig(), out, at.field("typed_config"))
 			out.LeastRequest.FullScan = lb.GetSelectionMethod() == leastv3.LeastRequest_FULL_SCAN
 			localities(lb.GetLocalityLbConfig(), out)
 		case *randomv3.Random:

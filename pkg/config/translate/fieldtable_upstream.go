@@ -18,10 +18,11 @@ func clusterTable() table {
 	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")
 	t.message(cluster+"Cluster.EdsClusterConfig", "eds_config service_name")
 	t.message(cluster+"Cluster.RefreshRate", "base_interval max_interval")
-	t.message(cluster+"Cluster.LeastRequestLbConfig", "choice_count active_request_bias")
+	t.message(cluster+"Cluster.LeastRequestLbConfig", "choice_count active_request_bias slow_start_config")
 	t.message(cluster+"Cluster.RingHashLbConfig", "minimum_ring_size hash_function maximum_ring_size")
 	t.message(cluster+"Cluster.MaglevLbConfig", "table_size")
-	t.message(cluster+"Cluster.RoundRobinLbConfig", "")
+	t.message(cluster+"Cluster.RoundRobinLbConfig", "slow_start_config")
+	t.message(cluster+"Cluster.SlowStartConfig", "slow_start_window aggression min_weight_percent")
 	t.message(cluster+"Cluster.OriginalDstLbConfig", "use_http_header http_header_name upstream_port_override")
 	t.message(cluster+"Cluster.CommonLbConfig", "healthy_panic_threshold locality_weighted_lb_config zone_aware_lb_config consistent_hashing_lb_config close_connections_on_host_set_change ignore_new_hosts_until_first_hc", "update_merge_window", "weir applies updates when they arrive")
 	t.message(cluster+"Cluster.CommonLbConfig.LocalityWeightedLbConfig", "")
@@ -58,8 +59,9 @@ func clusterTable() table {
 		"dns_refresh_rate dns_failure_refresh_rate dns_lookup_family all_addresses_in_single_endpoint dns_jitter typed_dns_resolver_config")
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate", "base_interval max_interval")
 	const lb = "envoy.extensions.load_balancing_policies."
-	t.message(lb+"round_robin.v3.RoundRobin", "locality_lb_config")
-	t.message(lb+"least_request.v3.LeastRequest", "choice_count active_request_bias locality_lb_config selection_method")
+	t.message(lb+"round_robin.v3.RoundRobin", "locality_lb_config slow_start_config")
+	t.message(lb+"least_request.v3.LeastRequest", "choice_count active_request_bias locality_lb_config selection_method slow_start_config")
+	t.message(lb+"common.v3.SlowStartConfig", "slow_start_window aggression min_weight_percent")
 	t.message(lb+"random.v3.Random", "locality_lb_config")
 	t.message(lb+"ring_hash.v3.RingHash",
 		"hash_function minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor "+

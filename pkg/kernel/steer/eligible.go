@@ -217,6 +217,10 @@ func balancerField(c *model.Cluster) string {
 	switch {
 	case (c.LB == model.LBRingHash || c.LB == model.LBMaglev) && c.HashLB.BalanceFactor > 0:
 		return "common_lb_config.consistent_hashing_lb_config.hash_balance_factor"
+	case c.SlowStart.Window > 0 && c.LB == model.LBLeastRequest:
+		return "least_request_lb_config.slow_start_config"
+	case c.SlowStart.Window > 0:
+		return "round_robin_lb_config.slow_start_config"
 	case c.LB != model.LBLeastRequest:
 		return ""
 	case c.LeastRequest.FullScan:

@@ -5,8 +5,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/test/golden"
 )
 
 // tcp gives a listener a filter chain that proxies to clusters of equal weight.
@@ -139,19 +138,7 @@ func TestOffload(t *testing.T) {
 				}
 				got += "\n"
 			}
-			path := filepath.Join("testdata", name+".golden")
-			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("plan (-want +got):\n%s", diff)
-			}
+			golden.Check(t, "testdata/"+name+".golden", got)
 		})
 	}
 }
@@ -229,6 +216,12 @@ func TestKept(t *testing.T) {
 		}},
 		{"cluster web: least_request_lb_config.active_request_bias needs user space", func(_ *model.Listener, _ *model.TCPProxy, c *model.Cluster) {
 			c.LB, c.LeastRequest.ActiveRequestBias = model.LBLeastRequest, 0
+		}},
+		{"cluster web: least_request_lb_config.slow_start_config needs user space", func(_ *model.Listener, _ *model.TCPProxy, c *model.Cluster) {
+			c.LB, c.SlowStart.Window = model.LBLeastRequest, time.Second
+		}},
+		{"cluster web: round_robin_lb_config.slow_start_config needs user space", func(_ *model.Listener, _ *model.TCPProxy, c *model.Cluster) {
+			c.SlowStart.Window = time.Second
 		}},
 	}
 	for _, tt := range tests {

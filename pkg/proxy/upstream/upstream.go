@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -30,6 +31,8 @@ type Host struct {
 	Health model.HealthStatus
 	// Flags is what active health checks and outlier detection said when the Host was made; a change makes another Host.
 	Flags HealthFlags
+	// Since is when slow start began for the host; nil where there is none, or as long as the host was never healthy.
+	Since *time.Time
 	// Outlier is told what becomes of requests and connections; nil without outlier detection, which takes results as well.
 	Outlier *outlier.Host
 	// FailHealthCheck takes the host out until it passes its checks again; nil without active checks.

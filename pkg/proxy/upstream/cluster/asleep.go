@@ -62,12 +62,12 @@ func (c *Cluster) HostsListed() []*upstream.Host {
 	return hosts
 }
 
-// asleep tells whether the cluster has no hosts and needs none until somebody asks for them. With health checks, outlier detection
+// asleep tells whether the cluster has no hosts and needs none until somebody asks for them. With health checks, outlier detection, slow start
 // or a transport socket by endpoint, hosts do something before they are asked for, and a consistent balancer takes long to make.
 // The caller holds mu.
 func (c *Cluster) asleep() bool {
 	return c.set.Load() == nil && len(c.endpoints) == 0 && c.cfg.Type == model.ClusterEDS && len(c.cfg.HealthChecks) == 0 &&
-		c.cfg.OutlierDetection == nil && len(c.cfg.TransportSocketMatches) == 0 && !c.WantsHash()
+		c.cfg.OutlierDetection == nil && c.cfg.SlowStart.Window == 0 && len(c.cfg.TransportSocketMatches) == 0 && !c.WantsHash()
 }
 
 // wake makes the hosts of a cluster that sleeps. Statistics know them already.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -43,6 +44,34 @@ func (k *checks) flags() upstream.HealthFlags {
 		all |= c.Flags()
 	}
 	return all
+}
+
+// since is when the endpoint last came to pass a check; nil when it did not since the checks began.
+func (k *checks) since() *time.Time {
+	var last *time.Time
+	for _, c := range k.running {
+		if at := c.Since(); last == nil || at != nil && at.After(*last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// slowSince is when slow start began for an endpoint that was shown as was, nil for none, and is shown as h now: when it was first
+// healthy, or last came to pass its checks.
+func slowSince(was, h *upstream.Host, k *checks) *time.Time {
+	var since *time.Time
+	if was != nil {
+		since = was.Since
+	}
+	if passed := k.since(); passed != nil && (since == nil || passed.After(*since)) {
+		return passed
+	}
+	if since == nil && h.Healthy() {
+		now := time.Now()
+		return &now
+	}
+	return since
 }
 
 // stop ends the checks.

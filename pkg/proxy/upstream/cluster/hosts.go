@@ -156,7 +156,7 @@ func (c *Cluster) place(i int, l *model.Locality) *model.Locality {
 
 func (c *Cluster) lbOptions() lb.Options {
 	o := lb.Options{
-		Policy: c.cfg.LB, LeastRequest: c.leastRequest(), Hash: c.cfg.HashLB, PanicThreshold: c.panicThreshold(),
+		Policy: c.cfg.LB, LeastRequest: c.leastRequest(), SlowStart: c.cfg.SlowStart, Aggression: c.aggression(), Hash: c.cfg.HashLB, PanicThreshold: c.panicThreshold(),
 		FailOnPanic: c.cfg.FailOnPanic, IgnoreNew: c.cfg.IgnoreNewHosts, LocalityWeighted: c.cfg.LocalityWeighted,
 		Active: c.Stats().RqActive.Value, Rand: c.manager.opt.Rand,
 	}
@@ -306,13 +306,18 @@ func (c *Cluster) upToDate(point *endpoint, l *model.Locality, e *model.Endpoint
 	h := point.host
 	return h != nil && h.Endpoint == e && h.Locality == l && h.Hostname == hostname && h.Address == addr &&
 		h.Outlier == point.outlier.Load() && (h.Flags&upstream.FailedOutlierCheck != 0) == h.Outlier.Ejected() &&
+		(c.cfg.SlowStart.Window == 0 || h.Since != nil || !h.Healthy()) &&
 		len(c.cfg.HealthChecks) == 0 && h.FailHealthCheck == nil && len(point.checks.running) == 0 && h.Stats.Current.Load() == h
 }
 
 // show makes h the host that an endpoint is shown as, with what its checks say.
 func (c *Cluster) show(point *endpoint, h *upstream.Host, tls *model.UpstreamTLS) {
+	was := point.host
 	point.host = h
 	c.check(point, h, tls)
 	h.Flags, h.FailHealthCheck, h.Outlier = point.flags(), point.checks.fail(), point.outlier.Load()
+	if c.cfg.SlowStart.Window > 0 {
+		h.Since = slowSince(was, h, &point.checks)
+	}
 	h.Stats.Current.Store(h)
 }

@@ -88,6 +88,15 @@ func (c *Cluster) panicThreshold() float64 {
 	return c.cfg.PanicThreshold
 }
 
+// aggression asks the runtime for that of slow start; nil where there is nothing to ask for.
+func (c *Cluster) aggression() func() (float64, bool) {
+	key := c.cfg.SlowStart.AggressionKey
+	if key == "" {
+		return nil
+	}
+	return func() (float64, bool) { return c.manager.opt.Runtime.Double(key) }
+}
+
 // leastRequest is the options of the least request balancer, likewise.
 func (c *Cluster) leastRequest() model.LeastRequest {
 	o := c.cfg.LeastRequest

@@ -74,6 +74,7 @@ type Checker struct {
 	opt    Options
 	probe  prober
 	flags  atomic.Uint32
+	since  atomic.Pointer[time.Time]
 	cancel context.CancelFunc
 	failed chan struct{} // one slot: Fail was called
 
@@ -96,6 +97,9 @@ func (c *Checker) Close() { c.cancel() }
 
 // Flags is what the checks say of the host.
 func (c *Checker) Flags() upstream.HealthFlags { return upstream.HealthFlags(c.flags.Load()) }
+
+// Since is when the host last came to pass its checks; nil when it did not since the checker was started.
+func (c *Checker) Since() *time.Time { return c.since.Load() }
 
 // Fail takes the host out at once, as a response with x-envoy-immediate-health-check-fail asks.
 func (c *Checker) Fail() {
@@ -209,6 +213,8 @@ func (c *Checker) passed(flags upstream.HealthFlags, out outcome, first bool) up
 		// The very first success is enough.
 		if added = first || c.healthy >= c.opt.Check.HealthyThreshold; added {
 			c.healthy = 0
+			now := time.Now()
+			c.since.Store(&now)
 			flags &^= upstream.FailedActiveHC | upstream.ExcludedViaImmediateHCFail
 			c.opt.Log.Info("a host passes its health checks", "cluster", c.opt.Target.Cluster, "host", c.opt.Target.Name)
 		}

@@ -32,13 +32,30 @@ func newDynamicEDF(n int, weight func(i int) float64, random func() uint64) *edf
 		e.turn++
 		e.heap[i] = edfEntry{deadline: 1 / weight(i), turn: e.turn, index: i}
 	}
-	for i := n/2 - 1; i >= 0; i-- {
-		e.down(i)
-	}
+	e.heapify()
 	for range random() % uint64(n) {
 		e.next()
 	}
 	return e
+}
+
+// newJoinedEDF makes the same schedule as if it had been going for long: an entry is due at any time of its turn. Those of little
+// weight, which otherwise come up late, thus get their share even when schedules are made anew again and again.
+func newJoinedEDF(n int, weight func(i int) float64, random func() uint64) *edf {
+	e := &edf{heap: make([]edfEntry, n), weight: weight}
+	for i := range e.heap {
+		e.turn++
+		part := float64(random()>>11) / (1 << 53)
+		e.heap[i] = edfEntry{deadline: part / weight(i), turn: e.turn, index: i}
+	}
+	e.heapify()
+	return e
+}
+
+func (e *edf) heapify() {
+	for i := len(e.heap)/2 - 1; i >= 0; i-- {
+		e.down(i)
+	}
 }
 
 // next takes the entry that is due and puts it back for its next turn.

@@ -32,7 +32,7 @@ type Group struct {
 	// Weight in proportion to the other groups of the part, above 0.
 	Weight float64
 	// Hosts of which there is at least one, and the shares that the policy gives them: above 0, in proportion to one
-	// another, in the order of Hosts.
+	// another, in the order of Hosts. With slow start they are those of hosts that are past it.
 	Hosts  []*upstream.Host
 	Shares []float64
 	// Slots is the table of a Maglev balancer, which a hash is looked up in by its remainder; nil with other policies.

@@ -21,6 +21,9 @@ func (s *Set) Peek(n int) *upstream.Host {
 	if g.localities != nil {
 		next = g.byLocality[index(s.opt.Rand, len(g.byLocality))]
 	}
+	if s, ok := next.(*slowPicker); ok {
+		next = s.now()
+	}
 	switch p := next.(type) {
 	case *roundRobin:
 		return p.hosts[(p.next.Load()+1+uint64(n))%uint64(len(p.hosts))]

@@ -10,9 +10,19 @@ import (
 
 // newPicker makes the picker of a policy; nil without hosts.
 func newPicker(hosts []*upstream.Host, opt *Options) picker {
-	switch {
-	case len(hosts) == 0:
+	if len(hosts) == 0 {
 		return nil
+	}
+	steady := newSteadyPicker(hosts, opt)
+	if opt.SlowStart.Window > 0 && len(hosts) > 1 {
+		return newSlowPicker(hosts, steady, opt)
+	}
+	return steady
+}
+
+// newSteadyPicker makes the picker of a policy among hosts of which there is at least one and whose weights do not grow.
+func newSteadyPicker(hosts []*upstream.Host, opt *Options) picker {
+	switch {
 	case opt.Policy == model.LBRandom:
 		return randomPicker(hosts)
 	case opt.Policy == model.LBLeastRequest && opt.LeastRequest.FullScan && sameWeights(hosts):
@@ -103,20 +113,23 @@ type weightedPicker struct {
 
 func (w *weightedPicker) pick(func() uint64) *upstream.Host { return w.hosts[w.edf.next()] }
 
-// newBiasedPicker takes hosts by weight / (active requests + 1) ^ bias, computed anew at each turn.
+// newBiasedPicker takes hosts by their biased weights, computed anew at each turn.
 func newBiasedPicker(hosts []*upstream.Host, opt *Options) picker {
 	bias := opt.LeastRequest.ActiveRequestBias
-	weight := func(i int) float64 {
-		w, active := float64(max(1, hosts[i].Weight)), float64(max(0, hosts[i].Stats.RqActive.Load()))
-		switch bias {
-		case 0:
-			return w
-		case 1:
-			return w / (active + 1)
-		}
-		return w / math.Pow(active+1, bias)
-	}
+	weight := func(i int) float64 { return biased(hosts[i], bias) }
 	return &weightedPicker{hosts: hosts, edf: newDynamicEDF(len(hosts), weight, opt.Rand)}
+}
+
+// biased is weight / (active requests + 1) ^ bias.
+func biased(h *upstream.Host, bias float64) float64 {
+	w, active := float64(max(1, h.Weight)), float64(max(0, h.Stats.RqActive.Load()))
+	switch bias {
+	case 0:
+		return w
+	case 1:
+		return w / (active + 1)
+	}
+	return w / math.Pow(active+1, bias)
 }
 
 func (r *roundRobin) members() []*upstream.Host     { return r.hosts }
@@ -124,3 +137,4 @@ func (r randomPicker) members() []*upstream.Host    { return r }
 func (l *leastPicker) members() []*upstream.Host    { return l.hosts }
 func (s scanPicker) members() []*upstream.Host      { return s }
 func (w *weightedPicker) members() []*upstream.Host { return w.hosts }
+func (s *slowPicker) members() []*upstream.Host     { return s.steady.members() }

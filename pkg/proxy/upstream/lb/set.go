@@ -19,6 +19,10 @@ import (
 type Options struct {
 	Policy       model.LBPolicy
 	LeastRequest model.LeastRequest
+	SlowStart    model.SlowStart
+	// Aggression is what the runtime says in place of SlowStart.Aggression, which is asked for at each choice as long as a host
+	// is in its window; nil says nothing.
+	Aggression func() (float64, bool)
 	// Hash holds the options of consistent balancers, whose sizes have Envoy's defaults where they are 0.
 	Hash model.HashBalancer
 	// Overprovisioning factor in percent; 0 is Envoy's 140.

@@ -25,6 +25,8 @@ type connection struct {
 
 	rx, tx uint64 // bytes that were counted already; of the sweep and of closed
 
+	agent atomic.Pointer[agentStats] // nil before the first request
+
 	many           bool                   // it can have many streams at a time; set before the first
 	only           atomic.Pointer[stream] // that of a connection which has one at a time; a sweep takes it out meanwhile
 	served         atomic.Int64           // requests, while they are bounded
@@ -118,13 +120,14 @@ func (c *connection) closed() {
 			st.cxHTTP1Active.Dec()
 		}
 	}
-	c.countEnd()
-	st.cxLength.Record(uint64(time.Since(c.start).Milliseconds()))
+	length := uint64(time.Since(c.start).Milliseconds())
+	c.countAgentEnd(length, c.countEnd())
+	st.cxLength.Record(length)
 	c.countBytes()
 }
 
-// countEnd counts who ended the connection, and whether in the middle of a request.
-func (c *connection) countEnd() {
+// countEnd counts who ended the connection, and whether in the middle of a request. It tells whether the client broke off one.
+func (c *connection) countEnd() (broken bool) {
 	st := c.m.stats
 	busy, local := false, false
 	if e, ok := c.server.(ender); ok {
@@ -149,6 +152,7 @@ func (c *connection) countEnd() {
 	default:
 		st.cxDestroyRemote.Inc()
 	}
+	return busy && !local
 }
 
 func (c *connection) countBytes() {

@@ -16,7 +16,8 @@ type httpStats struct {
 	// two looks up http2.*, which all managers share and which is there from the first HTTP/2 connection on, as in Envoy.
 	two func() *h2.Stats
 	// one counts what HTTP/1 clients do wrong.
-	one *h1.Stats
+	one    *h1.Stats
+	agents agents
 
 	cxTotal, cxSSLTotal, cxHTTP1Total, cxHTTP2Total, cxUpgradesTotal          *stats.Counter
 	cxDestroy, cxDestroyRemote, cxDestroyLocal                                *stats.Counter
@@ -59,6 +60,7 @@ func newHTTPStats(root, listener *stats.Scope, prefix string) *httpStats {
 		*at = sc.Counter("downstream_" + name)
 	}
 	s.one = h1.NewStats(root, sc, s.cxProtocolError)
+	s.agents = newAgents(sc)
 	for name, at := range map[string]**stats.Gauge{
 		"cx_active": &s.cxActive, "cx_ssl_active": &s.cxSSLActive, "cx_http1_active": &s.cxHTTP1Active,
 		"cx_http2_active": &s.cxHTTP2Active, "cx_upgrades_active": &s.cxUpgrades, "rq_active": &s.rqActive,
@@ -89,7 +91,8 @@ func idle(sc *stats.Scope) {
 	} {
 		sc.Counter(name)
 	}
-	for _, name := range []string{"downstream_cx_http3_active", "downstream_cx_rx_bytes_buffered", "downstream_cx_tx_bytes_buffered"} {
+	sc.Gauge("downstream_cx_http3_active")
+	for _, name := range []string{"downstream_cx_rx_bytes_buffered", "downstream_cx_tx_bytes_buffered"} {
 		sc.Gauge(name).Set(0)
 	}
 }

@@ -117,6 +117,7 @@ func (s *stream) begin(c *connection, src codec.ServerStream) {
 	} else {
 		m.stats.rqHTTP1Total.Inc()
 	}
+	c.countAgent(req)
 	c.add(s)
 }
 

@@ -41,6 +41,9 @@ type dependencies struct {
 	pending map[string]map[string]*want
 	// contested are the wants that were moved while others wanted them from where they were.
 	contested map[key]struct{}
+	// keeping has what nothing needs any more stay until sweep, and unneeded is that.
+	keeping  bool
+	unneeded []*want
 }
 
 // want is a resource that something depends on.
@@ -181,11 +184,36 @@ func (d *dependencies) release(dep dependency) {
 	if w == nil {
 		return
 	}
-	if w.refs--; w.refs > 0 {
+	w.refs--
+	switch {
+	case w.refs > 0:
 		d.leave(w, dep.source)
-		return
+	case d.keeping:
+		d.unneeded = append(d.unneeded, w)
+	default:
+		d.end(w)
 	}
-	delete(d.wants, dep.key)
+}
+
+// keep has what nothing needs any more stay until sweep: one response may take a listener away and bring another one that has the
+// same routes, which are not to be asked for again meanwhile.
+func (d *dependencies) keep() { d.keeping = true }
+
+// sweep ends that.
+func (d *dependencies) sweep() {
+	d.keeping = false
+	unneeded := d.unneeded
+	d.unneeded = nil
+	for _, w := range unneeded {
+		if w.refs == 0 && d.wants[w.key] == w {
+			d.end(w)
+		}
+	}
+}
+
+// end gives up a resource that nothing needs any more.
+func (d *dependencies) end(w *want) {
+	delete(d.wants, w.key)
 	d.unhold(w)
 	if w.timer != nil {
 		w.timer.Stop()

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -71,7 +70,7 @@ func (b *batch) proposeListeners() []*proposal {
 		p := &proposal{resource: r, err: b.decode(r, m)}
 		p.name = nameOf(m.GetName(), r.Name)
 		if p.err == nil && done[p.name] {
-			p.err = errors.New("duplicate listener in the response")
+			p.err = fmt.Errorf("duplicate listener %s found", p.name)
 		}
 		done[p.name] = true
 		if now := b.store.listeners.latest(p.name); p.err == nil && now != nil && now.Static {

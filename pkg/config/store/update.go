@@ -29,7 +29,34 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 	defer s.mu.Unlock()
 	start := time.Now()
 	b := &batch{store: s, update: u, now: start, seen: map[string]bool{}}
-	switch u.Type {
+	if u.Refused != nil {
+		return b.refuse()
+	}
+	s.deps.keep()
+	known := b.take()
+	s.deps.sweep()
+	if !known {
+		return fmt.Errorf("type %s is not supported", u.Type)
+	}
+	if w := s.follows[u.Type]; w != nil {
+		w.settled = true
+		if w.timer != nil {
+			w.timer.Stop()
+		}
+		b.tell(w)
+		if len(b.errs) == 0 {
+			s.versions[u.Type] = u.Version
+		}
+	}
+	s.withhold(u)
+	s.publish()
+	return b.result()
+}
+
+// take applies the resources; false when nothing is known of their type.
+func (b *batch) take() bool {
+	s := b.store
+	switch b.update.Type {
 	case xds.ClusterType:
 		b.clusters()
 		b.answerDemand()
@@ -50,21 +77,27 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 	case xds.LbEndpointType:
 		b.endpoints()
 	default:
-		return fmt.Errorf("type %s is not supported", u.Type)
+		return false
 	}
-	if w := s.follows[u.Type]; w != nil {
-		w.settled = true
-		if w.timer != nil {
-			w.timer.Stop()
-		}
+	return true
+}
+
+// refuse counts a response that is not looked at, and says why.
+func (b *batch) refuse() error {
+	s, err := b.store, b.update.Refused
+	s.opt.Log.Warn("rejected a response", "type", b.update.Type, "error", err)
+	b.errs = append(b.errs, err)
+	if w := s.follows[b.update.Type]; w != nil {
 		b.tell(w)
-		if len(b.errs) == 0 {
-			s.versions[u.Type] = u.Version
+	}
+	told := map[string]bool{}
+	for _, r := range b.update.Resources {
+		if w := s.deps.wanted(b.update.Type, r.Name); w != nil && !told[r.Name] {
+			told[r.Name] = true
+			b.tell(w)
 		}
 	}
-	s.withhold(u)
-	s.publish()
-	return b.result()
+	return err
 }
 
 // Connected implements xds.Handler.
@@ -90,6 +123,9 @@ type batch struct {
 }
 
 func (b *batch) fail(name string, err error) {
+	if name == "" {
+		name = "a resource without a name"
+	}
 	b.errs = append(b.errs, fmt.Errorf("%s: %w", name, err))
 	b.store.opt.Log.Warn("rejected a dynamic resource", "type", b.update.Type, "name", name, "error", err)
 }
@@ -197,7 +233,7 @@ func (b *batch) clusters() {
 		err := b.decode(r, m)
 		name := nameOf(m.GetName(), r.Name)
 		if err == nil && b.seen[name] {
-			err = errors.New("duplicate cluster in the response")
+			err = fmt.Errorf("duplicate cluster %s found", name)
 		}
 		b.seen[name] = true
 		if now := t.latest(name); err == nil && now != nil && now.Static {
@@ -249,7 +285,7 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 	convert func(P, translate.Meta) (M, uint64, []translate.Warning, error),
 ) {
 	for _, r := range b.update.Resources {
-		if r.Body == nil || keepNamed(b, t, r) {
+		if r.Body == nil || b.repeated(r) || keepNamed(b, t, r) {
 			continue
 		}
 		if b.update.Type == xds.EndpointType && b.reassign(r) {
@@ -259,7 +295,7 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 		err := b.decode(r, m)
 		name := nameOf(nameIn(m), r.Name)
 		w := b.store.deps.wanted(b.update.Type, name)
-		if broken := (*unreadableError)(nil); w == nil && errors.As(err, &broken) {
+		if broken := (*unreadableError)(nil); w == nil && err != nil && (name == "" || errors.As(err, &broken)) {
 			b.fail(name, err) // nobody knows whether it was asked for
 			continue
 		}
@@ -297,6 +333,20 @@ func applyNamed[P proto.Message, M comparable](b *batch, t *table[M], prototype 
 		}
 		b.store.deps.settle(key{b.update.Type, name})
 	}
+}
+
+// repeated tells of a further resource of the same name in a response of the state of the world. As in Envoy, the first one counts.
+func (b *batch) repeated(r xds.Resource) bool {
+	name := r.PeekName()
+	if name == "" {
+		return false
+	}
+	if b.seen[name] {
+		b.store.opt.Log.Warn("ignored all but the first resource of a name in a response", "type", b.update.Type, "name", name)
+		return true
+	}
+	b.seen[name] = true
+	return false
 }
 
 // outlivesRemoval tells of endpoints, routes and secrets that a control plane calls removed: as in Envoy they stay in force until

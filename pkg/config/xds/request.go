@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -204,5 +205,27 @@ func deltaUpdate(r *discoveryv3.DeltaDiscoveryResponse) Update {
 	for _, w := range r.Resources {
 		u.Resources = append(u.Resources, deltaResource(w, r.SystemVersionInfo))
 	}
+	u.Refused = u.contradiction()
 	return u
+}
+
+// contradiction tells of a delta response that says two things of one resource. The words are Envoy's.
+func (u *Update) contradiction() error {
+	if len(u.Resources) < 2 && len(u.Removed) == 0 {
+		return nil
+	}
+	here := make(map[string]bool, len(u.Resources))
+	for i := range u.Resources {
+		name := u.Resources[i].Name
+		if here[name] {
+			return fmt.Errorf("duplicate name %s found among added/updated resources", name)
+		}
+		here[name] = true
+	}
+	for _, name := range u.Removed {
+		if here[name] {
+			return fmt.Errorf("duplicate name %s found in the union of added+removed resources", name)
+		}
+	}
+	return nil
 }

@@ -22,8 +22,11 @@ func (m *Mux) settle(u Update, nonce string, err error) {
 	s.nonce = nonce
 	wait := s.settled(&u, ack{nonce: nonce, err: err}, m.opt.Delta, time.Now())
 	s.keep(&u, m.opt.Delta, err)
-	s.returned(&u, m.opt.Delta)
-	earliest := s.lease(&u, time.Now())
+	var earliest time.Time
+	if u.Refused == nil {
+		s.returned(&u, m.opt.Delta)
+		earliest = s.lease(&u, time.Now())
+	}
 	m.mu.Unlock()
 	m.reaper.notLaterThan(earliest)
 	m.wake()
@@ -67,6 +70,9 @@ func (s *subscription) keep(u *Update, delta bool, err error) {
 			// or tell that it is gone.
 			s.versions[r.Name] = ""
 		}
+	}
+	if u.Refused != nil {
+		return // what it calls removed is in force
 	}
 	for _, name := range u.Removed {
 		s.forget(name)

@@ -23,6 +23,9 @@ func parse(src []byte, file string) (docs []*yaml.Node, isJSON bool, err error) 
 		}
 		if named {
 			jsonErr.File, jsonErr.Code = file, CodeSyntax
+			if !looksLikeJSON(src) {
+				jsonErr.Suggestion = "a file whose name ends in .json holds JSON; YAML is for .yaml"
+			}
 			return nil, true, Errors{*jsonErr}
 		}
 	}

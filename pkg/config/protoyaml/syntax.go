@@ -36,6 +36,9 @@ func yamlError(src []byte, file string, err error) Error {
 	if strings.Contains(e.Reason, "cannot start any token") {
 		e.Suggestion = "YAML is indented with spaces, not tabs, and values that begin with @, ` or % must be quoted"
 	}
+	if line := lineOf(src, e.Reason); line > 0 {
+		e.Line, e.Suggestion = line, indentHint(src, line)
+	}
 	e.Reason = "not valid YAML: " + e.Reason
 	return e
 }

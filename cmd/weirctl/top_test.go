@@ -4,21 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var updateTop = flag.Bool("update", false, "rewrite the golden files of top")
 
 const topPage = `{"total": 5, "connections": [
  {"id": 7, "verdict": "captured", "accelerated": true, "pid": 4711, "command": "curl", "container": "0123456789ab", "client": "10.0.0.2:40000",
@@ -49,23 +44,6 @@ func topServer(t *testing.T) string {
 	return strings.TrimPrefix(s.URL, "http://")
 }
 
-func topGolden(t *testing.T, file, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", file)
-	if *updateTop {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
-}
-
 func TestTopOnce(t *testing.T) {
 	admin := topServer(t)
 	for _, args := range [][]string{{"--once"}, {"--interval=5"}, {"--sort", "bytes"}} { // no terminal
@@ -74,7 +52,7 @@ func TestTopOnce(t *testing.T) {
 			t.Fatalf("status %d: %s", status, errs.String())
 		}
 		if args[0] == "--once" {
-			topGolden(t, "top_once.txt", out.String())
+			golden.Check(t, "testdata/top_once.txt", out.String())
 		}
 		if strings.Contains(out.String(), "\x1b") {
 			t.Errorf("control characters in %q", out.String())
@@ -122,7 +100,7 @@ func TestTopTable(t *testing.T) {
 		t.Run(tc.file, func(t *testing.T) {
 			table.sorting, table.problem = tc.sorting, tc.problem
 			got := table.render(tc.width, tc.height)
-			topGolden(t, tc.file, got)
+			golden.Check(t, "testdata/"+tc.file, got)
 			lines := strings.Split(strings.TrimSuffix(got, "\n"), "\n")
 			if len(lines) > tc.height {
 				t.Errorf("%d lines", len(lines))

@@ -1,19 +1,14 @@
 package e2e
 
 import (
-	"flag"
 	"net"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/weir-proxy/weir/test/golden"
 	"github.com/weir-proxy/weir/test/harness"
 )
-
-var updateGolden = flag.Bool("update", false, "rewrite the golden files")
 
 // negotiated are names that the TLS libraries on both sides choose. Read only.
 var negotiated = regexp.MustCompile(`\.ssl\.(ciphers|curves|versions)\.`)
@@ -65,17 +60,7 @@ func TestStatNames(t *testing.T) {
 			list.WriteString(strings.ToLower(strings.TrimSuffix(kind, "s")) + " " + name + "\n")
 		}
 	}
-	const golden = "testdata/stat_names.golden"
-	if *updateGolden {
-		harness.WriteFile(t, golden, list.String())
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(list.String(), "\n")); d != "" {
-		t.Errorf("names of statistics (-want +got):\n%s", d)
-	}
+	golden.Check(t, "testdata/stat_names.golden", list.String())
 }
 
 // saysBack sends text to an echo and reads it back.

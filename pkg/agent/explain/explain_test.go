@@ -5,11 +5,9 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"flag"
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -35,9 +33,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // endpoints is what EDS says of v1.
 const endpoints = `
@@ -290,7 +287,7 @@ func TestGolden(t *testing.T) {
 					t.Errorf("a line has %d columns: %s", n, line)
 				}
 			}
-			golden(t, tt.name+".txt", []byte(text))
+			golden.Check(t, "testdata/"+tt.name+".txt", []byte(text))
 			if tt.name == "weighted" || tt.name == "loopback" {
 				var out bytes.Buffer
 				enc := json.NewEncoder(&out)
@@ -298,7 +295,7 @@ func TestGolden(t *testing.T) {
 				if err := enc.Encode(a); err != nil {
 					t.Fatal(err)
 				}
-				golden(t, tt.name+".json", out.Bytes())
+				golden.Check(t, "testdata/"+tt.name+".json", out.Bytes())
 			}
 		})
 	}
@@ -314,23 +311,6 @@ func (b *bed) counters() map[string]uint64 {
 		out[g.Name()] = g.Value()
 	}
 	return out
-}
-
-func golden(t *testing.T, file string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", file)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
 }
 
 func TestUnknownCaller(t *testing.T) {

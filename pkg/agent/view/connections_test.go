@@ -11,6 +11,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/intercept"
 	"github.com/weir-proxy/weir/pkg/kernel/sockdiag"
 	"github.com/weir-proxy/weir/pkg/proxy/listener"
+	"github.com/weir-proxy/weir/test/golden"
 )
 
 // fakeOwners name the process after the inode.
@@ -107,12 +108,12 @@ func TestConnections(t *testing.T) {
 	} {
 		t.Run(tc.file, func(t *testing.T) {
 			list := tc.view.LiveConnections(tc.limit)
-			golden(t, tc.file+".txt", list.Text())
+			golden.Check(t, "testdata/"+tc.file+".txt", list.Text())
 			out, err := json.MarshalIndent(list, "", " ")
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, tc.file+".json", string(out)+"\n")
+			golden.Check(t, "testdata/"+tc.file+".json", string(out)+"\n")
 		})
 	}
 }

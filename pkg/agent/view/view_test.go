@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"flag"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -18,8 +17,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -56,9 +53,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/timer"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream/cluster"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // sources take subscriptions and deliver nothing.
 type sources struct{}
@@ -269,25 +265,8 @@ func TestGolden(t *testing.T) {
 			if key, _ := pem.Decode(w.key); strings.Contains(body, string(key.Bytes)) || strings.Contains(body, "PRIVATE KEY") {
 				t.Error("holds a private key")
 			}
-			golden(t, file, body)
+			golden.Check(t, "testdata/"+file, body)
 		})
-	}
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", file)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
 

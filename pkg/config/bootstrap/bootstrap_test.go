@@ -2,7 +2,6 @@ package bootstrap_test
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,9 +16,8 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/bootstrap"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func load(t *testing.T, opt bootstrap.Options) *bootstrapv3.Bootstrap {
 	t.Helper()
@@ -47,19 +45,7 @@ func TestInventory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const golden = "testdata/inventory.golden"
-	if *update {
-		if err := os.WriteFile(golden, append(got, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)+"\n"); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
+	golden.Check(t, "testdata/inventory.golden", append(got, '\n'))
 }
 
 // TestFormats loads one configuration in every format.

@@ -2,7 +2,6 @@ package check_test
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -14,14 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/weir-proxy/weir/pkg/agent"
 	"github.com/weir-proxy/weir/pkg/agent/options"
 	"github.com/weir-proxy/weir/pkg/config/check"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func newChecker(t testing.TB, o options.Options) *check.Checker {
 	t.Helper()
@@ -47,25 +43,8 @@ func TestFiles(t *testing.T) {
 					t.Errorf("the text does not name the resource: %s", f)
 				}
 			}
-			golden(t, strings.TrimSuffix(dir, ".dir")+".golden", out.String())
+			golden.Check(t, strings.TrimSuffix(dir, ".dir")+".golden", out.String())
 		})
-	}
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("%s differs (-want +got):\n%s", file, diff)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/agent/options"
 	"github.com/weir-proxy/weir/pkg/config/check"
+	"github.com/weir-proxy/weir/test/golden"
 )
 
 const (
@@ -106,7 +107,7 @@ func TestControlPlaneTypes(t *testing.T) {
 		}
 		fmt.Fprintf(&out, "%s: %s\n", name, outcomes[name])
 	}
-	golden(t, "testdata/control-plane-types.golden", out.String())
+	golden.Check(t, "testdata/control-plane-types.golden", out.String())
 }
 
 // outcome tells what becomes of a type in a place.

@@ -3,7 +3,6 @@ package protoyaml_test
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,9 +17,8 @@ import (
 
 	_ "github.com/weir-proxy/weir/pkg/config/apitypes"
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // inputs lists the YAML and JSON files of a folder under testdata.
 func inputs(t *testing.T, folder string) []string {
@@ -37,23 +35,6 @@ func inputs(t *testing.T, folder string) []string {
 		t.Fatalf("no inputs in testdata/%s", folder)
 	}
 	return files
-}
-
-func checkGolden(t *testing.T, input, got string) {
-	t.Helper()
-	golden := input + ".golden"
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", golden, diff)
-	}
 }
 
 // TestBadInput holds the exact texts of all errors, strict, and of the warnings
@@ -83,7 +64,7 @@ func TestBadInput(t *testing.T) {
 			if lenient != nil {
 				fmt.Fprintf(&out, "--- errors\n%v\n", lenient)
 			}
-			checkGolden(t, input, out.String())
+			golden.Check(t, input+".golden", out.String())
 		})
 	}
 }
@@ -101,7 +82,7 @@ func TestGoodInput(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkGolden(t, input, string(text)+"\n")
+			golden.Check(t, input+".golden", string(text)+"\n")
 			for _, name := range []string{"again.json", "again.yaml"} {
 				var again bootstrapv3.Bootstrap
 				if _, err := protoyaml.Decode(text, name, &again, protoyaml.Options{}); err != nil {

@@ -10,12 +10,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"math/big"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -32,7 +30,6 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
-	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -45,9 +42,8 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter/network/rbac"
 	"github.com/weir-proxy/weir/pkg/proxy/matcher"
 	engine "github.com/weir-proxy/weir/pkg/proxy/rbac"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // testTranslator knows fakes of the extensions that other packages own, and files that exist in memory only.
 func testTranslator(t testing.TB) *Translator {
@@ -156,25 +152,8 @@ func TestGolden(t *testing.T) {
 				}
 				dump(&out, reflect.ValueOf(static), "")
 			}
-			compareGolden(t, strings.TrimSuffix(input, ".yaml")+".golden", out.Bytes())
+			golden.Check(t, strings.TrimSuffix(input, ".yaml")+".golden", out.Bytes())
 		})
-	}
-}
-
-func compareGolden(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs (-want +got):\n%s", file, diff)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
+	"github.com/weir-proxy/weir/test/golden"
 )
 
 // TestRealistic translates configurations like those that control planes and people write: they must be accepted, and what
@@ -42,7 +43,7 @@ func TestRealistic(t *testing.T) {
 				seen[w.String()] = true
 				fmt.Fprintln(&out, w)
 			}
-			compareGolden(t, strings.TrimSuffix(input, ".yaml")+".golden", out.Bytes())
+			golden.Check(t, strings.TrimSuffix(input, ".yaml")+".golden", out.Bytes())
 		})
 	}
 }

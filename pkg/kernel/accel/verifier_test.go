@@ -1,13 +1,11 @@
 package accel
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/kernel/verifiertest"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestVerifierCost(t *testing.T) {
 	o, err := load(DefaultLimit)
@@ -17,5 +15,5 @@ func TestVerifierCost(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	verifiertest.Compare(t, *update, o.Sockops, o.SockopsFull, o.Send, o.Receive)
+	verifiertest.Compare(t, golden.Update(), o.Sockops, o.SockopsFull, o.Send, o.Receive)
 }

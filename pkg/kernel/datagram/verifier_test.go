@@ -1,14 +1,12 @@
 package datagram
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/kernel/attach"
 	"github.com/weir-proxy/weir/pkg/kernel/verifiertest"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestVerifierCost(t *testing.T) {
 	o, _, err := loadObjects(attach.New(attach.Options{}), nil)
@@ -20,6 +18,6 @@ func TestVerifierCost(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	verifiertest.Compare(t, *update,
+	verifiertest.Compare(t, golden.Update(),
 		o.Connect4, o.Connect6, o.Sendmsg4, o.Sendmsg6, o.Recvmsg4, o.Recvmsg6, o.Getpeername4, o.Getpeername6, o.Explain, o.Find)
 }

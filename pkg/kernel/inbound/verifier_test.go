@@ -1,13 +1,11 @@
 package inbound
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/kernel/verifiertest"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestVerifierCost(t *testing.T) {
 	o, err := loadObjects(nil)
@@ -28,5 +26,5 @@ func TestVerifierCost(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	verifiertest.Compare(t, *update, o.Ops, o.Release, o.Edit, o.Explain, o.Peer4, o.Peer6, lookup)
+	verifiertest.Compare(t, golden.Update(), o.Ops, o.Release, o.Edit, o.Explain, o.Peer4, o.Peer6, lookup)
 }

@@ -1,16 +1,14 @@
 package intercept
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/kernel/verifiertest"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestVerifierCost(t *testing.T) {
 	i, _, _ := newDecider(t)
 	o := i.objects
-	verifiertest.Compare(t, *update, o.Connect4, o.Connect6, o.Explain, o.Getpeername4, o.Getpeername6, o.Release, o.Sockops)
+	verifiertest.Compare(t, golden.Update(), o.Connect4, o.Connect6, o.Explain, o.Getpeername4, o.Getpeername6, o.Release, o.Sockops)
 }

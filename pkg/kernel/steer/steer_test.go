@@ -1,20 +1,16 @@
 package steer
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func snapshot(interception *model.Interception, listeners ...*model.Listener) *model.Snapshot {
 	snap := &model.Snapshot{Interception: interception}
@@ -109,19 +105,7 @@ func TestCompile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			plan, notices := Compile(snap)
 			got := render(plan, notices)
-			path := filepath.Join("testdata", name+".golden")
-			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("plan (-want +got):\n%s", diff)
-			}
+			golden.Check(t, "testdata/"+name+".golden", got)
 			again, _ := Compile(snap)
 			if change := Diff(plan, again); !change.Empty() {
 				t.Errorf("compiled again, the plan differs: %+v", change)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"flag"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -22,9 +21,8 @@ import (
 	_ "github.com/weir-proxy/weir/pkg/config/apitypes"
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // newServer makes a server on a free port of loopback, with fakes behind it. edit may change the options.
 func newServer(t testing.TB, f *fake, edit func(*Options)) *Server {
@@ -117,25 +115,8 @@ func TestGolden(t *testing.T) {
 			if strings.HasSuffix(tt.file, ".json") && !json.Valid(w.Body.Bytes()) {
 				t.Error("not JSON")
 			}
-			golden(t, tt.file, w.Body.Bytes())
+			golden.Check(t, "testdata/"+tt.file, w.Body.Bytes())
 		})
-	}
-}
-
-func golden(t *testing.T, file string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", file)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 
 	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/weir-proxy/weir/test/golden"
 )
 
 func TestClientStatus(t *testing.T) {
@@ -18,7 +20,7 @@ func TestClientStatus(t *testing.T) {
 		return w
 	}
 	w := post("")
-	golden(t, "client_status.json", w.Body.Bytes())
+	golden.Check(t, "testdata/client_status.json", w.Body.Bytes())
 	if w.Code != 200 || w.Header().Get("Content-Type") != typeJSON || strings.Contains(w.Body.String(), secretBytes[:16]) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

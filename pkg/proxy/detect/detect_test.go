@@ -5,36 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"testing"
 	"time"
 
-	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/filter"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
 )
-
-func pair(t *testing.T) (*conn.Conn, *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	peer, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := conntest.Adopt(t, nc)
-	t.Cleanup(func() { c.Close(); peer.Close() })
-	return c, peer.(*net.TCPConn)
-}
 
 // inspect is a listener filter made of a function.
 type inspect func(ctx context.Context, c filter.PeekConn) (filter.ListenerVerdict, error)
@@ -83,7 +61,7 @@ func TestRun(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			c, peer := pair(t)
+			c, peer := conntest.Pair(t)
 			go func() {
 				for _, s := range tc.send {
 					peer.Write([]byte(s))
@@ -115,13 +93,13 @@ func TestRun(t *testing.T) {
 }
 
 func TestLimitAndStop(t *testing.T) {
-	c, peer := pair(t)
+	c, peer := conntest.Pair(t)
 	go peer.Write(make([]byte, Limit+1))
 	var pool Pool
 	if _, err := pool.Run(t.Context(), c, &streaminfo.Connection{}, Options{Filters: []filter.Listener{want(Limit), want(Limit + 1)}}); err == nil {
 		t.Error("a peek beyond the limit succeeded")
 	}
-	c2, _ := pair(t)
+	c2, _ := conntest.Pair(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	go cancel()
 	if _, err := pool.Run(ctx, c2, &streaminfo.Connection{}, Options{Filters: []filter.Listener{want(1)}}); !errors.Is(err, context.Canceled) {
@@ -150,7 +128,7 @@ func TestOnlyWhatWaitsIsTold(t *testing.T) {
 		{"two look", []filter.Listener{pass, look, look}, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, peer := pair(t)
+			c, peer := conntest.Pair(t)
 			if _, err := peer.Write([]byte("ab")); err != nil {
 				t.Fatal(err)
 			}
@@ -175,7 +153,7 @@ func TestOnlyWhatWaitsIsTold(t *testing.T) {
 }
 
 func TestTLSAfterInspection(t *testing.T) {
-	c, peer := pair(t)
+	c, peer := conntest.Pair(t)
 	go tls.Client(peer, &tls.Config{ServerName: "a.test"}).Handshake()
 	var pool Pool
 	info := &streaminfo.Connection{}

@@ -22,22 +22,8 @@ import (
 // link gives one side of a relay and its peer.
 func link(t testing.TB) (Side, *net.TCPConn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	peer, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := conntest.Adopt(t, nc)
-	t.Cleanup(func() { c.Close(); peer.Close() })
-	return Side{Conn: c, Socket: c, Abort: c.Abort, Reset: c.Reset}, peer.(*net.TCPConn)
+	c, peer := conntest.Pair(t)
+	return Side{Conn: c, Socket: c, Abort: c.Abort, Reset: c.Reset}, peer
 }
 
 // start runs a relay; the channel gives its result, after both sides were closed as a caller does.

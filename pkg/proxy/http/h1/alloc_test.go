@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
-	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
@@ -224,26 +223,11 @@ func BenchmarkClient(b *testing.B) {
 
 // BenchmarkLoopback is server and client on one loopback TCP connection, both over conn.Conn.
 func BenchmarkLoopback(b *testing.B) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer ln.Close()
-	nc, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	sc, err := ln.Accept()
-	if err != nil {
-		b.Fatal(err)
-	}
-	wrap := func(c net.Conn) *conn.Conn {
-		return conntest.Adopt(b, c)
-	}
+	nc, sc := conntest.Sockets(b)
 	ended := make(chan error)
-	server := wrap(sc)
+	server := conntest.Adopt(b, sc)
 	go func() { ended <- NewServer(server, options()).Serve(context.Background(), newFixed()) }()
-	cc := NewClientConn(wrap(nc), ClientOptions{})
+	cc := NewClientConn(conntest.Adopt(b, nc), ClientOptions{})
 	req := newRequest("GET", "/inventory/items?page=2", "")
 	var resp message.Response
 	buf := make([]byte, 4096)

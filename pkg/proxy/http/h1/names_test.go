@@ -165,6 +165,7 @@ func TestStatsCountByReason(t *testing.T) {
 	want := map[string]uint64{
 		"http.x.weir.http1.rejected.bad_header_name": 2, "http.x.weir.http1.rejected.bad_chunk_size": 1,
 		"http1.dropped_headers_with_underscores": 2, "errors": 1,
+		"http1.requests_rejected_with_underscores_in_headers": 0, "http1.metadata_not_supported_error": 0, "http1.response_flood": 0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

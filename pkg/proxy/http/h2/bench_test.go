@@ -101,19 +101,7 @@ func (r *reply) send(s codec.ServerStream) error {
 // pair connects a client to a server whose handlers send size bytes; both count their writes.
 func pair(t testing.TB, size int) (cc *ClientConn, clientWrites, serverWrites *atomic.Int64) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	nc, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sc, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc, sc := conntest.Sockets(t)
 	clientWrites, serverWrites = new(atomic.Int64), new(atomic.Int64)
 	replies := sync.Pool{New: func() any { return newReply(size) }}
 	h := &handler{serve: func(s codec.ServerStream) {
@@ -126,7 +114,7 @@ func pair(t testing.TB, size int) (cc *ClientConn, clientWrites, serverWrites *a
 	ended := make(chan error, 1)
 	srv := NewServer(&countedConn{conntest.Adopt(t, sc), serverWrites}, ServerOptions{})
 	go func() { ended <- srv.Serve(context.Background(), h) }()
-	cc, err = NewClientConn(&countedConn{conntest.Adopt(t, nc), clientWrites}, ClientOptions{})
+	cc, err := NewClientConn(&countedConn{conntest.Adopt(t, nc), clientWrites}, ClientOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ func TestChaos(t *testing.T) {
 
 func chaos(t *testing.T, adopt func(net.Conn) net.Conn) {
 	opt := model.HTTP2Options{InitialStreamWindowSize: 70000, InitialConnectionWindowSize: 300000}
-	a, b := tcpPair(t)
+	a, b := conntest.Sockets(t)
 	srv := NewServer(adopt(b), ServerOptions{HTTP2: opt})
 	var mu sync.Mutex
 	base := rand.Uint64()

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
@@ -44,7 +45,7 @@ func TestResponsesCutShort(t *testing.T) {
 		"by the connection's end": {func(_ *http2.Framer, nc net.Conn) error { return nc.(*net.TCPConn).CloseWrite() }, upstream.KindTermination},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := conntest.Sockets(t)
 			served := make(chan error, 1)
 			go func() { served <- answerPart(b, tc.cut) }()
 			cc := connect(t, a, ClientOptions{})

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 )
 
@@ -35,7 +36,7 @@ func TestDrainEndsWhileAStreamOpens(t *testing.T) {
 	}
 	served := 0
 	for i := range 400 {
-		a, b := tcpPair(t)
+		a, b := conntest.Sockets(t)
 		srv := NewServer(b, ServerOptions{DrainTimeout: time.Duration(i+1) * time.Microsecond, LingerTimeout: 5 * time.Second})
 		ended := make(chan error, 1)
 		w := greet(t, a)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/test/await"
 )
@@ -133,7 +134,7 @@ func (c *stuckConn) SetDeadline(d time.Time) error {
 
 // stuckPair is a connection whose server cannot write until it sets a deadline.
 func stuckPair(t *testing.T) (client, server net.Conn) {
-	a, b := tcpPair(t)
+	a, b := conntest.Sockets(t)
 	t.Cleanup(func() {
 		a.Close()
 		b.Close()

@@ -302,7 +302,7 @@ func TestAbortWhileThePeerReadsNothing(t *testing.T) {
 func TestNoGoroutineIsLeft(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 5 {
-		a, b := tcpPair(t)
+		a, b := conntest.Sockets(t)
 		srv := NewServer(b, ServerOptions{})
 		ended := make(chan error, 1)
 		go func() {
@@ -338,7 +338,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 // servePlain is serve on a connection of package conn; it returns the client's end.
 func servePlain(t *testing.T, h *handler) net.Conn {
 	t.Helper()
-	a, b := tcpPair(t)
+	a, b := conntest.Sockets(t)
 	srv := NewServer(conntest.Adopt(t, b), ServerOptions{})
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(context.Background(), h) }()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
@@ -50,19 +51,7 @@ func (h *handler) Idle(idle bool) {
 // serve runs a server with h on one end of a loopback connection and returns the other; ended has what Serve returned.
 func serve(t *testing.T, opt ServerOptions, h *handler) (client net.Conn, srv *Server, ended chan error) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	client, err = net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sc, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	client, sc := conntest.Sockets(t)
 	srv = NewServer(sc, opt)
 	ended = make(chan error, 1)
 	var wg sync.WaitGroup
@@ -314,7 +303,7 @@ func TestDrainSendsGoAwayAndEnds(t *testing.T) {
 // rawServer answers the first request on c with what reply writes.
 func rawServer(t *testing.T, reply func(fr *http2.Framer, first *http2.MetaHeadersFrame)) net.Conn {
 	t.Helper()
-	a, b := tcpPair(t)
+	a, b := conntest.Sockets(t)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := io.ReadFull(b, make([]byte, len(preface))); err != nil {
@@ -344,22 +333,6 @@ func rawServer(t *testing.T, reply func(fr *http2.Framer, first *http2.MetaHeade
 		wg.Wait()
 	})
 	return a
-}
-
-func tcpPair(t *testing.T) (a, b net.Conn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	if a, err = net.Dial("tcp", ln.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if b, err = ln.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	return a, b
 }
 
 func TestErrorsOfTheUpstream(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
@@ -66,7 +67,7 @@ func TestDrainTakesWhatCrossesWithIt(t *testing.T) {
 }
 
 func TestDrainBeforeServe(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := conntest.Sockets(t)
 	srv := NewServer(b, ServerOptions{})
 	srv.Drain()
 	ended := make(chan error, 1)
@@ -281,7 +282,7 @@ func TestKeepalive(t *testing.T) {
 
 func TestPingAheadOfAStreamAfterIdling(t *testing.T) {
 	pings := make(chan bool, 10)
-	a, b := tcpPair(t)
+	a, b := conntest.Sockets(t)
 	defer b.Close()
 	go func() {
 		_, _ = io.ReadFull(b, make([]byte, len(preface)))
@@ -400,7 +401,7 @@ func TestOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, b := tcpPair(t)
+	a, b := conntest.Sockets(t)
 	srv := NewServer(tls.Server(b, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"h2"}}), ServerOptions{})
 	ended := make(chan error, 1)
 	go func() {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/weir-proxy/weir/pkg/proxy/conn/conntest"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
@@ -87,7 +88,7 @@ func TestHeadersBeyondTheRules(t *testing.T) {
 }
 
 func TestUpgradeBecomesExtendedConnect(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := conntest.Sockets(t)
 	var wg sync.WaitGroup
 	wg.Go(func() { acceptTunnel(t, b) })
 	defer wg.Wait()

@@ -46,7 +46,7 @@ func (r *resting) rest(t *testing.T) {
 
 func newResting(t *testing.T) (*resting, *wire) {
 	t.Helper()
-	a, b := tcpPair(t)
+	a, b := conntest.Sockets(t)
 	c := conntest.Adopt(t, b)
 	r := &resting{c: c, h: &handler{serve: echo}, rests: make(chan bool, 1), ended: make(chan error, 1)}
 	r.srv = NewServer(c, ServerOptions{})
@@ -87,7 +87,7 @@ func TestAbortOfAConnectionThatRests(t *testing.T) {
 }
 
 func TestBusyConnectionDoesNotRest(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := conntest.Sockets(t)
 	defer a.Close()
 	c := conntest.Adopt(t, b)
 	entered, goOn := make(chan bool), make(chan bool)

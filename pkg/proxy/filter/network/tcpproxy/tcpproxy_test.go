@@ -107,19 +107,7 @@ func newBed(t *testing.T, cfg *model.TCPProxy, clusters map[string]*fakeCluster)
 // client connects through the proxy.
 func (b *bed) client(ctx context.Context) *net.TCPConn {
 	b.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer l.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	nc, err := l.Accept()
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	c, nc := conntest.Sockets(b.t)
 	info := &streaminfo.Connection{ID: 3, Local: netip.MustParseAddrPort("10.0.0.1:5432"), Remote: netip.MustParseAddrPort("10.0.0.9:1234")}
 	down := conntest.AdoptCounted(b.t, nc, &info.RxBytes, &info.TxBytes)
 	done := make(chan struct{})
@@ -129,7 +117,7 @@ func (b *bed) client(ctx context.Context) *net.TCPConn {
 	}()
 	b.t.Cleanup(func() { c.Close(); <-done })
 	b.served = done
-	return c.(*net.TCPConn)
+	return c
 }
 
 func echo(t *testing.T) netip.AddrPort {

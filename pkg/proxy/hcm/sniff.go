@@ -40,7 +40,7 @@ func (m *Manager) newServer(fc *filter.Connection) (codec.Server, error) {
 			HTTP1: m.cfg.HTTP1, MaxHeadersBytes: m.cfg.MaxRequestHeadersBytes, MaxHeadersCount: m.cfg.MaxHeadersCount,
 			MaxRequests: m.cfg.MaxRequestsPerConnection, Proxy100Continue: m.cfg.Proxy100Continue, Scheme: scheme(fc),
 			UnderscoresAction: m.cfg.UnderscoresAction, LingerTimeout: some(m.cfg.DelayedCloseTimeout), Buffers: m.deps.Buffers,
-			IgnoreUpgrade: m.ignoreUpgrade, Stats: m.stats.one,
+			IgnoreUpgrade: m.ignoreUpgrade, Stats: m.stats.one(),
 		}), nil
 	}
 	if m.deps.HTTP2 != nil {

@@ -15,8 +15,8 @@ type httpStats struct {
 	scope *stats.Scope
 	// two looks up http2.*, which all managers share and which is there from the first HTTP/2 connection on, as in Envoy.
 	two func() *h2.Stats
-	// one counts what HTTP/1 clients do wrong.
-	one    *h1.Stats
+	// one counts what HTTP/1 clients do wrong, in http1.*, as two is shared and made.
+	one    func() *h1.Stats
 	agents agents
 
 	cxTotal, cxSSLTotal, cxHTTP1Total, cxHTTP2Total, cxUpgradesTotal          *stats.Counter
@@ -59,7 +59,7 @@ func newHTTPStats(root, listener *stats.Scope, prefix string) *httpStats {
 	} {
 		*at = sc.Counter("downstream_" + name)
 	}
-	s.one = h1.NewStats(root, sc, s.cxProtocolError)
+	s.one = sync.OnceValue(func() *h1.Stats { return h1.NewStats(root, sc, s.cxProtocolError) })
 	s.agents = newAgents(sc)
 	for name, at := range map[string]**stats.Gauge{
 		"cx_active": &s.cxActive, "cx_ssl_active": &s.cxSSLActive, "cx_http1_active": &s.cxHTTP1Active,

@@ -3,6 +3,7 @@ package tlsctx
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"strings"
 
@@ -17,6 +18,7 @@ type counters struct {
 	handshake, connectionError, resumed      *stats.Counter
 	noCertificate                            *stats.Counter
 	failNoCert, failError, failSAN, failHash *stats.Counter
+	keyUsage                                 *stats.Counter
 	secretsNotReady                          *stats.Counter
 	// updatedBySDS counts the sets of secrets, some of them by SDS, that were taken up: at the first handshake after they
 	// came, as contexts are built no earlier.
@@ -47,6 +49,7 @@ func (c *counters) declare(f *stats.Fields) {
 	f.Counter("ssl.fail_verify_error", &c.failError)
 	f.Counter("ssl.fail_verify_san", &c.failSAN)
 	f.Counter("ssl.fail_verify_cert_hash", &c.failHash)
+	f.Counter("ssl.was_key_usage_invalid", &c.keyUsage)
 	f.Counter("ssl.ocsp_staple_failed", nil)
 	f.Counter("ssl.ocsp_staple_omitted", nil)
 	f.Counter("ssl.ocsp_staple_responses", nil)
@@ -76,11 +79,31 @@ func (c *counters) succeeded(cs tls.ConnectionState, server bool) {
 	if server && len(cs.PeerCertificates) == 0 {
 		c.noCertificate.Inc()
 	}
+	if !server && misusesKey(&cs) {
+		c.keyUsage.Inc()
+	}
 	c.scope.Counter("versions." + versionName(cs.Version)).Inc()
 	c.scope.Counter("ciphers." + cipherName(cs.CipherSuite)).Inc()
 	if cs.CurveID != 0 {
 		c.scope.Counter("curves." + curveName(cs.CurveID)).Inc()
 	}
+}
+
+// misusesKey tells whether the server did with its RSA key what its certificate does not allow (RFC 5246 section 7.4.2, RFC 8446
+// section 4.4.2.2). Such servers are common, so that it is no error, as with Envoy's enforce_rsa_key_usage of false.
+func misusesKey(cs *tls.ConnectionState) bool {
+	if len(cs.PeerCertificates) == 0 {
+		return false
+	}
+	leaf := cs.PeerCertificates[0]
+	if leaf.PublicKeyAlgorithm != x509.RSA || leaf.KeyUsage == 0 {
+		return false
+	}
+	needed := x509.KeyUsageDigitalSignature
+	if strings.HasPrefix(tls.CipherSuiteName(cs.CipherSuite), "TLS_RSA_") {
+		needed = x509.KeyUsageKeyEncipherment
+	}
+	return leaf.KeyUsage&needed == 0
 }
 
 // failed counts a handshake that did not succeed and gives its error.

@@ -1,6 +1,7 @@
 package tlsctx
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -58,6 +59,7 @@ type certOptions struct {
 	cn      string
 	expired bool
 	rsa     bool
+	usage   x509.KeyUsage // of an RSA key; 0 for all that TLS needs
 }
 
 func (a *authority) issue(o certOptions) *tls.Certificate {
@@ -76,7 +78,7 @@ func (a *authority) issue(o certOptions) *tls.Certificate {
 	out := &tls.Certificate{}
 	if o.rsa {
 		k, _ := rsa.GenerateKey(rand.Reader, 2048)
-		tmpl.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
+		tmpl.KeyUsage = cmp.Or(o.usage, x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment)
 		out.PrivateKey = k
 		der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, k.Public(), a.key)
 		if err != nil {

@@ -23,8 +23,8 @@ type codecs struct {
 	shared  *h2.Shared
 	// two looks up cluster.<name>.http2.*, which are there from the first HTTP/2 connection on, as in Envoy.
 	two func() *h2.Stats
-	// one counts what HTTP/1 hosts do wrong.
-	one *h1.Stats
+	// one is two for HTTP/1: what hosts do wrong.
+	one func() *h1.Stats
 }
 
 var _ pool.Codecs = (*codecs)(nil)
@@ -32,7 +32,7 @@ var _ pool.Codecs = (*codecs)(nil)
 func newCodecs(buffers *h1.Buffers, scope *stats.Scope) *codecs {
 	return &codecs{
 		buffers: buffers, shared: h2.NewShared(), two: sync.OnceValue(func() *h2.Stats { return h2.NewStats(scope) }),
-		one: h1.NewStats(scope, scope, nil),
+		one: sync.OnceValue(func() *h1.Stats { return h1.NewStats(scope, scope, nil) }),
 	}
 }
 
@@ -41,7 +41,7 @@ func (c *codecs) HTTP1(nc net.Conn, info codec.ConnInfo, o *model.UpstreamHTTP, 
 	return h1.NewClientConn(nc, h1.ClientOptions{
 		Info: info, HTTP1: o.HTTP1, Release: released, Buffers: c.buffers,
 		MaxHeadersBytes: cmp.Or(o.MaxHeadersBytes, defaultHTTP1HeadersBytes), MaxHeadersCount: o.MaxHeadersCount,
-		Stats: c.one,
+		Stats: c.one(),
 	})
 }
 

@@ -14,6 +14,9 @@ func newCounters(s *stats.Scope) counters {
 	s.Counter("downstream_flow_control_paused_reading_total")
 	s.Counter("downstream_flow_control_resumed_reading_total")
 	s.Counter("early_data_received_count_total")
+	// What a client has sent is with the upstream's socket before its end is noticed: nothing is left to be flushed afterwards.
+	s.Counter("upstream_flush_total")
+	s.Gauge("upstream_flush_active")
 	return counters{
 		total: s.Counter("downstream_cx_total"), noRoute: s.Counter("downstream_cx_no_route"),
 		rx: s.Counter("downstream_cx_rx_bytes_total"), tx: s.Counter("downstream_cx_tx_bytes_total"),

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -323,7 +324,7 @@ func TestOffloadFollowsControlPlane(t *testing.T) {
 	})
 }
 
-// connectsUntil makes connections until there is a file, and prints those that failed and how many did not.
+// connectsUntil makes connections until there is a file, and prints those that failed. It makes another file once a hundred did not.
 const connectsUntil = `
 import os, socket, sys
 served = 0
@@ -333,9 +334,11 @@ while not os.path.exists(sys.argv[1]):
             if s.recv(5) != b"hello":
                 print("closed without an answer")
             served += 1
+            if served == 100:
+                open(sys.argv[2], "w").close()
     except OSError as e:
         print(e)
-print("served", served > 100)
+print("served", served >= 100)
 `
 
 // TestOffloadWhileEverythingChanges has endpoints, the cluster and the listener change under an application that connects all the
@@ -362,9 +365,12 @@ func TestOffloadWhileEverythingChanges(t *testing.T) {
 		}.YAML(),
 		Capture: []*harness.Cgroup{group},
 	})
-	end := filepath.Join(harness.Dir(t), "end")
-	app := host.App().In(group).Start("python3", "-I", "-c", connectsUntil, end)
-	for n := 1; n < 60; n++ {
+	dir := harness.Dir(t)
+	end, hundred := filepath.Join(dir, "end"), filepath.Join(dir, "hundred")
+	app := host.App().In(group).Start("python3", "-I", "-c", connectsUntil, end, hundred)
+	n := 0
+	change := func() {
+		n++
 		seen := len(control.Events())
 		serve(n)
 		harness.Eventually(t, "an acknowledgement", func() bool {
@@ -373,6 +379,14 @@ func TestOffloadWhileEverythingChanges(t *testing.T) {
 			})
 		})
 	}
+	for range 59 {
+		change()
+	}
+	harness.Eventually(t, "a hundred connections while all of it changes", func() bool {
+		change()
+		_, err := os.Stat(hundred)
+		return err == nil
+	})
 	harness.WriteFile(t, end, "")
 	wantOK(t, app.Wait(), "served True")
 }

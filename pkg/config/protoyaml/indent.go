@@ -8,7 +8,7 @@ import (
 )
 
 // maxSearched bounds the text in which the line of a problem is looked for: each step of the search parses a part of it.
-const maxSearched = 4 << 20
+const maxSearched = 1 << 20
 
 // lateProblems are those of which the library tells where the block begins that they are in, which may be far above.
 var lateProblems = []string{

@@ -15,6 +15,11 @@ import (
 
 // dnsServer answers every question for an address of IPv4 with 192.0.2.7, and others with nothing. It counts the questions.
 func dnsServer(t *testing.T, host *harness.Host) (netip.AddrPort, *atomic.Int64) {
+	return dnsServerOf(t, host, func(string) ([4]byte, uint32) { return [4]byte{192, 0, 2, 7}, 60 })
+}
+
+// dnsServerOf answers with the address and TTL that find says for a name.
+func dnsServerOf(t *testing.T, host *harness.Host, find func(name string) ([4]byte, uint32)) (netip.AddrPort, *atomic.Int64) {
 	t.Helper()
 	var c *net.UDPConn
 	err := host.Do(func() (err error) {
@@ -34,7 +39,7 @@ func dnsServer(t *testing.T, host *harness.Host) (netip.AddrPort, *atomic.Int64)
 			if err != nil {
 				return
 			}
-			if answer, ok := dnsAnswer(buf[:n]); ok {
+			if answer, ok := dnsAnswer(buf[:n], find); ok {
 				asked.Add(1)
 				_, _ = c.WriteToUDPAddrPort(answer, from)
 			}
@@ -44,7 +49,7 @@ func dnsServer(t *testing.T, host *harness.Host) (netip.AddrPort, *atomic.Int64)
 	return c.LocalAddr().(*net.UDPAddr).AddrPort(), &asked
 }
 
-func dnsAnswer(query []byte) ([]byte, bool) {
+func dnsAnswer(query []byte, find func(name string) ([4]byte, uint32)) ([]byte, bool) {
 	var m dnsmessage.Message
 	if m.Unpack(query) != nil || len(m.Questions) != 1 {
 		return nil, false
@@ -52,9 +57,10 @@ func dnsAnswer(query []byte) ([]byte, bool) {
 	q := m.Questions[0]
 	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
 	if q.Type == dnsmessage.TypeA {
+		addr, ttl := find(q.Name.String())
 		m.Answers = []dnsmessage.Resource{{
-			Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 60},
-			Body:   &dnsmessage.AResource{A: [4]byte{192, 0, 2, 7}},
+			Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: ttl},
+			Body:   &dnsmessage.AResource{A: addr},
 		}}
 	}
 	answer, err := m.Pack()

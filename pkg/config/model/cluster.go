@@ -204,6 +204,9 @@ type DNS struct {
 	FailureRefresh time.Duration // base interval after a failure; RefreshRate when 0
 	FailureMax     time.Duration // greatest interval after failures; ten times FailureRefresh when 0
 	Jitter         time.Duration // up to so much is added to RefreshRate
+	// RespectTTL takes the TTL of an answer instead of RefreshRate, unless it is 0, but MinRefresh at the least.
+	RespectTTL bool
+	MinRefresh time.Duration
 	// Servers are asked instead of those of the system, when there are any.
 	Servers []netip.AddrPort
 	// TCP asks over TCP. NoSearch takes names as they are, without the system's search domains.

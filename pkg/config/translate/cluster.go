@@ -145,6 +145,7 @@ func (c *call) customType(m *clusterv3.Cluster_CustomClusterType, out *model.Clu
 	out.DNS.FailureRefresh = c.duration(dns.GetDnsFailureRefreshRate().GetBaseInterval(), 0, at.field("dns_failure_refresh_rate"), "base_interval")
 	out.DNS.FailureMax = c.duration(dns.GetDnsFailureRefreshRate().GetMaxInterval(), 0, at.field("dns_failure_refresh_rate"), "max_interval")
 	out.DNS.Jitter = c.duration(dns.GetDnsJitter(), 0, at, "dns_jitter")
+	out.DNS.RespectTTL, out.DNS.MinRefresh = dns.GetRespectDnsTtl(), c.duration(dns.GetDnsMinRefreshRate(), 0, at, "dns_min_refresh_rate")
 	if e := dns.GetTypedDnsResolverConfig(); e != nil {
 		c.typedResolver(e, &out.DNS, at.field("typed_dns_resolver_config"))
 	}
@@ -168,6 +169,7 @@ func (c *call) clusterDNS(m *clusterv3.Cluster, out *model.Cluster) {
 		FailureRefresh: c.duration(m.GetDnsFailureRefreshRate().GetBaseInterval(), 0, root.field("dns_failure_refresh_rate"), "base_interval"),
 		FailureMax:     c.duration(m.GetDnsFailureRefreshRate().GetMaxInterval(), 0, root.field("dns_failure_refresh_rate"), "max_interval"),
 		Jitter:         c.duration(m.GetDnsJitter(), 0, nil, "dns_jitter"),
+		RespectTTL:     m.GetRespectDnsTtl(),
 	}
 	c.resolver(m, &out.DNS)
 	switch m.GetDnsLookupFamily() {

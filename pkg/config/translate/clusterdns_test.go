@@ -38,6 +38,21 @@ func TestClusterResolver(t *testing.T) {
 			model.DNS{Servers: own, TCP: true, NoSearch: true, Jitter: 2 * time.Second},
 			"",
 		},
+		{"by TTL", `"type": "STRICT_DNS", "respect_dns_ttl": true`, model.DNS{RespectTTL: true}, ""},
+		{
+			"by TTL in a cluster extension", `"respect_dns_ttl": true, "cluster_type": {"name": "envoy.cluster.dns", "typed_config": {
+			"@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster", "respect_dns_ttl": true, "dns_min_refresh_rate": "3s"}}`,
+			model.DNS{RespectTTL: true, MinRefresh: 3 * time.Second},
+			"",
+		},
+		{
+			"by TTL beside a cluster extension", `"respect_dns_ttl": true, "cluster_type": {"name": "envoy.cluster.dns", "typed_config": {
+			"@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster"}}`, model.DNS{}, "",
+		},
+		{
+			"too often", `"cluster_type": {"name": "envoy.cluster.dns", "typed_config": {
+			"@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster", "dns_min_refresh_rate": "0.5s"}}`, model.DNS{}, "dns_min_refresh_rate",
+		},
 		{"the system", `"type": "STRICT_DNS", "typed_dns_resolver_config": {"name": "g", "typed_config": {
 			"@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"}}`, model.DNS{}, ""},
 		{"a name as server", `"type": "STRICT_DNS", "dns_resolvers": [{"socket_address": {"address": "dns.test", "port_value": 53}}]`, model.DNS{}, "dns_resolvers[0].socket_address"},

@@ -12,7 +12,7 @@ func clusterTable() table {
 			"common_lb_config transport_socket metadata protocol_selection upstream_connection_options load_balancing_policy "+
 			"ring_hash_lb_config maglev_lb_config preconnect_policy wait_for_warm_on_init track_timeout_budgets track_cluster_stats "+
 			"health_checks outlier_detection ignore_health_on_host_removal close_connections_on_host_health_failure "+
-			"dns_jitter dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
+			"respect_dns_ttl dns_jitter dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
 		"per_connection_buffer_limit_bytes", "weir passes bodies on piece by piece: what it holds of an upstream connection is a read, or the window of a stream")
 	t.message(cluster+"Cluster.TransportSocketMatch", "match transport_socket name")
 	t.message(cluster+"Cluster.CustomClusterType", "name typed_config")
@@ -56,7 +56,7 @@ func clusterTable() table {
 	t.message(cluster+"LoadBalancingPolicy", "policies")
 	t.message(cluster+"LoadBalancingPolicy.Policy", "typed_extension_config")
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster",
-		"dns_refresh_rate dns_failure_refresh_rate dns_lookup_family all_addresses_in_single_endpoint dns_jitter typed_dns_resolver_config")
+		"dns_refresh_rate dns_failure_refresh_rate dns_lookup_family all_addresses_in_single_endpoint respect_dns_ttl dns_min_refresh_rate dns_jitter typed_dns_resolver_config")
 	t.message("envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate", "base_interval max_interval")
 	const lb = "envoy.extensions.load_balancing_policies."
 	t.message(lb+"round_robin.v3.RoundRobin", "locality_lb_config slow_start_config")

@@ -108,7 +108,7 @@ type update struct {
 	addrs string
 }
 
-func watch(f *fake, cfg Config) (w *Watch, updates chan update, first chan struct{}, s Stats) {
+func watch(f Resolver, cfg Config) (w *Watch, updates chan update, first chan struct{}, s Stats) {
 	root := stats.NewStore().Root()
 	s = Stats{Attempt: root.Counter("a"), Success: root.Counter("s"), Failure: root.Counter("f"), Empty: root.Counter("e")}
 	updates, first = make(chan update, 100), make(chan struct{})

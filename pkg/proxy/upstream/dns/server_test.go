@@ -19,9 +19,11 @@ type server struct {
 	addr netip.AddrPort
 	mu   sync.Mutex
 	got  []string // network and name
+	// change has its way with an answer before it is sent.
+	change func(network string, m *dnsmessage.Message)
 }
 
-func startServer(t *testing.T, answer [4]byte) *server {
+func startServer(t *testing.T, answer [4]byte, change ...func(network string, m *dnsmessage.Message)) *server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -31,7 +33,10 @@ func startServer(t *testing.T, answer [4]byte) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{addr: l.Addr().(*net.TCPAddr).AddrPort()}
+	s := &server{addr: l.Addr().(*net.TCPAddr).AddrPort(), change: func(_ string, _ *dnsmessage.Message) {}}
+	for _, c := range change {
+		s.change = c
+	}
 	var wg sync.WaitGroup
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -93,6 +98,7 @@ func (s *server) answer(t *testing.T, network string, question []byte, answer [4
 			Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, Type: q.Type, TTL: 60}, Body: &dnsmessage.AResource{A: answer},
 		}}
 	}
+	s.change(network, &m)
 	out, err := m.Pack()
 	if err != nil {
 		t.Errorf("answer: %v", err)

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -34,7 +35,11 @@ type Config struct {
 	Family model.DNSFamily
 	// Refresh is the time between lookups; 0 is 5 s.
 	Refresh time.Duration
-	// Jitter is the most that is added to Refresh at random.
+	// RespectTTL waits for the TTL of an answer instead, but MinRefresh at the least. An answer without a TTL, or with one of 0, is
+	// good for Refresh.
+	RespectTTL bool
+	MinRefresh time.Duration
+	// Jitter is the most that is added to them at random.
 	Jitter time.Duration
 	// FailureRefresh is the first wait after a failure, which doubles with each up to FailureMax, or ten times that when
 	// FailureMax is 0; 0 waits Refresh.
@@ -88,7 +93,7 @@ func (w *Watch) run(ctx context.Context, name string) {
 			return
 		case <-pause.C:
 		}
-		ok := w.resolve(ctx, name)
+		ok, ttl := w.resolve(ctx, name)
 		if ctx.Err() != nil {
 			return
 		}
@@ -98,18 +103,23 @@ func (w *Watch) run(ctx context.Context, name string) {
 		if failures++; ok {
 			failures = 0
 		}
-		pause.Reset(w.wait(failures))
+		pause.Reset(w.wait(failures, ttl))
 	}
 }
 
-// wait is the time until the next lookup after so many failures in a row.
-func (w *Watch) wait(failures int) time.Duration {
+// wait is the time until the next lookup after so many failures in a row, or an answer that is good for ttl, which is 0 when nothing
+// is known of that.
+func (w *Watch) wait(failures int, ttl time.Duration) time.Duration {
 	base := w.cfg.FailureRefresh
 	if failures == 0 || base <= 0 {
-		if w.cfg.Jitter > 0 {
-			return w.cfg.Refresh + rand.N(w.cfg.Jitter)
+		refresh := w.cfg.Refresh
+		if ttl > 0 {
+			refresh = max(ttl, w.cfg.MinRefresh)
 		}
-		return w.cfg.Refresh
+		if w.cfg.Jitter > 0 {
+			refresh += min(rand.N(w.cfg.Jitter), math.MaxInt64-refresh)
+		}
+		return refresh
 	}
 	most := w.cfg.FailureMax
 	if most <= 0 {
@@ -119,25 +129,25 @@ func (w *Watch) wait(failures int) time.Duration {
 	return base/2 + rand.N(limit)
 }
 
-// resolve looks a name up once and reports the result.
-func (w *Watch) resolve(ctx context.Context, name string) (ok bool) {
+// resolve looks a name up once and reports the result. ttl is 0 when nobody wants to know, or nobody knows.
+func (w *Watch) resolve(ctx context.Context, name string) (ok bool, ttl time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	s := &w.cfg.Stats
 	s.Attempt.Inc()
-	addrs, err := Lookup(ctx, w.cfg.Resolver, w.cfg.Family, name)
+	addrs, ttl, err := asker(w.cfg.Resolver, w.cfg.RespectTTL).family(ctx, w.cfg.Family, name)
 	switch {
 	case err != nil:
 		s.Failure.Inc()
 		w.cfg.Log.Debug("dns resolution failed", "name", name, "error", err)
-		return false
+		return false, 0
 	case len(addrs) == 0:
 		s.Success.Inc()
 		s.Empty.Inc()
 		w.cfg.Log.Debug("dns resolution found no address", "name", name)
-		return false
+		return false, 0
 	}
 	s.Success.Inc()
 	w.cfg.Update(name, addrs)
-	return true
+	return true, ttl
 }

@@ -26,6 +26,10 @@ type Listener struct {
 	// Transparent, Freebind and TCPBacklog are socket options. TCPBacklog 0 means the system's default.
 	Transparent, Freebind bool
 	TCPBacklog            int
+	// SocketOptions are set on the sockets, in order. AdditionalSocketOptions are those of each of the AdditionalAddresses; nil when
+	// they all have the same.
+	SocketOptions           []SocketOption
+	AdditionalSocketOptions [][]SocketOption
 	// IPv4Compat lets an [::] listener take IPv4 connections too.
 	IPv4Compat bool
 	// PerConnectionBufferLimit bounds the bytes buffered per connection. Default 1 MiB.

@@ -182,7 +182,7 @@ func (c *call) admin(m *bootstrapv3.Admin, out *Static) {
 	if file := m.GetAccessLogPath(); file != "" {
 		a.AccessLogs = append(a.AccessLogs, c.adminLog(file, at.field("access_log_path"))...)
 	}
-	a.SocketOptions = c.socketOptions(m.GetSocketOptions(), at)
+	a.SocketOptions = c.socketOptions(m.GetSocketOptions(), at, false)
 	switch k := m.GetAddress().GetAddress().(type) {
 	case *corev3.Address_SocketAddress:
 		a.Address, _ = c.ipAddress(k.SocketAddress, at.field("address").field("socket_address"))

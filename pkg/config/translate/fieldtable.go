@@ -56,13 +56,14 @@ func listenerTable() table {
 		"name address additional_addresses stat_prefix filter_chains use_original_dst default_filter_chain "+
 			"per_connection_buffer_limit_bytes listener_filters listener_filters_timeout "+
 			"continue_on_listener_filters_timeout transparent freebind traffic_direction access_log "+
-			"tcp_backlog_size udp_listener_config bind_to_port deprecated_v1 drain_type ignore_global_conn_limit",
+			"tcp_backlog_size socket_options tcp_keepalive tcp_fast_open_queue_length udp_listener_config bind_to_port deprecated_v1 drain_type ignore_global_conn_limit",
 		"metadata", informative,
 		"connection_balance_config max_connections_to_accept_per_socket_event", noWorkers,
 		"reuse_port enable_reuse_port", "one socket serves all processors, and SO_REUSEPORT would only hide that another process has the address",
 		"bypass_overload_manager", "weir has no overload manager yet, so nothing limits the listener")
 	t.message("envoy.config.listener.v3.Listener.DeprecatedV1", "bind_to_port")
-	t.message("envoy.config.listener.v3.AdditionalAddress", "address")
+	t.message("envoy.config.listener.v3.AdditionalAddress", "address socket_options tcp_keepalive")
+	t.message("envoy.config.core.v3.SocketOptionsOverride", "socket_options")
 	t.message("envoy.config.listener.v3.ListenerFilter", "name typed_config config_discovery filter_disabled")
 	t.message("envoy.config.listener.v3.ListenerFilterChainMatchPredicate", "or_match and_match not_match any_match destination_port_range")
 	t.message("envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet", "rules")

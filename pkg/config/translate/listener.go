@@ -134,15 +134,22 @@ func (c *call) listenerAddresses(m *listenerv3.Listener, out *model.Listener) {
 			c.fail(at, "an address must be set")
 		}
 	}
+	options := c.listenerOptions(m)
+	out.SocketOptions = options.all(options.own, m.GetTcpKeepalive())
+	var additional [][]model.SocketOption
 	for i, a := range m.GetAdditionalAddresses() {
-		at := root.elem("additional_addresses", i).field("address")
+		elem := root.elem("additional_addresses", i)
 		s := a.GetAddress().GetSocketAddress()
 		if s == nil {
-			c.fail(at, "only socket addresses are supported")
+			c.fail(elem.field("address"), "only socket addresses are supported")
 			continue
 		}
-		if ip, ok := c.listenerAddress(s, at.field("socket_address")); ok {
+		if ip, ok := c.listenerAddress(s, elem.field("address").field("socket_address")); ok {
 			out.AdditionalAddresses = append(out.AdditionalAddresses, ip)
+			additional = append(additional, c.additional(&options, a, elem))
 		}
+	}
+	if options.some {
+		out.AdditionalSocketOptions = additional
 	}
 }

@@ -6,6 +6,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-proxy/weir/pkg/config/model"
 )
 
 func TestSocketOptions(t *testing.T) {
@@ -15,8 +17,8 @@ func TestSocketOptions(t *testing.T) {
 		{Level: 6, Name: 4, Value: value(-1)},
 		{Level: 1, Name: 9, Value: &corev3.SocketOption_BufValue{}, State: corev3.SocketOption_STATE_LISTENING, IpVersion: corev3.SocketOption_SOCKET_IP_VERSION_IPV6},
 		{Level: 1, Name: 9, Value: value(1), Type: &corev3.SocketOption_SocketType{Datagram: &corev3.SocketOption_SocketType_Datagram{}}},
-	}, (*path)(nil).field("admin"))
-	want := []SocketOption{{Level: 6, Name: 4, Int: -1}, {Level: 1, Name: 9, Bytes: []byte{}, Late: true, IPv6Only: true}}
+	}, (*path)(nil).field("admin"), false)
+	want := []model.SocketOption{{Level: 6, Name: 4, Int: -1}, {Level: 1, Name: 9, Bytes: []byte{}, Late: true, IPv6Only: true}}
 	if diff := cmp.Diff(want, got); diff != "" || len(c.errs) > 0 {
 		t.Errorf("%s %v", diff, c.errs)
 	}
@@ -27,7 +29,7 @@ func TestSocketOptions(t *testing.T) {
 		"admin.socket_options[0]: there is neither int_value nor buf_v": {Name: 4},
 	} {
 		c := &call{}
-		c.socketOptions([]*corev3.SocketOption{m}, (*path)(nil).field("admin"))
+		c.socketOptions([]*corev3.SocketOption{m}, (*path)(nil).field("admin"), false)
 		if len(c.errs) != 1 || !strings.Contains(c.errs[0].Error(), want) {
 			t.Errorf("%v, want %q", c.errs, want)
 		}

@@ -77,19 +77,7 @@ type Admin struct {
 	// AllowPaths limits the paths that are answered; empty allows all.
 	AllowPaths []model.StringMatcher
 	// SocketOptions are set on the listening socket, in order.
-	SocketOptions []SocketOption
-}
-
-// SocketOption is an option of setsockopt(2) for a socket that listens.
-type SocketOption struct {
-	Level, Name int
-	// Value is what the kernel is given: Bytes, or Int when those are nil.
-	Int   int
-	Bytes []byte
-	// Late options are set once the socket is bound and listens, the others before.
-	Late bool
-	// IPv4Only and IPv6Only limit the option to a family.
-	IPv4Only, IPv6Only bool
+	SocketOptions []model.SocketOption
 }
 
 // Node identifies this process towards control planes.

@@ -133,19 +133,24 @@ func (m *Manager) buildAll(snap *model.Snapshot, changed []string) (next map[str
 // replace puts the next version of a listener into the place of was.
 func (m *Manager) replace(next, was *active, b *binding) error {
 	cfg := next.cfg
-	sockets, opened, err := b.bind(cfg)
+	sockets, err := b.bind(cfg)
 	if err != nil {
 		next.discard(reusable(was, cfg))
 		return err
 	}
-	next.sockets = sockets
 	m.active[cfg.Name] = next
-	for _, s := range sockets {
-		s.target.Store(next)
-	}
-	for _, s := range opened {
-		m.sockets[s.key] = s
-		m.loops.Go(func() { m.accept(s) })
+	for _, c := range sockets {
+		next.sockets = append(next.sockets, c.socket)
+		c.target.Store(next)
+		if c.opened {
+			m.sockets[c.key] = c.socket
+			m.loops.Go(func() { m.accept(c.socket) })
+		}
+		if c.was != nil {
+			c.was.target.Store(next)
+			m.acceptRest(c.was)
+			c.was.shut()
+		}
 	}
 	m.stats.success.Inc()
 	switch {

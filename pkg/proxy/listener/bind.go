@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 )
 
 // binding finds the sockets of listeners while a snapshot is applied.
@@ -18,6 +19,14 @@ type binding struct {
 	next map[string]*active
 	// wanted are the keys of the sockets that somebody goes on with or asks for.
 	wanted map[string]bool
+}
+
+// change is a socket of a listener's next version.
+type change struct {
+	*socket
+	// opened tells that it is new; was is the one in whose place it is then, nil for none.
+	opened bool
+	was    *socket
 }
 
 func (m *Manager) newBinding(next map[string]*active) *binding {
@@ -38,32 +47,65 @@ func (m *Manager) newBinding(next map[string]*active) *binding {
 	return b
 }
 
-// bind gives the sockets that a listener wants, those opened now among them.
-func (b *binding) bind(cfg *model.Listener) (all, opened []*socket, err error) {
+// bind gives the sockets that a listener wants.
+func (b *binding) bind(cfg *model.Listener) ([]change, error) {
+	var all []change
 	for _, sp := range specs(cfg) {
-		s := b.m.sockets[sp.key]
-		if s != nil {
-			err = b.takeOver(s, cfg, sp)
-		} else if s, err = b.open(cfg, sp); err == nil {
-			opened = append(opened, s)
-		}
+		c, err := b.socket(cfg, sp)
 		if err != nil {
-			for _, o := range opened {
-				o.shut()
+			for _, o := range all {
+				if o.opened {
+					o.shut()
+				}
 			}
-			return nil, nil, err
+			return nil, err
 		}
-		all = append(all, s)
+		all = append(all, c)
 	}
-	return all, opened, nil
+	return all, nil
 }
 
-// takeOver makes an open socket fit for a listener, unless another one holds on to it.
-func (b *binding) takeOver(s *socket, cfg *model.Listener, sp spec) error {
-	if owner := s.target.Load(); owner.cfg.Name != cfg.Name && b.m.active[owner.cfg.Name] == owner && !b.givesUp(owner, s) {
-		return fmt.Errorf("bind %s: listener %s has this address", s.address(), owner.cfg.Name)
+// socket gives a socket that is open already, if it can be made fit for the listener, or a new one.
+func (b *binding) socket(cfg *model.Listener, sp spec) (c change, err error) {
+	s := b.m.sockets[sp.key]
+	if s == nil {
+		c.socket, err = b.open(cfg, sp)
+		c.opened = true
+		return c, err
 	}
-	return s.adapt(cfg, sp)
+	if owner := s.target.Load(); owner.cfg.Name != cfg.Name && b.m.active[owner.cfg.Name] == owner && !b.givesUp(owner, s) {
+		return c, fmt.Errorf("bind %s: listener %s has this address", s.address(), owner.cfg.Name)
+	}
+	if !conn.SameOptions(s.options, sp.options) {
+		c.socket, err = b.beside(s, cfg, sp)
+		c.opened, c.was = true, s
+		return c, err
+	}
+	c.socket = s
+	return c, s.adapt(cfg, sp)
+}
+
+// beside opens a socket with other options at the address of one that goes on until this one is there: what was set cannot be taken
+// back, and some can only be set before bind. At the path of a unix socket there is only one of them at a time.
+func (b *binding) beside(s *socket, cfg *model.Listener, sp spec) (*socket, error) {
+	if s.pipe != "" {
+		b.m.acceptRest(s)
+		s.shut()
+		delete(b.m.sockets, s.key)
+		return open(b.m.ctx, cfg, sp)
+	}
+	if err := s.sharePort(true); err != nil {
+		return nil, err
+	}
+	sp.addr, sp.share = s.bound, true
+	next, err := open(b.m.ctx, cfg, sp)
+	if err != nil {
+		return nil, errors.Join(err, s.sharePort(false))
+	}
+	if !slices.ContainsFunc(sp.options, func(o model.SocketOption) bool { return o.Level == unix.SOL_SOCKET && o.Name == unix.SO_REUSEPORT }) {
+		err = next.sharePort(false)
+	}
+	return next, err
 }
 
 // givesUp tells whether a listener is about to move away from a socket.
@@ -95,14 +137,22 @@ func (b *binding) share(sp *spec) bool {
 		if s.pipe != "" || sp.pipe != "" || s.bound.Port() != sp.addr.Port() || s.bound == sp.addr {
 			continue
 		}
-		err := s.option("SO_REUSEPORT", func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
-		if err != nil {
+		if err := s.sharePort(true); err != nil {
 			b.m.opts.Log.Warn("the port cannot be shared", "address", s.address(), "error", err)
 			continue
 		}
 		sp.share = true
 	}
 	return sp.share
+}
+
+// sharePort lets other sockets of this user have the same port.
+func (s *socket) sharePort(on bool) error {
+	value := 0
+	if on {
+		value = 1
+	}
+	return s.option("SO_REUSEPORT", func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, value) })
 }
 
 // clear closes the sockets that could be in the way of a new one and that nobody wants, and tells whether there were any.

@@ -30,6 +30,8 @@ type socket struct {
 	target atomic.Pointer[active] // who gets the connections; nil for capture sockets
 	within *streaminfo.Namespace  // of capture sockets; nil for weir's own
 	stop   chan struct{}          // closed by shut
+	// options are the socket_options that it has.
+	options []model.SocketOption
 }
 
 // spec is a socket that a listener wants.
@@ -39,6 +41,8 @@ type spec struct {
 	pipe string
 	// share the port with other sockets of ours.
 	share bool
+	// options are the socket_options of this address.
+	options []model.SocketOption
 	// inherited is the socket that another process had open, nil for none.
 	inherited net.Listener
 }
@@ -50,9 +54,9 @@ func specs(l *model.Listener) []spec {
 		return nil
 	}
 	if l.Pipe != "" {
-		return []spec{{key: fmt.Sprintf("unix:%s|%t", l.Pipe, l.PipeMode == 0), pipe: l.Pipe}}
+		return []spec{{key: fmt.Sprintf("unix:%s|%t", l.Pipe, l.PipeMode == 0), pipe: l.Pipe, options: l.OptionsAt(0)}}
 	}
-	// All other options can be changed while the socket is open.
+	// All others can be changed while the socket is open, and for socket_options another one is opened beside it.
 	options := fmt.Sprintf("|%t", l.IPv4Compat)
 	var out []spec
 	for i, a := range addresses(l) {
@@ -60,7 +64,7 @@ func specs(l *model.Listener) []spec {
 		if a.Port() == 0 { // each its own
 			key = fmt.Sprintf("%s#%s#%d", key, l.Name, i)
 		}
-		out = append(out, spec{key: key, addr: a})
+		out = append(out, spec{key: key, addr: a, options: l.OptionsAt(i)})
 	}
 	return out
 }
@@ -89,10 +93,7 @@ func open(ctx context.Context, l *model.Listener, s spec) (*socket, error) {
 	}
 	ln, err := lc.Listen(ctx, network, address)
 	if err != nil {
-		if errno, ok := errors.AsType[syscall.Errno](err); ok {
-			err = errno
-		}
-		return nil, fmt.Errorf("bind %s: %w", address, err)
+		return nil, fmt.Errorf("bind %s: %w", address, conn.ListenError(err))
 	}
 	sock, err := newSocket(s, ln)
 	if err != nil {
@@ -107,7 +108,7 @@ func open(ctx context.Context, l *model.Listener, s spec) (*socket, error) {
 
 // newSocket makes a socket of a listener, which it closes on errors.
 func newSocket(sp spec, ln net.Listener) (*socket, error) {
-	s := &socket{key: sp.key, pipe: sp.pipe, ln: ln, bound: conn.AddrPort(ln.Addr()), stop: make(chan struct{})}
+	s := &socket{key: sp.key, pipe: sp.pipe, ln: ln, bound: conn.AddrPort(ln.Addr()), stop: make(chan struct{}), options: sp.options}
 	if tcp, ok := ln.(*net.TCPListener); ok {
 		var err error
 		if s.in, err = conn.NewAcceptor(tcp); err != nil {
@@ -125,10 +126,18 @@ func (s *socket) finish(l *model.Listener, sp spec) error {
 			return fmt.Errorf("set mode of %s: %w", sp.pipe, err)
 		}
 	}
-	if l.TCPBacklog == 0 {
-		return nil
+	if l.TCPBacklog != 0 {
+		if err := s.listen(l.TCPBacklog); err != nil {
+			return err
+		}
 	}
-	return s.listen(l.TCPBacklog)
+	switch {
+	case len(sp.options) == 0:
+		return nil
+	case sp.inherited != nil:
+		return s.option("socket_options", func(fd int) error { return conn.SetMissingOptions(fd, sp.options) })
+	}
+	return s.option("socket_options", func(fd int) error { return conn.SetOptions(fd, sp.options, true) })
 }
 
 // maxBacklog is more than any system allows: the kernel takes net.core.somaxconn then, as Go's own listen does.
@@ -171,7 +180,7 @@ func (s *socket) adapt(l *model.Listener, sp spec) error {
 
 // control sets the options that must be there before bind.
 func control(raw syscall.RawConn, l *model.Listener, sp spec) error {
-	if !l.Transparent && !l.Freebind && !sp.share {
+	if !l.Transparent && !l.Freebind && !sp.share && len(sp.options) == 0 {
 		return nil
 	}
 	level, transparent, freebind := unix.SOL_IP, unix.IP_TRANSPARENT, unix.IP_FREEBIND
@@ -188,6 +197,9 @@ func control(raw syscall.RawConn, l *model.Listener, sp spec) error {
 		}
 		if sp.share && optErr == nil {
 			optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}
+		if optErr == nil {
+			optErr = conn.SetOptions(int(fd), sp.options, false)
 		}
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 )
 
 // How many datagrams are received at once, and how many bundles of them with GRO.
@@ -49,6 +50,8 @@ type spec struct {
 	mark uint32
 	// transparent and freebind are socket options, gro takes several datagrams as one.
 	transparent, freebind, gro bool
+	// options are socket_options.
+	options []model.SocketOption
 	// room and size of a batch of datagrams.
 	room, size int
 }
@@ -60,11 +63,14 @@ func specs(l *model.Listener) []spec {
 	}
 	var out []spec
 	for i, a := range addresses(l) {
-		s := spec{addr: a, dual: l.IPv4Compat, transparent: l.Transparent, freebind: l.Freebind, gro: l.UDP.GRO}
+		s := spec{addr: a, dual: l.IPv4Compat, transparent: l.Transparent, freebind: l.Freebind, gro: l.UDP.GRO, options: l.OptionsAt(i)}
 		if s.room, s.size = batchSize, l.UDP.MaxDatagram; s.gro {
 			s.room, s.size = groBatch, largest
 		}
 		s.key = fmt.Sprintf("%s|%t%t%t%t|%d", a, s.dual, s.transparent, s.freebind, s.gro, s.size)
+		if len(s.options) > 0 {
+			s.key = fmt.Sprintf("%s|%v", s.key, s.options)
+		}
 		if a.Port() == 0 { // each its own
 			s.key = fmt.Sprintf("%s#%s#%d", s.key, l.Name, i)
 		}
@@ -90,12 +96,19 @@ func open(ctx context.Context, s spec) (*socket, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error { return s.control(raw, v6) }}
 	pc, err := lc.ListenPacket(ctx, network, s.addr.String())
 	if err != nil {
-		if errno, ok := errors.AsType[syscall.Errno](err); ok {
-			err = errno
-		}
+		return nil, fmt.Errorf("bind %s: %w", s.addr, conn.ListenError(err))
+	}
+	sock, err := adopt(pc, s)
+	if err != nil || len(s.options) == 0 {
+		return sock, err
+	}
+	var failed error
+	err = sock.raw.Control(func(fd uintptr) { failed = conn.SetOptions(int(fd), s.options, true) })
+	if err = errors.Join(err, failed); err != nil {
+		sock.shut()
 		return nil, fmt.Errorf("bind %s: %w", s.addr, err)
 	}
-	return adopt(pc, s)
+	return sock, nil
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
@@ -133,6 +146,9 @@ func (s *spec) control(raw syscall.RawConn, v6 bool) error {
 			if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(int32(s.mark))); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("set SO_MARK: %w", err))
 			}
+		}
+		if err := conn.SetOptions(int(fd), s.options, false); err != nil {
+			failed = errors.Join(failed, err)
 		}
 		if s.loopback {
 			if err := unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, loopbackOnly()); err != nil {

@@ -95,7 +95,9 @@ func (r *rig) serve(t *testing.T, poller *conn.Poller) {
 				return
 			}
 			defer up.Close()
-			res := relay.Run(ctx, side(down), side(up), relay.Options{Pool: pool})
+			ended := make(chan relay.Result, 1)
+			relay.Start(ctx, side(down), side(up), relay.Options{Pool: pool}, func(res relay.Result) { ended <- res })
+			res := <-ended
 			if res.End != relay.Finished && !errors.Is(res.Err, syscall.ECONNRESET) && !errors.Is(res.Err, syscall.EPIPE) {
 				t.Errorf("relay: %d: %v", res.End, res.Err)
 			}

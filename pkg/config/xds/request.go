@@ -21,14 +21,12 @@ const maxErrorDetail = 16 << 10
 // request is a state-of-the-world or delta request under construction.
 type request interface {
 	setNode(*corev3.Node)
-	typeURL() string
 	message() proto.Message
 }
 
 type sotwRequest struct{ *discoveryv3.DiscoveryRequest }
 
 func (r sotwRequest) setNode(n *corev3.Node) { r.Node = n }
-func (r sotwRequest) typeURL() string        { return r.TypeUrl }
 func (r sotwRequest) message() proto.Message { return r.DiscoveryRequest }
 
 type deltaRequest struct {
@@ -36,7 +34,6 @@ type deltaRequest struct {
 }
 
 func (r deltaRequest) setNode(n *corev3.Node) { r.Node = n }
-func (r deltaRequest) typeURL() string        { return r.TypeUrl }
 func (r deltaRequest) message() proto.Message { return r.DeltaDiscoveryRequest }
 
 // typesInOrder lists the types in the order requests leave. Called with mu held.

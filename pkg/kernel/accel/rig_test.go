@@ -87,8 +87,10 @@ func (r *rig) connect(t *testing.T, port int) (app, proxy *net.TCPConn, lane *La
 	return app, proxy, lane
 }
 
-func reuse(_, _ string, raw syscall.RawConn) (err error) {
-	return errors.Join(raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) }), err)
+func reuse(_, _ string, raw syscall.RawConn) error {
+	var failed error
+	err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+	return errors.Join(err, failed)
 }
 
 func control(t *testing.T, c *net.TCPConn, f func(fd int)) {

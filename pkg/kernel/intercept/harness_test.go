@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/events"
 	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
-	"github.com/weir-proxy/weir/pkg/kernel/sock"
 	"github.com/weir-proxy/weir/pkg/kernel/steer"
 )
 
@@ -106,10 +107,17 @@ func (b *bench) accept(conn net.Conn, conns chan<- accepted) {
 
 func addrOf(addr net.Addr) netip.AddrPort { return addr.(*net.TCPAddr).AddrPort() }
 
+// marked makes a socket one of the proxy's own.
+func marked(_, _ string, c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, testMark) })
+	return errors.Join(err, failed)
+}
+
 // serve accepts until the test ends; each connection is handled in turn and closed.
 func serve(t testing.TB, addr string, handle func(net.Conn)) netip.AddrPort {
 	t.Helper()
-	l, err := (&net.ListenConfig{Control: sock.MarkControl(testMark)}).Listen(t.Context(), "tcp", addr)
+	l, err := (&net.ListenConfig{Control: marked}).Listen(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

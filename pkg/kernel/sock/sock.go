@@ -1,12 +1,11 @@
-// Package sock holds the socket options by which the kernel half of weir recognises sockets: the mark of the proxy's own
-// connections and the cookie of a network namespace.
+// Package sock holds by what the kernel half of weir recognises sockets: the mark of the proxy's own connections and the cookie of a
+// network namespace.
 //
 // It owns those two facts and nothing else; it must not know BPF or configuration. It has no state.
 package sock
 
 import (
 	"fmt"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,25 +15,6 @@ import (
 // (Calico), 0xff0000 (Tailscale), nor the lowest bit, which guides to transparent proxies use; nor is it, in the lower 12 bits, 0x539
 // or 0x111 (Istio).
 const DefaultMark uint32 = 0x1076
-
-// SetMark sets SO_MARK. It needs CAP_NET_ADMIN, or CAP_NET_RAW from Linux 5.17 on.
-func SetMark(fd int, mark uint32) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(int32(mark))); err != nil {
-		return fmt.Errorf("set SO_MARK %#x: %w", mark, err)
-	}
-	return nil
-}
-
-// MarkControl returns a function for net.Dialer.Control that marks the socket before it connects.
-func MarkControl(mark uint32) func(network, address string, conn syscall.RawConn) error {
-	return func(_, _ string, conn syscall.RawConn) error {
-		var failed error
-		if err := conn.Control(func(fd uintptr) { failed = SetMark(int(fd), mark) }); err != nil {
-			return fmt.Errorf("mark socket: %w", err)
-		}
-		return failed
-	}
-}
 
 // NetnsCookie returns the cookie of the network namespace of the calling thread (SO_NETNS_COOKIE, Linux 5.14): unique for the
 // life of the host, unlike an inode number.

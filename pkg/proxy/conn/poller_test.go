@@ -392,3 +392,6 @@ func TestWhenReadableAtTheEnd(t *testing.T) {
 		t.Error("the end is not seen")
 	}
 }
+
+// quiet tells that all bytes that came were read and that the poller has told of nothing since.
+func (c *Conn) quiet() bool { return c.drained && c.in.quiet() }

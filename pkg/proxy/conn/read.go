@@ -90,10 +90,6 @@ func (c *Conn) ReadLent(l Lender) (int, error) {
 	return c.read(nil, l, readBlock)
 }
 
-// quiet tells, without a system call, that all bytes that came were read and that nothing has happened since, as far as
-// the poller knows. False says nothing: then a try must tell. It must not be called beside a read.
-func (c *Conn) quiet() bool { return c.drained && c.in.quiet() }
-
 // HungUp tells, without a system call, whether the peer has ended its direction or the connection failed, even behind
 // unread bytes.
 func (c *Conn) HungUp() bool { return c.closed.Load() || c.in.news.Load()&newsEnded != 0 }

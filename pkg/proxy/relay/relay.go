@@ -132,13 +132,6 @@ type relay struct {
 	err    error
 }
 
-// Run copies until both directions have ended.
-func Run(ctx context.Context, down, up Side, o Options) Result {
-	done := make(chan Result, 1)
-	Start(ctx, down, up, o, func(res Result) { done <- res })
-	return <-done
-}
-
 // Start begins to copy, without waiting, and calls done once when both directions have ended, perhaps before it returns. done may be
 // called on the poller's goroutine, so it must not wait.
 func Start(ctx context.Context, down, up Side, o Options, done func(Result)) {

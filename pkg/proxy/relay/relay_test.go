@@ -31,9 +31,10 @@ func start(ctx context.Context, down, up Side, o Options) <-chan Result {
 	if o.Pool == nil {
 		o.Pool = &Pool{}
 	}
-	done := make(chan Result, 1)
+	ended, done := make(chan Result, 1), make(chan Result, 1)
+	Start(ctx, down, up, o, func(r Result) { ended <- r })
 	go func() {
-		r := Run(ctx, down, up, o)
+		r := <-ended
 		down.Conn.Close()
 		up.Conn.Close()
 		done <- r

@@ -33,9 +33,10 @@ func openRefusals() (*refusals, error) {
 }
 
 func openICMP(network, address string, filter func(fd int) error) (*net.IPConn, error) {
-	var failed error
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		return errors.Join(raw.Control(func(fd uintptr) { failed = filter(int(fd)) }), failed)
+		var failed error
+		err := raw.Control(func(fd uintptr) { failed = filter(int(fd)) })
+		return errors.Join(err, failed)
 	}}
 	c, err := lc.ListenPacket(context.Background(), network, address)
 	if err != nil {

@@ -5,6 +5,9 @@ import (
 	"fmt"
 )
 
+// preface is what a client of HTTP/2 sends first (RFC 9113 section 3.4).
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
 // frameType is the type of a frame (RFC 9113 section 6).
 type frameType uint8
 

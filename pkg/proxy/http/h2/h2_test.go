@@ -444,23 +444,3 @@ func TestServerAbortLetsAReplyThrough(t *testing.T) {
 		t.Errorf("status %d, %v", resp.Status, err)
 	}
 }
-
-func TestIsPreface(t *testing.T) {
-	cases := []struct {
-		in              string
-		match, needMore bool
-	}{
-		{"", false, true},
-		{"PRI", false, true},
-		{"PUT", false, false},
-		{preface, true, false},
-		{preface + "x", true, false},
-		{preface[:23], false, true},
-		{strings.Repeat("P", 30), false, false},
-	}
-	for _, c := range cases {
-		if match, more := IsPreface([]byte(c.in)); match != c.match || more != c.needMore {
-			t.Errorf("%q: %v %v", c.in, match, more)
-		}
-	}
-}

@@ -22,14 +22,9 @@ func (w *walk) kernel() (fate, string) {
 	}
 	k := w.opt.Kernel()
 	if k == nil {
-		why := "the configuration captures nothing"
-		if w.opt.Unavailable != nil {
-			if err := w.opt.Unavailable(); err != nil {
-				why = err.Error()
-			}
-		}
-		w.step("kernel", "interception is off: "+why)
-		return fatePassed, "interception is off: " + why
+		why := "interception is off: " + w.whyOff()
+		w.step("kernel", why)
+		return fatePassed, why
 	}
 	query := intercept.Query{Dst: w.q.Dst}
 	if c := w.caller; c != nil {
@@ -42,21 +37,7 @@ func (w *walk) kernel() (fate, string) {
 	}
 	w.meant = x.Listener
 	s := w.step("kernel", action(&x))
-	s.detail("reason", "%s: %s", x.Reason, x.Reason.Text())
-	if x.Rule != nil {
-		s.detail("rule", "%s", rule(x.Rule))
-		s.detail("from", "%s", x.Rule.Origin)
-		if x.Rule.Kept != "" {
-			s.detail("not offloaded", "%s", x.Rule.Kept)
-		}
-	}
-	if x.Service != "" {
-		s.detail("service", "%s", x.Service)
-	}
-	if x.Policy != "" {
-		s.detail("policy", "%s", x.Policy)
-	}
-	s.detail("rules", "generation %d", x.Generation)
+	decision(s, &x)
 	attached, why := w.attached(k, s)
 	switch {
 	case x.Action == intercept.ActionPass:
@@ -73,6 +54,35 @@ func (w *walk) kernel() (fate, string) {
 	w.client(s)
 	w.acceleration(s)
 	return fateCaptured, ""
+}
+
+// whyOff is why there is no kernel side.
+func (w *walk) whyOff() string {
+	if w.opt.Unavailable != nil {
+		if err := w.opt.Unavailable(); err != nil {
+			return err.Error()
+		}
+	}
+	return "the configuration captures nothing"
+}
+
+// decision tells what the kernel decides, and by which rule.
+func decision(s *Step, x *intercept.Explanation) {
+	s.detail("reason", "%s: %s", x.Reason, x.Reason.Text())
+	if x.Rule != nil {
+		s.detail("rule", "%s", rule(x.Rule))
+		s.detail("from", "%s", x.Rule.Origin)
+		if x.Rule.Kept != "" {
+			s.detail("not offloaded", "%s", x.Rule.Kept)
+		}
+	}
+	if x.Service != "" {
+		s.detail("service", "%s", x.Service)
+	}
+	if x.Policy != "" {
+		s.detail("policy", "%s", x.Policy)
+	}
+	s.detail("rules", "generation %d", x.Generation)
 }
 
 // unseen begins what the kernel answers about a caller whose connections weir's programs do not see.

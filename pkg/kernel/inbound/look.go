@@ -137,29 +137,9 @@ func (i *Inbound) tidy() error {
 	if err != nil {
 		return err
 	}
-	expected := make(map[wirePlace]wireCount)
-	for _, socket := range counted {
-		c := expected[socket.Place]
-		c.Foreign += socket.Foreign
-		c.Captured += 1 - socket.Foreign
-		expected[socket.Place] = c
-	}
-	wrong := make(map[wirePlace]bool)
-	var place wirePlace
-	var count wireCount
-	entries := i.objects.Listens.Iterate()
-	for entries.Next(&place, &count) {
-		want := expected[place]
-		delete(expected, place)
-		if want != count || count == (wireCount{}) {
-			wrong[place] = true
-		}
-	}
-	if err := entries.Err(); err != nil {
-		return fmt.Errorf("read places: %w", err)
-	}
-	for place := range expected {
-		wrong[place] = true // it was removed while a socket came
+	wrong, err := i.wrongPlaces(counted)
+	if err != nil {
+		return err
 	}
 	again := make(map[wirePlace]bool)
 	for place := range wrong {
@@ -182,6 +162,35 @@ func (i *Inbound) tidy() error {
 	}
 	i.idle = again
 	return nil
+}
+
+// wrongPlaces finds those whose number is not that of the sockets which were counted there, or where nobody listens.
+func (i *Inbound) wrongPlaces(counted map[wireHalf]wireSocket) (wrong map[wirePlace]bool, err error) {
+	expected := make(map[wirePlace]wireCount)
+	for _, socket := range counted {
+		c := expected[socket.Place]
+		c.Foreign += socket.Foreign
+		c.Captured += 1 - socket.Foreign
+		expected[socket.Place] = c
+	}
+	wrong = make(map[wirePlace]bool)
+	var place wirePlace
+	var count wireCount
+	entries := i.objects.Listens.Iterate()
+	for entries.Next(&place, &count) {
+		want := expected[place]
+		delete(expected, place)
+		if want != count || count == (wireCount{}) {
+			wrong[place] = true
+		}
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("read places: %w", err)
+	}
+	for place := range expected {
+		wrong[place] = true // it was removed while a socket came
+	}
+	return wrong, nil
 }
 
 // members remembers which cgroups are captured. Ids are not used again.

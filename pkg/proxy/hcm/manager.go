@@ -145,16 +145,8 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 	if m.chain, err = m.buildChain(cfg.HTTPFilters); err != nil {
 		errs = append(errs, err)
 	}
-	for _, u := range cfg.Upgrades {
-		up := &upgrade{enabled: !u.Disabled}
-		if u.Filters != nil {
-			c, err := m.buildChain(u.Filters)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("upgrade %q: %w", u.Type, err))
-			}
-			up.chain = &c
-		}
-		m.upgrade[strings.ToLower(u.Type)] = up
+	if err := m.buildUpgrades(cfg.Upgrades); err != nil {
+		errs = append(errs, err)
 	}
 	if cfg.InlineRoutes != nil {
 		if m.inline, err = router.Compile(cfg.InlineRoutes, m.tableOptions(cfg.InlineRoutes)); err != nil {
@@ -177,6 +169,23 @@ func New(cfg *model.HTTPConnectionManager, d Deps) (*Manager, error) {
 		return nil, fmt.Errorf("build http connection manager %q: %w", cfg.StatPrefix, err)
 	}
 	return m, nil
+}
+
+// buildUpgrades makes the chains of the protocols that streams may be upgraded to.
+func (m *Manager) buildUpgrades(list []model.Upgrade) error {
+	var errs []error
+	for _, u := range list {
+		up := &upgrade{enabled: !u.Disabled}
+		if u.Filters != nil {
+			c, err := m.buildChain(u.Filters)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("upgrade %q: %w", u.Type, err))
+			}
+			up.chain = &c
+		}
+		m.upgrade[strings.ToLower(u.Type)] = up
+	}
+	return errors.Join(errs...)
 }
 
 // table is the current route table; nil when there is none.

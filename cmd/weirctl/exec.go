@@ -113,63 +113,88 @@ func notTaken(h *cgroup.Hierarchy) error {
 		strings.Join(names, ", "), steer.DefaultCgroup)
 }
 
+// privateWeir is a weir for one command.
+type privateWeir struct {
+	cmd   *exec.Cmd
+	ready *notify.Listener
+	temp  string        // a directory with all that it makes
+	ended chan struct{} // closed at its end, which err tells of
+	err   error
+}
+
 // startPrivate starts a weir that captures one cgroup, and returns once it serves.
 func startPrivate(ctx context.Context, config, level, name string, std stdio) (stop func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find weir beside weirctl: %w", err)
 	}
-	temp, err := os.MkdirTemp("", "weirctl-exec-")
-	if err != nil {
+	p := &privateWeir{ended: make(chan struct{})}
+	if p.temp, err = os.MkdirTemp("", "weirctl-exec-"); err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
 	}
-	ended := make(chan error, 1)
-	defer func() {
-		if err != nil {
-			os.RemoveAll(temp)
-		}
-	}()
-	socket, pins := filepath.Join(temp, "notify"), filepath.Join(temp, "bpf")
-	ready, err := notify.Listen(socket)
-	if err != nil {
+	socket := filepath.Join(p.temp, "notify")
+	if p.ready, err = notify.Listen(socket); err != nil {
+		os.RemoveAll(p.temp)
 		return nil, err
 	}
-	cmd := exec.Command(filepath.Join(filepath.Dir(self), "weir"), "-c", config, "--config-yaml", captureOverlay(name, pins),
+	p.cmd = exec.Command(filepath.Join(filepath.Dir(self), "weir"), "-c", config, "--config-yaml", captureOverlay(name, p.pins()),
 		"--use-dynamic-base-id", "-l", level, "--drain-strategy", "immediate", "--drain-time-s", "1")
-	cmd.Stdout, cmd.Stderr = std.err, std.err
-	cmd.Env = append(os.Environ(), notify.Environment+"="+socket)
+	p.cmd.Stdout, p.cmd.Stderr = std.err, std.err
+	p.cmd.Env = append(os.Environ(), notify.Environment+"="+socket)
 	// A process group of its own: Ctrl-C is for the command, weir outlives it. It dies with weirctl.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	if err := p.cmd.Start(); err != nil {
+		p.remove()
 		return nil, fmt.Errorf("start weir: %w", err)
 	}
-	go func() { ended <- cmd.Wait() }()
-	stop = func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
-		<-ended
-		ready.Close()
-		// Where the configuration asks for it, a file system with the state of a weir that there will be no successor of.
-		_ = unix.Unmount(pins, unix.MNT_DETACH)
-		os.RemoveAll(temp)
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	if err := p.serves(ctx); err != nil {
+		p.stop()
+		return nil, err
 	}
+	return p.stop, nil
+}
+
+// serves waits until it does.
+func (p *privateWeir) serves(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	live := make(chan error, 1)
-	go func() { live <- ready.Wait(ctx, notify.Ready) }()
+	go func() { live <- p.ready.Wait(ctx, notify.Ready) }()
 	select {
 	case err := <-live:
 		if err != nil {
-			stop()
-			return nil, fmt.Errorf("wait for weir to serve: %w", err)
+			return fmt.Errorf("wait for weir to serve: %w", err)
 		}
-		return stop, nil
-	case err := <-ended:
-		if err == nil {
-			err = errors.New("it exited")
-		}
-		return nil, fmt.Errorf("weir did not start: %w", err)
+		return nil
+	case <-p.ended:
+		cancel()
+		<-live
 	}
+	if p.err == nil {
+		return errors.New("weir did not start: it exited")
+	}
+	return fmt.Errorf("weir did not start: %w", p.err)
 }
+
+// stop ends it, and removes what it made.
+func (p *privateWeir) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	<-p.ended
+	p.remove()
+}
+
+func (p *privateWeir) remove() {
+	p.ready.Close()
+	// Where the configuration asks for it, a file system with the state of a weir that there will be no successor of.
+	_ = unix.Unmount(p.pins(), unix.MNT_DETACH)
+	os.RemoveAll(p.temp)
+}
+
+func (p *privateWeir) pins() string { return filepath.Join(p.temp, "bpf") }
 
 // captureOverlay is configuration that is merged over the user's: capture this cgroup, and keep away from the state of other weirs.
 func captureOverlay(name, pins string) string {

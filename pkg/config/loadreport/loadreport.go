@@ -134,9 +134,9 @@ func (r *Reporter) wait(attempt int) time.Duration {
 // stream reports on one stream until it ends. It tells whether the server answered; a nil error is an orderly end.
 func (r *Reporter) stream(ctx context.Context) (answered bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	channel, err := r.opt.Dial(r.opt.Service)
 	if err != nil {
-		cancel()
 		return false, err
 	}
 	for _, m := range r.opt.Service.InitialMetadata {
@@ -144,7 +144,6 @@ func (r *Reporter) stream(ctx context.Context) (answered bool, err error) {
 	}
 	st, err := loadv3.NewLoadReportingServiceClient(channel).StreamLoadStats(ctx)
 	if err != nil {
-		cancel()
 		return false, err
 	}
 	answers, ended := make(chan *loadv3.LoadStatsResponse), make(chan error, 1)
@@ -154,6 +153,13 @@ func (r *Reporter) stream(ctx context.Context) (answered bool, err error) {
 		for range answers { // until the receiver is gone
 		}
 	}()
+	return r.talk(st, answers, ended)
+}
+
+// talk sends reports and takes answers until the stream ends.
+func (r *Reporter) talk(
+	st loadv3.LoadReportingService_StreamLoadStatsClient, answers <-chan *loadv3.LoadStatsResponse, ended <-chan error,
+) (answered bool, err error) {
 	node := r.node()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()

@@ -85,7 +85,7 @@ func (a *Agent) newDNSFilter(l *model.Listener, cfg *model.DNSFilter) (udp.Handl
 		},
 	}
 	if cfg.Forward != nil {
-		deps.Resolver = dns.New(&cfg.Forward.Resolver, dns.System())
+		deps.Resolver = dns.NewQueries(a.stats.Root()).Of(dns.New(&cfg.Forward.Resolver, dns.System()))
 	}
 	logs, err := a.access.Build(cfg.AccessLogs)
 	if err != nil {

@@ -96,6 +96,10 @@ func TestStrictDNS(t *testing.T) {
 		t.Errorf("the last good set was not kept: %v", got)
 	}
 
+	if asked := h.counter("dns.cares.resolve_total"); asked <= unchanged+2 {
+		t.Errorf("dns.cares.resolve_total is %d after more than %d answers", asked, unchanged+2)
+	}
+
 	was := h.Get("web")
 	changed := dnsCluster(model.ClusterStrictDNS, "web.test", 80)
 	changed.ConnectTimeout = time.Second

@@ -103,7 +103,7 @@ func (c *Cluster) startResolving() {
 		Names: names, Family: c.cfg.DNS.Family, Refresh: c.cfg.DNS.RefreshRate, Jitter: c.cfg.DNS.Jitter,
 		RespectTTL: c.cfg.DNS.RespectTTL, MinRefresh: c.cfg.DNS.MinRefresh,
 		FailureRefresh: c.cfg.DNS.FailureRefresh, FailureMax: c.cfg.DNS.FailureMax,
-		Resolver: dns.New(&c.cfg.DNS, c.manager.opt.Resolver), Log: c.manager.opt.Log.With("cluster", c.cfg.Name),
+		Resolver: c.manager.queries.Of(dns.New(&c.cfg.DNS, c.manager.opt.Resolver)), Log: c.manager.opt.Log.With("cluster", c.cfg.Name),
 		Stats:  dns.Stats{Attempt: s.UpdateAttempt, Success: s.UpdateSuccess, Failure: s.UpdateFailure, Empty: s.UpdateEmpty},
 		Update: c.resolvedName, First: c.settle,
 	})

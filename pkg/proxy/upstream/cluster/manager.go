@@ -70,8 +70,9 @@ type Manager struct {
 	buffers *h1.Buffers // of all HTTP/1 connections
 
 	clusters atomic.Pointer[model.Set[*Cluster]]
-	// updated counts changes of the hosts of clusters.
+	// updated counts changes of the hosts of clusters, queries what resolvers are asked.
 	updated *stats.Counter
+	queries *dns.Queries
 
 	// checks are the goroutines of active health checks.
 	checks sync.WaitGroup
@@ -101,7 +102,7 @@ func New(opt Options) *Manager {
 	}
 	m := &Manager{opt: opt, runtime: pool.NewRuntime(opt.Wheel), buffers: h1.NewBuffers()}
 	scope := opt.Stats.Scope("cluster_manager")
-	m.updated = scope.Counter("cluster_updated")
+	m.updated, m.queries = scope.Counter("cluster_updated"), dns.NewQueries(opt.Stats)
 	for _, name := range []string{"cluster_updated_via_merge", "update_merge_cancelled", "update_out_of_merge_window"} {
 		scope.Counter(name) // stays 0: updates are applied when they come, which costs no more than to merge them
 	}

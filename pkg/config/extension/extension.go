@@ -20,6 +20,7 @@ import (
 const (
 	HTTPFilters             = "envoy.filters.http"
 	UpstreamHTTPFilters     = "envoy.filters.http.upstream"
+	UpstreamNetworkFilters  = "envoy.filters.upstream_network"
 	NetworkFilters          = "envoy.filters.network"
 	ListenerFilters         = "envoy.filters.listener"
 	UDPListenerFilters      = "envoy.filters.udp_listener"

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-proxy/weir/pkg/config/protoyaml"
@@ -29,6 +30,8 @@ type call struct {
 	files []string
 	// plugins are the names of the cluster specifier plugins of the route configuration.
 	plugins map[string]bool
+	// named are fields that have no effect and whose entries were reported by name.
+	named []protoreflect.FullName
 	// content collects the bytes of those data sources, for hashes.
 	content []byte
 }

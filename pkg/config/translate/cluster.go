@@ -73,6 +73,7 @@ func (c *call) cluster(m *clusterv3.Cluster) *model.Cluster {
 	c.clusterEndpoints(m, out)
 	c.balancer(m, out)
 	c.socketMatches(m, out)
+	c.networkFilters(m, out)
 	c.upstreamHTTP(m, out)
 	c.healthChecks(m, out)
 	c.outlierDetection(m.GetOutlierDetection(), out)

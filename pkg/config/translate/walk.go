@@ -88,6 +88,7 @@ func (w *walker) field(fd protoreflect.FieldDescriptor, v protoreflect.Value) bo
 		w.t.deprecated.Add(1)
 	}
 	switch {
+	case !known && slices.Contains(w.named, fd.FullName()):
 	case !known:
 		w.lacks(w.at().field(string(fd.Name())), notSupported)
 	case field.Harmless == "":

@@ -208,7 +208,7 @@ func (c *control) noteLength(value string) (bad *codec.Error) {
 	if c.hasLength {
 		return malformed("multiple_content_lengths", detailsCodec, "more than one Content-Length field")
 	}
-	n, ok := parseLength(value)
+	n, ok := message.ParseLength(value)
 	if !ok {
 		return malformed("bad_content_length", detailsCodec, "invalid Content-Length %q", value)
 	}
@@ -255,23 +255,6 @@ func (c *control) noteConnection(list string) {
 			c.nominated = true
 		}
 	}
-}
-
-// parseLength reads 1*DIGIT that fits an int64.
-func parseLength(s string) (n int64, ok bool) {
-	if s == "" || len(s) > 19 {
-		return 0, false
-	}
-	for i := range len(s) {
-		d := s[i] - '0'
-		if d > 9 {
-			return 0, false
-		}
-		if n = n*10 + int64(d); n < 0 {
-			return 0, false
-		}
-	}
-	return n, true
 }
 
 // keptTE is "trailers" when the list has it: the only value that may cross a proxy in general.

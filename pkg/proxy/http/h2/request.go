@@ -122,7 +122,7 @@ func (b *requestBuilder) add(f *field) {
 		b.host = f.Value
 		return
 	case message.ContentLength:
-		n, ok := parseLength(f.Value)
+		n, ok := message.ParseLength(f.Value)
 		if !ok || b.length >= 0 {
 			b.malformed("invalid or second content-length %q", f.Value)
 			return
@@ -303,21 +303,4 @@ func isAuthority(s string) bool {
 		}
 	}
 	return true
-}
-
-// parseLength reads 1*DIGIT that fits an int64.
-func parseLength(s string) (n int64, ok bool) {
-	if s == "" || len(s) > 19 {
-		return 0, false
-	}
-	for i := range len(s) {
-		d := s[i] - '0'
-		if d > 9 {
-			return 0, false
-		}
-		if n = n*10 + int64(d); n < 0 {
-			return 0, false
-		}
-	}
-	return n, true
 }

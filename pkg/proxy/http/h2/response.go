@@ -81,7 +81,7 @@ func (b *responseBuilder) add(f *field) {
 		b.malformed("field %s is of HTTP/1", f.Name)
 		return
 	case f.ID == message.ContentLength:
-		n, ok := parseLength(f.Value)
+		n, ok := message.ParseLength(f.Value)
 		if !ok || b.length >= 0 {
 			b.malformed("invalid or second content-length %q", f.Value)
 			return

@@ -91,7 +91,8 @@ func accessLogTable() table {
 	t.message(log+"AccessLog", "name filter typed_config")
 	t.message(log+"AccessLogFilter",
 		"status_code_filter duration_filter not_health_check_filter and_filter or_filter header_filter response_flag_filter "+
-			"grpc_status_filter log_type_filter runtime_filter")
+			"grpc_status_filter log_type_filter runtime_filter metadata_filter")
+	t.message(log+"MetadataFilter", "matcher match_if_key_not_found")
 	t.message(log+"RuntimeFilter", "runtime_key percent_sampled use_independent_randomness")
 	t.message(log+"StatusCodeFilter", "comparison")
 	t.message(log+"DurationFilter", "comparison")

@@ -159,6 +159,28 @@ func TestFilters(t *testing.T) {
 			`{"grpc_status_filter": {"statuses": ["UNAVAILABLE"]}}`,
 			func(c *format.Context) { c.Info.ResponseCode = 503 }, func(*format.Context) {},
 		},
+		{
+			`{"metadata_filter": {"matcher": {"filter": "f", "path": [{"key": "a"}, {"key": "b"}], "value": {"string_match": {"exact": "x"}}}}}`,
+			dynamic("x"), dynamic("y"),
+		},
+		{ // found or not, unlike the other matchers of metadata
+			`{"metadata_filter": {"matcher": {"filter": "f", "path": [{"key": "a"}, {"key": "c"}], "value": {"string_match": {"exact": "x"}}}}}`,
+			dynamic("x"), func(c *format.Context) {
+				c.Info.Dynamic = map[string]map[string]any{"f": {"a": map[string]any{"c": "y"}}}
+			},
+		},
+		{
+			`{"metadata_filter": {"matcher": {"filter": "f", "path": [{"key": "a"}, {"key": "b"}], "value": {"list_match": {"one_of": {"double_match": {"exact": 2}}}}}, "match_if_key_not_found": false}}`,
+			dynamic([]any{1.0, 2.0}), func(*format.Context) {},
+		},
+		{ // invert is not read
+			`{"metadata_filter": {"matcher": {"filter": "f", "path": [{"key": "a"}, {"key": "b"}], "value": {"null_match": {}}, "invert": true}, "match_if_key_not_found": false}}`,
+			dynamic(nil), dynamic("x"),
+		},
+		{
+			`{"or_filter": {"filters": [{"metadata_filter": {"match_if_key_not_found": false}}, {"metadata_filter": {"matcher": {"filter": "f", "path": [{"key": "a"}], "value": {"present_match": true}}, "match_if_key_not_found": false}}]}}`,
+			func(c *format.Context) { c.Info.Dynamic = map[string]map[string]any{"f": {"a": false}} }, func(c *format.Context) { c.Info.Dynamic = map[string]map[string]any{"g": {"a": false}} },
+		},
 		{`{"log_type_filter": {"types": ["DownstreamEnd"]}}`, nil, func(c *format.Context) { c.Type = format.DownstreamStart }},
 	} {
 		m := &accesslogv3.AccessLogFilter{}
@@ -182,12 +204,20 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// dynamic sets a value at a.b in the metadata of f.
+func dynamic(v any) func(*format.Context) {
+	return func(c *format.Context) {
+		c.Info.Dynamic = map[string]map[string]any{"f": {"a": map[string]any{"b": v}}}
+	}
+}
+
 func TestDecodeErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"extension_filter": {"name": "k"}}`:                            "extension_filter: is not supported",
 		`{"response_flag_filter": {"flags": ["XX"]}}`:                    `response_flag_filter: flags: "XX"`,
 		`{"and_filter": {"filters": [{"not_health_check_filter": {}}]}}`: "and_filter: filters: needs two",
 		`{}`: "filter_specifier: must be set",
+		`{"metadata_filter": {"matcher": {"filter": "f", "path": [{"key": "a"}], "value": {"or_match": {"value_matchers": [{}]}}}}}`:               "metadata_filter: matcher.value: or_match.value_matchers[0].match_pattern: must be set",
 		`{"or_filter": {"filters": [{"traceable_filter": {}}, {"header_filter": {"header": {"name": "a", "safe_regex_match": {"regex": "("}}}}]}}`: "safe_regex",
 	} {
 		m := &accesslogv3.AccessLogFilter{}

@@ -197,6 +197,9 @@ func decodeFilter(m *accesslogv3.AccessLogFilter) (Filter, error) {
 			f.types = append(f.types, format.LogType(v))
 		}
 		return f, nil
+	case *accesslogv3.AccessLogFilter_MetadataFilter:
+		f, err := decodeMetadataFilter(s.MetadataFilter)
+		return f, wrap("metadata_filter", err)
 	case nil:
 		return nil, errors.New("filter_specifier: must be set")
 	}
@@ -242,6 +245,23 @@ func decodeComparison(m *accesslogv3.ComparisonFilter) (comparison, error) {
 		return c, fmt.Errorf("comparison.op: %v is not known", m.GetOp())
 	}
 	return c, nil
+}
+
+// decodeMetadataFilter ignores the matcher's invert, as Envoy does.
+func decodeMetadataFilter(m *accesslogv3.MetadataFilter) (*metadataFilter, error) {
+	f := &metadataFilter{filter: m.GetMatcher().GetFilter(), missing: true}
+	if v := m.GetMatchIfKeyNotFound(); v != nil {
+		f.missing = v.GetValue()
+	}
+	if m.GetMatcher() == nil {
+		return f, nil
+	}
+	for _, s := range m.GetMatcher().GetPath() {
+		f.path = append(f.path, s.GetKey())
+	}
+	var err error
+	f.value, err = decode.ValueMatcher(m.GetMatcher().GetValue())
+	return f, wrap("matcher.value", err)
 }
 
 func decodeFlags(names []string) (flagFilter, error) {

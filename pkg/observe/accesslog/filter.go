@@ -142,6 +142,26 @@ func (f *typeFilter) Match(c *format.Context) bool {
 	return slices.Contains(f.types, c.Type) != f.exclude
 }
 
+type metadataFilter struct {
+	filter string
+	path   []string // empty: nothing is there
+	value  model.ValueMatcher
+	// missing is the answer when there is no such value.
+	missing bool
+}
+
+// Match implements Filter. The value is that of the stream's dynamic metadata when the entry is written.
+func (f *metadataFilter) Match(c *format.Context) bool {
+	if c.Info == nil {
+		return f.missing
+	}
+	v, ok := match.At(c.Info.Dynamic[f.filter], f.path)
+	if !ok {
+		return f.missing
+	}
+	return match.Value(&f.value, v)
+}
+
 type andFilter []Filter
 
 // Match implements Filter.

@@ -238,7 +238,11 @@ func domain(c *model.RouteConfig, v *model.VirtualHost, authority string) string
 func (w *walk) act(s *Step, cfg *model.HTTPConnectionManager, r *filter.Route, req *message.Request) {
 	switch a := r.Route.Action; {
 	case r.Route.Direct != nil:
-		s.detail("action", "direct_response %d with %s", r.Route.Direct.Status, counted(int64(len(r.Route.Direct.Body)), "byte"))
+		body := counted(int64(len(r.Route.Direct.Body)), "byte")
+		if r.Route.Direct.Format != nil {
+			body = "a body that is formatted for each request"
+		}
+		s.detail("action", "direct_response %d with %s", r.Route.Direct.Status, body)
 		w.verdict(OutcomeAnswered, fmt.Sprintf("%s and answers %d itself: %s is a direct response.", w.prefix, r.Route.Direct.Status, s.Result))
 	case r.Route.Redirect != nil:
 		w.redirect(s, r, req)

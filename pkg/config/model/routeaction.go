@@ -118,4 +118,6 @@ type Redirect struct {
 type DirectResponse struct {
 	Status int
 	Body   []byte
+	// Format makes the body that is sent of Body and the request; nil sends Body.
+	Format *ReplyBody
 }

@@ -47,7 +47,7 @@ func routeTable() table {
 	t.message("envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig", "")
 	t.message(route+"RedirectAction",
 		"https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite response_code strip_query")
-	t.message(route+"DirectResponseAction", "status body")
+	t.message(route+"DirectResponseAction", "status body body_format")
 	t.message(route+"RetryPolicy",
 		"retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate host_selection_retry_max_attempts "+
 			"retriable_status_codes retry_back_off retriable_headers retriable_request_headers retry_priority rate_limited_retry_back_off")

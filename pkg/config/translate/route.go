@@ -164,7 +164,7 @@ func (c *call) redirect(m *routev3.RedirectAction, p *path) *model.Redirect {
 
 // direct translates a fixed response.
 func (c *call) direct(m *routev3.DirectResponseAction, maxBody int, p *path) *model.DirectResponse {
-	out := &model.DirectResponse{Status: int(m.GetStatus())}
+	out := &model.DirectResponse{Status: int(m.GetStatus()), Format: c.replyBody(m.GetBodyFormat(), p.field("body_format"))}
 	if m.GetBody() == nil {
 		return out
 	}

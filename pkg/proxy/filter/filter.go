@@ -103,6 +103,11 @@ type Reply struct {
 	Modify func(*message.Response)
 }
 
+// BodyFormat renders the body of a reply. It is what model.ReplyBody holds.
+type BodyFormat interface {
+	Append(dst []byte, c *format.Context) []byte
+}
+
 // Stream is one request on its way through the filters.
 type Stream struct {
 	Request *message.Request

@@ -62,6 +62,11 @@ func compileEntry(t *Table, h *host, r *model.Route) (*entry, error) {
 	if d := r.Direct; d != nil && t.config.MaxDirectResponseBytes > 0 && len(d.Body) > t.config.MaxDirectResponseBytes {
 		errs = append(errs, fmt.Errorf("direct response: body of %d bytes is over the limit of %d", len(d.Body), t.config.MaxDirectResponseBytes))
 	}
+	if d := r.Direct; d != nil && d.Format != nil {
+		if _, ok := d.Format.Format.(filter.BodyFormat); !ok {
+			errs = append(errs, fmt.Errorf("direct response: %T is not a format", d.Format.Format))
+		}
+	}
 	return e, errors.Join(errs...)
 }
 

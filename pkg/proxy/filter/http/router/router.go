@@ -130,7 +130,25 @@ func (f *Filter) redirect(s *filter.Stream, rt filter.Route) *message.Response {
 }
 
 func (f *Filter) direct(s *filter.Stream, d *model.DirectResponse) *message.Response {
-	return s.Reply(filter.Reply{Status: d.Status, Body: string(d.Body), Details: "direct_response"})
+	r := filter.Reply{Status: d.Status, Body: string(d.Body), Details: "direct_response"}
+	if d.Format != nil {
+		formatted(s, d.Format, &r)
+	}
+	return s.Reply(r)
+}
+
+// formatted renders the body of a direct response, of which the configured one is a part. What the route says about the content type
+// comes first.
+func formatted(s *filter.Stream, f *model.ReplyBody, r *filter.Reply) {
+	s.Info.ResponseCode, s.Info.LocalReplyBody = r.Status, r.Body
+	if body, ok := f.Format.(filter.BodyFormat); ok {
+		r.Body = s.Arena.End(body.Append(s.Arena.Begin(), &s.Format))
+	}
+	r.Modify = func(resp *message.Response) {
+		if !resp.Headers.Has(message.ContentType) {
+			resp.Headers.SetID(message.ContentType, f.ContentType)
+		}
+	}
 }
 
 // forward sends the request to the route's cluster.

@@ -23,7 +23,7 @@ import (
 const pause = 4 * time.Millisecond
 
 // patience of a client with one request.
-const patience = 10 * time.Second
+const patience = harness.Patience
 
 // traffic is the clients of a run. They stop at the first wrong answers.
 type traffic struct {

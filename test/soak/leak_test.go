@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // footprint is what weir holds at a quiet moment.
@@ -63,7 +62,7 @@ func (r *run) busy() error {
 // noMoreThan fails when weir holds more than before.
 func (r *run) noMoreThan(before footprint) {
 	r.t.Helper()
-	if _, err := until(5*time.Second, func() error {
+	if _, err := until(settleTime, func() error {
 		if now := r.weir.Files(); len(now) > len(before.files) {
 			return fmt.Errorf("%d descriptors were %d: %v\nnow %v", len(now), len(before.files), before.files, now)
 		}

@@ -20,10 +20,11 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	_ "github.com/weir-proxy/weir/pkg/api/weir/interception/v1" // the bootstrap in /config_dump has it
+	"github.com/weir-proxy/weir/test/harness"
 )
 
 // settleTime bounds how long a change may take to be in force, with the control plane up.
-const settleTime = 10 * time.Second
+const settleTime = harness.Patience
 
 // unsettled says in what the state of weir differs from the wanted one; nil when it does not.
 func (r *run) unsettled(w *world, want wanted) error {

@@ -171,14 +171,14 @@ func (d *dialer) end() (ok, failed int64) {
 
 // exchange makes one connection and reads its greeting to the end.
 func exchange(host *harness.Host, addr, want string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
 	defer cancel()
 	conn, err := host.Dial(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(harness.Patience)); err != nil {
 		return err
 	}
 	got := make([]byte, len(want))

@@ -20,6 +20,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/kernel/cgroup"
 	"github.com/weir-proxy/weir/pkg/kernel/kerneltest"
 	"github.com/weir-proxy/weir/pkg/kernel/netns"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // TestMain turns the test binary into an application when a test started it as such.
@@ -143,14 +144,14 @@ func (h host) listen(t *testing.T, network, addr, who string) net.Listener {
 func (h host) dial(addr string) (who, local string) {
 	var c net.Conn
 	err := h.Do(func() (err error) {
-		c, err = net.DialTimeout("tcp", addr, 5*time.Second)
+		c, err = net.DialTimeout("tcp", addr, await.Patience)
 		return err
 	})
 	if err != nil {
 		return errnoName(err), ""
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(await.Patience))
 	text, err := io.ReadAll(c)
 	words := strings.Fields(string(text))
 	if err != nil || len(words) != 3 {

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // greeting is what an application says to a connection from an address and port.
@@ -13,12 +15,12 @@ func (b *bench) greeting(t *testing.T, from netip.AddrPort, addr string) string 
 	t.Helper()
 	var c net.Conn
 	must(t, b.Do(func() (err error) {
-		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: 5 * time.Second}
+		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: await.Patience}
 		c, err = d.Dial("tcp", addr)
 		return err
 	}))
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(await.Patience))
 	text, err := io.ReadAll(c)
 	must(t, err)
 	return string(text)

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // The proxy's own connection to the application goes there, and no other one does, not even from the same address and port later.
@@ -21,13 +23,13 @@ func TestOwn(t *testing.T) {
 		dial := func() string {
 			var c net.Conn
 			must(t, b.Do(func() (err error) {
-				d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: 5 * time.Second}
+				d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: await.Patience}
 				c, err = d.Dial("tcp", addr)
 				return err
 			}))
 			defer c.Close()
 			c.(*net.TCPConn).SetLinger(0)
-			c.SetDeadline(time.Now().Add(5 * time.Second))
+			c.SetDeadline(time.Now().Add(await.Patience))
 			buf := make([]byte, 4)
 			n, err := c.Read(buf)
 			must(t, err)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // request is what a client process is to do: one connect() through raw system calls, the way an application would.
@@ -135,7 +137,7 @@ func openSocket(req request, dst netip.AddrPort) (int, error) {
 // finish waits for a non-blocking connect as an event loop would.
 func finish(fd int) error {
 	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(await.Patience)
 	for {
 		n, err := unix.Poll(poll, 1000)
 		if n == 1 {

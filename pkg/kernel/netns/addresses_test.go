@@ -4,6 +4,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/weir-proxy/weir/test/await"
 )
 
 func TestWatchAddresses(t *testing.T) {
@@ -27,7 +29,7 @@ func TestWatchAddresses(t *testing.T) {
 	}
 	select {
 	case <-told:
-	case <-time.After(5 * time.Second):
+	case <-time.After(await.Patience):
 		t.Error("nobody was told that the loopback device has come up")
 	}
 	if err := changes.Close(); err != nil {

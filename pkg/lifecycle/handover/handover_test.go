@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // older is a process that notes what it is told.
@@ -41,7 +43,7 @@ func (o *older) want(t *testing.T, w ...string) {
 			if got != call {
 				t.Errorf("the older process was told %q, want %q", got, call)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(await.Patience):
 			t.Fatalf("the older process was not told %q", call)
 		}
 	}
@@ -171,15 +173,18 @@ func TestOtherAnswers(t *testing.T) {
 			}
 		}
 	}()
-	for _, tt := range []struct{ answer, want string }{
-		{"no JSON", "decode message"},
-		{`{"protocol":2,"verb":"ok"}`, "speaks version 2 of the protocol, this one 1"},
-		{`{"protocol":1,"verb":"socket","key":"x"}`, "a descriptor is missing"},
-		{`{"protocol":1,"verb":"done"}`, "answered begin with done"},
-		{"", "it does not answer; it may be stopped, or stuck"},
+	for _, tt := range []struct {
+		answer, want string
+		patience     time.Duration
+	}{
+		{"no JSON", "decode message", await.Patience},
+		{`{"protocol":2,"verb":"ok"}`, "speaks version 2 of the protocol, this one 1", await.Patience},
+		{`{"protocol":1,"verb":"socket","key":"x"}`, "a descriptor is missing", await.Patience},
+		{`{"protocol":1,"verb":"done"}`, "answered begin with done", await.Patience},
+		{"", "it does not answer; it may be stopped, or stuck", 200 * time.Millisecond},
 	} {
 		answers <- tt.answer
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), tt.patience)
 		_, err := Begin(ctx, name)
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), tt.want) {

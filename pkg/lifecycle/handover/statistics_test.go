@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // rounds gives, in each round, what it is fed.
@@ -49,7 +51,7 @@ func (h *heir) wantEnd(t *testing.T, want string) {
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("ended with %v, want %q", err, want)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(await.Patience):
 		t.Error("the end was not told")
 	}
 }
@@ -95,7 +97,7 @@ func TestStatisticsOutliveTheHandover(t *testing.T) {
 		want = append(want, Series{Counter: i%2 == 0, Name: fmt.Sprintf("cluster.c%d.upstream_rq_total", i), Value: uint64(i) << (i % 40)})
 	}
 	r.next <- want
-	if f.Ask(5 * time.Second) {
+	if f.Ask(await.Patience) {
 		t.Error("the first round is late")
 	}
 	<-h.rounds
@@ -110,7 +112,7 @@ func TestStatisticsOutliveTheHandover(t *testing.T) {
 	}
 	h.series = nil
 	r.next <- []Series{{Counter: true, Name: "a", Value: 1, Unshipped: 7}, {Name: strings.Repeat("x", maxName+1), Value: 1}, {Name: "ab"}}
-	f.Ask(5 * time.Second)
+	f.Ask(await.Patience)
 	<-h.rounds
 	r.next <- []Series{{Name: "last", Value: 2}}
 	if !s.Last() {
@@ -141,7 +143,7 @@ func TestNewerProcessEnds(t *testing.T) {
 	h = newHeir()
 	_, f = feed(t, name, h)
 	r.next <- []Series{{Name: "b", Value: 1}}
-	if f.Ask(5*time.Second) || len(h.series) != 1 {
+	if f.Ask(await.Patience) || len(h.series) != 1 {
 		t.Errorf("the next one gets %v", h.series)
 	}
 }
@@ -161,7 +163,7 @@ func TestLateStatistics(t *testing.T) {
 	r.next <- []Series{{Name: "a", Value: 1}}
 	<-h.rounds
 	r.next <- nil
-	for f.Ask(5 * time.Second) { // it has been answered a moment ago
+	for f.Ask(await.Patience) { // it has been answered a moment ago
 	}
 }
 
@@ -263,6 +265,6 @@ func TestRoundFails(t *testing.T) {
 	h := newHeir()
 	_, name := listen(t, failing{})
 	_, f := feed(t, name, h)
-	f.Ask(5 * time.Second)
+	f.Ask(await.Patience)
 	h.wantEnd(t, "")
 }

@@ -14,13 +14,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	_ "github.com/weir-proxy/weir/pkg/config/apitypes"
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/test/await"
 	"github.com/weir-proxy/weir/test/golden"
 )
 
@@ -45,7 +45,7 @@ func newServer(t testing.TB, f *fake, edit func(*Options)) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 		defer cancel()
 		if err := s.Close(ctx); err != nil {
 			t.Error(err)

@@ -25,7 +25,7 @@ func TestNewsBetweenReads(t *testing.T) {
 	buf := make([]byte, 64)
 	read := func(t *testing.T, c *Conn, want string, wantErr error) {
 		t.Helper()
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(await.Patience))
 		if n, err := c.Read(buf); string(buf[:n]) != want || !errors.Is(err, wantErr) {
 			t.Fatalf("read %q, %v; want %q, %v", buf[:n], err, want, wantErr)
 		}
@@ -87,7 +87,7 @@ func TestUrgentDataStopsNoRead(t *testing.T) {
 		send("behind", 0)
 	}
 	peer.Close()
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(await.Patience))
 	got, err := io.ReadAll(c)
 	if err != nil || !bytes.HasSuffix(got, []byte("behind")) || bytes.Count(got, []byte("before")) != 20 {
 		t.Errorf("read %q, %v", got, err)
@@ -264,7 +264,7 @@ func TestWhenReadable(t *testing.T) {
 			}
 			select {
 			case <-resumed:
-			case <-time.After(5 * time.Second):
+			case <-time.After(await.Patience):
 				t.Errorf("%s (before: %v): not resumed", name, before)
 			}
 			c, peer = pair(t, "tcp")
@@ -283,7 +283,7 @@ func TestWhenReadable(t *testing.T) {
 			}
 			select {
 			case <-rested:
-			case <-time.After(5 * time.Second):
+			case <-time.After(await.Patience):
 				t.Errorf("%s (before: %v): rests for ever", name, before)
 			}
 		}
@@ -385,7 +385,7 @@ func TestWhenReadableAtTheEnd(t *testing.T) {
 	c.WhenReadable(func() { close(resumed) })
 	select {
 	case <-resumed:
-	case <-time.After(5 * time.Second):
+	case <-time.After(await.Patience):
 		t.Error("not resumed")
 	}
 	if !c.PeerClosed() {

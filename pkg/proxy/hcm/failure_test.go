@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 func TestRetries(t *testing.T) {
@@ -166,7 +167,7 @@ func TestDownstreamGoesAway(t *testing.T) {
 	_ = c.Close()
 	select {
 	case <-gone:
-	case <-time.After(5 * time.Second):
+	case <-time.After(await.Patience):
 		t.Fatal("the upstream connection was not closed")
 	}
 	p.logged("GET / 0 DC downstream_remote_disconnect")

@@ -18,6 +18,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // recorder is a handler that answers and keeps what came.
@@ -92,7 +93,7 @@ func ask(t testing.TB, to netip.AddrPort, text string) string {
 	if _, err := c.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(await.Patience))
 	buf := make([]byte, 2000)
 	n, err := c.Read(buf)
 	if err != nil {

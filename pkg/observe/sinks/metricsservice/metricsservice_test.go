@@ -21,6 +21,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/sinks"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // service keeps what it is sent, and ends a stream with what is in refuse.
@@ -49,7 +50,7 @@ func (s *service) next(t *testing.T) *servicev3.StreamMetricsMessage {
 	select {
 	case m := <-s.messages:
 		return m
-	case <-time.After(5 * time.Second):
+	case <-time.After(await.Patience):
 		t.Fatal("no message came")
 		return nil
 	}
@@ -193,7 +194,7 @@ func TestStreamComesBack(t *testing.T) {
 	s.refuse <- status.Error(codes.Unavailable, "going away")
 	// What is sent before the end of the stream is known is lost; from then on nothing is.
 	var m *servicev3.StreamMetricsMessage
-	for deadline := time.Now().Add(5 * time.Second); m == nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(await.Patience); m == nil && time.Now().Before(deadline); {
 		if err := sink.Flush(t.Context(), sample()); err != nil {
 			t.Fatal(err)
 		}

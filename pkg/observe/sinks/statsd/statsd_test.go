@@ -18,6 +18,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/observe/sinks"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // sample is a store with one of each, and an interval that has ended.
@@ -47,7 +48,7 @@ func receive(t *testing.T, pc net.PacketConn, n int) []string {
 	t.Helper()
 	var out []string
 	buf := make([]byte, 1<<16)
-	if err := pc.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := pc.SetReadDeadline(time.Now().Add(await.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	for len(out) < n {
@@ -169,7 +170,7 @@ func TestConnectionsToClusters(t *testing.T) {
 		t.Helper()
 		c.Add(n)
 		s.LatchCounters()
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 		defer cancel()
 		if err := sink.Flush(ctx, &sinks.Flush{Store: s}); err != nil {
 			t.Fatal(err)
@@ -218,7 +219,7 @@ func TestUnreachable(t *testing.T) {
 	defer sink.Close()
 	// The first datagrams go out, the kernel tells afterwards that nobody takes them.
 	var err error
-	for deadline := time.Now().Add(5 * time.Second); err == nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(await.Patience); err == nil && time.Now().Before(deadline); {
 		err = sink.Flush(t.Context(), flush)
 	}
 	if err == nil || !strings.Contains(err.Error(), "send statistics to statsd") {

@@ -12,6 +12,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/model"
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // malformedRequests are refused before any handler sees them. "~" stands for CRLF.
@@ -318,7 +319,7 @@ func TestMalformedResponses(t *testing.T) {
 
 // answerOnce reads one request head and writes a fixed answer.
 func answerOnce(c net.Conn, answer string) {
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(await.Patience))
 	r, err := http.ReadRequest(bufio.NewReader(c))
 	if err != nil {
 		return

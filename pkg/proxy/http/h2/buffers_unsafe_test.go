@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-proxy/weir/pkg/proxy/http/codec"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // TestResponsesOutliveTheirBuffers: x/net encodes small responses when the handler has returned.
@@ -29,7 +30,7 @@ func TestResponsesOutliveTheirBuffers(t *testing.T) {
 		clear(buf)
 	}}
 	c, _, _ := serve(t, ServerOptions{}, h)
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(await.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	cc, err := (&http2.Transport{AllowHTTP: true, DisableCompression: true}).NewClientConn(c)

@@ -19,6 +19,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/log"
 	"github.com/weir-proxy/weir/pkg/observe/stats"
 	"github.com/weir-proxy/weir/pkg/proxy/upstream"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // script answers checks one after the other, the last one for ever.
@@ -163,7 +164,7 @@ func once(t *testing.T, check *model.HealthCheck, addr string) outcome {
 	t.Helper()
 	p := newProber(&Options{Check: check, Target: dialling(addr)})
 	defer p.close()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
 	first := p.check(ctx)
 	if again := p.check(ctx); again.kind != first.kind {

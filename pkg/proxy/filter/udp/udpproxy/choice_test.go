@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/test/await"
 )
 
 // A session whose host has failed its checks begins again at another one, and stays when there is none.
@@ -75,7 +76,7 @@ func TestOriginalSource(t *testing.T) {
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	_ = host.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = host.SetReadDeadline(time.Now().Add(await.Patience))
 	_, from, err := host.ReadFromUDPAddrPort(make([]byte, 10))
 	if err != nil || from.Addr() != netip.MustParseAddr("127.0.0.9") {
 		t.Errorf("from %s, %v", from, err)

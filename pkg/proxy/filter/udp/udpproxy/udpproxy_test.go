@@ -178,7 +178,7 @@ func ask(t testing.TB, c *net.UDPConn, text string) string {
 	if _, err := c.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(await.Patience))
 	buf := make([]byte, 65536)
 	n, err := c.Read(buf)
 	if err != nil {

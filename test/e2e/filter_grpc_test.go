@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -23,12 +24,11 @@ const (
 	watchURL = "http://127.0.0.1:8080/grpc.health.v1.Health/Watch"
 )
 
-// healthService is a host with grpc-go's health service behind a weir with these filters.
-func healthService(t *testing.T, filters ...string) (*harness.Host, *harness.Weir, *health.Server) {
+// healthBackend is grpc-go's health service on a host.
+func healthBackend(t *testing.T, host *harness.Host, addr string) (*health.Server, netip.AddrPort) {
 	t.Helper()
-	host := harness.NewHost(t)
 	service := health.NewServer()
-	l := host.Listen("127.0.0.1:0")
+	l := host.Listen(addr)
 	server := grpc.NewServer()
 	grpc_health_v1.RegisterHealthServer(server, service)
 	served := make(chan error, 1)
@@ -39,6 +39,14 @@ func healthService(t *testing.T, filters ...string) (*harness.Host, *harness.Wei
 			t.Error(err)
 		}
 	})
+	return service, l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// healthService is a host with grpc-go's health service behind a weir with these filters.
+func healthService(t *testing.T, filters ...string) (*harness.Host, *harness.Weir, *health.Server) {
+	t.Helper()
+	host := harness.NewHost(t)
+	service, backend := healthBackend(t, host, "127.0.0.1:0")
 	page := host.HTTPBackend("page", "127.0.0.1:0", harness.WithHandler("/page/Call", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "try later", http.StatusServiceUnavailable)
 	}))
@@ -47,7 +55,7 @@ func healthService(t *testing.T, filters ...string) (*harness.Host, *harness.Wei
 			"route_config: "+harness.RouteConfig("r", harness.RouteTo("/grpc.health", "backend"), harness.RouteTo("/page", "page")),
 		))}}.YAML()},
 		Clusters: []string{
-			harness.Cluster("backend", harness.To(l.Addr().(*net.TCPAddr).AddrPort()), harness.HTTP2()), harness.Cluster("page", harness.To(page.Addr)),
+			harness.Cluster("backend", harness.To(backend), harness.HTTP2()), harness.Cluster("page", harness.To(page.Addr)),
 		},
 	}.YAML()})
 	return host, weir, service

@@ -20,19 +20,7 @@ import (
 func TestGRPC(t *testing.T) {
 	t.Parallel()
 	host := harness.NewHost(t)
-	service := health.NewServer()
-	l := host.Listen("127.0.0.1:0")
-	server := grpc.NewServer()
-	grpc_health_v1.RegisterHealthServer(server, service)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	t.Cleanup(func() {
-		server.Stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	backend := l.Addr().(*net.TCPAddr).AddrPort()
+	service, backend := healthBackend(t, host, "127.0.0.1:0")
 	weir := host.StartWeir(harness.WeirOptions{Config: harness.Bootstrap{
 		Listeners: []string{harness.Listener{Name: "main", Address: "127.0.0.1:8080", Chains: []string{harness.Chain(harness.HTTP(
 			harness.RouteTo("/grpc.health.v1.Health", "backend"),

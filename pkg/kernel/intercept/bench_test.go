@@ -20,16 +20,7 @@ func BenchmarkDecision(b *testing.B) {
 			}
 			in := wireExplain{Query: wireQuery{Netns: i.opts.Netns, Protocol: protocolTCP}}
 			in.Query.Addr, in.Query.Port = wireOf(netip.MustParseAddrPort(test.dst))
-			data, err := in.marshal()
-			if err != nil {
-				b.Fatal(err)
-			}
-			_, each, err := i.objects.Explain.Benchmark(data, 1_000_000, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(each.Nanoseconds()), "ns/decision")
-			b.ReportMetric(0, "ns/op")
+			reportDecision(b, i, &in)
 		})
 	}
 }
@@ -67,4 +58,19 @@ func BenchmarkApply(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// reportDecision measures the programs' decision about a question, in the kernel.
+func reportDecision(b *testing.B, i *Interceptor, in *wireExplain) {
+	b.Helper()
+	data, err := in.marshal()
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, each, err := i.objects.Explain.Benchmark(data, 1_000_000, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(each.Nanoseconds()), "ns/decision")
+	b.ReportMetric(0, "ns/op")
 }

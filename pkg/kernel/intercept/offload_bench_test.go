@@ -86,16 +86,7 @@ func BenchmarkOffloadDecision(b *testing.B) {
 			}
 			in := wireExplain{Query: wireQuery{Netns: i.opts.Netns, Protocol: protocolTCP, Family: familyIPv4}}
 			in.Query.Addr, in.Query.Port = wireOf(netip.MustParseAddrPort("10.96.0.0:80"))
-			data, err := in.marshal()
-			if err != nil {
-				b.Fatal(err)
-			}
-			_, each, err := i.objects.Explain.Benchmark(data, 1_000_000, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(each.Nanoseconds()), "ns/decision")
-			b.ReportMetric(0, "ns/op")
+			reportDecision(b, i, &in)
 		})
 	}
 }

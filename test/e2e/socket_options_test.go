@@ -95,3 +95,33 @@ func TestListenerSocketOptions(t *testing.T) {
 	wantContains(t, "log", weir.Log(), "listener web: bind 127.0.0.1:8080: set socket option 9999 of level 6: protocol not available")
 	wantSegments(t, host, map[string]int{"127.0.0.1:8080": 0})
 }
+
+// A socket that a weir takes over keeps the options that it has, also those that can only be set before bind, and gets what its
+// configuration says.
+func TestSocketOptionsAcrossUpgrade(t *testing.T) {
+	t.Parallel()
+	host := harness.NewHost(t)
+	backend := host.TCPBackend("127.0.0.1:0", harness.Greets("hello"))
+	start := func(epoch, size int) *harness.Weir {
+		return host.StartWeir(harness.WeirOptions{
+			Config: harness.Bootstrap{
+				Listeners: []string{harness.Listener{
+					Name: "web", Address: "[::1]:8080", Chains: []string{harness.Chain(harness.TCP("backend"))},
+					More: "socket_options: [" + maxSegment(size) + ", {description: IPV6_V6ONLY, level: 41, name: 26, int_value: 1}]",
+				}.YAML()},
+				Clusters: []string{harness.Cluster("backend", harness.To(backend.Addr))},
+			}.YAML(),
+			Flags: []string{
+				fmt.Sprintf("--base-id=%d", 1000+backend.Addr.Port()), fmt.Sprintf("--restart-epoch=%d", epoch), "--drain-time-s=1", "--parent-shutdown-time-s=2",
+			},
+		})
+	}
+	first := start(0, 1000)
+	wantSegments(t, host, map[string]int{"[::1]:8080": 1000})
+	second := start(1, 1000)
+	first.Wait()
+	wantSegments(t, host, map[string]int{"[::1]:8080": 1000})
+	start(2, 2000)
+	second.Wait()
+	wantSegments(t, host, map[string]int{"[::1]:8080": 2000})
+}

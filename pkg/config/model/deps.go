@@ -84,6 +84,8 @@ func routeReferences(managers []*HTTPConnectionManager) []RouteReference {
 type SecretReference struct {
 	Name   string
 	Source *Source
+	// Kind is what it must be.
+	Kind SecretKind
 }
 
 // SecretReferences returns the secrets that the listener's TLS contexts name, in order of first use.
@@ -116,16 +118,16 @@ func (c *Cluster) NeedsEDS() bool { return c.Type == ClusterEDS }
 
 // addSecrets appends the secrets that p names and refs lacks.
 func (p *TLSParams) addSecrets(refs []SecretReference) []SecretReference {
-	add := func(name string, source *Source) {
-		if name != "" && !slices.ContainsFunc(refs, func(r SecretReference) bool { return r.Name == name }) {
-			refs = append(refs, SecretReference{name, source})
+	add := func(name string, source *Source, kind SecretKind) {
+		if name != "" && !slices.ContainsFunc(refs, func(r SecretReference) bool { return r.Name == name && r.Kind == kind }) {
+			refs = append(refs, SecretReference{name, source, kind})
 		}
 	}
 	for _, c := range p.Certificates {
-		add(c.Secret, c.Source)
+		add(c.Secret, c.Source, SecretCertificate)
 	}
 	if p.Validation != nil {
-		add(p.Validation.Secret, p.Validation.Source)
+		add(p.Validation.Secret, p.Validation.Source, SecretValidation)
 	}
 	return refs
 }

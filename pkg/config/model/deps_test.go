@@ -25,7 +25,7 @@ func TestListenerNeeds(t *testing.T) {
 	if diff := cmp.Diff([]RouteReference{{Name: "b", Source: ads, StatPrefix: "x"}, {Name: "a", Source: ads, StatPrefix: "x"}}, l.RouteReferences()); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]SecretReference{{"z", file}, {"static", nil}, {"ca", ads}}, l.SecretReferences()); diff != "" {
+	if diff := cmp.Diff([]SecretReference{{"z", file, SecretCertificate}, {"static", nil, SecretCertificate}, {"ca", ads, SecretValidation}}, l.SecretReferences()); diff != "" {
 		t.Error(diff)
 	}
 	if len(l.FilterChains) != 3 {
@@ -42,7 +42,7 @@ func TestClusterNeeds(t *testing.T) {
 		return &UpstreamTLS{TLSParams: TLSParams{Certificates: []CertificateRef{{Secret: name}}}}
 	}
 	c := &Cluster{Type: ClusterEDS, TLS: with("b"), TransportSocketMatches: []TransportSocketMatch{{}, {TLS: with("a")}}}
-	if diff := cmp.Diff([]SecretReference{{Name: "b"}, {Name: "a"}}, c.SecretReferences()); diff != "" {
+	if diff := cmp.Diff([]SecretReference{{Name: "b", Kind: SecretCertificate}, {Name: "a", Kind: SecretCertificate}}, c.SecretReferences()); diff != "" {
 		t.Error(diff)
 	}
 	if !c.NeedsEDS() || (&Cluster{}).NeedsEDS() {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"regexp"
+	"strings"
 )
 
 // TLSParams are the options both directions share (envoy CommonTlsContext).
@@ -117,6 +118,38 @@ type Secret struct {
 	Generic     []byte
 	// Files that the secret was read from, watched for changes.
 	Files []string
+}
+
+// SecretKind is what a secret is; several of them are a set.
+type SecretKind uint8
+
+// Kinds of secrets.
+const (
+	SecretCertificate SecretKind = 1 << iota
+	SecretValidation
+	SecretGeneric
+)
+
+// Kind tells what the secret is.
+func (s *Secret) Kind() SecretKind {
+	switch {
+	case s.Certificate != nil:
+		return SecretCertificate
+	case s.Validation != nil:
+		return SecretValidation
+	}
+	return SecretGeneric
+}
+
+// String is the name of the field of envoy.extensions.transport_sockets.tls.v3.Secret; those of a set are joined.
+func (k SecretKind) String() string {
+	var names []string
+	for i, name := range []string{"tls_certificate", "validation_context", "generic_secret"} {
+		if k&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " or ")
 }
 
 // StringMatcher is envoy.type.matcher.v3.StringMatcher.

@@ -25,6 +25,8 @@ type dependency struct {
 	scopes *model.ScopeReference
 	// routes is set for subscriptions to VHDS.
 	routes *model.RouteConfig
+	// secret is what a secret must be; of a want, any of what it must be for those who need it.
+	secret model.SecretKind
 }
 
 // Sources deliver resources by name; pkg/config/xds implements it.
@@ -108,6 +110,7 @@ func (d *dependencies) acquire(dep dependency) {
 	w := d.wants[dep.key]
 	if w != nil {
 		w.refs++
+		w.secret |= dep.secret
 		if w.idle && !dep.lazy {
 			d.subscribe(w)
 		}
@@ -331,7 +334,7 @@ func routesNeeded(refs []model.RouteReference) []dependency {
 
 func appendSecrets(deps []dependency, refs []model.SecretReference) []dependency {
 	for _, r := range refs {
-		deps = append(deps, dependency{key: key{xds.SecretType, r.Name}, source: r.Source, prefix: "sds." + r.Name + "."})
+		deps = append(deps, dependency{key: key{xds.SecretType, r.Name}, source: r.Source, prefix: "sds." + r.Name + ".", secret: r.Kind})
 	}
 	return deps
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"time"
 
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -32,6 +33,9 @@ func (b *batch) translateSecret(m *secretv3.Secret, meta translate.Meta) (*model
 	v, warnings, err := b.store.opt.Translate.Secret(m, meta)
 	if err != nil {
 		return nil, 0, nil, err
+	}
+	if w := b.store.deps.wanted(xds.SecretType, v.Name); w != nil && w.secret != 0 && w.secret&v.Kind() == 0 {
+		return nil, 0, nil, fmt.Errorf("it is a %s, where a %s is needed", v.Kind(), w.secret)
 	}
 	b.store.watchSecret(v)
 	return v, v.Hash, warnings, nil

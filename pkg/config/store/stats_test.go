@@ -28,7 +28,7 @@ transport_socket:
   typed_config:
     "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
     common_tls_context:
-      tls_certificate_sds_secret_configs: [{ name: cert, sds_config: { resource_api_version: V3, ads: {} } }]
+      validation_context_sds_secret_config: { name: cert, sds_config: { resource_api_version: V3, ads: {} } }
 ---
 `
 	plainSecret = `
@@ -93,7 +93,7 @@ vhds: {config_source: {resource_api_version: V3, ads: {}}}
 	},
 	"SDS": {
 		typeURL: xds.SecretType, prefix: "sds.cert.", setup: []string{xds.ClusterType, secretCluster},
-		good: fmt.Sprintf(plainSecret, "generic_secret: { secret: { inline_string: x } }"),
+		good: fmt.Sprintf(plainSecret, "validation_context: { verify_certificate_hash: ["+strings.Repeat("ab", 32)+"] }"),
 		bad:  fmt.Sprintf(plainSecret, "tls_certificate: { certificate_chain: { inline_string: x } }"),
 	},
 	"ECDS": {

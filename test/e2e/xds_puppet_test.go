@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,6 +22,7 @@ import (
 type puppet struct {
 	t      *testing.T
 	host   *harness.Host
+	addr   string
 	stop   func()
 	mu     sync.Mutex
 	nonces int
@@ -41,7 +43,12 @@ type told struct {
 
 func startPuppet(t *testing.T, host *harness.Host) *puppet {
 	t.Helper()
-	p := &puppet{t: t, host: host}
+	return startPuppetAt(t, host, controlPlaneAddr)
+}
+
+func startPuppetAt(t *testing.T, host *harness.Host, addr string) *puppet {
+	t.Helper()
+	p := &puppet{t: t, host: host, addr: addr}
 	p.start()
 	t.Cleanup(func() { p.stop() })
 	return p
@@ -53,12 +60,12 @@ func (p *puppet) start() {
 	p.mu.Lock()
 	p.lines = map[string]grpc.ServerStream{}
 	p.mu.Unlock()
-	server, l := grpc.NewServer(grpc.UnknownServiceHandler(p.serve)), p.host.Listen(controlPlaneAddr)
+	server, l := grpc.NewServer(grpc.UnknownServiceHandler(p.serve)), p.host.Listen(p.addr)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	p.stop = sync.OnceFunc(func() {
 		server.Stop()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) { // it may not have begun to serve
 			p.t.Error(err)
 		}
 	})

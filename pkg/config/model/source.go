@@ -13,6 +13,8 @@ type Source struct {
 	Path, WatchedDirectory string
 	// API is set for SourceAPI only.
 	API *APISource
+	// Authorities are those of xdstp names that this source serves itself, whatever the bootstrap says of them.
+	Authorities []string
 	// Collection, an xdstp name that ends in /*, is followed in place of all resources of a type; empty follows those.
 	Collection string
 	// InitialFetchTimeout bounds the wait for the first answer; 0 waits for ever. Default 15 s.

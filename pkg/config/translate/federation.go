@@ -1,6 +1,9 @@
 package translate
 
 import (
+	"slices"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
@@ -22,8 +25,16 @@ func (c *call) federation(m *bootstrapv3.Bootstrap, out *Static) {
 			c.fail(at.field("authorities"), "is empty: no name leads here")
 		}
 		for j, a := range s.GetAuthorities() {
-			if _, taken := out.Authorities[a.GetName()]; taken {
-				c.fail(at.elem("authorities", j), "authority %q has a source already", a.GetName())
+			if slices.ContainsFunc(s.GetAuthorities()[:j], func(b *xdscorev3.Authority) bool { return b.GetName() == a.GetName() }) {
+				c.fail(at.elem("authorities", j), "%q is here twice", a.GetName())
+				continue
+			}
+			if first := out.Authorities[a.GetName()]; first != nil {
+				both := failover(first, source)
+				if both == first {
+					c.warn(at.elem("authorities", j), "authority %q has a source already, of another kind: this one is not used for it", a.GetName())
+				}
+				out.Authorities[a.GetName()] = both
 				continue
 			}
 			if out.Authorities == nil {
@@ -38,6 +49,19 @@ func (c *call) federation(m *bootstrapv3.Bootstrap, out *Static) {
 	out.LDS = c.collection(out, out.LDS, fallback, d.GetLdsResourcesLocator(), "envoy.config.listener.v3.Listener", at.field("lds_resources_locator"))
 	out.CDS = c.collection(out, out.CDS, fallback, d.GetCdsResourcesLocator(), "envoy.config.cluster.v3.Cluster", at.field("cds_resources_locator"))
 	out.NodeContext = c.nodeContext(m.GetNodeContextParams(), m.GetNode(), root)
+}
+
+// failover is a source whose servers are those of two, in order of preference. Envoy's documentation has the first source of an authority
+// win, and so it does while its servers answer. Sources that are reached in different ways cannot be joined: then it is the first.
+func failover(first, second *model.Source) *model.Source {
+	if first.API == nil || second.API == nil || first.API.Type != second.API.Type {
+		return first
+	}
+	both, api := *first, *first.API
+	api.Services = slices.Concat(api.Services, second.API.Services)
+	api.Clusters = slices.Concat(api.Clusters, second.API.Clusters)
+	both.API = &api
+	return &both
 }
 
 // withoutAuthorities is the source as those without authorities are.
@@ -63,7 +87,11 @@ func (c *call) collection(out *Static, configured, fallback *model.Source, locat
 	case !n.Collection():
 		c.fail(p, "must name a collection, which ends in /*")
 	}
-	for _, source := range []*model.Source{out.Authorities[n.Authority], configured, fallback} {
+	served := out.Authorities[n.Authority]
+	if configured != nil && slices.Contains(configured.Authorities, n.Authority) {
+		served = configured
+	}
+	for _, source := range []*model.Source{served, configured, fallback} {
 		if source != nil {
 			followed := *source
 			followed.Collection = locator

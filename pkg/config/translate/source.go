@@ -26,10 +26,11 @@ func (c *call) source(s *corev3.ConfigSource, p *path) *model.Source {
 	if s == nil {
 		return nil
 	}
-	if len(s.GetAuthorities()) > 0 {
-		c.warn(p.field("authorities"), "is only read in config_sources of the bootstrap")
+	var authorities []string
+	for _, a := range s.GetAuthorities() {
+		authorities = append(authorities, a.GetName())
 	}
-	out := &model.Source{InitialFetchTimeout: c.duration(s.GetInitialFetchTimeout(), defaultFetchTimeout, p, "initial_fetch_timeout")}
+	out := &model.Source{Authorities: authorities, InitialFetchTimeout: c.duration(s.GetInitialFetchTimeout(), defaultFetchTimeout, p, "initial_fetch_timeout")}
 	switch k := s.GetConfigSourceSpecifier().(type) {
 	case *corev3.ConfigSource_Ads:
 		out.Kind = model.SourceADS

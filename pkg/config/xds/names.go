@@ -36,7 +36,7 @@ func (n *names) resolve(src *model.Source, typeURL, name string) (*model.Source,
 		n.log.Warn("a resource has a bad name, which is asked for as it is", "type", typeURL, "error", err)
 		return src, name
 	}
-	if at := n.authorities[parsed.Authority]; at != nil {
+	if at := n.authorities[parsed.Authority]; at != nil && !slices.Contains(src.Authorities, parsed.Authority) {
 		src = at
 	}
 	canonical := parsed.With(n.context).String()

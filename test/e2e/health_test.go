@@ -309,3 +309,54 @@ hds_config: {api_type: GRPC, transport_api_version: V3, grpc_services: [{envoy_g
 		t.Errorf("hds_delegate.updates is %d, want 3", n)
 	}
 }
+
+// TestHealthDiscoveryGoesOn has the management server take a cluster back, ask for what cannot be checked, and go away for a while.
+func TestHealthDiscoveryGoesOn(t *testing.T) {
+	t.Parallel()
+	host := harness.NewHost(t)
+	a := startMoody(host, "a", 200)
+	hds := &scriptedHDS{asks: make(chan *healthv3.HealthCheckSpecifier, 1), hello: make(chan *healthv3.HealthCheckRequest, 8), health: make(chan *healthv3.EndpointHealthResponse)}
+	start := func() (stop func()) {
+		server, l := grpc.NewServer(), host.Listen("127.0.0.1:9500")
+		healthv3.RegisterHealthDiscoveryServiceServer(server, hds)
+		go func() { _ = server.Serve(l) }()
+		t.Cleanup(server.Stop)
+		return server.Stop
+	}
+	stop := start()
+	w := host.StartWeir(harness.WeirOptions{Config: harness.Bootstrap{
+		Clusters: []string{harness.Cluster("hds", harness.To(netip.MustParseAddrPort("127.0.0.1:9500")), harness.HTTP2())},
+		More: `node: {id: prober, cluster: edge}
+hds_config: {api_type: GRPC, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: hds}}]}`,
+	}.YAML()})
+	<-hds.hello
+	cluster := func(name, checker, address string) string {
+		return fmt.Sprintf(`{cluster_name: %s, health_checks: [%s], locality_endpoints: [{locality: {zone: z}, endpoints: [{address: %s}]}, {locality: {zone: empty}}]}`, name, checker, address)
+	}
+	check, address := healthCheck("http_health_check: {path: /healthz, host: shop}"), harness.Address(a.Addr.String())
+	asks := func(clusters ...string) {
+		hds.asks <- harness.Resource(t, &healthv3.HealthCheckSpecifier{}, "{interval: 0.05s, cluster_health_checks: ["+strings.Join(clusters, ", ")+"]}")
+	}
+	name := func(cluster string) string { return fmt.Sprintf("%s/z/%d", cluster, a.Addr.Port()) }
+	asks(cluster("shop", check, address), cluster("other", check, address))
+	hds.await(t, map[string]corev3.HealthStatus{name("shop"): corev3.HealthStatus_HEALTHY, name("other"): corev3.HealthStatus_HEALTHY})
+	asks(cluster("other", check, address))
+	hds.await(t, map[string]corev3.HealthStatus{name("other"): corev3.HealthStatus_HEALTHY})
+	for _, bad := range []string{
+		"{}", cluster("bad", "{}", address), cluster("bad", check, "{}"), cluster("''", check, address), cluster("other", check, address),
+		cluster("bad", check, "{socket_address: {address: a.name, port_value: 1}}"),
+	} {
+		before := w.Stat("hds_delegate.errors")
+		asks(cluster("other", check, address), bad)
+		w.AwaitStat("hds_delegate.errors", func(n int) bool { return n == before+1 })
+		hds.await(t, map[string]corev3.HealthStatus{name("other"): corev3.HealthStatus_HEALTHY})
+	}
+	stop()
+	a.status.Store(503)
+	start()
+	<-hds.hello
+	asks(cluster("other", check, address))
+	hds.await(t, map[string]corev3.HealthStatus{name("other"): corev3.HealthStatus_UNHEALTHY})
+	asks()
+	hds.await(t, map[string]corev3.HealthStatus{})
+}

@@ -27,7 +27,7 @@ func TestDirectResponseFormat(t *testing.T) {
 	}.YAML()})
 	for path, want := range map[string]string{
 		"/text/x": "text/plain|GET /text/x: 418 tea",
-		"/json":   `application/json|{"body":null,"code":418,"path":"/json"}` + "\n",
+		"/json":   `application/json|{"body":"","code":418,"path":"/json"}` + "\n",
 		"/html":   "text/html; charset=UTF-8|<p>tea</p>",
 		"/own":    `application/own+json|{"a":"b"}` + "\n",
 		"/plain":  "text/plain|%REQ(:PATH)%",

@@ -53,11 +53,16 @@ func streamOperators() map[string]operator {
 		"CONNECTION_TERMINATION_DETAILS": connString(func(c *streaminfo.Connection) string { return c.TerminationDetails }),
 		"RESPONSE_FLAGS":                 stringOf(func(i *streaminfo.Info) string { return i.Flags.String() }),
 		"RESPONSE_FLAGS_LONG":            stringOf(func(i *streaminfo.Info) string { return i.Flags.Long() }),
-		"LOCAL_REPLY_BODY":               stringOf(func(i *streaminfo.Info) string { return i.LocalReplyBody }),
-		"ROUTE_NAME":                     stringOf(func(i *streaminfo.Info) string { return i.RouteName }),
-		"VIRTUAL_CLUSTER_NAME":           stringOf(func(i *streaminfo.Info) string { return i.VirtualCluster }),
-		"UPSTREAM_CLUSTER":               stringOf(func(i *streaminfo.Info) string { return i.Upstream.Cluster }),
-		"UPSTREAM_CLUSTER_RAW":           stringOf(func(i *streaminfo.Info) string { return i.Upstream.ClusterRaw }),
+		"LOCAL_REPLY_BODY": text(func(dst []byte, c *Context) ([]byte, bool) {
+			if c.Info == nil {
+				return dst, true
+			}
+			return append(dst, c.Info.LocalReplyBody...), true // an empty one is no absent one, in Envoy too
+		}),
+		"ROUTE_NAME":           stringOf(func(i *streaminfo.Info) string { return i.RouteName }),
+		"VIRTUAL_CLUSTER_NAME": stringOf(func(i *streaminfo.Info) string { return i.VirtualCluster }),
+		"UPSTREAM_CLUSTER":     stringOf(func(i *streaminfo.Info) string { return i.Upstream.Cluster }),
+		"UPSTREAM_CLUSTER_RAW": stringOf(func(i *streaminfo.Info) string { return i.Upstream.ClusterRaw }),
 		"UPSTREAM_TRANSPORT_FAILURE_REASON": text(func(dst []byte, c *Context) ([]byte, bool) {
 			if c.Info == nil {
 				return dst, false

@@ -342,7 +342,7 @@ func TestRequestBreakers(t *testing.T) {
 	if err := c.TryRequest(true); err != nil {
 		t.Errorf("the high priority is not bounded by the default one's limit: %v", err)
 	}
-	h.want("gauge", h.gauge, map[string]uint64{"cluster.web.upstream_rq_active": 2, "cluster.web.circuit_breakers.default.rq_open": 1})
+	h.want("gauge", h.gauge, map[string]uint64{"cluster.web.upstream_rq_active": 0, "cluster.web.circuit_breakers.default.rq_open": 1})
 	c.ReleaseRequest(false)
 	c.ReleaseRequest(true)
 	if err := c.TryRetry(false); err != nil {

@@ -154,20 +154,18 @@ func priority(high bool) int {
 	return 0
 }
 
-// TryRequest takes a place of max_requests and counts upstream_rq_active. On success ReleaseRequest must follow. The
-// error is an *upstream.Error of KindOverflow.
+// TryRequest takes a place of max_requests. On success ReleaseRequest must follow. The error is an *upstream.Error of
+// KindOverflow.
 func (c *Cluster) TryRequest(high bool) error {
 	if !c.core.requests[priority(high)].Try() {
 		c.Stats().RqPendingOverflow.Inc()
 		return &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
 	}
-	c.Stats().RqActive.Inc()
 	return nil
 }
 
 // ReleaseRequest gives the place of a TryRequest back.
 func (c *Cluster) ReleaseRequest(high bool) {
-	c.Stats().RqActive.Dec()
 	c.core.requests[priority(high)].Release()
 }
 

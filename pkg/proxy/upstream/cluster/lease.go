@@ -46,6 +46,7 @@ func (l *Lease) Close() {
 	l.once.Do(func() {
 		l.conn.Close()
 		l.Host.Stats.RqActive.Add(-1)
+		l.cluster.Stats().RqActive.Dec()
 		if l.held {
 			l.cluster.ReleaseRequest(l.high)
 		}
@@ -127,6 +128,7 @@ func (c *Cluster) DialHost(ctx context.Context, h *upstream.Host, opt *StreamOpt
 // lease counts the use of a connection.
 func (c *Cluster) lease(h *upstream.Host, conn *pool.TCPConn, opt *StreamOptions, held bool) *Lease {
 	c.Stats().RqTotal.Inc()
+	c.Stats().RqActive.Inc()
 	h.Stats.RqTotal.Add(1)
 	h.Stats.RqActive.Add(1)
 	return &Lease{

@@ -12,7 +12,7 @@ func (c *Cluster) preconnect(coming int, ahead func(*upstream.Host, *pool.Host) 
 	const atOnce = 3 // as in Envoy, what one request may cause is bounded
 	ratio, stats := c.cfg.Preconnect.Predictive, c.Stats()
 	for n := range atOnce {
-		want := ratio * float64(max(1, stats.RqActive.Value()))
+		want := ratio * float64(max(1, c.underWay()))
 		if want <= float64(stats.CxActive.Value()+uint64(coming)) {
 			return
 		}
@@ -25,6 +25,14 @@ func (c *Cluster) preconnect(coming int, ahead func(*upstream.Host, *pool.Host) 
 			return
 		}
 	}
+}
+
+// underWay is how many requests and connections are in use or wait for a connection.
+func (c *Cluster) underWay() (n uint64) {
+	for _, places := range c.core.requests {
+		n += uint64(places.Used())
+	}
+	return n
 }
 
 // streamAhead is what preconnect does for exchanges like one.

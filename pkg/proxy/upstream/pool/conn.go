@@ -63,9 +63,9 @@ func (p *Pool) open(raw Raw, m *meter) (*conn, error) {
 			proto = http2
 		}
 		p.learnt.Store(uint32(proto))
+		p.countProtocol(proto)
 	}
 	if proto == http1 {
-		shared.Stats.CxHTTP1Total.Inc()
 		c.h1 = shared.Codecs.HTTP1(raw.Conn, info, p.host.http, c.released)
 		return c, nil
 	}
@@ -74,7 +74,6 @@ func (p *Pool) open(raw Raw, m *meter) (*conn, error) {
 	if err != nil {
 		return nil, &upstream.Error{Kind: upstream.KindConnect, BeforeResponse: true, Err: err}
 	}
-	shared.Stats.CxHTTP2Total.Inc()
 	c.h2 = h2
 	return c, nil
 }
@@ -132,11 +131,18 @@ func (c *conn) requestStarted() {
 	host.shared.Stats.RqTotal.Inc()
 	host.stats.RqTotal.Add(1)
 	host.stats.RqActive.Add(1)
+	host.shared.Stats.RqActive.Inc()
+}
+
+// requestEnded counts what requestStarted has counted out.
+func (h *Host) requestEnded() {
+	h.stats.RqActive.Add(-1)
+	h.shared.Stats.RqActive.Dec()
 }
 
 // released is what the HTTP/1 codec calls at the end of an exchange.
 func (c *conn) released(left codec.Fate) {
-	c.pool.host.stats.RqActive.Add(-1)
+	c.pool.host.requestEnded()
 	if left == codec.Spent {
 		c.pool.host.shared.Stats.CxCloseNotify.Inc()
 	}
@@ -194,7 +200,7 @@ func (c *conn) undo() {
 
 // streamReleased is what the HTTP/2 codec calls at the end of a stream.
 func (c *conn) streamReleased() {
-	c.pool.host.stats.RqActive.Add(-1)
+	c.pool.host.requestEnded()
 	c.streamDone()
 }
 

@@ -98,6 +98,9 @@ func (p *Pool) dialOne() bool {
 	}
 	p.dialing++
 	m := newMeter(p.host, p.key.priority)
+	if p.key.protocol != auto { // else the handshake tells
+		p.countProtocol(p.key.protocol)
+	}
 	if !shared.Runtime.spawn(func(ctx context.Context) { p.dial(ctx, m) }) {
 		p.dialing--
 		m.end(false, false)
@@ -105,6 +108,15 @@ func (p *Pool) dialOne() bool {
 		return false
 	}
 	return true
+}
+
+// countProtocol counts a connection by its protocol, as in Envoy also one that then fails.
+func (p *Pool) countProtocol(proto protocol) {
+	if s := p.host.shared.Stats; proto == http1 {
+		s.CxHTTP1Total.Inc()
+	} else {
+		s.CxHTTP2Total.Inc()
+	}
 }
 
 var errClosed = errors.New("the process closes its connections")

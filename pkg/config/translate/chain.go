@@ -55,6 +55,9 @@ func (c *call) filterChain(m *listenerv3.FilterChain, p *path) *model.FilterChai
 		if n := c.networkFilter(f, at); n != nil {
 			out.Filters = append(out.Filters, n)
 		}
+		if out.TLS != nil && strings.HasSuffix(c.typeOf(f.GetTypedConfig()), "/"+metadataExchange) {
+			withoutExchange(&out.TLS.TLSParams, &out.TLS.Hash)
+		}
 	}
 	c.terminal(extension.NetworkFilters, "network", names, p.field("filters"))
 	if len(names) == 0 {

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"slices"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -9,9 +8,6 @@ import (
 	"github.com/weir-proxy/weir/pkg/config/extension"
 	"github.com/weir-proxy/weir/pkg/config/model"
 )
-
-// exchangeALPN is what istio's proxies agree on by ALPN before they send each other their metadata ahead of the data.
-const exchangeALPN = "istio-peer-exchange"
 
 // networkFilters names the upstream network filters of a cluster. Weir has none: those of istio that only feed its metrics are left
 // out, and others are refused.
@@ -24,10 +20,16 @@ func (c *call) networkFilters(m *clusterv3.Cluster, out *model.Cluster) {
 			typeURL = c.typeOf(f.GetTypedConfig())
 		}
 		switch typeURL[strings.LastIndexByte(typeURL, '/')+1:] {
-		case "envoy.tcp.metadataexchange.config.MetadataExchange":
-			c.lacks(at, "filter %s (%s) is left out: it tells istio's metrics who the peer is, which are missing; "+
-				"%s is not offered by ALPN, so that peers leave it out too", f.GetName(), typeURL, exchangeALPN)
-			withoutExchange(out)
+		case metadataExchange:
+			c.lacks(at, "filter %s (%s) is left out: %s", f.GetName(), typeURL, leftOut(typeURL))
+			if out.TLS != nil {
+				withoutExchange(&out.TLS.TLSParams, &out.TLS.Hash)
+			}
+			for _, match := range out.TransportSocketMatches {
+				if match.TLS != nil {
+					withoutExchange(&match.TLS.TLSParams, &match.TLS.Hash)
+				}
+			}
 		case "envoy.extensions.network_filters.peer_metadata.UpstreamConfig":
 			c.lacks(at, "filter %s (%s) is left out: it takes off what istio's peer_metadata puts on, which is left out too", f.GetName(), typeURL)
 		default:
@@ -40,20 +42,5 @@ func (c *call) networkFilters(m *clusterv3.Cluster, out *model.Cluster) {
 	}
 	if len(m.GetFilters()) > 0 {
 		c.named = append(c.named, m.ProtoReflect().Descriptor().Fields().ByName("filters").FullName())
-	}
-}
-
-// withoutExchange takes the exchange of metadata off what a cluster offers: who agrees on it begins with metadata.
-func withoutExchange(out *model.Cluster) {
-	offers := []*model.UpstreamTLS{out.TLS}
-	for _, m := range out.TransportSocketMatches {
-		offers = append(offers, m.TLS)
-	}
-	for _, t := range offers {
-		if t == nil || !slices.Contains(t.ALPN, exchangeALPN) {
-			continue
-		}
-		t.ALPN = slices.DeleteFunc(slices.Clone(t.ALPN), func(p string) bool { return p == exchangeALPN })
-		t.Hash = ^t.Hash // other content than what was configured
 	}
 }

@@ -1,11 +1,13 @@
 package translate
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -75,6 +77,37 @@ func TestNoMetadataExchange(t *testing.T) {
 				t.Error("the hash is that of other content")
 			}
 			hashes[c.TLS.Hash] = true
+		})
+	}
+}
+
+// The same holds for those who connect to a listener.
+func TestNoMetadataExchangeDownstream(t *testing.T) {
+	const (
+		filter = `{"name": "istio.metadata_exchange", "typed_config": {"@type": "type.googleapis.com/udpa.type.v1.TypedStruct",
+			"type_url": "type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange", "value": {"protocol": "istio-peer-exchange"}}},`
+		listener = `{"name": "l", "address": {"socket_address": {"address": "127.0.0.1", "port_value": 80}}, "filter_chains": [{
+			"filters": [%s {"name": "tcp", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+				"stat_prefix": "p", "cluster": "c"}}],
+			"transport_socket": {"name": "tls", "typed_config": {
+				"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+				"common_tls_context": {"alpn_protocols": ["istio-peer-exchange", "h2"],
+					"tls_certificate_sds_secret_configs": [{"name": "own", "sds_config": {"ads": {}, "resource_api_version": "V3"}}]}}}}]}`
+	)
+	for _, tc := range []struct {
+		name, filter string
+		want         []string
+		warnings     int
+	}{{"as configured", "", []string{"istio-peer-exchange", "h2"}, 0}, {"with the filter", filter, []string{"h2"}, 1}} {
+		t.Run(tc.name, func(t *testing.T) {
+			l, warnings, err := testTranslator(t).Listener(parse(t, fmt.Sprintf(listener, tc.filter), &listenerv3.Listener{}), Meta{})
+			if err != nil || len(warnings) != tc.warnings {
+				t.Fatalf("%v, warnings %v", err, warnings)
+			}
+			chain := l.FilterChains[0]
+			if diff := cmp.Diff(tc.want, chain.TLS.ALPN); diff != "" || len(chain.Filters) != 1 {
+				t.Errorf("%d filters, ALPN %s", len(chain.Filters), diff)
+			}
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,4 +75,30 @@ func TestGarbageIsRejected(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A response that is not looked at changes nothing, is counted, and lets what waits for its resources go on without.
+func TestRefusedResponseHoldsNothingUp(t *testing.T) {
+	r := newRig(t, nil)
+	if err := r.full(t, xds.ClusterType, "1", edsCluster); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.clusters(); len(got) != 0 {
+		t.Fatalf("clusters %v", got)
+	}
+	no := errors.New("two things at once")
+	u := xds.Update{Type: xds.EndpointType, Version: "1", Refused: no, Resources: resources(t, endpoints)}
+	for i := range u.Resources {
+		u.Resources[i].Name = "ends"
+	}
+	if err := r.Update(t.Context(), u); !errors.Is(err, no) {
+		t.Errorf("got %v", err)
+	}
+	if diff := cmp.Diff([]string{"eds"}, r.clusters()); diff != "" {
+		t.Error(diff)
+	}
+	if r.Snapshot().Endpoints.Get("ends") != nil {
+		t.Error("it has the endpoints of the refused response")
+	}
+	r.counter(t, "cluster.eds.update_rejected", 1)
 }

@@ -38,16 +38,7 @@ func (s *Store) Update(_ context.Context, u xds.Update) error {
 	if !known {
 		return fmt.Errorf("type %s is not supported", u.Type)
 	}
-	if w := s.follows[u.Type]; w != nil {
-		w.settled = true
-		if w.timer != nil {
-			w.timer.Stop()
-		}
-		b.tell(w)
-		if len(b.errs) == 0 {
-			s.versions[u.Type] = u.Version
-		}
-	}
+	b.followed()
 	s.withhold(u)
 	s.publish()
 	return b.result()
@@ -82,21 +73,37 @@ func (b *batch) take() bool {
 	return true
 }
 
-// refuse counts a response that is not looked at, and says why.
+// followed tells the subscription to all resources of the type, if there is one, of the response.
+func (b *batch) followed() {
+	w := b.store.follows[b.update.Type]
+	if w == nil {
+		return
+	}
+	w.settled = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	b.tell(w)
+	if len(b.errs) == 0 {
+		b.store.versions[b.update.Type] = b.update.Version
+	}
+}
+
+// refuse counts a response that is not looked at, and says why. As in Envoy, what waits for it goes on without.
 func (b *batch) refuse() error {
 	s, err := b.store, b.update.Refused
 	s.opt.Log.Warn("rejected a response", "type", b.update.Type, "error", err)
 	b.errs = append(b.errs, err)
-	if w := s.follows[b.update.Type]; w != nil {
-		b.tell(w)
-	}
+	b.followed()
 	told := map[string]bool{}
 	for _, r := range b.update.Resources {
 		if w := s.deps.wanted(b.update.Type, r.Name); w != nil && !told[r.Name] {
 			told[r.Name] = true
 			b.tell(w)
+			s.deps.settle(w.key)
 		}
 	}
+	s.publish()
 	return err
 }
 

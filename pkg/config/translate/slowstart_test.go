@@ -36,8 +36,11 @@ func TestSlowStart(t *testing.T) {
 		{"least request policy", policy("least_request", "LeastRequest", ", "+window), plain, ""},
 		{"without a window", `"round_robin_lb_config": {"slow_start_config": {}}`, model.SlowStart{}, ""},
 		{"less than a millisecond", `"round_robin_lb_config": {"slow_start_config": {"slow_start_window": "0.0009s"}}`, model.SlowStart{}, ""},
-		{"no aggression", `"round_robin_lb_config": {` + zero + `}`,
-			model.SlowStart{Window: 30 * time.Second, Aggression: 1, AggressionKey: "fast"}, "aggression.default_value: it is not greater than 0"},
+		{
+			"no aggression", `"round_robin_lb_config": {` + zero + `}`,
+			model.SlowStart{Window: 30 * time.Second, Aggression: 1, AggressionKey: "fast"},
+			"aggression.default_value: it is not greater than 0",
+		},
 		{"of another policy", `"lb_policy": "RANDOM"`, model.SlowStart{}, ""},
 		{"negative", `"round_robin_lb_config": {"slow_start_config": {"slow_start_window": "-1s"}}`, model.SlowStart{}, "round_robin_lb_config.slow_start_config.slow_start_window: duration -1s is negative"},
 		{"more than all", policy("round_robin", "RoundRobin", `, "slow_start_config": {"slow_start_window": "1s", "min_weight_percent": {"value": 101}}`), model.SlowStart{}, "min_weight_percent"},

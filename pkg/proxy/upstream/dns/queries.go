@@ -62,9 +62,10 @@ func (q *Queries) begin() {
 func (q *Queries) end(ctx context.Context, err error) {
 	q.pending.Dec()
 	e, _ := errors.AsType[*net.DNSError](err)
+	_, otherFamily := errors.AsType[*net.AddrError](err) // the name has addresses, but none of the family
 	switch {
 	case err == nil, errors.Is(ctx.Err(), context.Canceled):
-	case e != nil && e.IsNotFound:
+	case e != nil && e.IsNotFound, otherFamily:
 		q.notFound.Inc()
 	case e != nil && e.IsTimeout, errors.Is(err, context.DeadlineExceeded):
 		q.timeout.Inc()

@@ -33,6 +33,7 @@ func TestQueriesAreCounted(t *testing.T) {
 	}{
 		{"found", t.Context(), nil, ""},
 		{"no such name", t.Context(), &net.DNSError{IsNotFound: true}, "not_found"},
+		{"no address of the family", t.Context(), &net.AddrError{Err: "no suitable address found"}, "not_found"},
 		{"no answer", t.Context(), &net.DNSError{IsTimeout: true}, "timeout"},
 		{"bad answer", t.Context(), &net.DNSError{Err: "server misbehaving"}, "get_addr_failure"},
 		{"another failure", t.Context(), errors.New("no route"), "get_addr_failure"},

@@ -167,5 +167,6 @@ func flags(f streaminfo.Flags) *accesslogv3.ResponseFlags {
 	return out
 }
 
-// text makes bytes from the wire what a protobuf string may hold.
-func text(s string) string { return strings.ToValidUTF8(s, "!") }
+// text makes bytes from the wire what a protobuf string may hold. It copies them: strings of a message lie in the connection's buffer,
+// which holds something else by the time an entry is sent.
+func text(s string) string { return strings.Clone(strings.ToValidUTF8(s, "!")) }

@@ -64,7 +64,7 @@ func newRig(t *testing.T, tune func(*Options)) *rig {
 	}
 	r := &rig{src: &sources{wanted: map[string]bool{}}, stats: stats.NewStore(), published: make(chan *model.Snapshot, 1000)}
 	opt := Options{
-		Translate: tr, Sources: r.src, Stats: r.stats.Root(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Translate: tr, Sources: r.src, Stats: r.stats.Root(), Log: slog.New(slog.DiscardHandler),
 		Publish: func(s *model.Snapshot) { r.published <- s },
 	}
 	if tune != nil {

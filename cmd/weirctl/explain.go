@@ -37,7 +37,7 @@ resolved here, and gives the host of the request.
   --udp             a datagram of UDP, not a connection
   --tls             the client speaks TLS (default for https URLs)
   --sni NAME        with this server name
-  --alpn PROTOCOLS  offering these protocols, separated by commas
+  --alpn PROTOCOLS  offering these protocols, separated by commas; h2c or http/1.0: what http_inspector finds in plain text
   --src ADDR        the source address that filter chains see, IP or IP:PORT
   --cgroup PATH     the same as SRC cgroup:PATH, without a look at its processes
   --pid N           the same as SRC pid:N

@@ -18,6 +18,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/ondemand"
 	httprouter "github.com/weir-proxy/weir/pkg/proxy/filter/http/router"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/http/upstreamcodec"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/httpinspector"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originaldst"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/originalsrc"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
@@ -31,7 +32,7 @@ import (
 func extensions() []extension.Factory {
 	return slices.Concat(
 		httprouter.Factories(),
-		[]extension.Factory{originaldst.Factory(), originalsrc.Factory(), tlsinspector.Factory(), upstreamcodec.Factory()},
+		[]extension.Factory{httpinspector.Factory(), originaldst.Factory(), originalsrc.Factory(), tlsinspector.Factory(), upstreamcodec.Factory()},
 		[]extension.Factory{
 			buffer.Factory(), grpchttp1bridge.Factory(), grpcweb.Factory(), headermutation.Factory(), healthcheck.Factory(), ondemand.Factory(),
 		},

@@ -35,6 +35,9 @@ func (w *walk) listener(r listener.Route) {
 	if w.q.TLS && !w.inspectsTLS(l) {
 		s.note("The listener has no tls_inspector that looks at it: the client's TLS, its server name and protocols are unknown to it.")
 	}
+	if len(w.q.ALPN) == 0 && len(w.plainText(l)) > 0 {
+		s.note("Its http_inspector is taken to find HTTP/1.1. Ask with --alpn h2c or http/1.0 about another.")
+	}
 	if w.direct && l.UseOriginalDst {
 		s.note("With use_original_dst, a connection that netfilter redirected here goes to the listener of its original " +
 			"destination instead. Ask for that destination with --assume-captured.")
@@ -62,7 +65,7 @@ func (w *walk) chain(r listener.Route) {
 		w.closed("its listener filter " + name + " has no configuration: ECDS did not deliver one that it may have, and there is no default_config")
 		return
 	}
-	in := chain.Input{Destination: w.q.Dst, Source: w.source(), DirectSource: w.source(), TransportProtocol: "raw_buffer"}
+	in := chain.Input{Destination: w.q.Dst, Source: w.source(), DirectSource: w.source(), TransportProtocol: "raw_buffer", ALPN: w.plainText(l)}
 	if w.q.TLS && w.inspectsTLS(l) {
 		in.TransportProtocol, in.ServerName, in.ALPN = "tls", w.q.SNI, w.q.ALPN
 	}

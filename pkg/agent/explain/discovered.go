@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
+	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/httpinspector"
 	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/tlsinspector"
 )
 
@@ -75,11 +76,26 @@ func (w *walk) disabled(f *model.ListenerFilter) bool {
 	return f.Disabled != nil && f.Disabled.Matches(w.q.Dst)
 }
 
-func (w *walk) inspectsTLS(l *model.Listener) bool {
+func (w *walk) inspectsTLS(l *model.Listener) bool { return inspects[*tlsinspector.Filter](w, l) }
+
+// inspects tells whether the listener has a filter of type F that looks at the connection.
+func inspects[F any](w *walk, l *model.Listener) bool {
 	return slices.ContainsFunc(l.ListenerFilters, func(f *model.ListenerFilter) bool {
-		_, ok := w.configOf(f.Config, f.Name, f.Discovery).(*tlsinspector.Filter)
+		_, ok := w.configOf(f.Config, f.Name, f.Discovery).(F)
 		return ok && !w.disabled(f)
 	})
+}
+
+// plainText gives what an http_inspector tells filter chains of a client that speaks plain text: HTTP/1.1 unless the question says
+// otherwise.
+func (w *walk) plainText(l *model.Listener) []string {
+	switch {
+	case w.q.TLS || !inspects[*httpinspector.Filter](w, l):
+		return nil
+	case len(w.q.ALPN) > 0:
+		return w.q.ALPN
+	}
+	return []string{httpinspector.HTTP11}
 }
 
 // network goes on with the filter of a chain.

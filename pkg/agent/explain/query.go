@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/weir-proxy/weir/pkg/proxy/filter/listener/httpinspector"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 )
 
@@ -24,7 +25,8 @@ type Query struct {
 	Host, Path, Method string
 	// Headers of the request, beside the host.
 	Headers []Header
-	// TLS says that the client speaks TLS, with this server name (lower case) and these protocols in its offer.
+	// TLS says that the client speaks TLS, with this server name (lower case) and these protocols in its offer. Without it the
+	// protocols are those that http_inspector finds.
 	TLS  bool
 	SNI  string
 	ALPN []string
@@ -109,7 +111,7 @@ func (q *Query) check() error {
 	if q.UDP && (q.TLS || q.SNI != "" || len(q.ALPN) > 0) {
 		return errors.New("udp: a datagram has no TLS")
 	}
-	q.TLS = q.TLS || q.SNI != "" || len(q.ALPN) > 0
+	q.TLS = q.TLS || q.SNI != "" || slices.ContainsFunc(q.ALPN, offered)
 	return nil
 }
 
@@ -189,6 +191,10 @@ func (q *Query) addALPN(v string) error {
 	return nil
 }
 
+// offered tells whether a protocol is one that clients offer by ALPN, and not what http_inspector calls what it sees in plain text
+// alone.
+func offered(protocol string) bool { return protocol != httpinspector.H2C && protocol != httpinspector.HTTP10 }
+
 func (q *Query) setSrc(v string) error {
 	src, err := netip.ParseAddrPort(v)
 	if err != nil {
@@ -249,7 +255,7 @@ func (q *Query) Params() url.Values {
 	if q.PID != 0 {
 		v.Set("pid", strconv.Itoa(q.PID))
 	}
-	if q.TLS && q.SNI == "" && len(q.ALPN) == 0 {
+	if q.TLS && q.SNI == "" && !slices.ContainsFunc(q.ALPN, offered) {
 		v.Set("tls", "true")
 	}
 	if q.UDP {

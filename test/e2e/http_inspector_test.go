@@ -56,7 +56,7 @@ func TestHTTPInspector(t *testing.T) {
 		}
 	}
 	for query, want := range map[string]string{
-		"dst=127.0.0.1:8080": "taken to find HTTP/1.1", "dst=127.0.0.1:8080&alpn=h2c": "application protocols h2c", "dst=127.0.0.1:8080&tls": "TCP proxy to cluster backend",
+		"dst=127.0.0.1:8080": "taken to find HTTP/1.1", "dst=127.0.0.1:8080&alpn=h2c": "filter_chains[1] of 4", "dst=127.0.0.1:8080&tls": "TCP proxy to cluster backend",
 	} {
 		wantContains(t, "explain "+query, weir.Page("/weir/explain?"+query), want)
 	}

@@ -193,7 +193,9 @@ func (q *Query) addALPN(v string) error {
 
 // offered tells whether a protocol is one that clients offer by ALPN, and not what http_inspector calls what it sees in plain text
 // alone.
-func offered(protocol string) bool { return protocol != httpinspector.H2C && protocol != httpinspector.HTTP10 }
+func offered(protocol string) bool {
+	return protocol != httpinspector.H2C && protocol != httpinspector.HTTP10
+}
 
 func (q *Query) setSrc(v string) error {
 	src, err := netip.ParseAddrPort(v)

@@ -2,10 +2,12 @@ package handover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +28,8 @@ type Heir interface {
 type Feed struct {
 	conn *net.UnixConn
 	done sync.WaitGroup
+	// gone is closed when all that the older process told has been handed on, and nothing more comes.
+	gone chan struct{}
 
 	mu     sync.Mutex
 	ended  bool
@@ -56,13 +60,14 @@ func (p *Predecessor) Statistics(ctx context.Context, h Heir) (*Feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use the channel for statistics: %w", err)
 	}
-	f := &Feed{conn: conn.(*net.UnixConn)}
+	f := &Feed{conn: conn.(*net.UnixConn), gone: make(chan struct{})}
 	f.done.Go(func() { f.run(h) })
 	return f, nil
 }
 
-// Ask has the older process tell what has changed, and waits until it has, for at most limit; with 0 it does not wait. Once it has waited
-// in vain it does not wait again for the same answer, and reports that it came late.
+// Ask has the older process tell what has changed, and waits until it has, for at most limit; with 0 it does not wait. When that process
+// has ended, it waits for what it told last. Once it has waited in vain it does not wait again for the same answer, and reports that it
+// came late.
 func (f *Feed) Ask(limit time.Duration) (late bool) {
 	if f == nil {
 		return false
@@ -74,12 +79,12 @@ func (f *Feed) Ask(limit time.Duration) (late bool) {
 		return f.late && !f.ended
 	}
 	if round == nil {
-		if err := send(f.conn, message{Verb: verbGive}, -1); err != nil {
-			f.mu.Unlock()
-			return false // run notices, too
+		if send(f.conn, message{Verb: verbGive}, -1) == nil {
+			round = make(chan struct{})
+			f.round = round
+		} else {
+			round = f.gone // it has ended, which run notices behind what is still to be read
 		}
-		round = make(chan struct{})
-		f.round = round
 	}
 	f.mu.Unlock()
 	if limit == 0 {
@@ -120,13 +125,19 @@ func (f *Feed) run(h Heir) {
 	}
 	f.answered()
 	f.mu.Unlock()
+	close(f.gone)
 	h.End(err)
 }
 
 // read hands on what the older process tells until it ends.
 func (f *Feed) read(h Heir) error {
+	reset := false
 	for {
 		m, file, err := receive(f.conn)
+		if !reset && errors.Is(err, syscall.ECONNRESET) {
+			reset = true // it left a question unread: what it told before that is behind the error
+			continue
+		}
 		if over(err) {
 			return nil
 		}

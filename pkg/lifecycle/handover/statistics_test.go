@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-proxy/weir/test/await"
 )
@@ -124,6 +126,57 @@ func TestStatisticsOutliveTheHandover(t *testing.T) {
 	}
 	if s.Last() || f.Ask(time.Minute) {
 		t.Error("something goes on after the end")
+	}
+}
+
+// slowHeir takes nothing before it may.
+type slowHeir struct {
+	*heir
+	may   chan struct{}
+	taken atomic.Int64
+}
+
+func (h *slowHeir) Series(*Series) {
+	<-h.may
+	h.taken.Add(1)
+}
+
+// TestLastWords has the newer process ask when the older one has ended, and its last words have not been read: with a question that it
+// did not read either, or without.
+func TestLastWords(t *testing.T) {
+	for name, asked := range map[string]bool{"all questions read": false, "a question left": true} {
+		t.Run(name, func(t *testing.T) {
+			ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var conns [2]*net.UnixConn
+			for i, fd := range ends {
+				file := os.NewFile(uintptr(fd), "statistics")
+				conn, err := net.FileConn(file)
+				file.Close()
+				if err != nil {
+					t.Fatal(err)
+				}
+				conns[i] = conn.(*net.UnixConn)
+			}
+			f, h := &Feed{conn: conns[0], gone: make(chan struct{})}, &slowHeir{heir: newHeir(), may: make(chan struct{})}
+			if asked {
+				f.Ask(0)
+			}
+			g := &giving{conn: conns[1], rounds: &rounds{next: make(chan []Series, 1)}}
+			g.rounds.(*rounds).next <- []Series{{Counter: true, Name: "a", Value: 1}, {Counter: true, Name: "b", Value: 1}}
+			if !g.last() {
+				t.Fatal("the last words were not sent")
+			}
+			f.done.Go(func() { f.run(h) })
+			t.Cleanup(f.Close)
+			time.AfterFunc(20*time.Millisecond, func() { close(h.may) })
+			if f.Ask(await.Patience); h.taken.Load() != 2 {
+				t.Errorf("%d of 2 series when the question is answered", h.taken.Load())
+			}
+			h.wantEnd(t, "")
+		})
 	}
 }
 

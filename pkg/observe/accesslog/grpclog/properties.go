@@ -67,7 +67,7 @@ func dynamicMetadata(all map[string]map[string]any) *corev3.Metadata {
 	for filter, values := range all {
 		fields := make(map[string]*structpb.Value, len(values))
 		for key, value := range values {
-			v, err := structpb.NewValue(value)
+			v, err := structpb.NewValue(kept(value))
 			if err != nil { // of a type that JSON does not have
 				v = structpb.NewStringValue(text(fmt.Sprint(value)))
 			}
@@ -76,4 +76,25 @@ func dynamicMetadata(all map[string]map[string]any) *corev3.Metadata {
 		out.FilterMetadata[text(filter)] = &structpb.Struct{Fields: fields}
 	}
 	return out
+}
+
+// kept is a value with its strings, at any depth, made to last: filters may have taken them from a message.
+func kept(value any) any {
+	switch v := value.(type) {
+	case string:
+		return text(v)
+	case []any:
+		out := make([]any, len(v))
+		for i, one := range v {
+			out[i] = kept(one)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, one := range v {
+			out[text(key)] = kept(one)
+		}
+		return out
+	}
+	return value
 }

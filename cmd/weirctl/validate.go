@@ -38,7 +38,7 @@ line FILE:LINE:COLUMN: [warning:|info:] RESOURCE: FIELD: MESSAGE (SUGGESTION) on
 info), file, line, column, resource_type, resource_name, field (the path from the resource, or from the top of the file),
 code, message, expected, suggestion. What is unknown or empty is left out. Codes: syntax, value, unknown-field, unknown-type,
 duplicate-key, rule, invalid, unsupported, unknown-extension, unknown-reference, duplicate-name, address-clash, unused, file,
-notice.
+idle_runtime_key, notice.
 
 Exit status: 0 no errors, 1 errors, 2 wrong usage.
 `

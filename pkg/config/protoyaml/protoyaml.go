@@ -153,6 +153,9 @@ type AnyMessage interface {
 
 // unmarshalAny returns the message in packed, as it is on the wire.
 func unmarshalAny(packed AnyMessage, r Resolver) (proto.Message, error) {
+	if packed.GetTypeUrl() == "" {
+		return nil, errors.New(`"@type" is missing: it names the message`)
+	}
 	mt, err := r.FindMessageByURL(packed.GetTypeUrl())
 	if errors.Is(err, protoregistry.NotFound) {
 		return nil, fmt.Errorf("unknown type URL %q", packed.GetTypeUrl())

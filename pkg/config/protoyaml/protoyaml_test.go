@@ -176,6 +176,7 @@ func TestUnwrapTypedStruct(t *testing.T) {
 		{"udpa", pack(t, &udpatypev1.TypedStruct{TypeUrl: routerURL, Value: value}), router, ""},
 		{"xds", pack(t, &xdstypev3.TypedStruct{TypeUrl: routerURL, Value: value}), router, ""},
 		{"no value", pack(t, &xdstypev3.TypedStruct{TypeUrl: routerURL}), &routerv3.Router{}, ""},
+		{"no type", &anypb.Any{}, nil, `"@type" is missing: it names the message`},
 		{"unknown type", &anypb.Any{TypeUrl: "type.googleapis.com/no.such"}, nil, `unknown type URL "type.googleapis.com/no.such"`},
 		{"unknown inner type", pack(t, &xdstypev3.TypedStruct{TypeUrl: "x/no.such"}), nil, `type_url: unknown type URL "x/no.such"`},
 		{"no inner type", pack(t, &xdstypev3.TypedStruct{}), nil, "expected a type URL"},

@@ -53,7 +53,8 @@ type Filter struct {
 
 	mu      sync.Mutex
 	closed  bool
-	pending map[*lookup]struct{}
+	pending map[*lookup]struct{} // until they are answered
+	asking  uint64               // those of pending that are not resolved yet
 }
 
 var _ udp.Handler = (*Filter)(nil)

@@ -62,6 +62,8 @@ type bed struct {
 
 	mu   sync.Mutex
 	logs []string
+	// logging is called when an entry is about to be written; it may be nil.
+	logging func()
 }
 
 func newBed(t testing.TB, cfg *model.DNSFilter, n *names) *bed {
@@ -82,6 +84,12 @@ func newBed(t testing.TB, cfg *model.DNSFilter, n *names) *bed {
 	d := Deps{
 		Stats: b.store.Root(), Log: log.ForTest(t), Listener: "l", Hosts: func(name string) []*upstream.Host { return hosts[name] },
 		AccessLog: func(c *format.Context) {
+			b.mu.Lock()
+			logging := b.logging
+			b.mu.Unlock()
+			if logging != nil {
+				logging()
+			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.logs = append(b.logs, string(line.Append(nil, c)))
@@ -355,6 +363,32 @@ func TestPendingLookups(t *testing.T) {
 		t.Errorf("%d answers", n)
 	}
 	b.udp.Close()
+}
+
+// A lookup is under way until its answer is logged: the listener's end waits for that.
+func TestEndWaitsForAnswers(t *testing.T) {
+	b := newBed(t, &model.DNSFilter{Forward: &model.DNSForward{Timeout: time.Minute, MaxPending: 1}}, &names{known: map[string]string{"ip4 far.test.": "192.0.2.1"}})
+	logging, goOn := make(chan struct{}), make(chan struct{})
+	b.mu.Lock()
+	b.logging = func() {
+		close(logging)
+		<-goOn
+	}
+	b.mu.Unlock()
+	if got := b.exchange(query(t, "far.test.", dnsmessage.TypeA)); got != "Success 192.0.2.1 300" {
+		t.Errorf("got %q", got)
+	}
+	<-logging
+	if n := b.udp.List()[0].Sessions; n != 1 {
+		t.Errorf("%d pending", n)
+	}
+	go close(goOn)
+	b.udp.Close()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.logs) != 1 {
+		t.Errorf("%d entries", len(b.logs))
+	}
 }
 
 // A known name is answered with few allocations, all of them in the library that packs the message.

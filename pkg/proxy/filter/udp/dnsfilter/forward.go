@@ -37,11 +37,12 @@ func (f *Filter) forward(q *question, d *udp.Datagram, start time.Time) {
 		f.mu.Unlock()
 		return
 	}
-	full := uint64(len(f.pending)) >= f.cfg.Forward.MaxPending
+	full := f.asking >= f.cfg.Forward.MaxPending
 	var ctx context.Context
 	if !full {
 		ctx, l.cancel = context.WithCancel(context.Background())
 		f.pending[l] = struct{}{}
+		f.asking++
 	}
 	f.mu.Unlock()
 	if full {
@@ -57,11 +58,14 @@ func (f *Filter) look(ctx context.Context, l *lookup) {
 	defer l.cancel()
 	addrs, code := f.resolve(ctx, l)
 	f.mu.Lock()
-	delete(f.pending, l)
+	f.asking-- // before the answer, after which the client may ask again
 	f.mu.Unlock()
 	if ctx.Err() == nil {
 		f.finish(l, addrs, code)
 	}
+	f.mu.Lock()
+	delete(f.pending, l)
+	f.mu.Unlock()
 }
 
 // resolve asks until there is an answer or the attempts are used up. A name without addresses of the family asked for may have some of

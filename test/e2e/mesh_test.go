@@ -83,7 +83,7 @@ func TestManyConnections(t *testing.T) {
 	}
 }
 
-// The default circuit breakers hold: more connections than a cluster may have are refused at once, with the flag and the header.
+// Circuit breakers hold: a request beyond those that may be under way and those that may wait is refused at once, with the header.
 func TestCircuitBreaker(t *testing.T) {
 	t.Parallel()
 	host := harness.NewHost(t)
@@ -92,9 +92,11 @@ func TestCircuitBreaker(t *testing.T) {
 		Listeners: []string{harness.Listener{Name: "main", Address: "127.0.0.1:8080", Chains: []string{harness.Chain(harness.HTTP(harness.RouteTo("/", "backend")))}}.YAML()},
 		Clusters:  []string{harness.Cluster("backend", harness.To(silent.Addr), "circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 1, max_requests: 1}]}")},
 	}.YAML()})
-	first := host.MustDial("127.0.0.1:8080")
+	first, second := host.MustDial("127.0.0.1:8080"), host.MustDial("127.0.0.1:8080")
 	fmt.Fprint(first, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n") // holds its connection until the body comes
 	weir.AwaitStat("cluster.backend.upstream_rq_active", func(n int) bool { return n == 1 })
+	fmt.Fprint(second, "GET / HTTP/1.1\r\nhost: x\r\n\r\n") // waits for the connection
+	weir.AwaitStat("cluster.backend.upstream_rq_pending_active", func(n int) bool { return n == 1 })
 	got := host.App().Curl("-i", "--max-time", "10", plainURL)
 	wantContains(t, "answer", got.Out, "HTTP/1.1 503", "x-envoy-overloaded: true", "upstream connect error or disconnect/reset before headers. reset reason: overflow")
 }

@@ -28,8 +28,9 @@ type Cluster interface {
 	WantsHash() bool
 	// Pick chooses a host.
 	Pick(pc *upstream.PickContext) (*upstream.Host, error)
-	// Reuse opens an exchange on an idle or shared connection; nil when there is none. Reuse and Connect count the request
-	// in the statistics of the cluster and the host.
+	// Reuse opens an exchange on an idle or shared connection; nil when there is none, or when the circuit breaker of requests
+	// is open, which Connect then says. Reuse and Connect count the request in the statistics of the cluster and the host, and
+	// take its place among the concurrent requests, until the exchange is over.
 	Reuse(h *upstream.Host, o *StreamOptions) codec.ClientStream
 	// Connect opens an exchange on a new connection, or waits for one; ctx ends the wait.
 	Connect(ctx context.Context, h *upstream.Host, o *StreamOptions) (codec.ClientStream, error)
@@ -37,11 +38,7 @@ type Cluster interface {
 	ConnectTCP(ctx context.Context, h *upstream.Host, o *StreamOptions) (*Lease, error)
 	// DropOverload draws whether the control plane wants the request dropped, which it then counts; category is why.
 	DropOverload() (category string, drop bool)
-	// TryRequest takes a place among the cluster's concurrent requests; the error says that the circuit breaker is open.
-	TryRequest(high bool) error
-	// ReleaseRequest gives it back.
-	ReleaseRequest(high bool)
-	// TryRetry takes a place among the concurrent retries.
+	// TryRetry takes a place among the concurrent retries; the error says that the circuit breaker is open.
 	TryRetry(high bool) error
 	// ReleaseRetry gives it back.
 	ReleaseRetry(high bool)

@@ -66,7 +66,7 @@ func BenchmarkRequest(b *testing.B) {
 }
 
 func request(b testing.TB, c *Cluster, pc *upstream.PickContext) {
-	if err := c.TryRequest(false); err != nil {
+	if err := c.tryRequest(false); err != nil {
 		b.Fatal(err)
 	}
 	h, err := c.Pick(pc)
@@ -80,7 +80,7 @@ func request(b testing.TB, c *Cluster, pc *upstream.PickContext) {
 		}
 	}
 	s.Close()
-	c.ReleaseRequest(false)
+	c.releaseRequest(false)
 }
 
 func TestRequestDoesNotAllocate(t *testing.T) {

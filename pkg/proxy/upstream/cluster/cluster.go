@@ -106,7 +106,8 @@ func (c *Cluster) Pick(pc *upstream.PickContext) (*upstream.Host, error) {
 	return h, nil
 }
 
-// Reuse starts an exchange on an open connection to h, nil when there is none that can take it. v is the version of the
+// Reuse starts an exchange on an open connection to h, nil when there is none that can take it or max_requests is reached,
+// which Connect then says. v is the version of the
 // downstream request; opt may be nil. It counts upstream_rq_total and the host's requests, which end with the stream's
 // Close. It does not allocate for HTTP/1.
 func (c *Cluster) Reuse(h *upstream.Host, v message.Version, opt *StreamOptions) codec.ClientStream {

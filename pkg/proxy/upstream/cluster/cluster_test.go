@@ -333,18 +333,18 @@ func TestRequestBreakers(t *testing.T) {
 	cfg.Breakers[0] = model.CircuitBreaker{MaxRequests: 1, MaxRetries: 1}
 	h.Apply(snapshot(cfg))
 	c := h.Get("web")
-	if err := c.TryRequest(false); err != nil {
+	if err := c.tryRequest(false); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.TryRequest(false); !isKind(err, upstream.KindOverflow) {
+	if err := c.tryRequest(false); !isKind(err, upstream.KindOverflow) {
 		t.Errorf("second request: %v, want overflow", err)
 	}
-	if err := c.TryRequest(true); err != nil {
+	if err := c.tryRequest(true); err != nil {
 		t.Errorf("the high priority is not bounded by the default one's limit: %v", err)
 	}
 	h.want("gauge", h.gauge, map[string]uint64{"cluster.web.upstream_rq_active": 0, "cluster.web.circuit_breakers.default.rq_open": 1})
-	c.ReleaseRequest(false)
-	c.ReleaseRequest(true)
+	c.releaseRequest(false)
+	c.releaseRequest(true)
 	if err := c.TryRetry(false); err != nil {
 		t.Fatal(err)
 	}

@@ -24,10 +24,10 @@ type core struct {
 	transports *transports
 	// http is how all its hosts are spoken to.
 	http model.UpstreamHTTP
-	// requests and retries by priority: [0] default, [1] high. breakers holds them, and those of shared.
-	requests, retries [2]*breaker.Breaker
-	breakers          [2][5]breaker.Breaker
-	drops             drops
+	// retries by priority: [0] default, [1] high. breakers holds them, and those of shared.
+	retries  [2]*breaker.Breaker
+	breakers [2][5]breaker.Breaker
+	drops    drops
 	// outliers watches the hosts; nil without outlier detection.
 	outliers atomic.Pointer[outlier.Detector]
 	// health is made when the cluster is first checked.
@@ -70,7 +70,7 @@ func (m *Manager) newCore(cfg *model.Cluster) *core {
 	for i := range counters.Breakers {
 		of, open := &k.breakers[i], &counters.Breakers[i]
 		k.shared.Connections[i], k.shared.Pending[i], k.shared.Pools[i] = &of[0], &of[1], &of[2]
-		k.requests[i], k.retries[i] = &of[3], &of[4]
+		k.shared.Requests[i], k.retries[i] = &of[3], &of[4]
 		for n, gauge := range [...]*stats.Gauge{open.CxOpen, open.RqPendingOpen, open.CxPoolOpen, open.RqOpen, open.RqRetryOpen} {
 			of[n].Init(0, gauge)
 		}
@@ -96,7 +96,7 @@ func (k *core) configure(cfg *model.Cluster, runtime *model.Runtime) {
 			b.MaxConnectionPools = math.MaxUint32 // Envoy's default: not bounded
 		}
 		k.limit(i, b.TrackRemaining, k.shared.Pools[i], b.MaxConnectionPools, "remaining_cx_pools")
-		k.limit(i, b.TrackRemaining, k.requests[i], b.MaxRequests, "remaining_rq")
+		k.limit(i, b.TrackRemaining, k.shared.Requests[i], b.MaxRequests, "remaining_rq")
 		k.limit(i, b.TrackRemaining && b.RetryBudget == nil, k.retries[i], b.MaxRetries, "remaining_retries")
 		k.retries[i].SetBudget(k.retryBudget(i, b.RetryBudget))
 	}
@@ -108,7 +108,7 @@ func (k *core) retryBudget(priority int, b *model.RetryBudget) *breaker.Budget {
 		return nil
 	}
 	return &breaker.Budget{
-		Percent: b.Percent, Least: b.MinConcurrency, Of: []*breaker.Breaker{k.requests[priority], k.shared.Pending[priority]},
+		Percent: b.Percent, Least: b.MinConcurrency, Of: []*breaker.Breaker{k.shared.Requests[priority], k.shared.Pending[priority]},
 	}
 }
 
@@ -154,19 +154,19 @@ func priority(high bool) int {
 	return 0
 }
 
-// TryRequest takes a place of max_requests. On success ReleaseRequest must follow. The error is an *upstream.Error of
-// KindOverflow.
-func (c *Cluster) TryRequest(high bool) error {
-	if !c.core.requests[priority(high)].Try() {
+// tryRequest takes a place of max_requests for a connection that is used as it is; those of HTTP take theirs in their pools. On
+// success releaseRequest must follow. The error is an *upstream.Error of KindOverflow.
+func (c *Cluster) tryRequest(high bool) error {
+	if !c.core.shared.Requests[priority(high)].Try() {
 		c.Stats().RqPendingOverflow.Inc()
 		return &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
 	}
 	return nil
 }
 
-// ReleaseRequest gives the place of a TryRequest back.
-func (c *Cluster) ReleaseRequest(high bool) {
-	c.core.requests[priority(high)].Release()
+// releaseRequest gives the place of a tryRequest back.
+func (c *Cluster) releaseRequest(high bool) {
+	c.core.shared.Requests[priority(high)].Release()
 }
 
 // TryRetry takes a place of max_retries. On success ReleaseRetry must follow. The error is an *upstream.Error of

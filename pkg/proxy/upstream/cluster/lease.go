@@ -22,7 +22,6 @@ type Lease struct {
 	conn    *pool.TCPConn
 	origin  streaminfo.Origin
 	high    bool
-	held    bool // a place among the cluster's requests
 	once    sync.Once
 }
 
@@ -47,9 +46,7 @@ func (l *Lease) Close() {
 		l.conn.Close()
 		l.Host.Stats.RqActive.Add(-1)
 		l.cluster.Stats().RqActive.Dec()
-		if l.held {
-			l.cluster.ReleaseRequest(l.high)
-		}
+		l.cluster.releaseRequest(l.high)
 	})
 }
 
@@ -64,19 +61,19 @@ func (c *Cluster) TryDial(pc *upstream.PickContext) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.TryRequest(pc.HighPriority); err != nil {
+	if err := c.tryRequest(pc.HighPriority); err != nil {
 		return nil, err
 	}
 	opt := streamOptions(pc)
 	o := c.tcpOptions(h, &opt, nil)
 	conn := h.Conns.(*pool.Host).ReadyTCP(&o)
 	if conn == nil {
-		c.ReleaseRequest(pc.HighPriority)
+		c.releaseRequest(pc.HighPriority)
 		pc.Picked = h
 		return nil, nil
 	}
 	connected(h, nil)
-	return c.lease(h, conn, &opt, true), nil
+	return c.lease(h, conn, &opt), nil
 }
 
 // Dial picks a host and connects to it, for TCP proxying. Errors are as of Pick and Connect.
@@ -91,7 +88,7 @@ func (c *Cluster) DialFor(ctx context.Context, pc *upstream.PickContext, alpn []
 	if err != nil {
 		return nil, err
 	}
-	if err := c.TryRequest(pc.HighPriority); err != nil {
+	if err := c.tryRequest(pc.HighPriority); err != nil {
 		return nil, err
 	}
 	opt := streamOptions(pc)
@@ -99,15 +96,14 @@ func (c *Cluster) DialFor(ctx context.Context, pc *upstream.PickContext, alpn []
 	conn, err := h.Conns.(*pool.Host).TCP(ctx, &o)
 	connected(h, err)
 	if err != nil {
-		c.ReleaseRequest(pc.HighPriority)
+		c.releaseRequest(pc.HighPriority)
 		return nil, err
 	}
 	c.settled(conn, &opt)
-	return c.lease(h, conn, &opt, true), nil
+	return c.lease(h, conn, &opt), nil
 }
 
-// DialHost connects to a host that was picked for a request whose place among the cluster's requests the caller holds, for a
-// tunnel of bytes. opt may be nil. Errors are as of Connect.
+// DialHost connects to a host that was picked for a request, for a tunnel of bytes. opt may be nil. Errors are as of Connect.
 func (c *Cluster) DialHost(ctx context.Context, h *upstream.Host, opt *StreamOptions) (*Lease, error) {
 	conns, ok := h.Conns.(*pool.Host)
 	if !ok {
@@ -116,23 +112,27 @@ func (c *Cluster) DialHost(ctx context.Context, h *upstream.Host, opt *StreamOpt
 	if opt == nil {
 		opt = new(StreamOptions)
 	}
+	if err := c.tryRequest(opt.HighPriority); err != nil {
+		return nil, err
+	}
 	o := c.tcpOptions(h, opt, nil)
 	conn, err := conns.TCP(ctx, &o)
 	if err != nil {
+		c.releaseRequest(opt.HighPriority)
 		return nil, err
 	}
 	c.settled(conn, opt)
-	return c.lease(h, conn, opt, false), nil
+	return c.lease(h, conn, opt), nil
 }
 
-// lease counts the use of a connection.
-func (c *Cluster) lease(h *upstream.Host, conn *pool.TCPConn, opt *StreamOptions, held bool) *Lease {
+// lease counts the use of a connection, for which a place of max_requests was taken.
+func (c *Cluster) lease(h *upstream.Host, conn *pool.TCPConn, opt *StreamOptions) *Lease {
 	c.Stats().RqTotal.Inc()
 	c.Stats().RqActive.Inc()
 	h.Stats.RqTotal.Add(1)
 	h.Stats.RqActive.Add(1)
 	return &Lease{
-		Conn: conn.Conn, Host: h, cluster: c, conn: conn, origin: opt.Origin, high: opt.HighPriority, held: held,
+		Conn: conn.Conn, Host: h, cluster: c, conn: conn, origin: opt.Origin, high: opt.HighPriority,
 		Info: codec.ConnInfo{ID: conn.ID, Local: conn.Local, Remote: conn.Remote, TLS: conn.TLS},
 	}
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"net"
 	"testing"
 
 	"github.com/weir-proxy/weir/pkg/config/model"
@@ -76,4 +77,41 @@ func TestPredictivePreconnectTCP(t *testing.T) {
 	if second.Host == first.Host || second.Info.ID != first.Info.ID+1 {
 		t.Errorf("connection %d to %s after %d to %s, want the one that was there", second.Info.ID, second.Host.Name(), first.Info.ID, first.Host.Name())
 	}
+}
+
+// The connection of a tunnel takes a place of max_requests by itself and gives it back once, also when it cannot be made.
+func TestTunnelsTakePlaces(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	h := newHarness(t)
+	cfg := static("web", l.Addr().(*net.TCPAddr).AddrPort())
+	cfg.Breakers[0] = model.CircuitBreaker{MaxConnections: 10, MaxRequests: 1}
+	h.Apply(snapshot(cfg))
+	c := h.Get("web")
+	host, err := c.Pick(&upstream.PickContext{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		lease, err := c.DialHost(t.Context(), host, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.DialHost(t.Context(), host, nil); !isKind(err, upstream.KindOverflow) {
+			t.Errorf("second tunnel: %v, want an overflow", err)
+		}
+		lease.Close()
+		lease.Close()
+	}
+	_ = l.Close()
+	if _, err := c.DialHost(t.Context(), host, nil); !isKind(err, upstream.KindConnect) {
+		t.Errorf("without a listener: %v, want that it cannot connect", err)
+	}
+	if n := c.Requests(0); n != 0 {
+		t.Errorf("%d places are kept", n)
+	}
+	h.want("counter", h.counter, map[string]uint64{"cluster.web.upstream_rq_pending_overflow": 2})
 }

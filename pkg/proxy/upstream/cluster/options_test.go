@@ -134,11 +134,6 @@ func TestPredictivePreconnect(t *testing.T) {
 	web := static("web", backends[0].addr, backends[1].addr, backends[2].addr)
 	web.Preconnect = model.Preconnect{PerHost: 1, Predictive: 2}
 	h.Apply(snapshot(web))
-	c := h.Get("web")
-	if err := c.TryRequest(false); err != nil {
-		t.Fatal(err)
-	}
-	defer c.ReleaseRequest(false)
 	first := h.mustGet("web")
 	await.True(t, "a connection ahead", func() bool { return h.gauge("cluster.web.upstream_cx_active") == 2 })
 	second := h.mustGet("web")

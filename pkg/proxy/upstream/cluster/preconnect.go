@@ -7,12 +7,12 @@ import (
 )
 
 // preconnect has connections made to the hosts that are likely to be picked next, while there are fewer than the predictive ratio
-// asks for. coming are connections that are about to be made anyway. ahead has one made to a host, unless there are enough.
+// asks for. coming are requests that are about to come, for which a connection is made anyway. ahead has one made to a host, unless there are enough.
 func (c *Cluster) preconnect(coming int, ahead func(*upstream.Host, *pool.Host) bool) {
 	const atOnce = 3 // as in Envoy, what one request may cause is bounded
 	ratio, stats := c.cfg.Preconnect.Predictive, c.Stats()
 	for n := range atOnce {
-		want := ratio * float64(max(1, c.underWay()))
+		want := ratio * float64(max(1, c.underWay()+uint64(coming)))
 		if want <= float64(stats.CxActive.Value()+uint64(coming)) {
 			return
 		}
@@ -29,8 +29,9 @@ func (c *Cluster) preconnect(coming int, ahead func(*upstream.Host, *pool.Host) 
 
 // underWay is how many requests and connections are in use or wait for a connection.
 func (c *Cluster) underWay() (n uint64) {
-	for _, places := range c.core.requests {
-		n += uint64(places.Used())
+	s := c.core.shared
+	for i := range s.Requests {
+		n += uint64(s.Requests[i].Used() + s.Pending[i].Used())
 	}
 	return n
 }

@@ -41,20 +41,20 @@ func TestRuntimeChanged(t *testing.T) {
 	cfg.Breakers[0] = model.CircuitBreaker{MaxRequests: 1}
 	h.Apply(snapshot(cfg))
 	c := h.Get("web")
-	if c.TryRequest(false) != nil || c.TryRequest(false) == nil {
+	if c.tryRequest(false) != nil || c.tryRequest(false) == nil {
 		t.Fatal("the configured limit does not hold")
 	}
 	set := func(values map[string]uint64) { h.RuntimeChanged(runtime.Set(model.RuntimeOf(values).All())) }
 	set(map[string]uint64{"circuit_breakers.web.default.max_requests": 2, "circuit_breakers.gone.default.max_requests": 1, "circuit_breakers.odd": 1})
-	if c.TryRequest(false) != nil || c.TryRequest(false) == nil {
+	if c.tryRequest(false) != nil || c.tryRequest(false) == nil {
 		t.Error("the limit of the runtime does not hold")
 	}
 	set(nil)
-	c.ReleaseRequest(false)
-	if c.TryRequest(false) == nil {
+	c.releaseRequest(false)
+	if c.tryRequest(false) == nil {
 		t.Error("the configured limit does not hold again")
 	}
-	c.ReleaseRequest(false)
+	c.releaseRequest(false)
 }
 
 func TestBalancingByRuntime(t *testing.T) {

@@ -33,8 +33,9 @@ func (c *Cluster) ReleaseConnection() { c.core.shared.Connections[0].Release() }
 // by TryConnection. Connections that the kernel makes past weir take none.
 func (c *Cluster) Places(priority int) int64 { return c.core.shared.Connections[priority].Used() }
 
-// Requests is how many of max_requests are taken at a priority, as in Places. Connections that the kernel makes past weir take none.
-func (c *Cluster) Requests(priority int) int64 { return c.core.requests[priority].Used() }
+// Requests is how many of max_requests are taken at a priority, as in Places: by requests that have a connection, and by TCP
+// connections that are used as they are. Connections that the kernel makes past weir take none.
+func (c *Cluster) Requests(priority int) int64 { return c.core.shared.Requests[priority].Used() }
 
 // WatchHost has gone called once when h leaves the cluster, or the cluster the configuration, and returns what ends that.
 // gone must not block.

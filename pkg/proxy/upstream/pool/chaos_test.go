@@ -28,6 +28,7 @@ func TestChaos(t *testing.T) {
 func chaos(t *testing.T, protocol model.UpstreamProtocol, seed uint64) {
 	f := newFixture(t, protocol, 4)
 	f.transport = unsteady(func() Raw { return Raw{Socket: fakeSocket{}} })
+	f.shared.Requests[0].SetLimit(3)
 	f.shared.SetLimits(Limits{ConnectTimeout: time.Second, MaxRequests: 7, IdleTimeout: 5 * time.Millisecond, PerHost: [2]uint32{3, 0}})
 	var clients sync.WaitGroup
 	for n := range uint64(8) {
@@ -37,8 +38,8 @@ func chaos(t *testing.T, protocol model.UpstreamProtocol, seed uint64) {
 	f.drainDuring(&clients)
 	await.True(t, "the connections to end", func() bool { return f.shared.Stats.CxActive.Value() == 0 })
 	for i := range 2 {
-		if c, p := f.shared.Connections[i].Used(), f.shared.Pending[i].Used(); c != 0 || p != 0 {
-			t.Errorf("priority %d: %d connections and %d waiting requests were not given back", i, c, p)
+		if c, p, r := f.shared.Connections[i].Used(), f.shared.Pending[i].Used(), f.shared.Requests[i].Used(); c != 0 || p != 0 || r != 0 {
+			t.Errorf("priority %d: %d connections, %d waiting requests and %d requests were not given back", i, c, p, r)
 		}
 	}
 	s := f.shared.Stats

@@ -78,25 +78,37 @@ func (p *Pool) open(raw Raw, m *meter) (*conn, error) {
 	return c, nil
 }
 
-// start begins the exchange that was reserved; nil when the connection turned out to be of no use. idle tells that the
-// connection had been waiting for it.
-func (c *conn) start(idle bool) codec.ClientStream {
-	if c.h2 != nil {
-		return c.startShared()
-	}
-	if idle {
+// start begins the exchange that was reserved. It gives neither a stream nor an error when the connection turned out to be of
+// no use. idle tells that the connection had been waiting for it. As in Envoy a request takes its place of Requests only here,
+// where it has a connection; without one it fails, and the connection stays.
+func (c *conn) start(idle bool) (codec.ClientStream, *upstream.Error) {
+	if c.h1 != nil && idle {
 		if f := c.lookIdle(); f != keep {
 			c.closeFor(f)
-			return nil
+			return nil, nil
 		}
 	}
-	s, err := c.h1.NewStream()
+	shared, priority := c.pool.host.shared, c.pool.key.priority
+	if !shared.Requests[priority].Try() {
+		c.undo()
+		return nil, &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
+	}
+	s, err := c.newStream()
 	if err != nil {
-		c.close(true, false)
-		return nil
+		shared.Requests[priority].Release()
+		c.useless()
+		return nil, nil
 	}
 	c.requestStarted()
-	return s
+	return s, nil
+}
+
+// newStream has the codec begin an exchange.
+func (c *conn) newStream() (codec.ClientStream, error) {
+	if c.h1 != nil {
+		return c.h1.NewStream()
+	}
+	return c.h2.NewStream()
 }
 
 // lookIdle is fate without the idle timeout: who is about to be used is not idle.
@@ -113,19 +125,19 @@ func (c *conn) lookIdle() fate {
 // usable tells whether an idle HTTP/1 connection is still open.
 func (c *conn) usable() bool { return c.h1.Usable() && (c.raw.HungUp == nil || !c.raw.HungUp()) }
 
-func (c *conn) startShared() codec.ClientStream {
-	s, err := c.h2.NewStream()
-	if err != nil {
-		c.pool.mu.Lock()
-		c.draining = true
-		c.pool.mu.Unlock()
-		c.undo()
-		return nil
+// useless lets go of a connection whose codec begins no more exchanges.
+func (c *conn) useless() {
+	if c.h1 != nil {
+		c.close(true, false)
+		return
 	}
-	c.requestStarted()
-	return s
+	c.pool.mu.Lock()
+	c.draining = true
+	c.pool.mu.Unlock()
+	c.undo()
 }
 
+// requestStarted counts a request that has its connection, and its place of Requests.
 func (c *conn) requestStarted() {
 	host := c.pool.host
 	host.shared.Stats.RqTotal.Inc()
@@ -134,15 +146,18 @@ func (c *conn) requestStarted() {
 	host.shared.Stats.RqActive.Inc()
 }
 
-// requestEnded counts what requestStarted has counted out.
-func (h *Host) requestEnded() {
-	h.stats.RqActive.Add(-1)
-	h.shared.Stats.RqActive.Dec()
+// requestEnded counts what requestStarted has counted out, and gives the place of Requests back. It comes before the connection
+// is given to the next request, which wants a place.
+func (c *conn) requestEnded() {
+	host := c.pool.host
+	host.stats.RqActive.Add(-1)
+	host.shared.Stats.RqActive.Dec()
+	host.shared.Requests[c.pool.key.priority].Release()
 }
 
 // released is what the HTTP/1 codec calls at the end of an exchange.
 func (c *conn) released(left codec.Fate) {
-	c.pool.host.requestEnded()
+	c.requestEnded()
 	if left == codec.Spent {
 		c.pool.host.shared.Stats.CxCloseNotify.Inc()
 	}
@@ -191,6 +206,9 @@ func (c *conn) giveBack(left codec.Fate) {
 
 // undo takes back a reserved exchange that was not started.
 func (c *conn) undo() {
+	c.pool.mu.Lock()
+	c.requests--
+	c.pool.mu.Unlock()
 	if c.h1 != nil {
 		c.giveBack(codec.Reusable)
 		return
@@ -200,7 +218,7 @@ func (c *conn) undo() {
 
 // streamReleased is what the HTTP/2 codec calls at the end of a stream.
 func (c *conn) streamReleased() {
-	c.pool.host.requestEnded()
+	c.requestEnded()
 	c.streamDone()
 }
 

@@ -54,8 +54,9 @@ type Shared struct {
 	// Codecs speak HTTP with the hosts, and count below the cluster's scope.
 	Codecs Codecs
 	Stats  *metrics.Cluster
-	// Connections, Pending and Pools bound what their names say by priority: [0] default, [1] high.
-	Connections, Pending, Pools [2]*breaker.Breaker
+	// Connections, Pending, Pools and Requests bound what their names say by priority: [0] default, [1] high. Requests are
+	// those that have a connection; those that wait for one are Pending.
+	Connections, Pending, Pools, Requests [2]*breaker.Breaker
 
 	limits atomic.Pointer[Limits]
 }
@@ -202,10 +203,12 @@ func (h *Host) key(o *Options) key {
 	return k
 }
 
-// Reuse starts an exchange on a connection that is there; nil when none can take one.
+// Reuse starts an exchange on a connection that is there; nil when none can take one, or when there may be no more requests,
+// which Connect then says.
 func (h *Host) Reuse(o *Options) codec.ClientStream {
 	if p := h.find(h.key(o)); p != nil {
-		return p.reuse(o.Preconnect)
+		s, _ := p.reuse(o.Preconnect)
+		return s
 	}
 	return nil
 }

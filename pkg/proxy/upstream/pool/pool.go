@@ -58,8 +58,8 @@ func (p *Pool) now() int64 { return p.host.shared.Runtime.wheel.Now() }
 
 func (p *Pool) limits() *Limits { return p.host.shared.limits.Load() }
 
-// reuse starts an exchange on a connection that is there; nil when none can take one.
-func (p *Pool) reuse(ratio float64) codec.ClientStream {
+// reuse starts an exchange on a connection that is there. It gives neither a stream nor an error when none can take one.
+func (p *Pool) reuse(ratio float64) (codec.ClientStream, *upstream.Error) {
 	for {
 		p.mu.Lock()
 		c := p.take()
@@ -69,10 +69,10 @@ func (p *Pool) reuse(ratio float64) codec.ClientStream {
 		}
 		p.mu.Unlock()
 		if c == nil {
-			return nil
+			return nil, nil
 		}
-		if s := c.start(true); s != nil {
-			return s
+		if s, err := c.start(true); s != nil || err != nil {
+			return s, err
 		}
 	}
 }
@@ -99,6 +99,12 @@ func (p *Pool) take() *conn {
 // connect starts an exchange on whichever connection is first: a new one, or one that becomes free meanwhile.
 func (p *Pool) connect(ctx context.Context, ratio float64) (codec.ClientStream, error) {
 	shared := p.host.shared
+	if s, err := p.reuse(ratio); err != nil {
+		shared.Stats.RqPendingOverflow.Inc()
+		return nil, err
+	} else if s != nil {
+		return s, nil
+	}
 	pending := shared.Pending[p.key.priority]
 	if !pending.Try() {
 		shared.Stats.RqPendingOverflow.Inc()
@@ -113,10 +119,13 @@ func (p *Pool) connect(ctx context.Context, ratio float64) (codec.ClientStream, 
 	for {
 		s, err := p.attempt(ctx, ratio)
 		if err != nil {
-			if err.Kind != upstream.KindAborted {
-				shared.Stats.RqPendingFailureEject.Inc()
-			} else {
+			switch err.Kind {
+			case upstream.KindAborted:
 				shared.Stats.RqCancelled.Inc()
+			case upstream.KindOverflow:
+				shared.Stats.RqPendingOverflow.Inc()
+			default:
+				shared.Stats.RqPendingFailureEject.Inc()
 			}
 			return nil, err
 		}
@@ -131,7 +140,7 @@ func (p *Pool) attempt(ctx context.Context, ratio float64) (codec.ClientStream, 
 	p.mu.Lock()
 	if c := p.take(); c != nil {
 		p.mu.Unlock()
-		return c.start(true), nil
+		return c.start(true)
 	}
 	w := &waiter{woken: make(chan wake, 1)}
 	p.waiters = append(p.waiters, w)
@@ -143,7 +152,7 @@ func (p *Pool) attempt(ctx context.Context, ratio float64) (codec.ClientStream, 
 		if woken.err != nil {
 			return nil, woken.err
 		}
-		return woken.conn.start(!woken.fresh), nil
+		return woken.conn.start(!woken.fresh)
 	case <-ctx.Done():
 		p.leave(w)
 		return nil, &upstream.Error{Kind: upstream.KindAborted, BeforeResponse: true, Err: context.Cause(ctx)}

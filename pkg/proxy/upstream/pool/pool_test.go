@@ -106,6 +106,7 @@ func newFixture(t testing.TB, protocol model.UpstreamProtocol, connections uint3
 		f.shared.Connections[i] = breaker.New(connections, root.Gauge("cx_open"))
 		f.shared.Pools[i] = breaker.New(pools, root.Gauge("cx_pool_open"))
 		f.shared.Pending[i] = breaker.New(100, root.Gauge("rq_pending_open"))
+		f.shared.Requests[i] = breaker.New(100, root.Gauge("rq_open"))
 	}
 	f.shared.SetLimits(Limits{ConnectTimeout: 10 * time.Second})
 	transport := func(ctx context.Context, _ streaminfo.Origin, _ string, _ []string) (Raw, error) {

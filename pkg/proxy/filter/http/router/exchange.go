@@ -27,24 +27,23 @@ type exchange struct {
 	recv    recvBody
 	chained *upstreamRun // of attempts that go through upstream filters; nil before the first one
 
-	attempts   uint32
-	internal   bool
-	grpc       bool
-	upgrade    bool
-	tunnel     bool // the upstream is spoken to in TCP
-	inRequests bool // holds a place among the cluster's requests
-	inRetries  bool
-	special    bool // the cluster or the router asks for what few do: see specialOf
-	sent       bool // the current attempt began to send
-	ended      bool
-	altCode    bool // x-envoy-upstream-rq-timeout-alt-response
-	grpcLater  bool // the trailers decide whether the host did well
-	canary     bool
-	status     int // to record for the cluster; 0: none
-	altStats   string
-	cookies    []string // to set on the response, for hash policies
-	race       *race    // attempts beside each other; nil where there is one at a time
-	tryBegan   int64    // when the attempt that is to be logged began, as in streaminfo.Timing; 0: there is none
+	attempts  uint32
+	internal  bool
+	grpc      bool
+	upgrade   bool
+	tunnel    bool // the upstream is spoken to in TCP
+	inRetries bool
+	special   bool // the cluster or the router asks for what few do: see specialOf
+	sent      bool // the current attempt began to send
+	ended     bool
+	altCode   bool // x-envoy-upstream-rq-timeout-alt-response
+	grpcLater bool // the trailers decide whether the host did well
+	canary    bool
+	status    int // to record for the cluster; 0: none
+	altStats  string
+	cookies   []string // to set on the response, for hash policies
+	race      *race    // attempts beside each other; nil where there is one at a time
+	tryBegan  int64    // when the attempt that is to be logged began, as in streaminfo.Timing; 0: there is none
 
 	global, perTry, idle, life, logTick deadline
 	onInfo                              func(*message.Response)
@@ -186,10 +185,6 @@ func (x *exchange) End() {
 		x.trackBudget()
 	}
 	x.record()
-	if x.inRequests {
-		x.cluster.ReleaseRequest(x.opt.HighPriority)
-		x.inRequests = false
-	}
 }
 
 // Release implements filter.Ender.

@@ -38,8 +38,6 @@ func (c *fakeCluster) Stats() *metrics.Cluster                            { retu
 func (c *fakeCluster) WantsHash() bool                                    { return false }
 func (c *fakeCluster) Pick(*upstream.PickContext) (*upstream.Host, error) { return c.host, nil }
 func (c *fakeCluster) DropOverload() (string, bool)                       { return "", false }
-func (c *fakeCluster) TryRequest(bool) error                              { return nil }
-func (c *fakeCluster) ReleaseRequest(bool)                                {}
 func (c *fakeCluster) TryRetry(bool) error                                { return nil }
 func (c *fakeCluster) ReleaseRetry(bool)                                  {}
 func (c *fakeCluster) Reuse(*upstream.Host, *filter.StreamOptions) codec.ClientStream {

@@ -130,9 +130,7 @@ func (x *exchange) answer(e *upstream.Error) *message.Response {
 	default:
 		x.describeReset(e, &r)
 	}
-	if x.attempts > 0 || e.Kind != upstream.KindOverflow {
-		x.status = r.Status
-	}
+	x.status = r.Status
 	if x.route.VirtualHost.IncludeAttemptCountInResponse {
 		modify, n := r.Modify, s.Arena.Int(int64(x.attempts))
 		r.Modify = func(resp *message.Response) {

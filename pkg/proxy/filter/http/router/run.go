@@ -9,10 +9,6 @@ import (
 
 // run makes attempts until one answers or no retry is left.
 func (x *exchange) run() (*message.Response, error) {
-	if err := x.cluster.TryRequest(x.opt.HighPriority); err != nil {
-		return x.answer(asUpstream(err)), nil
-	}
-	x.inRequests = true
 	if x.race != nil {
 		return x.race.run()
 	}

@@ -233,11 +233,11 @@ func balancerField(c *model.Cluster) string {
 	return ""
 }
 
-// limitOf is how many connections a TCP proxy may have to a cluster, each being a request, too.
+// limitOf is how many connections a TCP proxy may have to a cluster.
 func limitOf(c *model.Cluster) uint32 {
 	b := c.Breakers[0]
 	if b == (model.CircuitBreaker{}) {
 		return 1024 // Envoy's default
 	}
-	return min(b.MaxConnections, b.MaxRequests)
+	return b.MaxConnections
 }

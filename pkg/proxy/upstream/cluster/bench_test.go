@@ -66,9 +66,6 @@ func BenchmarkRequest(b *testing.B) {
 }
 
 func request(b testing.TB, c *Cluster, pc *upstream.PickContext) {
-	if err := c.tryRequest(false); err != nil {
-		b.Fatal(err)
-	}
 	h, err := c.Pick(pc)
 	if err != nil {
 		b.Fatal(err)
@@ -80,7 +77,6 @@ func request(b testing.TB, c *Cluster, pc *upstream.PickContext) {
 		}
 	}
 	s.Close()
-	c.releaseRequest(false)
 }
 
 func TestRequestDoesNotAllocate(t *testing.T) {

@@ -333,18 +333,19 @@ func TestRequestBreakers(t *testing.T) {
 	cfg.Breakers[0] = model.CircuitBreaker{MaxRequests: 1, MaxRetries: 1}
 	h.Apply(snapshot(cfg))
 	c := h.Get("web")
-	if err := c.tryRequest(false); err != nil {
-		t.Fatal(err)
+	requests := &c.core.shared.Requests // the pools take their places there
+	if !requests[0].Try() {
+		t.Fatal("no place for the first request")
 	}
-	if err := c.tryRequest(false); !isKind(err, upstream.KindOverflow) {
-		t.Errorf("second request: %v, want overflow", err)
+	if requests[0].Try() {
+		t.Error("a place for a second request")
 	}
-	if err := c.tryRequest(true); err != nil {
-		t.Errorf("the high priority is not bounded by the default one's limit: %v", err)
+	if !requests[1].Try() {
+		t.Error("the high priority is bounded by the default one's limit")
 	}
 	h.want("gauge", h.gauge, map[string]uint64{"cluster.web.upstream_rq_active": 0, "cluster.web.circuit_breakers.default.rq_open": 1})
-	c.releaseRequest(false)
-	c.releaseRequest(true)
+	requests[0].Release()
+	requests[1].Release()
 	if err := c.TryRetry(false); err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +357,7 @@ func TestRequestBreakers(t *testing.T) {
 		"cluster.web.upstream_rq_active": 0, "cluster.web.circuit_breakers.default.rq_open": 0,
 		"cluster.web.circuit_breakers.default.rq_retry_open": 0,
 	})
-	h.want("counter", h.counter, map[string]uint64{"cluster.web.upstream_rq_pending_overflow": 1, "cluster.web.upstream_rq_retry_overflow": 1})
+	h.want("counter", h.counter, map[string]uint64{"cluster.web.upstream_rq_retry_overflow": 1})
 }
 
 func TestDropOverload(t *testing.T) {

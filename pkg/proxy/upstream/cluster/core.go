@@ -154,17 +154,11 @@ func priority(high bool) int {
 	return 0
 }
 
-// tryRequest takes a place of max_requests for a connection that is used as it is; those of HTTP take theirs in their pools. On
-// success releaseRequest must follow. The error is an *upstream.Error of KindOverflow.
-func (c *Cluster) tryRequest(high bool) error {
-	if !c.core.shared.Requests[priority(high)].Try() {
-		c.Stats().RqPendingOverflow.Inc()
-		return &upstream.Error{Kind: upstream.KindOverflow, BeforeResponse: true}
-	}
-	return nil
-}
+// takeRequest takes a place of max_requests for a connection that is used as it is, which that does not bound, as in Envoy: only what
+// HTTP asks in its pools is refused by it. releaseRequest must follow.
+func (c *Cluster) takeRequest(high bool) { c.core.shared.Requests[priority(high)].Force() }
 
-// releaseRequest gives the place of a tryRequest back.
+// releaseRequest gives the place of a takeRequest back.
 func (c *Cluster) releaseRequest(high bool) {
 	c.core.shared.Requests[priority(high)].Release()
 }

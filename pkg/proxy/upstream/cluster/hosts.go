@@ -158,7 +158,7 @@ func (c *Cluster) lbOptions() lb.Options {
 	o := lb.Options{
 		Policy: c.cfg.LB, LeastRequest: c.leastRequest(), SlowStart: c.cfg.SlowStart, Aggression: c.aggression(), Hash: c.cfg.HashLB, PanicThreshold: c.panicThreshold(),
 		FailOnPanic: c.cfg.FailOnPanic, IgnoreNew: c.cfg.IgnoreNewHosts, LocalityWeighted: c.cfg.LocalityWeighted,
-		Active: c.underWay, Rand: c.manager.opt.Rand,
+		Active: c.Stats().RqActive.Value, Rand: c.manager.opt.Rand,
 	}
 	if c.assigned != nil {
 		o.Overprovisioning = c.assigned.OverprovisioningFactor

@@ -61,9 +61,7 @@ func (c *Cluster) TryDial(pc *upstream.PickContext) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.tryRequest(pc.HighPriority); err != nil {
-		return nil, err
-	}
+	c.takeRequest(pc.HighPriority)
 	opt := streamOptions(pc)
 	o := c.tcpOptions(h, &opt, nil)
 	conn := h.Conns.(*pool.Host).ReadyTCP(&o)
@@ -88,9 +86,7 @@ func (c *Cluster) DialFor(ctx context.Context, pc *upstream.PickContext, alpn []
 	if err != nil {
 		return nil, err
 	}
-	if err := c.tryRequest(pc.HighPriority); err != nil {
-		return nil, err
-	}
+	c.takeRequest(pc.HighPriority)
 	opt := streamOptions(pc)
 	o := c.tcpOptions(h, &opt, alpn)
 	conn, err := h.Conns.(*pool.Host).TCP(ctx, &o)
@@ -112,9 +108,7 @@ func (c *Cluster) DialHost(ctx context.Context, h *upstream.Host, opt *StreamOpt
 	if opt == nil {
 		opt = new(StreamOptions)
 	}
-	if err := c.tryRequest(opt.HighPriority); err != nil {
-		return nil, err
-	}
+	c.takeRequest(opt.HighPriority)
 	o := c.tcpOptions(h, opt, nil)
 	conn, err := conns.TCP(ctx, &o)
 	if err != nil {

@@ -41,20 +41,21 @@ func TestRuntimeChanged(t *testing.T) {
 	cfg.Breakers[0] = model.CircuitBreaker{MaxRequests: 1}
 	h.Apply(snapshot(cfg))
 	c := h.Get("web")
-	if c.tryRequest(false) != nil || c.tryRequest(false) == nil {
+	requests := c.core.shared.Requests[0]
+	if !requests.Try() || requests.Try() {
 		t.Fatal("the configured limit does not hold")
 	}
 	set := func(values map[string]uint64) { h.RuntimeChanged(runtime.Set(model.RuntimeOf(values).All())) }
 	set(map[string]uint64{"circuit_breakers.web.default.max_requests": 2, "circuit_breakers.gone.default.max_requests": 1, "circuit_breakers.odd": 1})
-	if c.tryRequest(false) != nil || c.tryRequest(false) == nil {
+	if !requests.Try() || requests.Try() {
 		t.Error("the limit of the runtime does not hold")
 	}
 	set(nil)
-	c.releaseRequest(false)
-	if c.tryRequest(false) == nil {
+	requests.Release()
+	if requests.Try() {
 		t.Error("the configured limit does not hold again")
 	}
-	c.releaseRequest(false)
+	requests.Release()
 }
 
 func TestBalancingByRuntime(t *testing.T) {

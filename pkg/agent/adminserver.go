@@ -19,6 +19,7 @@ import (
 	"github.com/weir-proxy/weir/pkg/observe/accesslog"
 	"github.com/weir-proxy/weir/pkg/observe/admin"
 	"github.com/weir-proxy/weir/pkg/observe/format"
+	"github.com/weir-proxy/weir/pkg/proxy/conn"
 	"github.com/weir-proxy/weir/pkg/proxy/http/message"
 	"github.com/weir-proxy/weir/pkg/proxy/router/match"
 	"github.com/weir-proxy/weir/pkg/proxy/streaminfo"
@@ -44,8 +45,8 @@ func (a *Agent) startAdmin() error {
 	}
 	server, err := admin.New(admin.Options{
 		Address: cfg.Address, Pipe: cfg.Pipe, Mode: fs.FileMode(cfg.PipeMode), AddressPath: a.opt.AdminAddressPath,
-		SocketOptions: adminSocketOptions(cfg),
-		ProfilePath:   cfg.ProfilePath, MutexTracing: a.opt.MutexTracing,
+		SetSocketOptions: adminSocketOptions(cfg),
+		ProfilePath:      cfg.ProfilePath, MutexTracing: a.opt.MutexTracing,
 		Stats: a.stats, Log: a.logs, Control: control{a}, FlushStats: flush,
 		AllowPath: allowPath(cfg.AllowPaths), AccessLog: a.adminAccessLog(logs),
 		Server:       &view.Server{Started: a.start, FirstStarted: a.firstStart, Handover: HandoverVersion(a.opt), Flags: a.opt, NodeOf: func() *corev3.Node { return node }, StateOf: a.stateName},
@@ -86,18 +87,18 @@ func allowPath(allowed []model.StringMatcher) func(string) bool {
 	}
 }
 
-// adminSocketOptions are those for the family of the address.
-func adminSocketOptions(cfg *translate.Admin) []admin.SocketOption {
+// adminSocketOptions sets those for the family of the address.
+func adminSocketOptions(cfg *translate.Admin) func(fd int, late bool) error {
 	v4 := cfg.Pipe == "" && cfg.Address.Addr().Unmap().Is4()
 	v6 := cfg.Pipe == "" && !v4
-	var out []admin.SocketOption
+	var options []model.SocketOption
 	for _, o := range cfg.SocketOptions {
 		if o.IPv4Only && !v4 || o.IPv6Only && !v6 {
 			continue
 		}
-		out = append(out, admin.SocketOption{Level: o.Level, Name: o.Name, Int: o.Int, Bytes: o.Bytes, Late: o.Late})
+		options = append(options, o)
 	}
-	return out
+	return func(fd int, late bool) error { return conn.SetOptions(fd, options, late) }
 }
 
 // adminAccessLog writes requests to the admin interface as those of any other listener.

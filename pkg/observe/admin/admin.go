@@ -187,8 +187,8 @@ type Options struct {
 	Pipe string
 	// Mode of the socket file; 0 leaves it to the umask.
 	Mode fs.FileMode
-	// SocketOptions are set on the listening socket, in order.
-	SocketOptions []SocketOption
+	// SetSocketOptions prepares the listening socket, before it is bound and once it listens (late); nil does nothing.
+	SetSocketOptions func(fd int, late bool) error
 	// AddressPath is a file that the address is written to (--admin-address-path); "" writes none.
 	AddressPath string
 	// ProfilePath is where profiles are written; "" means Envoy's default, /var/log/envoy/envoy.prof.
@@ -222,16 +222,6 @@ type Options struct {
 	FlushStats func()
 	// AccessLog is called after each request, by several goroutines at once; nil logs none. It must not keep the pointer.
 	AccessLog func(*Access)
-}
-
-// SocketOption is an option of setsockopt(2).
-type SocketOption struct {
-	Level, Name int
-	// Int is the value, unless Bytes are given.
-	Int   int
-	Bytes []byte
-	// Late options are set once the socket listens, the others before it is bound.
-	Late bool
 }
 
 // Bounds on requests: whatever an operator or a control plane sends stays far below.

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -30,20 +29,20 @@ func listen(opt *Options) (net.Listener, error) {
 		if opt.Address.Addr().Unmap().Is4() {
 			network = "tcp4"
 		}
-		config := net.ListenConfig{Control: control(opt.SocketOptions, nil)}
+		config := net.ListenConfig{Control: control(opt, nil)}
 		l, err = config.Listen(context.Background(), network, opt.Address.String())
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := setLate(l, opt.SocketOptions); err != nil {
+	if err := setLate(l, opt); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
 // control makes a function that prepares a socket before it is bound.
-func control(options []SocketOption, more func(fd int) error) func(_, _ string, c syscall.RawConn) error {
+func control(opt *Options, more func(fd int) error) func(_, _ string, c syscall.RawConn) error {
 	return func(_, _ string, c syscall.RawConn) error {
 		return withSocket(c, func(fd int) error {
 			if more != nil {
@@ -51,7 +50,10 @@ func control(options []SocketOption, more func(fd int) error) func(_, _ string, 
 					return err
 				}
 			}
-			return setOptions(fd, options, false)
+			if opt.SetSocketOptions == nil {
+				return nil
+			}
+			return opt.SetSocketOptions(fd, false)
 		})
 	}
 }
@@ -66,8 +68,8 @@ func withSocket(c syscall.RawConn, f func(fd int) error) error {
 }
 
 // setLate sets the options of a socket that listens.
-func setLate(l net.Listener, options []SocketOption) error {
-	if !slices.ContainsFunc(options, func(o SocketOption) bool { return o.Late }) {
+func setLate(l net.Listener, opt *Options) error {
+	if opt.SetSocketOptions == nil {
 		return nil
 	}
 	socket, ok := l.(syscall.Conn)
@@ -78,26 +80,7 @@ func setLate(l net.Listener, options []SocketOption) error {
 	if err != nil {
 		return fmt.Errorf("set socket options: %w", err)
 	}
-	return withSocket(c, func(fd int) error { return setOptions(fd, options, true) })
-}
-
-// setOptions sets the late options, or the others.
-func setOptions(fd int, options []SocketOption, late bool) error {
-	for _, o := range options {
-		if o.Late != late {
-			continue
-		}
-		var err error
-		if o.Bytes != nil {
-			err = unix.SetsockoptString(fd, o.Level, o.Name, string(o.Bytes))
-		} else {
-			err = unix.SetsockoptInt(fd, o.Level, o.Name, o.Int)
-		}
-		if err != nil {
-			return fmt.Errorf("set socket option %d of level %d: %w", o.Name, o.Level, err)
-		}
-	}
-	return nil
+	return withSocket(c, func(fd int) error { return opt.SetSocketOptions(fd, true) })
 }
 
 // listenPipe opens a unix socket. The mode is set on the socket before its file appears, so that there is no moment in which
@@ -114,7 +97,7 @@ func listenPipe(opt *Options) (net.Listener, error) {
 	if mode != 0 && !abstract {
 		chmod = func(fd int) error { return unix.Fchmod(fd, uint32(mode.Perm())) }
 	}
-	config := net.ListenConfig{Control: control(opt.SocketOptions, chmod)}
+	config := net.ListenConfig{Control: control(opt, chmod)}
 	l, err := config.Listen(context.Background(), "unix", path)
 	if err != nil || mode == 0 || abstract {
 		return l, err

@@ -1,10 +1,10 @@
 package admin
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -26,29 +26,38 @@ func option(t *testing.T, l net.Listener, level, name int) int {
 }
 
 func TestSocketOptions(t *testing.T) {
-	options := []SocketOption{
-		{Level: unix.SOL_SOCKET, Name: unix.SO_REUSEPORT, Int: 1},
-		{Level: unix.SOL_SOCKET, Name: unix.SO_KEEPALIVE, Bytes: []byte{1, 0, 0, 0}, Late: true},
+	set := func(fd int, late bool) error {
+		if late {
+			return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+		}
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 10_000)
 	}
 	for name, edit := range map[string]func(*Options){
 		"TCP":  func(o *Options) { o.Address = netip.MustParseAddrPort("127.0.0.1:0") },
 		"IPv6": func(o *Options) { o.Address = netip.MustParseAddrPort("[::1]:0") },
-		"pipe": func(o *Options) { o.Pipe = filepath.Join(t.TempDir(), "s"); o.SocketOptions = options[1:] },
+		"pipe": func(o *Options) { o.Pipe = filepath.Join(t.TempDir(), "s") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t, newFake(t), func(o *Options) { o.SocketOptions = options; edit(o) })
-			if name != "pipe" && option(t, s.listener, unix.SOL_SOCKET, unix.SO_REUSEPORT) != 1 {
-				t.Error("the early option was not set")
+			s := newServer(t, newFake(t), func(o *Options) { o.SetSocketOptions = set; edit(o) })
+			if n := option(t, s.listener, unix.SOL_SOCKET, unix.SO_RCVBUF); n != 20_000 { // the kernel doubles it
+				t.Errorf("the early option is %d", n)
 			}
 			if option(t, s.listener, unix.SOL_SOCKET, unix.SO_KEEPALIVE) != 1 {
 				t.Error("the late option was not set")
 			}
 		})
 	}
-	for _, late := range []bool{false, true} {
-		err := tryPipe(t, func(o *Options) { o.SocketOptions = []SocketOption{{Level: 77, Name: 5, Late: late}} })
-		if err == nil || !strings.Contains(err.Error(), "set socket option 5 of level 77: ") {
-			t.Errorf("late %t: %v", late, err)
+	for _, at := range []bool{false, true} {
+		err := tryPipe(t, func(o *Options) {
+			o.SetSocketOptions = func(_ int, late bool) error {
+				if late == at {
+					return unix.ENOPROTOOPT
+				}
+				return nil
+			}
+		})
+		if !errors.Is(err, unix.ENOPROTOOPT) {
+			t.Errorf("late %t: %v", at, err)
 		}
 	}
 }

@@ -31,21 +31,40 @@ type sockaddr4 struct {
 	zero   [8]byte
 }
 
+// again makes a call until no signal ends it: Go sends them to its threads to preempt them. A connect() that is made again waits on
+// for the connection that the first one began.
+func again(call func() (uintptr, syscall.Errno)) (int, error) {
+	for {
+		n, errno := call()
+		if errno != unix.EINTR {
+			return int(n), failure(errno)
+		}
+	}
+}
+
 func rawConnect(fd int, to *unix.SockaddrInet4) error {
 	addr := sockaddr4{family: unix.AF_INET, addr: to.Addr}
 	binary.BigEndian.PutUint16(addr.port[:], uint16(to.Port))
-	_, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&addr)), unsafe.Sizeof(addr))
-	return failure(errno)
+	_, err := again(func() (uintptr, syscall.Errno) {
+		_, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&addr)), unsafe.Sizeof(addr))
+		return 0, errno
+	})
+	return err
 }
 
 func rawRead(fd int, buf []byte) (int, error) {
-	n, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)))
-	return int(n), failure(errno)
+	return again(func() (uintptr, syscall.Errno) {
+		n, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)))
+		return n, errno
+	})
 }
 
 func rawWrite(fd int, buf []byte) error {
-	_, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)))
-	return failure(errno)
+	_, err := again(func() (uintptr, syscall.Errno) {
+		n, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)))
+		return n, errno
+	})
+	return err
 }
 
 func rawClose(fd int) error {
@@ -54,8 +73,10 @@ func rawClose(fd int) error {
 }
 
 func rawAccept(fd int) (int, error) {
-	c, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_CLOEXEC, 0, 0)
-	return int(c), failure(errno)
+	return again(func() (uintptr, syscall.Errno) {
+		c, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_CLOEXEC, 0, 0)
+		return c, errno
+	})
 }
 
 // rawLocal is the address of an IPv4 socket.
